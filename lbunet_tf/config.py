@@ -1,0 +1,423 @@
+"""Every flag of the package, as a field of one frozen dataclass.
+
+The only module that touches absl flags. An entry (`python -m lbunet_tf.train`)
+calls `run(main, "train")`; everything else takes a `Config` or plain values.
+"""
+
+import dataclasses
+import pathlib
+import sys
+import textwrap
+import traceback
+from collections.abc import Callable
+
+from absl import app
+from absl import flags
+from absl import logging
+
+TRAIN = ("train",)
+DATA = ("train", "prepare")
+RUN = ("train", "evaluate")
+LIST = (list, tuple)
+
+
+def _flag(default, help, section, entries=TRAIN, choices=None, many=False, minimum=None):
+    metadata = {
+        "help": help,
+        "section": section,
+        "entries": entries,
+        "choices": choices,
+        "many": many,
+        "minimum": minimum,
+    }
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """The resolved flags of one run. Field names are flag names."""
+
+    run: str = _flag(
+        "",
+        "The run directory: everything about one run is written here.",
+        "Run",
+        entries=RUN,
+    )
+    overwrite: bool = _flag(
+        False,
+        "Start anew where --run holds another or a finished run (deletes it).",
+        "Run",
+    )
+    seed: int = _flag(
+        0,
+        "Seeds subset, split, order, initial weights and drawn images.",
+        "Run",
+        entries=DATA,
+        minimum=0,
+    )
+    source: tuple[str, ...] = _flag(
+        (),
+        "Where images come from, one or several, comma-separated: "
+        "isic2020, isic2017, ham10000, folder, manifest, synthetic.",
+        "Data",
+        entries=DATA,
+        many=True,
+    )
+    data_dir: tuple[str, ...] = _flag(
+        (),
+        "One folder a source, in the same order: the official download as it "
+        "lies on disk (manifest: the CSV file; synthetic: where to draw).",
+        "Data",
+        entries=DATA,
+        many=True,
+    )
+    allow_missing_images: bool = _flag(
+        False,
+        "Go on without images that the labels name but the folder lacks (a "
+        "partial download). They are counted and listed in skipped.csv.",
+        "Data",
+        entries=DATA,
+    )
+    on_bad_image: str = _flag(
+        "error",
+        "What to do about an image or mask that cannot be decoded: stop, or skip it, "
+        "count it and list it in skipped.csv.",
+        "Data",
+        entries=DATA,
+        choices=("error", "skip"),
+    )
+    mask_source: str = _flag(
+        "lesion",
+        "What the mask head learns: 'lesion', the outline of the lesion; or "
+        "'label', the paper's, the image's class painted on every pixel.",
+        "Data",
+        entries=DATA,
+        choices=("lesion", "label"),
+    )
+    balance: str = _flag(
+        "none",
+        "'subset': all melanomas and --benign_count of the rest (the paper's); "
+        "'resample': classes equally often in each training epoch; or 'none'.",
+        "Data",
+        entries=DATA,
+        choices=("none", "subset", "resample"),
+    )
+    benign_count: int = _flag(
+        500,
+        "Benign images that --balance=subset draws (paper: 500).",
+        "Data",
+        entries=DATA,
+        minimum=1,
+    )
+    max_images: int = _flag(
+        0,
+        "Use a seeded draw of at most this many images; 0 uses all.",
+        "Data",
+        entries=DATA,
+        minimum=0,
+    )
+    split_by: str = _flag(
+        "patient",
+        "What stays on one side: 'patient' (with lesion and known duplicates), "
+        "'image' (the paper's random split), or 'official' (keep the parts of the "
+        "download; only its training part is divided).",
+        "Data",
+        entries=DATA,
+        choices=("patient", "image", "official"),
+    )
+    split_percent: tuple[int, ...] = _flag(
+        (70, 15, 15),
+        "Per cent of images for train, val and test.",
+        "Data",
+        entries=DATA,
+        many=True,
+    )
+    synthetic_count: int = _flag(
+        1000,
+        "Images that --source=synthetic draws.",
+        "Data",
+        entries=DATA,
+        minimum=12,
+    )
+    image_size: int = _flag(
+        128,
+        "Side of the square that the network sees, in pixels (the paper says 128 and 124).",
+        "Data",
+        entries=DATA,
+        minimum=16,
+    )
+    antialias: bool = _flag(
+        False,
+        "Low-pass before shrinking. Off is the paper's (albumentations Resize).",
+        "Data",
+    )
+    augment: str = _flag(
+        "none",
+        "Training augmentation: 'none' (the paper's) or 'flips'.",
+        "Data",
+        choices=("none", "flips"),
+    )
+    model: str = _flag("lbunet", "Architecture.", "Model", choices=("lbunet", "unet"))
+    encoder: str = _flag(
+        "resnet101",
+        "Encoder of --model=lbunet.",
+        "Model",
+        choices=("resnet101", "resnet50", "resnet34", "efficientnet_lite0"),
+    )
+    encoder_weights: str = _flag(
+        "imagenet",
+        "'imagenet', 'none' (random, by --seed), or the path of a weights file.",
+        "Model",
+    )
+    heads: tuple[str, ...] = _flag(
+        ("mask",),
+        "Outputs: mask, or mask,melanoma.",
+        "Model",
+        many=True,
+    )
+    image_score: str = _flag(
+        "auto",
+        "How an image gets its melanoma score: 'mean' or 'max' of the pixel "
+        "probabilities (label masks), 'melanoma' (that head); 'auto' takes the head "
+        "where there is one, else the mean.",
+        "Model",
+        choices=("auto", "mean", "max", "melanoma"),
+    )
+    epochs: int = _flag(30, "At most this many epochs.", "Training", minimum=1)
+    batch_size: int = _flag(8, "Images a step.", "Training", entries=RUN, minimum=1)
+    learning_rate: float = _flag(1e-4, "Of Adam (0.9, 0.999).", "Training")
+    patience: int = _flag(
+        3,
+        "Stop after this many epochs without a better val_loss.",
+        "Training",
+        minimum=1,
+    )
+    precision: str = _flag(
+        "float32",
+        "Keras dtype policy. mixed_float16 and mixed_bfloat16 are for GPUs.",
+        "Training",
+        choices=("float32", "mixed_float16", "mixed_bfloat16"),
+    )
+    cache: bool = _flag(
+        True,
+        "Keep decoded, resized images in memory (off for sets larger than memory).",
+        "Training",
+    )
+    prevalence: float = _flag(
+        0.018,
+        "Share of melanoma at which PPV and NPV are also stated (ISIC 2020: 0.018).",
+        "Evaluation",
+        entries=("evaluate",),
+    )
+    output: str = _flag(
+        "",
+        "Write the checked manifest to this CSV file.",
+        "Preparation",
+        entries=("prepare",),
+    )
+
+    def replace(self, **changes) -> "Config":
+        """Returns a checked copy with some fields changed."""
+        return check(dataclasses.replace(self, **changes))
+
+
+FIELDS = {field.name: field for field in dataclasses.fields(Config)}
+
+
+def check(config: Config) -> Config:
+    """Returns `config`, or raises a ValueError that names the wrong flag."""
+    for name, field in FIELDS.items():
+        _check_field(name, getattr(config, name), field.metadata)
+    if config.data_dir and len(config.data_dir) != len(config.source):
+        raise ValueError(
+            '"--data_dir" must name one folder a source, in the order of --source. '
+            f"Received: {len(config.source)} in --source={','.join(config.source)}, "
+            f"{len(config.data_dir)} in --data_dir={','.join(config.data_dir)}"
+        )
+    percents = config.split_percent
+    if len(percents) != 3 or sum(percents) != 100 or min(percents) < 1:
+        raise ValueError(
+            '"--split_percent" must be three whole numbers of at least 1 that add up to 100 '
+            f"(train,val,test). Received: {','.join(map(str, percents))}"
+        )
+    if "mask" not in config.heads or set(config.heads) - {"mask", "melanoma"}:
+        raise ValueError(
+            '"--heads" must be "mask" or "mask,melanoma". '
+            f"Received: --heads={','.join(config.heads)}"
+        )
+    if config.learning_rate <= 0:
+        raise ValueError(
+            f'"--learning_rate" must be positive. Received: {config.learning_rate}'
+        )
+    if not 0 < config.prevalence < 1:
+        raise ValueError(
+            '"--prevalence" must lie between 0 and 1, both excluded. '
+            f"Received: {config.prevalence}"
+        )
+    if config.image_score == "melanoma" and "melanoma" not in config.heads:
+        raise ValueError(
+            '"--image_score=melanoma" needs that head: add --heads=mask,melanoma. '
+            f"Received: --heads={','.join(config.heads)}"
+        )
+    return config
+
+
+def _check_field(name, value, metadata):
+    if metadata["choices"] and value not in metadata["choices"]:
+        raise ValueError(
+            f'"--{name}" must be one of {", ".join(metadata["choices"])}. Received: {value}'
+        )
+    if metadata["minimum"] is not None and value < metadata["minimum"]:
+        raise ValueError(
+            f'"--{name}" must be at least {metadata["minimum"]}. Received: {value}'
+        )
+
+
+def fields_of(entry: str) -> list[dataclasses.Field]:
+    """Returns the flags that an entry takes."""
+    return [field for field in FIELDS.values() if entry in field.metadata["entries"]]
+
+
+def define_flags(entry: str, flag_values=flags.FLAGS) -> None:
+    """Defines the flags of one entry. Call it under `__main__` only."""
+    for field in fields_of(entry):
+        keywords = {"flag_values": flag_values}
+        if field.metadata["many"]:
+            flags.DEFINE_list(
+                field.name,
+                [str(item) for item in field.default],
+                field.metadata["help"],
+                **keywords,
+            )
+        elif isinstance(field.default, bool):
+            flags.DEFINE_bool(field.name, field.default, field.metadata["help"], **keywords)
+        elif isinstance(field.default, int):
+            flags.DEFINE_integer(field.name, field.default, field.metadata["help"], **keywords)
+        elif isinstance(field.default, float):
+            flags.DEFINE_float(field.name, field.default, field.metadata["help"], **keywords)
+        else:
+            flags.DEFINE_string(field.name, field.default, field.metadata["help"], **keywords)
+
+
+def from_flags(entry: str, flag_values=flags.FLAGS) -> Config:
+    """Returns the Config of parsed flags.
+
+    Entries other than `train` and `prepare` start from the run's own flags;
+    what the command line names replaces them.
+    """
+    given = {}
+    for field in fields_of(entry):
+        if entry in DATA or flag_values[field.name].present:
+            value = flag_values[field.name].value
+            given[field.name] = _as_tuple(field, value) if field.metadata["many"] else value
+    if entry in DATA:
+        return check(Config(**given))
+    if not given.get("run"):
+        raise ValueError(
+            f'"--run" must name the run directory to {entry}, as in --run=runs/paper. '
+            "Received: nothing"
+        )
+    return read(given["run"]).replace(**given)
+
+
+def _as_tuple(field, items):
+    """Returns the items of a list flag; whole numbers where its default holds such."""
+    if not field.default or not isinstance(field.default[0], int):
+        return tuple(items)
+    try:
+        return tuple(int(item) for item in items)
+    except ValueError as error:
+        raise ValueError(
+            f'"--{field.name}" must be whole numbers. Received: {",".join(items)}'
+        ) from error
+
+
+def flag_lines(config: Config) -> list[str]:
+    """Returns the flagfile lines that repeat a training run."""
+    lines = []
+    for field in fields_of("train"):
+        value = getattr(config, field.name)
+        if field.name == "overwrite":
+            continue
+        if isinstance(value, LIST):
+            value = ",".join(map(str, value))
+        elif isinstance(value, bool):
+            value = str(value).lower()
+        lines.append(f"--{field.name}={value}")
+    return lines
+
+
+def read(run: str) -> Config:
+    """Returns the Config that `RUN/flags.cfg` holds, with `run` as named here."""
+    path = pathlib.Path(run) / "flags.cfg"
+    if not path.is_file():
+        raise ValueError(
+            f'"--run" must be a run directory that lbunet_tf.train wrote. Looked for {path}'
+        )
+    flag_values = flags.FlagValues()
+    define_flags("train", flag_values)
+    lines = [line for line in path.read_text().splitlines() if line.startswith("--")]
+    try:
+        flag_values(["train", *lines])
+    except flags.Error as error:
+        raise ValueError(f"{path} must hold flags that this version knows. {error}") from error
+    return from_flags("train", flag_values).replace(run=str(run))
+
+
+def help_text(entry: str, doc: str) -> str:
+    """Returns what `--help` prints: the entry's purpose, then its flags by section."""
+    lines = [doc.strip(), "", "Flags:"]
+    section = None
+    for field in fields_of(entry):
+        if field.metadata["section"] != section:
+            section = field.metadata["section"]
+            lines += ["", f"  {section}"]
+        lines += _flag_help(field)
+    if entry in DATA:
+        lines += ["", "  --flagfile=flags/X.cfg: read flags from a file; later flags win."]
+    lines += ["  --v=1: show the traceback of an error."]
+    return "\n".join(lines)
+
+
+def _flag_help(field):
+    default = field.default
+    if isinstance(default, LIST):
+        default = ",".join(map(str, default))
+    elif isinstance(default, bool):
+        default = str(default).lower()
+    choices = field.metadata["choices"]
+    shown = f"--{field.name}=" + ("|".join(choices) if choices else _placeholder(field))
+    if isinstance(field.default, bool):
+        shown = f"--[no]{field.name}"
+    text = field.metadata["help"] + (f" Default: {default}." if default != "" else "")
+    return [f"    {shown}", *textwrap.wrap(text, 84, initial_indent=" " * 8, subsequent_indent=" " * 8)]
+
+
+def _placeholder(field):
+    if field.metadata["many"]:
+        return "A,B"
+    return {int: "N", float: "X", str: "VALUE"}[type(field.default)]
+
+
+def run(main: Callable[[Config], None], entry: str) -> None:
+    """Runs an entry: help, flags, `main(config)`, and one clear line for a user's error."""
+    if {"--help", "-h", "-help"} & set(sys.argv[1:]):
+        sys.stdout.write(help_text(entry, sys.modules["__main__"].__doc__) + "\n")
+        return
+    define_flags(entry)
+    logging.use_absl_handler()
+    logging.set_verbosity(logging.INFO)
+    logging.set_stderrthreshold("info")
+
+    def call(arguments):
+        if len(arguments) > 1:
+            raise app.UsageError(f"Only flags are taken. Received: {' '.join(arguments[1:])}")
+        try:
+            main(from_flags(entry))
+        except (ValueError, OSError) as error:
+            if logging.get_verbosity() > logging.INFO:
+                traceback.print_exc()
+            sys.stderr.write(f"\nERROR: {error}\n")
+            sys.exit(1)
+
+    app.run(call)

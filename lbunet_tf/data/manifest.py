@@ -1,0 +1,136 @@
+"""The manifest: one row an image, the only thing that sources give and pipelines take."""
+
+import os
+import pathlib
+
+import numpy as np
+import pandas as pd
+
+# `label`: 1 melanoma, 0 not, missing unknown. `age`: years. `skin_type`: Fitzpatrick 1-6.
+# `group`: known duplicates share a value. `official_part`: the part of the download.
+COLUMNS = (
+    "image_id",
+    "image",
+    "mask",
+    "label",
+    "diagnosis",
+    "patient_id",
+    "lesion_id",
+    "age",
+    "sex",
+    "site",
+    "skin_type",
+    "source",
+    "split",
+    "duplicate_group",
+    "official_part",
+)
+NUMBERS = ("label", "age", "skin_type")
+SPLITS = ("train", "val", "test")
+
+
+def complete(table: pd.DataFrame, source: str) -> pd.DataFrame:
+    """Returns the table with every column in order: text "" and numbers NaN where unknown.
+
+    Further columns are kept, after ours.
+    """
+    table = table.copy()
+    table["source"] = source
+    for column in COLUMNS:
+        if column not in table:
+            table[column] = np.nan if column in NUMBERS else ""
+        if column not in NUMBERS:
+            table[column] = table[column].fillna("").astype(str)
+    for column in NUMBERS:
+        table[column] = _numbers(table, column, source)
+    others = [column for column in table.columns if column not in COLUMNS]
+    return table[[*COLUMNS, *others]].reset_index(drop=True)
+
+
+def _numbers(table, column, source):
+    text = table[column].astype(str).str.strip().str.lower()
+    unknown = text.isin(("", "nan", "none", "unknown", "<na>"))
+    numbers = pd.to_numeric(text.where(~unknown), errors="coerce")
+    wrong = numbers.isna() & ~unknown
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
+        raise ValueError(
+            f'column "{column}" of source {source} must hold numbers or nothing. '
+            f"Received: {table[column].iloc[row]!r} for image {table['image_id'].iloc[row]!r}"
+        )
+    return numbers.astype("float64")
+
+
+def check(manifest: pd.DataFrame) -> pd.DataFrame:
+    """Returns the manifest, or raises a ValueError that names the first wrong row."""
+    if manifest.empty:
+        raise ValueError("a manifest must have at least one image. Received: 0 rows")
+    ids = manifest["image_id"]
+    _refuse(manifest, ids == "", "every image needs an image_id")
+    _refuse(manifest, ids.duplicated(keep=False), "image_id must be unique")
+    labels = manifest["label"]
+    _refuse(
+        manifest,
+        labels.notna() & ~labels.isin((0, 1)),
+        "label must be 1 (melanoma), 0 (not) or empty",
+    )
+    _refuse(
+        manifest,
+        ~manifest["split"].isin(("", *SPLITS)),
+        f"split must be one of {', '.join(SPLITS)} or empty",
+    )
+    return manifest
+
+
+def _refuse(manifest, wrong, rule):
+    if not wrong.any():
+        return
+    rows = manifest[wrong]
+    first = rows.iloc[0]
+    twin = ""
+    if rule.endswith("unique"):
+        twins = rows[rows["image_id"] == first["image_id"]]
+        twin = f"; it stands in sources {', '.join(twins['source'])}: {', '.join(twins['image'])}"
+    raise ValueError(
+        f"{rule}. Received: {int(wrong.sum())} rows that break this, the first is row "
+        f"{int(rows.index[0]) + 1} (image_id={first['image_id']!r}, label={first['label']}, "
+        f"split={first['split']!r}, source={first['source']!r}){twin}"
+    )
+
+
+def read(path: str | os.PathLike) -> pd.DataFrame:
+    """Returns the manifest that a CSV file holds."""
+    path = pathlib.Path(path)
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    missing = {"image_id", "image"} - set(table.columns)
+    if missing:
+        raise ValueError(
+            f'{path} must have the columns "image_id" and "image". '
+            f"Received: {', '.join(table.columns)}"
+        )
+    source = table["source"] if "source" in table else "manifest"
+    completed = complete(table, "manifest")
+    completed["source"] = source
+    return check(completed)
+
+
+def describe(manifest: pd.DataFrame) -> str:
+    """Returns counts by split, source and class as a small text table."""
+    rows = []
+    groups = manifest.groupby(["split", "source"], sort=False)
+    order = {split: position for position, split in enumerate(SPLITS)}
+    for (split, source), part in sorted(groups, key=lambda item: order.get(item[0][0], 3)):
+        rows.append(
+            {
+                "split": split or "-",
+                "source": source,
+                "images": len(part),
+                "melanoma": int((part["label"] == 1).sum()),
+                "other": int((part["label"] == 0).sum()),
+                "unknown": int(part["label"].isna().sum()),
+                "masks": int((part["mask"] != "").sum()),
+                "patients": part.loc[part["patient_id"] != "", "patient_id"].nunique(),
+                "lesions": part.loc[part["lesion_id"] != "", "lesion_id"].nunique(),
+            }
+        )
+    return pd.DataFrame(rows).to_string(index=False)

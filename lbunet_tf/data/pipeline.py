@@ -1,0 +1,169 @@
+"""tf.data pipelines: manifest rows -> batches of (images, targets, weights)."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+
+from lbunet_tf import config as config_lib
+from lbunet_tf.data import augmentation
+from lbunet_tf.data import preprocessing
+
+
+def make_training_dataset(
+    config: config_lib.Config, rows: pd.DataFrame, start_epoch: int = 0
+) -> tf.data.Dataset:
+    """Returns the batches of epochs `start_epoch`, `start_epoch` + 1, ... up to --epochs.
+
+    An epoch is `steps_per_epoch` batches. Order and augmentation of an epoch depend on
+    the seed and the epoch's number alone, so a resumed run sees what it would have seen.
+    Each batch: images (B, S, S, 3) float32 in 0..255; targets and weights keyed by head.
+    """
+    take_examples = _taker(config, rows)
+    labels = rows["label"].to_numpy()
+
+    def order_of(epoch):
+        return epoch_order(labels, config.balance, config.seed, int(epoch))
+
+    def one_epoch(epoch):
+        order = tf.ensure_shape(tf.numpy_function(order_of, (epoch,), tf.int64), (len(rows),))
+        dataset = take_examples(tf.data.Dataset.from_tensor_slices(order))
+        return _batched(config, _augmented(config, dataset, epoch))
+
+    epochs = tf.data.Dataset.range(start_epoch, config.epochs)
+    return epochs.flat_map(one_epoch).prefetch(tf.data.AUTOTUNE)
+
+
+def epoch_order(labels: np.ndarray, balance: str, seed: int, epoch: int) -> np.ndarray:
+    """Returns (N,) int64: the rows that epoch number `epoch` shows, in order.
+
+    Every row once; with balance="resample" others and melanomas in turn, each class
+    gone through in a new order until N rows are drawn.
+    """
+    rng = np.random.default_rng((seed, epoch))
+    if balance != "resample":
+        return rng.permutation(len(labels))
+    half = -(-len(labels) // 2)
+    turns = [_drawn(np.flatnonzero(labels == label), half, rng) for label in (0, 1)]
+    return np.stack(turns, axis=1).ravel()[: len(labels)]
+
+
+def _drawn(rows, count, rng):
+    rounds = -(-count // len(rows))
+    return np.concatenate([rng.permutation(rows) for _ in range(rounds)])[:count]
+
+
+def make_evaluation_dataset(config: config_lib.Config, rows: pd.DataFrame) -> tf.data.Dataset:
+    """Returns the batches of `rows` in their order, the short last batch included."""
+    examples = _decoded(config, _listed(rows))
+    if config.cache:
+        examples = examples.cache()
+    return _batched(config, examples).prefetch(tf.data.AUTOTUNE)
+
+
+def steps_per_epoch(config: config_lib.Config, num_images: int) -> int:
+    """Returns the batches of one training epoch, the short last one included."""
+    return math.ceil(num_images / config.batch_size)
+
+
+def _listed(rows):
+    """Returns paths and labels, an unknown label as -1."""
+    return tf.data.Dataset.from_tensor_slices(
+        {
+            "image": rows["image"].to_numpy(str),
+            "mask": rows["mask"].to_numpy(str),
+            "label": rows["label"].fillna(-1.0).to_numpy("float32"),
+        }
+    )
+
+
+def _taker(config, rows):
+    """Returns a function: dataset of row numbers -> dataset of examples.
+
+    With --cache each file is decoded once, in parallel, and kept as bytes of the
+    network's size; a cache inside tf.data could only be read in its own order.
+    """
+    listed = _listed(rows)
+    kept = _decoded(config, listed) if config.cache else listed
+    columns = next(iter(kept.batch(len(rows))))
+
+    def take(numbers):
+        examples = numbers.map(
+            lambda number: {name: column[number] for name, column in columns.items()},
+            num_parallel_calls=tf.data.AUTOTUNE,
+        )
+        return examples if config.cache else _decoded(config, examples)
+
+    return take
+
+
+def _decoded(config, dataset):
+    def load(example):
+        size = config.image_size
+        image = preprocessing.decode_image(tf.io.read_file(example["image"]))
+        # Two branches because a row without a mask has no file to read.
+        has_mask = tf.strings.length(example["mask"]) > 0
+        mask = tf.cond(
+            has_mask,
+            lambda: preprocessing.resize_mask(
+                preprocessing.decode_mask(tf.io.read_file(example["mask"])), size
+            ),
+            lambda: tf.zeros((size, size, 1), tf.uint8),
+        )
+        return {
+            "image": preprocessing.resize_image(image, size, config.antialias),
+            "mask": tf.ensure_shape(mask, (size, size, 1)),
+            "has_mask": has_mask,
+            "label": example["label"],
+        }
+
+    return dataset.map(load, num_parallel_calls=tf.data.AUTOTUNE)
+
+
+def _augmented(config, dataset, epoch):
+    if config.augment == "none":
+        return dataset
+    augment = augmentation.AUGMENTATIONS[config.augment]
+    numbered = dataset.enumerate()
+    seeds = tf.cast(config.seed, tf.int64) + 7919 * epoch
+    return numbered.map(
+        lambda number, example: augment(example, tf.stack([seeds, number])),
+        num_parallel_calls=tf.data.AUTOTUNE,
+    )
+
+
+def _batched(config, dataset):
+    return dataset.batch(config.batch_size).map(
+        lambda examples: as_batch(examples, config.mask_source, config.heads),
+        num_parallel_calls=tf.data.AUTOTUNE,
+    )
+
+
+def as_batch(examples: dict, mask_source: str, heads: tuple[str, ...]) -> tuple:
+    """Returns (images, targets, weights) of stacked examples.
+
+    Weights are 1 where the target is known and 0 elsewhere: (B, S, S) for `mask`,
+    (B,) for `melanoma`. A missing mask or label never becomes a value that counts.
+    """
+    images = tf.cast(examples["image"], tf.float32)
+    label = examples["label"]
+    known = tf.cast(label >= 0, tf.float32)
+    label = tf.maximum(label, 0.0)
+    if mask_source == "label":
+        # The paper paints the image's label on every pixel (IV.A).
+        mask = tf.ones_like(images[..., :1]) * label[:, None, None, None]
+        mask_known = known
+    else:
+        mask = tf.cast(examples["mask"], tf.float32)
+        mask_known = tf.cast(examples["has_mask"], tf.float32)
+    targets = {"mask": mask, "melanoma": label[:, None]}
+    weights = {
+        "mask": tf.ones_like(mask[..., 0]) * mask_known[:, None, None],
+        "melanoma": known,
+    }
+    return (
+        images,
+        {head: targets[head] for head in heads},
+        {head: weights[head] for head in heads},
+    )

@@ -1,0 +1,66 @@
+"""From flags to a checked manifest with splits: what `prepare` shows and `train` freezes."""
+
+import dataclasses
+
+import pandas as pd
+from absl import logging
+
+from lbunet_tf import config as config_lib
+from lbunet_tf.data import images
+from lbunet_tf.data import manifest as manifest_lib
+from lbunet_tf.data import sources
+from lbunet_tf.data import splits
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """A manifest with splits, what was skipped and why, and what crosses a split."""
+
+    manifest: pd.DataFrame
+    skipped: pd.DataFrame
+    crossings: dict[str, int]
+
+
+def prepare(config: config_lib.Config) -> Prepared:
+    """Returns the checked, balanced and split manifest of the flags."""
+    manifest, missing = sources.make_manifest(config)
+    if config.balance == "subset":
+        manifest = splits.balanced_subset(manifest, config.benign_count, config.seed)
+    if config.max_images:
+        manifest = splits.draw_at_most(manifest, config.max_images, config.seed)
+    manifest, bad = images.check_files(manifest, config.on_bad_image)
+    manifest = splits.assign(manifest, config.split_by, config.split_percent, config.seed)
+    crossings = splits.report_crossings(manifest, config.split_by)
+    _check_targets(config, manifest)
+    logging.info("images by split:\n%s", manifest_lib.describe(manifest))
+    return Prepared(manifest, pd.concat([missing, bad], ignore_index=True), crossings)
+
+
+def _check_targets(config, manifest):
+    """Raises a ValueError where a split has nothing to learn from or to score."""
+    for split in manifest_lib.SPLITS:
+        rows = manifest[manifest["split"] == split]
+        if rows.empty:
+            raise ValueError(
+                f"every split needs images; {split} has none of {len(manifest)}. Use more images, "
+                "another --split_percent, or --split_by=image"
+            )
+        has_mask = (rows["mask"] != "").any()
+        if config.mask_source == "lesion" and not has_mask:
+            raise ValueError(
+                f'"--mask_source=lesion" needs lesion masks, and no {split} image has one. Give a '
+                "source with masks, or --mask_source=label for the paper's label-as-mask"
+            )
+        needs_label = config.mask_source == "label" or "melanoma" in config.heads
+        if needs_label and rows["label"].isna().all():
+            raise ValueError(
+                f'"--mask_source=label" and --heads=mask,melanoma need labels, and no {split} '
+                "image has one. Give a source with labels, or --mask_source=lesion --heads=mask"
+            )
+    train = manifest[manifest["split"] == "train"]
+    if config.balance == "resample" and set(train["label"]) != {0.0, 1.0}:
+        raise ValueError(
+            '"--balance=resample" needs a label for every training image and both classes. '
+            f"Received: {int(train['label'].isna().sum())} without, "
+            f"{int((train['label'] == 1).sum())} melanoma, {int((train['label'] == 0).sum())} not"
+        )

@@ -1,0 +1,60 @@
+"""From the bytes of a file to an image or a mask of the network's size."""
+
+import io
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+
+
+def decode_image(contents: tf.Tensor) -> tf.Tensor:
+    """Returns (H, W, 3) uint8 RGB of a JPEG, PNG or BMP.
+
+    Grayscale is repeated, alpha dropped, a palette looked up. JPEG uses the accurate
+    integer DCT, as OpenCV and Pillow do; TensorFlow's default differs by a few levels.
+    """
+    image = _decode(contents, 3)
+    image.set_shape((None, None, 3))
+    return image
+
+
+def decode_mask(contents: tf.Tensor) -> tf.Tensor:
+    """Returns (H, W, 1) uint8, 1 where the file is brighter than half of its maximum.
+
+    So 0/255 and 0/1 files mean the same, and JPEG noise does not count.
+    """
+    mask = tf.cast(_decode(contents, 1), tf.int32)
+    mask.set_shape((None, None, 1))
+    return tf.cast(mask * 2 > tf.reduce_max(mask), tf.uint8)
+
+
+def _decode(contents, channels):
+    return tf.cond(
+        tf.strings.substr(contents, 0, 2) == b"BM",
+        lambda: tf.numpy_function(_decode_bmp, (contents, channels), tf.uint8),
+        # This op reads PNG as well; it has the flag for the accurate DCT.
+        lambda: tf.io.decode_jpeg(contents, channels, dct_method="INTEGER_ACCURATE"),
+    )
+
+
+def _decode_bmp(contents, channels):
+    """Decodes with Pillow: TensorFlow's BMP op knows neither palettes nor channel changes."""
+    mode = "L" if channels == 1 else "RGB"
+    image = np.asarray(Image.open(io.BytesIO(contents)).convert(mode), np.uint8)
+    return image.reshape(*image.shape[:2], channels)
+
+
+def resize_image(image: tf.Tensor, size_px: int, antialias: bool = False) -> tf.Tensor:
+    """Returns (size_px, size_px, 3) uint8, bilinear.
+
+    Without antialias this is albumentations' `Resize` (OpenCV INTER_LINEAR), within one
+    level of 255 by OpenCV's fixed-point arithmetic. The aspect ratio is not kept, as in
+    the paper.
+    """
+    image = tf.image.resize(image, (size_px, size_px), antialias=antialias)
+    return tf.cast(tf.round(image), tf.uint8)
+
+
+def resize_mask(mask: tf.Tensor, size_px: int) -> tf.Tensor:
+    """Returns (size_px, size_px, 1) uint8, 0 or 1, nearest neighbour."""
+    return tf.image.resize(mask, (size_px, size_px), method="nearest")

@@ -1,0 +1,171 @@
+"""Balance and split: which images are used, and on which side each stands."""
+
+import hashlib
+
+import numpy as np
+import pandas as pd
+from absl import logging
+from scipy.sparse import csgraph
+from scipy.sparse import csr_array
+
+from lbunet_tf.data import manifest as manifest_lib
+
+GROUP_COLUMNS = ("patient_id", "lesion_id", "duplicate_group", "content_hash")
+
+
+def balanced_subset(manifest: pd.DataFrame, benign_count: int, seed: int) -> pd.DataFrame:
+    """Returns every melanoma and `benign_count` others, drawn with `seed` (paper IV.A).
+
+    Raises:
+        ValueError: There are fewer others, no melanoma, or images without a label.
+    """
+    unknown = manifest["label"].isna()
+    if unknown.any():
+        raise ValueError(
+            '"--balance=subset" needs a label for every image. Received: '
+            f"{int(unknown.sum())} without, the first is {manifest['image_id'][unknown].iloc[0]!r}"
+        )
+    benign = manifest[manifest["label"] == 0]
+    if len(benign) < benign_count or len(benign) == len(manifest):
+        raise ValueError(
+            f'"--benign_count" must be at most the number of benign images, and there must be '
+            f"melanomas. Received: --benign_count={benign_count}, {len(benign)} benign, "
+            f"{len(manifest) - len(benign)} melanoma"
+        )
+    drawn = benign.iloc[_shuffled(benign["image_id"], seed, "subset")[:benign_count]]
+    keep = (manifest["label"] == 1) | manifest.index.isin(drawn.index)
+    return manifest[keep].reset_index(drop=True)
+
+
+def draw_at_most(manifest: pd.DataFrame, count: int, seed: int) -> pd.DataFrame:
+    """Returns at most `count` images, drawn with `seed`; their order is kept."""
+    drawn = np.sort(_shuffled(manifest["image_id"], seed, "draw")[:count])
+    return manifest.iloc[drawn].reset_index(drop=True)
+
+
+def _shuffled(keys, seed, purpose):
+    """Returns positions in an order that depends only on the keys, the seed and the purpose."""
+    marks = [hashlib.sha256(f"{purpose}/{seed}/{key}".encode()).digest() for key in keys]
+    return np.array(sorted(range(len(marks)), key=marks.__getitem__), dtype=int)
+
+
+def assign(
+    manifest: pd.DataFrame, split_by: str, percents: tuple[int, int, int], seed: int
+) -> pd.DataFrame:
+    """Returns the manifest with `split` filled: train, val or test.
+
+    Stratified by source, melanoma and mask; `split_by="patient"` keeps a patient, a
+    lesion and known duplicates on one side; "image" is the paper's; "official" keeps
+    the parts of the download and divides only the training part, into train and what
+    is not there yet. The same seed gives the same split on any machine: it orders
+    groups by a hash of their ids, not by a random stream.
+    """
+    given = manifest["split"] != ""
+    if given.any() and split_by != "official":
+        raise ValueError(
+            f'"--split_by" must be "official" to keep the {int(given.sum())} splits that the '
+            f"manifest holds; empty its split column to split anew. Received: {split_by}"
+        )
+    result = manifest.copy()
+    if split_by == "official":
+        _refuse_without_part(manifest)
+        parts = manifest["official_part"].where(~given, manifest["split"])
+        to_divide = (parts == "train") & ~given
+        if given.all():
+            return result
+        missing = [name not in set(parts) for name in manifest_lib.SPLITS]
+        shares = [share * (lacks or name == "train") for share, lacks, name in zip(
+            percents, missing, manifest_lib.SPLITS)]
+        result["split"] = parts
+    else:
+        to_divide = pd.Series(True, index=manifest.index)
+        shares = list(percents)
+    rows = manifest[to_divide]
+    result.loc[to_divide, "split"] = _divide(rows, split_by == "image", shares, seed)
+    return result
+
+
+def _refuse_without_part(manifest):
+    without = (manifest["official_part"] == "") & (manifest["split"] == "")
+    if without.any():
+        raise ValueError(
+            '"--split_by=official" needs a source with official parts, or a manifest whose '
+            f"split column is filled. Received: {int(without.sum())} images without, the first "
+            f"is {manifest['image_id'][without].iloc[0]!r}"
+        )
+
+
+def _divide(rows, by_image, shares, seed):
+    """Returns a split for each row; groups go whole, strata by stratum."""
+    group = np.arange(len(rows)) if by_image else group_numbers(rows)
+    table = pd.DataFrame(
+        {
+            "group": group,
+            "id": rows["image_id"].to_numpy(),
+            "melanoma": (rows["label"] == 1).to_numpy(),
+            "mask": (rows["mask"] != "").to_numpy(),
+            "source": rows["source"].to_numpy(),
+        }
+    )
+    groups = table.groupby("group").agg(
+        id=("id", "min"),
+        melanoma=("melanoma", "max"),
+        mask=("mask", "max"),
+        source=("source", "min"),
+        images=("id", "size"),
+    )
+    side = pd.Series("", index=groups.index)
+    edges = np.cumsum(shares) / sum(shares)
+    for stratum, members in groups.groupby(["source", "melanoma", "mask"]):
+        order = members.index[_shuffled(members["id"], seed, f"split/{stratum}")]
+        images = members.loc[order, "images"].to_numpy()
+        middle = (np.cumsum(images) - images / 2) / images.sum()
+        side[order] = np.array(manifest_lib.SPLITS)[np.searchsorted(edges, middle, side="right")]
+    return side[group].to_numpy()
+
+
+def group_numbers(manifest: pd.DataFrame) -> np.ndarray:
+    """Returns (N,) int: rows that share a patient, lesion, duplicate or content share a number."""
+    rows = [np.arange(len(manifest))]
+    columns = [np.arange(len(manifest))]
+    nodes = len(manifest)
+    for column in GROUP_COLUMNS:
+        if column not in manifest:
+            continue
+        known = np.flatnonzero(manifest[column].to_numpy() != "")
+        codes, values = pd.factorize(manifest[column].to_numpy()[known])
+        rows.append(known)
+        columns.append(codes + nodes)
+        nodes += len(values)
+    rows, columns = np.concatenate(rows), np.concatenate(columns)
+    graph = csr_array((np.ones(len(rows), np.int8), (rows, columns)), shape=(nodes, nodes))
+    return csgraph.connected_components(graph, directed=False)[1][: len(manifest)]
+
+
+def crossings(manifest: pd.DataFrame) -> dict[str, int]:
+    """Returns how many values of each kind stand on more than one side of the split."""
+    found = {}
+    for column in ("image_id", *GROUP_COLUMNS):
+        if column in manifest:
+            known = manifest[manifest[column] != ""]
+            sides = known.groupby(column)["split"].nunique()
+            found[column] = int((sides > 1).sum())
+    return found
+
+
+def report_crossings(manifest: pd.DataFrame, split_by: str) -> dict[str, int]:
+    """Returns `crossings`, logged; raises where a split by patient has any."""
+    found = crossings(manifest)
+    words = ", ".join(f"{count} {column}" for column, count in found.items())
+    if not any(found.values()):
+        logging.info("leak check: nothing crosses a split (%s)", words)
+        return found
+    if split_by == "patient":
+        raise ValueError(f"no image, lesion, patient or duplicate may cross a split. Found: {words}")
+    logging.warning(
+        "leak check: with --split_by=%s these stand on more than one side: %s. Scores on val "
+        "and test are too high by what they share with train",
+        split_by,
+        words,
+    )
+    return found

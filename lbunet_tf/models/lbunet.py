@@ -1,0 +1,27 @@
+"""LB-UNet: a U-Net decoder on a residual encoder (paper III.J, III.K)."""
+
+import keras
+
+from lbunet_tf import config as config_lib
+from lbunet_tf.models import decoder
+from lbunet_tf.models import encoders
+
+
+def build_lbunet(config: config_lib.Config) -> keras.Model:
+    """Returns LB-UNet: normalisation, padding to stride 32, encoder, decoder, heads.
+
+    The paper names the encoder only; decoder, skips and head follow
+    segmentation_models_pytorch's Unet, the likeliest tool of its authors. With
+    resnet101 it has that model's 51,513,233 trainable parameters.
+    """
+    size = config.image_size
+    images = keras.Input((size, size, 3), name="image")
+    encoder = encoders.build_encoder(config.encoder, config.encoder_weights, size)
+    x = keras.layers.Normalization(
+        mean=encoder.mean, variance=[std**2 for std in encoder.std], name="normalization"
+    )(images)
+    x, padding = decoder.pad_to_stride(x, 32)
+    features = encoder.model(x)
+    x = decoder.unet_decoder(features)
+    outputs = decoder.outputs(x, features[-1], padding, config.heads, kernel_size=3)
+    return keras.Model(images, outputs, name="lbunet")

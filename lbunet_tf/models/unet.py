@@ -1,0 +1,53 @@
+"""The vanilla U-Net of Table I (Ronneberger et al. 2015, with same padding)."""
+
+import keras
+
+from lbunet_tf import config as config_lib
+from lbunet_tf.models import decoder
+from lbunet_tf.models import encoders
+
+FILTERS = (64, 128, 256, 512, 1024)
+
+
+def build_unet(config: config_lib.Config) -> keras.Model:
+    """Returns the vanilla U-Net: 31,031,745 parameters with one mask output.
+
+    Two 3x3 convolutions with ReLU a level, 2x2 max-pooling, 2x2 transposed
+    convolutions, 1x1 head; no batch norm. Images are normalised with ImageNet's mean
+    and standard deviation (paper IV.A).
+    """
+    size = config.image_size
+    images = keras.Input((size, size, 3), name="image")
+    x = keras.layers.Normalization(
+        mean=encoders.IMAGENET_MEAN,
+        variance=[std**2 for std in encoders.IMAGENET_STD],
+        name="normalization",
+    )(images)
+    x, padding = decoder.pad_to_stride(x, 2 ** (len(FILTERS) - 1))
+    skips = []
+    for level, filters in enumerate(FILTERS):
+        if level:
+            x = keras.layers.MaxPooling2D(name=f"pool_s{2**level}")(x)
+        x = _two_convolutions(x, filters, f"encoder_s{2**level}")
+        skips.append(x)
+    deepest = skips.pop()
+    for level in reversed(range(len(FILTERS) - 1)):
+        name = f"decoder_s{2**level}"
+        x = keras.layers.Conv2DTranspose(FILTERS[level], 2, strides=2, name=f"{name}_up")(x)
+        x = keras.layers.Concatenate(name=f"{name}_concat")([skips.pop(), x])
+        x = _two_convolutions(x, FILTERS[level], name)
+    outputs = decoder.outputs(x, deepest, padding, config.heads, kernel_size=1)
+    return keras.Model(images, outputs, name="unet")
+
+
+def _two_convolutions(x, filters, name):
+    for number in (1, 2):
+        x = keras.layers.Conv2D(
+            filters,
+            3,
+            padding="same",
+            activation="relu",
+            kernel_initializer="he_normal",
+            name=f"{name}_{number}",
+        )(x)
+    return x

@@ -1,0 +1,51 @@
+"""Builds and checks a manifest without training, and prints what is in it.
+
+    python -m lbunet_tf.prepare --source=isic2020 --data_dir=$DATA/isic2020 --mask_source=label
+
+Every image and mask is decoded once; bad or missing ones are named.
+"""
+
+import sys
+
+from absl import logging
+
+from lbunet_tf import config as config_lib
+from lbunet_tf import run_directory
+from lbunet_tf.data import manifest as manifest_lib
+from lbunet_tf.data import prepared as prepared_lib
+
+
+def main(config: config_lib.Config) -> None:
+    """Prepares, prints and, where --output is given, writes the manifest."""
+    prepared = prepared_lib.prepare(config)
+    manifest = prepared.manifest
+    lines = [
+        manifest_lib.describe(manifest),
+        "",
+        _known(manifest),
+        f"skipped: {len(prepared.skipped)}",
+        *(f"  {row.image}: {row.reason}" for row in prepared.skipped.head(10).itertuples()),
+        "on more than one side of the split: "
+        + ", ".join(f"{count} {name}" for name, count in prepared.crossings.items()),
+    ]
+    sys.stdout.write("\n".join(lines) + "\n")
+    if config.output:
+        run_directory.write_table(config.output, manifest)
+        logging.info("wrote %s (use it as --source=manifest --data_dir=%s --split_by=official)",
+                     config.output, config.output)
+
+
+def _known(manifest):
+    """Returns how many rows know each optional column."""
+    columns = ("age", "sex", "site", "skin_type", "patient_id", "lesion_id", "diagnosis")
+    known = {
+        column: int((manifest[column].notna() & (manifest[column].astype(str) != "")).sum())
+        for column in columns
+    }
+    return f"known for, of {len(manifest)}: " + ", ".join(
+        f"{name} {count}" for name, count in known.items()
+    )
+
+
+if __name__ == "__main__":
+    config_lib.run(main, "prepare")

@@ -1,0 +1,100 @@
+"""The run directory: its file names, and files that are written whole or not at all."""
+
+import contextlib
+import json
+import os
+import pathlib
+import shutil
+from collections.abc import Iterator
+
+import pandas as pd
+
+FLAGS = "flags.cfg"
+MANIFEST = "manifest.csv"
+SKIPPED = "skipped.csv"
+CHECKS = "checks.json"
+MODEL = "model.keras"
+BACKUP = "backup"
+HISTORY = "history.csv"
+TENSORBOARD = "tensorboard"
+FINISHED = "training.json"
+PREDICTIONS = "predictions.csv"
+HISTOGRAMS = "pixel_histograms.npz"
+METRICS = "evaluation/metrics.json"
+FIGURES = "evaluation/figures"
+REPORT = "evaluation/report.html"
+
+
+@contextlib.contextmanager
+def whole_file(path: str | os.PathLike) -> Iterator[pathlib.Path]:
+    """Yields a path beside `path` to write to; renames it when the block succeeds."""
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.stem}.partial{path.suffix}")
+    yield partial
+    os.replace(partial, path)
+
+
+def write_text(path: str | os.PathLike, text: str) -> None:
+    """Writes text whole or not at all."""
+    with whole_file(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | os.PathLike, content: dict) -> None:
+    """Writes indented JSON whole or not at all."""
+    write_text(path, json.dumps(content, indent=2) + "\n")
+
+
+def write_table(path: str | os.PathLike, table: pd.DataFrame) -> None:
+    """Writes a CSV whole or not at all."""
+    with whole_file(path) as partial:
+        table.to_csv(partial, index=False)
+
+
+def prepare_for_training(run: str, flag_lines: list[str], overwrite: bool) -> pathlib.Path:
+    """Returns the run directory, new or to be continued.
+
+    Raises:
+        ValueError: It holds a finished run, or an unfinished one of other flags,
+            and `overwrite` is off; or it is a folder of something else.
+    """
+    if not run:
+        raise ValueError(
+            '"--run" must name the run directory, as in --run=runs/paper. Received: nothing'
+        )
+    path = pathlib.Path(run)
+    if path.exists() and any(path.iterdir()):
+        if not (path / FLAGS).is_file():
+            raise ValueError(
+                f'"--run" must be new, empty or a run directory. {path} holds other files '
+                f"and no {FLAGS}; name another folder"
+            )
+        if overwrite:
+            shutil.rmtree(path)
+        else:
+            _check_continuation(path, flag_lines)
+    path.mkdir(parents=True, exist_ok=True)
+    write_text(path / FLAGS, "\n".join(flag_lines) + "\n")
+    return path
+
+
+def _check_continuation(path, flag_lines):
+    if (path / FINISHED).is_file():
+        raise ValueError(
+            f"{path} holds a finished run. Evaluate it with python -m lbunet_tf.evaluate "
+            f"--run={path}, name another --run, or give --overwrite to train anew"
+        )
+    old = _settings((path / FLAGS).read_text().splitlines())
+    new = _settings(flag_lines)
+    different = [name for name in new if name != "--run" and old.get(name) != new[name]]
+    if different:
+        changes = "; ".join(f"{name} was {old.get(name)}, is {new[name]}" for name in different)
+        raise ValueError(
+            f"{path} holds an unfinished run of other flags: {changes}. Give the same flags to "
+            "go on, name another --run, or give --overwrite to start anew"
+        )
+
+
+def _settings(lines):
+    return dict(line.split("=", 1) for line in lines if "=" in line)

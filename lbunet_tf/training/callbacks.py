@@ -1,0 +1,230 @@
+"""Callbacks: checkpoints that survive a kill, history, early stopping, TensorBoard overlays."""
+
+import json
+import os
+import pathlib
+
+import keras
+import numpy as np
+import pandas as pd
+
+from lbunet_tf import run_directory
+
+
+def read_history(run: pathlib.Path) -> pd.DataFrame:
+    """Returns the finished epochs of a run: those that its backup holds."""
+    path = run / run_directory.HISTORY
+    epochs = finished_epochs(run)
+    if not path.is_file() or not epochs:
+        return pd.DataFrame()
+    return pd.read_csv(path).iloc[:epochs]
+
+
+def finished_epochs(run: pathlib.Path) -> int:
+    """Returns how many epochs the latest whole backup holds; 0 without one."""
+    backups = _backups(run)
+    return max(backups, default=0)
+
+
+def _backups(run):
+    folder = run / run_directory.BACKUP
+    suffix = ".weights.h5"
+    return {
+        int(path.name.removesuffix(suffix)): path
+        for path in folder.glob(f"*{suffix}")
+        if path.name.removesuffix(suffix).isdigit()
+    }
+
+
+class WholeBackup(keras.callbacks.Callback):
+    """Saves weights and optimizer after each epoch, restores the latest when training begins.
+
+    Keras' BackupAndRestore writes in place, so a kill while it writes loses both the old
+    and the new state. Here a file is renamed when it is whole, its name is its epoch,
+    and the one before is deleted only then. It must be the last callback: an epoch is
+    finished when its backup is there.
+    """
+
+    def __init__(self, run: pathlib.Path):
+        super().__init__()
+        self.run = run
+
+    def on_train_begin(self, logs=None):
+        """Restores the latest backup.
+
+        Raises:
+            ValueError: The backup is not of this model, or its file is damaged.
+        """
+        backups = _backups(self.run)
+        if not backups:
+            return
+        path = backups[max(backups)]
+        if not self.model.optimizer.built:
+            self.model.optimizer.build(self.model.trainable_variables)
+        try:
+            self.model.load_weights(path)
+        except (OSError, KeyError, ValueError) as error:
+            raise ValueError(
+                f"{path} must be a whole backup of this model. Delete it to go on from the epoch "
+                f"before, or give --overwrite to start anew. {error}"
+            ) from error
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Writes the backup of `epoch` + 1 finished epochs, then deletes older ones."""
+        folder = self.run / run_directory.BACKUP
+        path = folder / f"{epoch + 1:04d}.weights.h5"
+        folder.mkdir(exist_ok=True)
+        partial = folder / "partial.weights.h5"
+        self.model.save_weights(partial, overwrite=True)
+        os.replace(partial, path)
+        for finished, old in _backups(self.run).items():
+            if finished != epoch + 1:
+                old.unlink()
+
+
+class WholeCheckpoint(keras.callbacks.ModelCheckpoint):
+    """ModelCheckpoint of the best val_loss to model.keras, whole or not at all."""
+
+    def __init__(self, run: pathlib.Path, history: pd.DataFrame):
+        self.path = run / run_directory.MODEL
+        self.partial = run / "model.partial.keras"
+        best = float(history["val_loss"].min()) if len(history) else None
+        super().__init__(
+            self.partial,
+            monitor="val_loss",
+            mode="min",
+            save_best_only=True,
+            initial_value_threshold=best,
+        )
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Saves where val_loss is the best so far, and renames what was saved."""
+        self.partial.unlink(missing_ok=True)
+        super().on_epoch_end(epoch, logs)
+        if self.partial.is_file():
+            os.replace(self.partial, self.path)
+
+
+class ResumedEarlyStopping(keras.callbacks.EarlyStopping):
+    """EarlyStopping on val_loss that remembers the epochs before a restart."""
+
+    def __init__(self, patience: int, history: pd.DataFrame):
+        super().__init__(monitor="val_loss", mode="min", patience=patience)
+        self.history = history
+
+    def on_train_begin(self, logs=None):
+        """Replays the finished epochs."""
+        super().on_train_begin(logs)
+        for epoch, val_loss in enumerate(self.history.get("val_loss", ())):
+            self.on_epoch_end(epoch, {"val_loss": float(val_loss)})
+
+
+class HistoryFile(keras.callbacks.Callback):
+    """Writes history.csv after each epoch: epoch (from 1), then every logged number."""
+
+    def __init__(self, run: pathlib.Path, history: pd.DataFrame):
+        super().__init__()
+        self.path = run / run_directory.HISTORY
+        self.rows = history.to_dict("records")
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Adds a row and writes the file whole."""
+        numbers = {name: float(value) for name, value in (logs or {}).items()}
+        self.rows.append({"epoch": epoch + 1, **numbers})
+        run_directory.write_table(self.path, pd.DataFrame(self.rows))
+
+
+class StopOnNaN(keras.callbacks.Callback):
+    """Raises where the loss is not finite, before anything of that epoch is saved."""
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Checks the running mean of the training loss."""
+        self._check("loss", (logs or {}).get("loss"), f"batch {batch + 1}")
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Checks the validation loss."""
+        self._check("val_loss", (logs or {}).get("val_loss"), f"the end of epoch {epoch + 1}")
+
+    def _check(self, name, value, where):
+        if value is not None and not np.isfinite(value):
+            raise ValueError(
+                f"the loss must stay finite. Received: {name}={value} at {where}. Lower "
+                "--learning_rate, or look for broken images; the run directory keeps the epochs "
+                "before"
+            )
+
+
+class MaskOverlays(keras.callbacks.Callback):
+    """Writes a few val images with true and predicted outlines to TensorBoard each epoch."""
+
+    def __init__(self, run: pathlib.Path, batch: tuple):
+        super().__init__()
+        self.folder = run / run_directory.TENSORBOARD / "validation"
+        self.images, targets, weights = batch
+        self.masks = np.asarray(targets["mask"])
+        self.known = np.asarray(weights["mask"])[..., :1, :1, None]
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Predicts and writes the overlays."""
+        # TensorBoard's writer is TensorFlow's under every Keras backend.
+        import tensorflow as tf
+
+        logits = np.asarray(self.model.predict_on_batch(self.images)["mask"])
+        overlays = overlay(np.asarray(self.images), self.masks * self.known, logits > 0)
+        writer = tf.summary.create_file_writer(os.fspath(self.folder))
+        with writer.as_default():
+            tf.summary.image(
+                "masks: true green, predicted magenta",
+                overlays,
+                step=epoch,
+                max_outputs=len(overlays),
+            )
+        writer.close()
+
+
+def overlay(images: np.ndarray, true: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """Returns (B, H, W, 3) uint8: images with the outlines of true and predicted masks.
+
+    Green and magenta differ in brightness as well as hue, so a colour-blind reader can
+    tell them apart. Images are RGB in 0..255, masks (B, H, W, 1).
+    """
+    result = images.astype("uint8").copy()
+    for mask, colour in ((true, (0, 255, 0)), (predicted, (255, 0, 255))):
+        result[outline(mask[..., 0] > 0)] = colour
+    return result
+
+
+def outline(masks: np.ndarray) -> np.ndarray:
+    """Returns (B, H, W) bool: mask pixels with a neighbour outside the mask or the image."""
+    padded = np.pad(masks, ((0, 0), (1, 1), (1, 1)))
+    inner = (
+        padded[:, :-2, 1:-1] & padded[:, 2:, 1:-1] & padded[:, 1:-1, :-2] & padded[:, 1:-1, 2:]
+    )
+    return masks & ~inner
+
+
+def write_flags(run: pathlib.Path, flag_lines: list[str], counts: dict) -> None:
+    """Writes the resolved flags and the data's counts to TensorBoard's Text tab."""
+    import tensorflow as tf
+
+    writer = tf.summary.create_file_writer(os.fspath(run / run_directory.TENSORBOARD / "train"))
+    with writer.as_default():
+        tf.summary.text("flags", "\n".join(f"    {line}" for line in flag_lines), step=0)
+        tf.summary.text("data", f"```\n{json.dumps(counts, indent=2)}\n```", step=0)
+    writer.close()
+
+
+def make_callbacks(
+    run: pathlib.Path, patience: int, val_batch: tuple
+) -> list[keras.callbacks.Callback]:
+    """Returns the callbacks of a run, in the order in which they must act."""
+    history = read_history(run)
+    return [
+        StopOnNaN(),
+        WholeCheckpoint(run, history),
+        HistoryFile(run, history),
+        ResumedEarlyStopping(patience, history),
+        keras.callbacks.TensorBoard(run / run_directory.TENSORBOARD, write_graph=False),
+        MaskOverlays(run, val_batch),
+        WholeBackup(run),
+    ]

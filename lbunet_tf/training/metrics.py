@@ -1,0 +1,57 @@
+"""Metrics that are watched during training. Reported numbers come from `evaluation`."""
+
+from collections.abc import Sequence
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable("lbunet_tf")
+class ImageAUC(keras.metrics.AUC):
+    """ROC AUC over images; an image's score is the mean of its pixel probabilities.
+
+    For masks that hold the image's label on every pixel (paper IV.A). 200 thresholds:
+    a training-time estimate; the reported AUC is exact.
+    """
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        """Adds a batch. y_true and y_pred: (B, H, W, 1), y_pred logits; weight (B, H, W)."""
+        score = ops.mean(ops.sigmoid(y_pred), axis=(1, 2, 3))
+        if sample_weight is not None:
+            sample_weight = sample_weight[:, 0, 0]
+        return super().update_state(y_true[:, 0, 0, 0], score, sample_weight)
+
+
+@keras.saving.register_keras_serializable("lbunet_tf")
+class MaskDice(keras.metrics.Mean):
+    """Mean over images of Dice at probability 0.5; empty mask and empty prediction count 1."""
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        """Adds a batch. y_true and y_pred: (B, H, W, 1), y_pred logits; weight (B, H, W)."""
+        predicted = ops.cast(y_pred > 0, "float32")
+        true = ops.cast(y_true, "float32")
+        both = ops.sum(predicted * true, axis=(1, 2, 3))
+        total = ops.sum(predicted, axis=(1, 2, 3)) + ops.sum(true, axis=(1, 2, 3))
+        dice = ops.where(total > 0, 2 * both / ops.maximum(total, 1), 1.0)
+        if sample_weight is not None:
+            sample_weight = sample_weight[:, 0, 0]
+        return super().update_state(dice, sample_weight)
+
+
+def make_metrics(heads: Sequence[str], mask_source: str) -> dict[str, list[keras.metrics.Metric]]:
+    """Returns fresh metrics for each head; all of them count only what is known.
+
+    `mask`: accuracy over pixels, and image AUC (label masks) or Dice (lesion masks).
+    `melanoma`: accuracy and AUC over images.
+    """
+    metrics = {
+        "mask": [
+            keras.metrics.BinaryAccuracy(name="accuracy", threshold=0.0),
+            ImageAUC(name="auc") if mask_source == "label" else MaskDice(name="dice"),
+        ],
+        "melanoma": [
+            keras.metrics.BinaryAccuracy(name="accuracy", threshold=0.0),
+            keras.metrics.AUC(name="auc", from_logits=True),
+        ],
+    }
+    return {head: metrics[head] for head in heads}
