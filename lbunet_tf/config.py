@@ -1,19 +1,13 @@
 """Every flag of the package, as a field of one frozen dataclass.
 
-The only module that touches absl flags. An entry (`python -m lbunet_tf.train`)
-calls `run(main, "train")`; everything else takes a `Config` or plain values.
+The only module that touches absl flags; everything else takes a `Config` or plain
+values.
 """
 
 import dataclasses
 import pathlib
-import sys
-import textwrap
-import traceback
-from collections.abc import Callable
 
-from absl import app
 from absl import flags
-from absl import logging
 
 TRAIN = ("train",)
 DATA = ("train", "prepare")
@@ -246,18 +240,20 @@ def check(config: Config) -> Config:
             f"Received: --heads={','.join(config.heads)}"
         )
     if config.learning_rate <= 0:
-        raise ValueError(
-            f'"--learning_rate" must be positive. Received: {config.learning_rate}'
-        )
+        raise ValueError(f'"--learning_rate" must be positive. Received: {config.learning_rate}')
     if not 0 < config.prevalence < 1:
         raise ValueError(
-            '"--prevalence" must lie between 0 and 1, both excluded. '
-            f"Received: {config.prevalence}"
+            f'"--prevalence" must lie between 0 and 1, both excluded. Received: {config.prevalence}'
         )
     if config.image_score == "melanoma" and "melanoma" not in config.heads:
         raise ValueError(
             '"--image_score=melanoma" needs that head: add --heads=mask,melanoma. '
             f"Received: --heads={','.join(config.heads)}"
+        )
+    if config.image_score in ("mean", "max") and config.mask_source == "lesion":
+        raise ValueError(
+            f'"--image_score={config.image_score}" needs --mask_source=label: an outline says '
+            "nothing about melanoma. Use --image_score=melanoma with --heads=mask,melanoma"
         )
     return config
 
@@ -268,9 +264,7 @@ def _check_field(name, value, metadata):
             f'"--{name}" must be one of {", ".join(metadata["choices"])}. Received: {value}'
         )
     if metadata["minimum"] is not None and value < metadata["minimum"]:
-        raise ValueError(
-            f'"--{name}" must be at least {metadata["minimum"]}. Received: {value}'
-        )
+        raise ValueError(f'"--{name}" must be at least {metadata["minimum"]}. Received: {value}')
 
 
 def fields_of(entry: str) -> list[dataclasses.Field]:
@@ -362,62 +356,3 @@ def read(run: str) -> Config:
     except flags.Error as error:
         raise ValueError(f"{path} must hold flags that this version knows. {error}") from error
     return from_flags("train", flag_values).replace(run=str(run))
-
-
-def help_text(entry: str, doc: str) -> str:
-    """Returns what `--help` prints: the entry's purpose, then its flags by section."""
-    lines = [doc.strip(), "", "Flags:"]
-    section = None
-    for field in fields_of(entry):
-        if field.metadata["section"] != section:
-            section = field.metadata["section"]
-            lines += ["", f"  {section}"]
-        lines += _flag_help(field)
-    if entry in DATA:
-        lines += ["", "  --flagfile=flags/X.cfg: read flags from a file; later flags win."]
-    lines += ["  --v=1: show the traceback of an error."]
-    return "\n".join(lines)
-
-
-def _flag_help(field):
-    default = field.default
-    if isinstance(default, LIST):
-        default = ",".join(map(str, default))
-    elif isinstance(default, bool):
-        default = str(default).lower()
-    choices = field.metadata["choices"]
-    shown = f"--{field.name}=" + ("|".join(choices) if choices else _placeholder(field))
-    if isinstance(field.default, bool):
-        shown = f"--[no]{field.name}"
-    text = field.metadata["help"] + (f" Default: {default}." if default != "" else "")
-    return [f"    {shown}", *textwrap.wrap(text, 84, initial_indent=" " * 8, subsequent_indent=" " * 8)]
-
-
-def _placeholder(field):
-    if field.metadata["many"]:
-        return "A,B"
-    return {int: "N", float: "X", str: "VALUE"}[type(field.default)]
-
-
-def run(main: Callable[[Config], None], entry: str) -> None:
-    """Runs an entry: help, flags, `main(config)`, and one clear line for a user's error."""
-    if {"--help", "-h", "-help"} & set(sys.argv[1:]):
-        sys.stdout.write(help_text(entry, sys.modules["__main__"].__doc__) + "\n")
-        return
-    define_flags(entry)
-    logging.use_absl_handler()
-    logging.set_verbosity(logging.INFO)
-    logging.set_stderrthreshold("info")
-
-    def call(arguments):
-        if len(arguments) > 1:
-            raise app.UsageError(f"Only flags are taken. Received: {' '.join(arguments[1:])}")
-        try:
-            main(from_flags(entry))
-        except (ValueError, OSError) as error:
-            if logging.get_verbosity() > logging.INFO:
-                traceback.print_exc()
-            sys.stderr.write(f"\nERROR: {error}\n")
-            sys.exit(1)
-
-    app.run(call)

@@ -10,6 +10,7 @@ import sys
 from absl import logging
 
 from lbunet_tf import config as config_lib
+from lbunet_tf import entry
 from lbunet_tf import run_directory
 from lbunet_tf.data import manifest as manifest_lib
 from lbunet_tf.data import prepared as prepared_lib
@@ -31,8 +32,11 @@ def main(config: config_lib.Config) -> None:
     sys.stdout.write("\n".join(lines) + "\n")
     if config.output:
         run_directory.write_table(config.output, manifest)
-        logging.info("wrote %s (use it as --source=manifest --data_dir=%s --split_by=official)",
-                     config.output, config.output)
+        logging.info(
+            "wrote %s (use it as --source=manifest --data_dir=%s --split_by=official)",
+            config.output,
+            config.output,
+        )
 
 
 def _known(manifest):
@@ -48,4 +52,4 @@ def _known(manifest):
 
 
 if __name__ == "__main__":
-    config_lib.run(main, "prepare")
+    entry.run(main, "prepare")

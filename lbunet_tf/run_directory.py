@@ -70,16 +70,15 @@ def prepare_for_training(run: str, flag_lines: list[str], overwrite: bool) -> pa
                 f'"--run" must be new, empty or a run directory. {path} holds other files '
                 f"and no {FLAGS}; name another folder"
             )
-        if overwrite:
+        if overwrite or not _is_continued(path, flag_lines):
             shutil.rmtree(path)
-        else:
-            _check_continuation(path, flag_lines)
     path.mkdir(parents=True, exist_ok=True)
     write_text(path / FLAGS, "\n".join(flag_lines) + "\n")
     return path
 
 
-def _check_continuation(path, flag_lines):
+def _is_continued(path, flag_lines):
+    """Returns whether the run goes on; other flags start anew where no epoch is finished."""
     if (path / FINISHED).is_file():
         raise ValueError(
             f"{path} holds a finished run. Evaluate it with python -m lbunet_tf.evaluate "
@@ -88,12 +87,13 @@ def _check_continuation(path, flag_lines):
     old = _settings((path / FLAGS).read_text().splitlines())
     new = _settings(flag_lines)
     different = [name for name in new if name != "--run" and old.get(name) != new[name]]
-    if different:
+    if different and any((path / BACKUP).glob("*.weights.h5")):
         changes = "; ".join(f"{name} was {old.get(name)}, is {new[name]}" for name in different)
         raise ValueError(
             f"{path} holds an unfinished run of other flags: {changes}. Give the same flags to "
             "go on, name another --run, or give --overwrite to start anew"
         )
+    return not different
 
 
 def _settings(lines):

@@ -8,6 +8,7 @@ Watch it with: tensorboard --logdir=runs
 
 import math
 import pathlib
+import shutil
 import time
 
 import keras
@@ -15,6 +16,7 @@ import pandas as pd
 from absl import logging
 
 from lbunet_tf import config as config_lib
+from lbunet_tf import entry
 from lbunet_tf import models
 from lbunet_tf import run_directory
 from lbunet_tf.data import manifest as manifest_lib
@@ -43,8 +45,9 @@ def train(config: config_lib.Config) -> pathlib.Path:
     model = models.build_model(config)
     compile_model(model, config)
     logging.info(
-        "%s: %s trainable parameters, outputs %s",
+        "%s on %s: %s trainable parameters, outputs %s",
         model.name,
+        ", ".join(keras.distribution.list_devices()),
         f"{_num_trainable(model):,}",
         ", ".join(model.output_names),
     )
@@ -103,6 +106,7 @@ def _fit(model, config, run, manifest, flag_lines):
         pipeline.make_training_dataset(config, rows["train"], start),
         epochs=config.epochs,
         initial_epoch=start,
+        shuffle=False,
         steps_per_epoch=pipeline.steps_per_epoch(config, len(rows["train"])),
         validation_data=val,
         callbacks=callbacks.make_callbacks(run, config.patience, val_batch),
@@ -137,7 +141,9 @@ def _finish(run, model, config, seconds):
         "keras": keras.__version__,
         "backend": keras.backend.backend(),
     }
+    _drop_optimizer(run / run_directory.MODEL)
     run_directory.write_json(run / run_directory.FINISHED, result)
+    shutil.rmtree(run / run_directory.BACKUP)
     logging.info(
         "finished after %d epochs, best val_loss %.4f in epoch %d. Evaluate with "
         "python -m lbunet_tf.evaluate --run=%s",
@@ -148,5 +154,12 @@ def _finish(run, model, config, seconds):
     )
 
 
+def _drop_optimizer(path):
+    """Saves the best model anew without Adam's state, which is two thirds of its file."""
+    model = keras.models.load_model(path, compile=False)
+    with run_directory.whole_file(path) as partial:
+        model.save(partial)
+
+
 if __name__ == "__main__":
-    config_lib.run(main, "train")
+    entry.run(main, "train")

@@ -11,9 +11,7 @@ from absl import logging
 from lbunet_tf.data import preprocessing
 
 
-def check_files(
-    manifest: pd.DataFrame, on_bad_image: str
-) -> tuple[pd.DataFrame, pd.DataFrame]:
+def check_files(manifest: pd.DataFrame, on_bad_image: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Returns (manifest, skipped); the manifest gains `content_hash`, the SHA-1 of each file.
 
     Raises:
@@ -32,9 +30,10 @@ def check_files(
     if bad.any() and on_bad_image == "error":
         row = manifest[bad].iloc[0]
         raise ValueError(
-            f"{reasons[bad].iloc[0]} (image {row['image_id']!r}, row {int(manifest.index[bad][0]) + 1} "
-            f"of the manifest, source {row['source']}; {int(bad.sum())} of {len(manifest)} are bad). "
-            "Mend or download them again, or give --on_bad_image=skip to go on without them"
+            f"{reasons[bad].iloc[0]} (image {row['image_id']!r} of source {row['source']}, row "
+            f"{int(manifest.index[bad][0]) + 1} of the manifest; {int(bad.sum())} of "
+            f"{len(manifest)} are bad). Mend or download them again, or give --on_bad_image=skip "
+            "to go on without them"
         )
     skipped = manifest.loc[bad, ["image_id", "image", "source"]].assign(reason=reasons[bad])
     if bad.any():

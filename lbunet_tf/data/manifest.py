@@ -48,8 +48,8 @@ def complete(table: pd.DataFrame, source: str) -> pd.DataFrame:
 
 
 def _numbers(table, column, source):
-    text = table[column].astype(str).str.strip().str.lower()
-    unknown = text.isin(("", "nan", "none", "unknown", "<na>"))
+    text = table[column].astype(object).fillna("").astype(str).str.strip().str.lower()
+    unknown = text.isin(("", "nan", "none", "unknown"))
     numbers = pd.to_numeric(text.where(~unknown), errors="coerce")
     wrong = numbers.isna() & ~unknown
     if wrong.any():

@@ -165,8 +165,8 @@ def _duplicate_groups(folder, names):
         (np.ones(len(ends)), (ends[:, 0], ends[:, 1])), shape=(len(members), len(members))
     )
     component = csgraph.connected_components(graph, directed=False)[1]
-    group = dict(zip(members, (f"isic2020-duplicate-{number}" for number in component)))
-    return [group.get(name, "") for name in names]
+    group = dict(zip(members, component, strict=True))
+    return [f"isic2020-duplicate-{group[name]}" if name in group else "" for name in names]
 
 
 def isic2017(folder: pathlib.Path) -> pd.DataFrame:
@@ -248,7 +248,9 @@ def ham10000(folder: pathlib.Path) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "image_id": table["image_id"],
-            "image": [where.get(name, str(folders[0] / f"{name}.jpg")) for name in table["image_id"]],
+            "image": [
+                where.get(name, str(folders[0] / f"{name}.jpg")) for name in table["image_id"]
+            ],
             "mask": [
                 str(masks / f"{name}_segmentation.png") if masks.is_dir() else ""
                 for name in table["image_id"]
@@ -275,7 +277,9 @@ def folder(path: pathlib.Path) -> pd.DataFrame:
         for image in sorted(class_folder.iterdir()):
             if image.suffix.lower() not in IMAGE_SUFFIXES or _is_mask(image):
                 continue
-            masks = [image.with_name(f"{image.stem}_{word}.png") for word in ("segmentation", "mask")]
+            masks = [
+                image.with_name(f"{image.stem}_{word}.png") for word in ("segmentation", "mask")
+            ]
             mask = next((str(mask) for mask in masks if mask.is_file()), "")
             rows.append(
                 {

@@ -74,8 +74,10 @@ def assign(
         if given.all():
             return result
         missing = [name not in set(parts) for name in manifest_lib.SPLITS]
-        shares = [share * (lacks or name == "train") for share, lacks, name in zip(
-            percents, missing, manifest_lib.SPLITS)]
+        shares = [
+            share * (lacks or name == "train")
+            for share, lacks, name in zip(percents, missing, manifest_lib.SPLITS, strict=True)
+        ]
         result["split"] = parts
     else:
         to_divide = pd.Series(True, index=manifest.index)
@@ -161,7 +163,9 @@ def report_crossings(manifest: pd.DataFrame, split_by: str) -> dict[str, int]:
         logging.info("leak check: nothing crosses a split (%s)", words)
         return found
     if split_by == "patient":
-        raise ValueError(f"no image, lesion, patient or duplicate may cross a split. Found: {words}")
+        raise ValueError(
+            f"no image, lesion, patient or duplicate may cross a split. Found: {words}"
+        )
     logging.warning(
         "leak check: with --split_by=%s these stand on more than one side: %s. Scores on val "
         "and test are too high by what they share with train",

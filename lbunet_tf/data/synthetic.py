@@ -23,7 +23,14 @@ from lbunet_tf.data import manifest as manifest_lib
 
 # Mean RGB of Fitzpatrick types 1 to 6 under a dermatoscope, our choice.
 SKIN_TONES = np.array(
-    [(236, 205, 190), (226, 190, 168), (208, 165, 135), (180, 132, 100), (140, 98, 72), (98, 68, 52)],
+    [
+        (236, 205, 190),
+        (226, 190, 168),
+        (208, 165, 135),
+        (180, 132, 100),
+        (140, 98, 72),
+        (98, 68, 52),
+    ],
     dtype="float32",
 )
 LESION_TINTS = {

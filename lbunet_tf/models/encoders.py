@@ -96,7 +96,11 @@ def _keras_original(constructor, weights, size):
                 f'"--encoder_weights" must be a file of keras.applications\' {name} without top '
                 f"(like {file_name}), or a .keras file of ours. Received: {weights}. {error}"
             ) from error
-        place = pathlib.Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "models" / file_name
+        place = (
+            pathlib.Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser()
+            / "models"
+            / file_name
+        )
         raise ValueError(
             f"the ImageNet weights of {name} could not be downloaded. Place {file_name} (from "
             f"https://storage.googleapis.com/tensorflow/keras-applications/resnet/) at {place}, or "

@@ -197,9 +197,7 @@ def overlay(images: np.ndarray, true: np.ndarray, predicted: np.ndarray) -> np.n
 def outline(masks: np.ndarray) -> np.ndarray:
     """Returns (B, H, W) bool: mask pixels with a neighbour outside the mask or the image."""
     padded = np.pad(masks, ((0, 0), (1, 1), (1, 1)))
-    inner = (
-        padded[:, :-2, 1:-1] & padded[:, 2:, 1:-1] & padded[:, 1:-1, :-2] & padded[:, 1:-1, 2:]
-    )
+    inner = padded[:, :-2, 1:-1] & padded[:, 2:, 1:-1] & padded[:, 1:-1, :-2] & padded[:, 1:-1, 2:]
     return masks & ~inner
 
 

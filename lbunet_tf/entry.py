@@ -1,0 +1,72 @@
+"""What every `python -m lbunet_tf.X` shares: help, flags, and errors in one line."""
+
+import sys
+import textwrap
+import traceback
+from collections.abc import Callable
+
+from absl import app
+from absl import logging
+
+from lbunet_tf import config as config_lib
+
+
+def run(main: Callable[[config_lib.Config], None], entry: str) -> None:
+    """Runs an entry: help, flags, `main(config)`, and one clear line for a user's error."""
+    if {"--help", "-h", "-help"} & set(sys.argv[1:]):
+        sys.stdout.write(help_text(entry, sys.modules["__main__"].__doc__) + "\n")
+        return
+    config_lib.define_flags(entry)
+    logging.use_absl_handler()
+    logging.set_verbosity(logging.INFO)
+    logging.set_stderrthreshold("info")
+
+    def call(arguments):
+        if len(arguments) > 1:
+            raise app.UsageError(f"Only flags are taken. Received: {' '.join(arguments[1:])}")
+        try:
+            main(config_lib.from_flags(entry))
+        except (ValueError, OSError) as error:
+            if logging.get_verbosity() > logging.INFO:
+                traceback.print_exc()
+            sys.stderr.write(f"\nERROR: {error}\n")
+            sys.exit(1)
+
+    app.run(call)
+
+
+def help_text(entry: str, doc: str) -> str:
+    """Returns what `--help` prints: the entry's purpose, then its flags by section."""
+    lines = [doc.strip(), "", "Flags:"]
+    section = None
+    for field in config_lib.fields_of(entry):
+        if field.metadata["section"] != section:
+            section = field.metadata["section"]
+            lines += ["", f"  {section}"]
+        lines += _flag_help(field)
+    if entry in config_lib.DATA:
+        lines += ["", "  --flagfile=flags/X.cfg: read flags from a file; later flags win."]
+    lines += ["  --v=1: show the traceback of an error."]
+    return "\n".join(lines)
+
+
+def _flag_help(field):
+    default = field.default
+    if isinstance(default, (list, tuple)):
+        default = ",".join(map(str, default))
+    choices = field.metadata["choices"]
+    if isinstance(default, bool):
+        default, shown = str(default).lower(), f"--[no]{field.name}"
+    else:
+        shown = f"--{field.name}=" + ("|".join(choices) if choices else _placeholder(field))
+    text = field.metadata["help"] + (f" Default: {default}." if default != "" else "")
+    return [
+        f"    {shown}",
+        *textwrap.wrap(text, 84, initial_indent=" " * 8, subsequent_indent=" " * 8),
+    ]
+
+
+def _placeholder(field):
+    if field.metadata["many"]:
+        return "A,B"
+    return {int: "N", float: "X", str: "VALUE"}[type(field.default)]

@@ -1,0 +1,156 @@
+"""Evaluates a finished run: predictions table, numbers, figures and a report.
+
+    python -m lbunet_tf.evaluate --run=runs/paper
+
+Everything that is printed comes from predictions.csv and pixel_histograms.npz.
+"""
+
+import json
+import pathlib
+
+import keras
+import numpy as np
+import pandas as pd
+from absl import logging
+
+from lbunet_tf import config as config_lib
+from lbunet_tf import entry
+from lbunet_tf import run_directory
+from lbunet_tf.data import manifest as manifest_lib
+from lbunet_tf.evaluation import figures
+from lbunet_tf.evaluation import predictions
+from lbunet_tf.evaluation import report
+from lbunet_tf.evaluation import scores
+
+
+def main(config: config_lib.Config) -> None:
+    """Evaluates the run that --run names."""
+    evaluate(config)
+
+
+def evaluate(config: config_lib.Config) -> dict[str, dict]:
+    """Returns the metrics of val and test, all files written to the run directory."""
+    run = pathlib.Path(config.run)
+    model = load_best(run)
+    manifest = manifest_lib.read(run / run_directory.MANIFEST)
+    table = predictions.predict_run(config, run, model, manifest)
+    with np.load(run / run_directory.HISTOGRAMS) as histograms:
+        metrics = scores.evaluate_table(
+            table, dict(histograms), config.mask_source, config.prevalence
+        )
+    run_directory.write_json(run / run_directory.METRICS, metrics)
+    drawn = _draw(config, run, model, manifest, table, metrics)
+    _write_report(config, run, metrics, drawn)
+    _log(run, metrics)
+    return metrics
+
+
+def load_best(run: pathlib.Path) -> keras.Model:
+    """Returns the model of the best val_loss.
+
+    Raises:
+        ValueError: Training has not saved one yet, or the file is damaged.
+    """
+    path = run / run_directory.MODEL
+    if not path.is_file():
+        raise ValueError(
+            f"{path} must be there: train first (python -m lbunet_tf.train). "
+            "It is written after the first epoch"
+        )
+    if not (run / run_directory.FINISHED).is_file():
+        logging.warning("%s is not finished; evaluating its best epoch so far", run)
+    try:
+        return keras.models.load_model(path, compile=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError(f"{path} must be a whole Keras model. {error}") from error
+
+
+def _draw(config, run, model, manifest, table, metrics):
+    """Draws every figure that the data allows; returns their paths in the report's order."""
+    folder = run / run_directory.FIGURES
+    path = {name: folder / f"{name}.png" for name in report.CAPTIONS}
+    for old in path.values():
+        old.unlink(missing_ok=True)
+    test = table[table["split"] == "test"]
+    figures.class_balance(manifest, path["class_balance"])
+    figures.training_curves(pd.read_csv(run / run_directory.HISTORY), path["training_curves"])
+    if metrics["test"].get("auc") is not None:
+        _draw_classification(config, table, metrics, path)
+        curves = scores.threshold_curves(test, config.prevalence)
+        run_directory.write_table(run / "evaluation/threshold_curves.csv", curves)
+    if metrics["test"].get("num_masks"):
+        rows = scores.best_median_worst(test)
+        sheet = predictions.predict_sheet(config, model, rows)
+        figures.mask_sheet(sheet, rows, config.mask_source == "label", path["mask_sheet"])
+    return [file for file in path.values() if file.is_file()]
+
+
+def _draw_classification(config, table, metrics, path):
+    splits = [name for name in ("val", "test") if metrics[name].get("auc") is not None]
+    parts = {name: table[table["split"] == name] for name in splits}
+    figures.roc(
+        {
+            f"{name} (n={metrics[name]['num_scored']})": scores.roc_points(parts[name])
+            for name in splits
+        },
+        {f"{name} (n={metrics[name]['num_scored']})": metrics[name]["auc"] for name in splits},
+        path["roc"],
+    )
+    at = {"test, threshold 0.5": metrics["test"]["at_0.5"]}
+    marks = {"0.5": 0.5}
+    chosen = metrics["test"].get("at_val_threshold")
+    if chosen:
+        at[f"test, threshold {chosen['threshold']:.3f} (chosen on val)"] = chosen
+        marks["chosen on val"] = chosen["threshold"]
+    figures.confusion_matrix(at, path["confusion_matrix"])
+    figures.threshold_curves(
+        scores.threshold_curves(parts["test"], config.prevalence),
+        marks,
+        config.prevalence,
+        path["threshold_curves"],
+    )
+
+
+def _write_report(config, run, metrics, drawn):
+    checks = json.loads((run / run_directory.CHECKS).read_text())
+    finished = run / run_directory.FINISHED
+    training = json.loads(finished.read_text()) if finished.is_file() else {"state": "unfinished"}
+    crossing = {name: count for name, count in checks["crossings"].items() if count}
+    context = {
+        "Data": f"{', '.join(config.source)}; split by {config.split_by}; seed {config.seed}",
+        "Leak check": "nothing stands on two sides of the split"
+        if not crossing
+        else "on more than one side of the split: "
+        + ", ".join(f"{count} {name}" for name, count in crossing.items()),
+        "Skipped images": f"{checks['skipped']} (skipped.csv)",
+        "Training": ", ".join(f"{name} {value}" for name, value in training.items()),
+        "Thresholds": "chosen on val by Youden's J, never on test",
+        "Masks": "scored at the network's size, "
+        f"{config.image_size} x {config.image_size} px, at probability 0.5",
+    }
+    encoder = f" ({config.encoder}, {config.encoder_weights})" if config.model == "lbunet" else ""
+    text = report.build_report(
+        f"{config.model}{encoder} on {', '.join(config.source)}",
+        metrics,
+        drawn,
+        context,
+        config_lib.flag_lines(config),
+    )
+    run_directory.write_text(run / run_directory.REPORT, text)
+
+
+def _log(run, metrics):
+    for split, values in metrics.items():
+        shown = (
+            f"{name} {value:.4f}" if isinstance(value, float) else f"{name} {value}"
+            for name, value in values.items()
+            if not isinstance(value, dict)
+        )
+        logging.info("%s: %s", split, ", ".join(shown))
+    logging.info("numbers: %s", run / run_directory.METRICS)
+    logging.info("figures: %s", run / run_directory.FIGURES)
+    logging.info("report:  %s", run / run_directory.REPORT)
+
+
+if __name__ == "__main__":
+    entry.run(main, "evaluate")

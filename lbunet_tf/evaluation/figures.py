@@ -1,0 +1,210 @@
+"""The figures of a run as PNG, drawn from tables."""
+
+import pathlib
+from collections.abc import Sequence
+
+import matplotlib
+import numpy as np
+import pandas as pd
+
+matplotlib.use("Agg")
+
+from matplotlib import pyplot as plt  # noqa: E402  (the backend must be set first)
+
+# Okabe and Ito: told apart by colour-blind readers and in grey.
+BLUE, ORANGE, GREEN, PINK, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#666666"
+STYLE = {
+    "figure.dpi": 110,
+    "savefig.dpi": 140,
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.3,
+    "legend.frameon": False,
+}
+
+
+def _save(figure, path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, bbox_inches="tight")
+    plt.close(figure)
+
+
+def class_balance(manifest: pd.DataFrame, path: pathlib.Path) -> None:
+    """Draws images by split and class (the paper's Fig. 2, which shows the whole subset)."""
+    groups = ["train", "val", "test"]
+    names = {1.0: ("melanoma", ORANGE), 0.0: ("not melanoma", BLUE), -1.0: ("unknown", GREY)}
+    labels = manifest["label"].fillna(-1.0)
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(figsize=(6, 3.6))
+        present = [value for value in names if (labels == value).any()]
+        width = 0.8 / len(present)
+        for position, value in enumerate(present):
+            counts = [
+                int(((manifest["split"] == name) & (labels == value)).sum()) for name in groups
+            ]
+            name, colour = names[value]
+            places = np.arange(3) + (position - (len(present) - 1) / 2) * width
+            bars = axes.bar(places, counts, width * 0.94, color=colour, label=name)
+            axes.bar_label(bars)
+        axes.set_xticks(range(3), groups)
+        axes.set_ylabel("images")
+        axes.grid(axis="x", visible=False)
+        axes.margins(y=0.12)
+        axes.legend(loc="upper right")
+        _save(figure, path)
+
+
+def roc(points: dict[str, tuple], auc: dict[str, float], path: pathlib.Path) -> None:
+    """Draws ROC curves; `points` and `auc` are keyed by the curve's name (the paper's Fig. 3)."""
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(figsize=(4.8, 4.6))
+        axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=":", label="chance")
+        styles = zip(points, (BLUE, ORANGE, GREEN, PINK), ("--", "-", "-.", ":"), strict=False)
+        for name, colour, line in styles:
+            axes.plot(
+                *points[name],
+                color=colour,
+                linestyle=line,
+                drawstyle="steps-post",
+                label=f"{name}, AUC {auc[name]:.3f}",
+            )
+        axes.set_xlabel("1 - specificity (false positive rate)")
+        axes.set_ylabel("sensitivity (true positive rate)")
+        axes.set_xlim(-0.01, 1.01)
+        axes.set_ylim(-0.01, 1.01)
+        axes.set_aspect("equal")
+        axes.legend(loc="lower right")
+        _save(figure, path)
+
+
+def training_curves(history: pd.DataFrame, path: pathlib.Path) -> None:
+    """Draws every logged number of train and val by epoch (the paper's Fig. 4 and more)."""
+    names = [name for name in history if f"val_{name}" in history and not name.endswith("_loss")]
+    best = int(history["val_loss"].to_numpy().argmin()) + 1
+    with plt.rc_context(STYLE):
+        columns = min(3, len(names))
+        lines = -(-len(names) // columns)
+        figure, axes = plt.subplots(
+            lines, columns, figsize=(4 * columns, 3 * lines), squeeze=False, layout="constrained"
+        )
+        for axis, name in zip(axes.flat, names, strict=False):
+            axis.plot(history["epoch"], history[name], color=BLUE, marker=".", label="train")
+            axis.plot(
+                history["epoch"], history[f"val_{name}"], color=ORANGE, marker="x", label="val"
+            )
+            axis.axvline(best, color=GREY, linestyle=":", label=f"best val_loss, epoch {best}")
+            axis.set_title(name.replace("_", " "))
+            axis.set_xlabel("epoch")
+            axis.xaxis.get_major_locator().set_params(integer=True)
+        for axis in axes.flat[len(names) :]:
+            axis.set_visible(False)
+        axes.flat[0].legend()
+        _save(figure, path)
+
+
+def confusion_matrix(at: dict[str, dict], path: pathlib.Path) -> None:
+    """Draws a matrix a threshold; `at`: title -> `threshold_scores` (the paper's Fig. 5)."""
+    with plt.rc_context({**STYLE, "axes.grid": False}):
+        figure, axes = plt.subplots(
+            1, len(at), figsize=(4 * len(at), 3.8), squeeze=False, layout="constrained"
+        )
+        for axis, (title, counts) in zip(axes.flat, at.items(), strict=True):
+            matrix = np.array([[counts["tn"], counts["fp"]], [counts["fn"], counts["tp"]]])
+            shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
+            axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+            for (row, column), count in np.ndenumerate(matrix):
+                axis.text(
+                    column,
+                    row,
+                    f"{count}\n{shares[row, column]:.0%} of row",
+                    ha="center",
+                    va="center",
+                    color="white" if shares[row, column] > 0.55 else "black",
+                )
+            classes = ("not melanoma", "melanoma")
+            axis.set_xticks((0, 1), classes)
+            axis.set_yticks((0, 1), classes, rotation=90, va="center")
+            axis.set_xlabel("predicted")
+            axis.set_ylabel("true")
+            axis.set_title(title)
+        _save(figure, path)
+
+
+def threshold_curves(
+    curves: pd.DataFrame, marks: dict[str, float], prevalence: float, path: pathlib.Path
+) -> None:
+    """Draws precision, recall, F1 (the paper's Fig. 6) and clinical ratios by threshold."""
+    panels = (
+        ("Precision, recall, F1", {"precision": BLUE, "recall": ORANGE, "f1": GREEN}),
+        (
+            f"PPV and NPV here, and at a prevalence of {prevalence:.1%}",
+            {"ppv": BLUE, "npv": ORANGE, "ppv_at_prevalence": GREEN, "npv_at_prevalence": PINK},
+        ),
+        ("Sensitivity and specificity", {"sensitivity": BLUE, "specificity": ORANGE}),
+    )
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(1, 3, figsize=(13, 4), layout="constrained")
+        for axis, (title, colours) in zip(axes, panels, strict=True):
+            lines = ("-", "--", "-.", ":")
+            for (name, colour), line in zip(colours.items(), lines, strict=False):
+                values = curves[name].astype(float)
+                axis.plot(
+                    curves["threshold"], values, color=colour, linestyle=line, label=_label(name)
+                )
+            for (name, value), line in zip(marks.items(), (":", "-."), strict=False):
+                label = f"threshold {value:.2f}" + ("" if name == "0.5" else f", {name}")
+                axis.axvline(value, color=GREY, linestyle=line, linewidth=1, label=label)
+            axis.set_title(title)
+            axis.set_xlabel("threshold on the melanoma score")
+            axis.set_ylim(-0.02, 1.02)
+            axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, fontsize=8)
+        _save(figure, path)
+
+
+def _label(name):
+    words = {"f1": "F1", "ppv": "PPV", "npv": "NPV"}
+    first, _, rest = name.partition("_")
+    return f"{words.get(first, first)} {rest.replace('_', ' ')}".strip()
+
+
+def mask_sheet(
+    sheet: Sequence[dict[str, np.ndarray]],
+    rows: pd.DataFrame,
+    label_masks: bool,
+    path: pathlib.Path,
+) -> None:
+    """Draws best, median and worst masks: outline of the target and of the prediction at 0.5.
+
+    Args:
+        sheet: `image` (S, S, 3) uint8, `true` and `predicted` (S, S) of each row.
+        rows: `best_median_worst` rows in the same order.
+        label_masks: The target is the label on every pixel; then the probability is drawn.
+        path: Where the PNG goes.
+    """
+    columns = len(sheet) // 3
+    with plt.rc_context({**STYLE, "axes.grid": False}):
+        figure, axes = plt.subplots(
+            3, columns, figsize=(2.6 * columns, 8.6), squeeze=False, layout="constrained"
+        )
+        for axis, picture, row in zip(axes.flat, sheet, rows.itertuples(), strict=True):
+            axis.imshow(picture["image"])
+            if label_masks:
+                axis.imshow(picture["predicted"], cmap="viridis", alpha=0.45, vmin=0, vmax=1)
+                title = f"label {row.label:.0f}, mean {picture['predicted'].mean():.2f}"
+            else:
+                axis.contour(picture["true"], [0.5], colors="lime", linewidths=1.6)
+                if picture["predicted"].min() < 0.5 < picture["predicted"].max():
+                    axis.contour(picture["predicted"], [0.5], colors="magenta", linewidths=1.2)
+                title = f"Dice {row.dice:.2f}, IoU {row.iou:.2f}"
+            axis.set_title(f"{row.place}: {row.image_id}\n{title}", fontsize=8)
+            axis.set_axis_off()
+        note = (
+            "Colour: predicted probability (dark 0, yellow 1).\n"
+            "The target is the label on every pixel, not a lesion outline."
+            if label_masks
+            else "green: true outline    magenta: predicted outline"
+        )
+        figure.supxlabel(note, fontsize=9)
+        _save(figure, path)

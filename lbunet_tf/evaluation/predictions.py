@@ -1,0 +1,140 @@
+"""The predictions table: one row an image, written once; every number comes from it.
+
+The only module of `evaluation` that runs a model.
+"""
+
+import pathlib
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+import pandas as pd
+
+from lbunet_tf import config as config_lib
+from lbunet_tf import run_directory
+from lbunet_tf.data import pipeline
+
+NUM_BINS = 65536
+EVALUATED_SPLITS = ("val", "test")
+
+
+def predict_run(
+    config: config_lib.Config, run: pathlib.Path, model: keras.Model, manifest: pd.DataFrame
+) -> pd.DataFrame:
+    """Returns the predictions table of val and test, and writes it with the pixel histograms.
+
+    The table has the manifest's columns, `score` (melanoma probability, NaN where no
+    output gives one), and at probability 0.5 and the network's size, in pixels:
+    `mask_tp`, `mask_fp`, `mask_fn`, `mask_tn`; `predicted_share`, the predicted mask's
+    share of the image. NaN where the image has no target. One batch is in memory at a
+    time; the histograms have a fixed size, (2, 65,536) a split: pixels of target 0 and
+    1 by probability.
+    """
+    parts, histograms = [], {}
+    for split in EVALUATED_SPLITS:
+        rows = manifest[manifest["split"] == split].reset_index(drop=True)
+        histograms[split] = np.zeros((2, NUM_BINS), "int64")
+        parts.append(_predict_rows(config, model, rows, histograms[split]))
+    table = pd.concat(parts, ignore_index=True)
+    run_directory.write_table(run / run_directory.PREDICTIONS, table)
+    with run_directory.whole_file(run / run_directory.HISTOGRAMS) as partial:
+        np.savez_compressed(partial, **histograms)
+    return table
+
+
+def _predict_rows(config, model, rows, histogram):
+    measures = []
+    dataset = pipeline.make_evaluation_dataset(config.replace(cache=False), rows)
+    for images, targets, weights in dataset:
+        logits = {
+            name: np.asarray(value, "float64")
+            for name, value in model.predict_on_batch(images).items()
+        }
+        mask = np.asarray(targets["mask"])
+        known = np.asarray(weights["mask"])[:, 0, 0] > 0
+        probability = sigmoid(logits["mask"])
+        add_to_histogram(histogram, probability[known], mask[known])
+        measures.append(
+            pd.DataFrame(
+                {
+                    "score": image_scores(logits, config),
+                    **confusion_counts(mask, logits["mask"] > 0, known),
+                    "predicted_share": (logits["mask"] > 0).mean((1, 2, 3)),
+                }
+            )
+        )
+    return pd.concat([rows, pd.concat(measures, ignore_index=True)], axis=1)
+
+
+def sigmoid(logits: np.ndarray) -> np.ndarray:
+    """Returns probabilities; exp is taken of negative numbers only, so +-80 is safe."""
+    small = np.exp(-np.abs(logits))
+    return np.where(logits >= 0, 1 / (1 + small), small / (1 + small))
+
+
+def image_scores(logits: dict[str, np.ndarray], config: config_lib.Config) -> np.ndarray:
+    """Returns (B,) melanoma probabilities, NaN where no output knows about melanoma.
+
+    The paper does not say how pixels become one score (SYSTEMS G15): the mean of the
+    pixel probabilities by default, the melanoma head where there is one.
+    """
+    rule = config.image_score
+    if rule == "auto":
+        if "melanoma" in logits:
+            rule = "melanoma"
+        else:
+            rule = "mean" if config.mask_source == "label" else "none"
+    if rule == "melanoma":
+        return sigmoid(logits["melanoma"])[:, 0]
+    if rule == "none":
+        return np.full(len(logits["mask"]), np.nan)
+    probability = sigmoid(logits["mask"])
+    return probability.max((1, 2, 3)) if rule == "max" else probability.mean((1, 2, 3))
+
+
+def confusion_counts(
+    true: np.ndarray, predicted: np.ndarray, known: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Returns pixel counts of each image, (B,) float: NaN where its target is not known.
+
+    Args:
+        true: (B, H, W, 1), 0 or 1.
+        predicted: (B, H, W, 1) bool.
+        known: (B,) bool.
+    """
+    true = true > 0.5
+    axes = (1, 2, 3)
+    counts = {
+        "mask_tp": (true & predicted).sum(axes),
+        "mask_fp": (~true & predicted).sum(axes),
+        "mask_fn": (true & ~predicted).sum(axes),
+        "mask_tn": (~true & ~predicted).sum(axes),
+    }
+    return {name: np.where(known, count, np.nan) for name, count in counts.items()}
+
+
+def add_to_histogram(histogram: np.ndarray, probability: np.ndarray, target: np.ndarray) -> None:
+    """Adds pixels to a (2, bins) histogram in place: row 0 target 0, row 1 target 1."""
+    bins = histogram.shape[1]
+    places = np.minimum((probability * bins).astype("int64"), bins - 1)
+    for value in (0, 1):
+        chosen = places[(target > 0.5) == value]
+        histogram[value] += np.bincount(chosen, minlength=bins)
+
+
+def predict_sheet(
+    config: config_lib.Config, model: keras.Model, rows: pd.DataFrame
+) -> Sequence[dict[str, np.ndarray]]:
+    """Returns image (S, S, 3) uint8, true mask and predicted probability (S, S) of a few rows."""
+    sheet = []
+    small = config.replace(cache=False, batch_size=1)
+    for images, targets, _ in pipeline.make_evaluation_dataset(small, rows):
+        logits = np.asarray(model.predict_on_batch(images)["mask"])
+        sheet.append(
+            {
+                "image": np.asarray(images[0]).astype("uint8"),
+                "true": np.asarray(targets["mask"])[0, ..., 0],
+                "predicted": sigmoid(logits)[0, ..., 0],
+            }
+        )
+    return sheet

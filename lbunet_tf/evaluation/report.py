@@ -1,0 +1,192 @@
+"""The report of a run: one HTML file that needs nothing beside it."""
+
+import base64
+import html
+import pathlib
+
+import pandas as pd
+
+CAPTIONS = {
+    "class_balance": "Images by part of the data and class.",
+    "roc": "ROC: each point is a threshold. The further above the dotted line, the better the "
+    "score ranks melanomas above other lesions.",
+    "confusion_matrix": "Test images by true and predicted class, at 0.5 and at the threshold "
+    "that was chosen on the validation images.",
+    "threshold_curves": "What a threshold costs on the test images. PPV: of those flagged, the "
+    "share that is melanoma. It falls with prevalence.",
+    "training_curves": "Training: train and validation by epoch. The dotted line is the epoch "
+    "that was kept.",
+    "mask_sheet": "Test images with the best, median and worst agreement of the mask.",
+}
+STYLE = """
+body{font:16px/1.5 system-ui,sans-serif;color:#1a1a1a;margin:0 auto;max-width:62rem;padding:1rem}
+h1{font-size:1.5rem}h2{font-size:1.2rem;margin-top:2rem}
+.note{background:#fff4e5;border-left:4px solid #d55e00;padding:.6rem 1rem}
+.cards{display:flex;flex-wrap:wrap;gap:.8rem}.card{border:1px solid #ccc;border-radius:.4rem;
+padding:.5rem .9rem;min-width:8rem}.card b{display:block;font-size:1.4rem}
+.scroll{overflow-x:auto}table{border-collapse:collapse}td,th{padding:.25rem .7rem;
+border-bottom:1px solid #ddd;text-align:right}td:first-child,th:first-child{text-align:left}
+figure{margin:1rem 0}img{max-width:100%;height:auto}figcaption{color:#444;font-size:.9rem}
+pre{overflow-x:auto;background:#f5f5f5;padding:.6rem}
+"""
+WORDS = {
+    "num_images": "images",
+    "num_scored": "images with label and score",
+    "num_melanoma": "melanomas among them",
+    "num_masks": "images with a target mask",
+    "accuracy": "accuracy at 0.5",
+    "auc": "AUC",
+    "average_precision": "average precision",
+    "pixel_accuracy": "pixel accuracy at 0.5",
+    "pixel_auc": "pixel AUC",
+    "dice": "Dice, mean over images",
+    "iou": "IoU, mean over images",
+    "thresholded_jaccard": "thresholded Jaccard (0 below 0.65), mean over images",
+    "share_below_iou_0.65": "share of images with IoU below 0.65",
+    "pooled_dice": "Dice, pooled over pixels",
+    "pooled_iou": "IoU, pooled over pixels",
+    "ppv": "PPV here",
+    "npv": "NPV here",
+    "ppv_at_prevalence": "PPV at the stated prevalence",
+    "npv_at_prevalence": "NPV at the stated prevalence",
+    "tp": "melanomas found (TP)",
+    "fn": "melanomas missed (FN)",
+    "fp": "others flagged (FP)",
+    "tn": "others passed (TN)",
+}
+
+
+def build_report(
+    title: str,
+    metrics: dict[str, dict],
+    figures: list[pathlib.Path],
+    context: dict[str, str],
+    flag_lines: list[str],
+) -> str:
+    """Returns the HTML of a run's report.
+
+    Args:
+        title: What was trained.
+        metrics: `metrics.json`.
+        figures: PNG files; each is embedded.
+        context: Further facts, name -> sentence (leak check, training, skipped).
+        flag_lines: The resolved flags.
+    """
+    test = metrics["test"]
+    parts = [
+        f"<h1>{html.escape(title)}</h1>",
+        '<p class="note">Research software, not a medical device. The numbers hold for the images '
+        "named here and for nothing else; a score is no diagnosis.</p>",
+        _headline(test),
+        _label_note(test),
+        "<h2>All numbers</h2>",
+        _table(metrics),
+        _threshold_tables(test),
+        "<h2>Figures</h2>",
+        *(_figure(path) for path in figures),
+        "<h2>How it was made</h2>",
+        "<ul>",
+        *(f"<li><b>{html.escape(k)}:</b> {html.escape(v)}</li>" for k, v in context.items()),
+        "</ul>",
+        f"<pre>{html.escape(chr(10).join(flag_lines))}</pre>",
+    ]
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width,initial-scale=1">'
+        f"<title>{html.escape(title)}</title><style>{STYLE}</style></head><body>"
+        + "\n".join(parts)
+        + "</body></html>\n"
+    )
+
+
+def _headline(test):
+    """Returns a sentence in plain words and a few numbers as cards."""
+    sentences, cards = [], []
+    if test.get("auc") is not None:
+        at = test.get("at_val_threshold", test["at_0.5"])
+        sentences.append(
+            f"On {test['num_scored']} test images, {test['num_melanoma']} of them melanomas, the "
+            f"score ranks a melanoma above another lesion in {test['auc']:.0%} of pairs (AUC). At "
+            f"the threshold {at['threshold']:.2f}, chosen on validation images, it flags "
+            f"{at['tp']} of {at['tp'] + at['fn']} melanomas and wrongly flags {at['fp']} of "
+            f"{at['fp'] + at['tn']} others. Where {at['stated_prevalence']:.1%} of lesions are "
+            f"melanomas, {_percent(at['ppv_at_prevalence'])} of flagged lesions would be."
+        )
+        cards += [("AUC", test["auc"]), ("sensitivity", at["sensitivity"])]
+        cards += [("specificity", at["specificity"])]
+    if "dice" in test:
+        sentences.append(
+            f"The outline of the lesion overlaps the true one with a mean Dice of "
+            f"{test['dice']:.3f} over {test['num_masks']} test images; "
+            f"{test['share_below_iou_0.65']:.0%} of outlines are poor (IoU below 0.65)."
+        )
+        cards += [("lesion Dice", test["dice"]), ("lesion IoU", test["iou"])]
+    boxes = "".join(
+        f'<div class="card">{name}<b>{value:.3f}</b></div>'
+        for name, value in cards
+        if value is not None
+    )
+    return f"<p>{html.escape(' '.join(sentences))}</p><div class='cards'>{boxes}</div>"
+
+
+def _percent(share):
+    return "an unknown share" if share is None else f"{share:.1%}"
+
+
+def _label_note(test):
+    if test["mask_source"] != "label":
+        return ""
+    return (
+        '<p class="note">Label-as-mask: the network was trained with the image\'s class painted on '
+        "every pixel, as in the paper. Dice and IoU of such masks measure the class, not where "
+        "the lesion is; they carry that name below.</p>"
+    )
+
+
+def _table(metrics):
+    names = [name for name, value in metrics["test"].items() if not isinstance(value, dict | str)]
+    rows = [
+        [_words(name), *(_number(metrics[split].get(name)) for split in ("val", "test"))]
+        for name in names
+    ]
+    return _html_table(["", "val", "test"], rows)
+
+
+def _threshold_tables(test):
+    """Returns the test split's ratios at 0.5 and at the chosen threshold, side by side."""
+    chosen = {"0.5": test.get("at_0.5"), "chosen on val": test.get("at_val_threshold")}
+    chosen = {name: at for name, at in chosen.items() if at}
+    if not chosen:
+        return ""
+    first = next(iter(chosen.values()))
+    rows = [[_words(key), *(_number(at[key]) for at in chosen.values())] for key in first]
+    return "<h2>Test images at a threshold</h2>" + _html_table(["", *chosen], rows)
+
+
+def _words(name):
+    plain = name.removeprefix("label_as_mask_")
+    prefix = "label-as-mask: " if plain != name else ""
+    return prefix + WORDS.get(plain, plain.replace("_", " "))
+
+
+def _number(value):
+    if value is None or pd.isna(value):
+        return "not defined"
+    return str(value) if isinstance(value, int) else f"{value:.4f}"
+
+
+def _html_table(header, rows):
+    head = "".join(f"<th>{html.escape(cell)}</th>" for cell in header)
+    body = "".join(
+        "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
+    )
+    return f'<div class="scroll"><table><tr>{head}</tr>{body}</table></div>'
+
+
+def _figure(path):
+    data = base64.b64encode(path.read_bytes()).decode()
+    caption = html.escape(CAPTIONS[path.stem])
+    return (
+        f'<figure><img alt="{caption}" src="data:image/png;base64,{data}">'
+        f"<figcaption>{caption}</figcaption></figure>"
+    )

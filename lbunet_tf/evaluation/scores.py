@@ -1,0 +1,215 @@
+"""Every reported number, from the predictions table and the pixel histograms alone."""
+
+import numpy as np
+import pandas as pd
+from sklearn import metrics as sklearn_metrics
+
+# ISIC 2018 Task 1: a per-image Jaccard below this counts as a failure, 0.
+JACCARD_THRESHOLD = 0.65
+LABEL_AS_MASK = "label_as_mask_"
+
+
+def evaluate_table(
+    table: pd.DataFrame, histograms: dict[str, np.ndarray], mask_source: str, prevalence: float
+) -> dict[str, dict]:
+    """Returns {"val": {...}, "test": {...}}; thresholds are chosen on val, never on test."""
+    val = table[table["split"] == "val"]
+    threshold = choose_threshold(*_scored(val))
+    return {
+        split: {
+            "num_images": int((table["split"] == split).sum()),
+            "mask_source": mask_source,
+            **classification_scores(
+                *_scored(table[table["split"] == split]), threshold, prevalence
+            ),
+            **pixel_scores(histograms[split]),
+            **mask_scores(table[table["split"] == split], mask_source),
+        }
+        for split in ("val", "test")
+    }
+
+
+def _scored(table):
+    """Returns (labels, scores) of the images that have both."""
+    both = table["label"].notna() & table["score"].notna()
+    return table["label"][both].to_numpy(int), table["score"][both].to_numpy(float)
+
+
+def classification_scores(
+    labels: np.ndarray, scores: np.ndarray, threshold: float | None, prevalence: float
+) -> dict:
+    """Returns image-level numbers; {} without scored images, AUC None without both classes.
+
+    Args:
+        labels: (N,) 0 or 1.
+        scores: (N,) melanoma probabilities.
+        threshold: The one chosen on val, or None.
+        prevalence: Share of melanoma for PPV and NPV at a stated prevalence.
+    """
+    if not len(labels):
+        return {}
+    both_classes = 0 < labels.sum() < len(labels)
+    at_half = threshold_scores(labels, scores, 0.5, prevalence)
+    result = {
+        "num_scored": len(labels),
+        "num_melanoma": int(labels.sum()),
+        "accuracy": at_half["accuracy"],
+        "auc": float(sklearn_metrics.roc_auc_score(labels, scores)) if both_classes else None,
+        "average_precision": float(sklearn_metrics.average_precision_score(labels, scores))
+        if both_classes
+        else None,
+        "at_0.5": at_half,
+    }
+    if threshold is not None:
+        result["at_val_threshold"] = threshold_scores(labels, scores, threshold, prevalence)
+    return result
+
+
+def threshold_scores(
+    labels: np.ndarray, scores: np.ndarray, threshold: float, prevalence: float
+) -> dict:
+    """Returns the confusion matrix at `score >= threshold` and the ratios of its counts."""
+    positive = scores >= threshold
+    true = labels == 1
+    tp, fp = int((positive & true).sum()), int((positive & ~true).sum())
+    fn, tn = int((~positive & true).sum()), int((~positive & ~true).sum())
+    sensitivity, specificity = _ratio(tp, tp + fn), _ratio(tn, tn + fp)
+    return {
+        "threshold": float(threshold),
+        "tp": tp,
+        "fp": fp,
+        "fn": fn,
+        "tn": tn,
+        "accuracy": _ratio(tp + tn, len(labels)),
+        "precision": _ratio(tp, tp + fp),
+        "recall": sensitivity,
+        "f1": _ratio(2 * tp, 2 * tp + fp + fn),
+        "sensitivity": sensitivity,
+        "specificity": specificity,
+        "ppv": _ratio(tp, tp + fp),
+        "npv": _ratio(tn, tn + fn),
+        "stated_prevalence": prevalence,
+        **predictive_values(sensitivity, specificity, prevalence),
+    }
+
+
+def _ratio(part, whole):
+    """Returns part / whole, None for 0 / 0: it is not known, and 0 would be a claim."""
+    return part / whole if whole else None
+
+
+def predictive_values(
+    sensitivity: float | None, specificity: float | None, prevalence: float
+) -> dict[str, float | None]:
+    """Returns PPV and NPV that sensitivity and specificity give at another prevalence (Bayes)."""
+    if sensitivity is None or specificity is None:
+        return {"ppv_at_prevalence": None, "npv_at_prevalence": None}
+    tp, fn = sensitivity * prevalence, (1 - sensitivity) * prevalence
+    tn, fp = specificity * (1 - prevalence), (1 - specificity) * (1 - prevalence)
+    return {
+        "ppv_at_prevalence": _ratio(tp, tp + fp),
+        "npv_at_prevalence": _ratio(tn, tn + fn),
+    }
+
+
+def choose_threshold(labels: np.ndarray, scores: np.ndarray) -> float | None:
+    """Returns the threshold of the largest sensitivity + specificity (Youden's J).
+
+    It lies midway between two scores, so that rounding does not move an image. None
+    without both classes.
+    """
+    if not 0 < labels.sum() < len(labels):
+        return None
+    fpr, tpr, thresholds = sklearn_metrics.roc_curve(labels, scores, drop_intermediate=False)
+    best = int(np.argmax(tpr - fpr))
+    below = scores[scores < thresholds[best]]
+    lower = below.max() if len(below) else 0.0
+    return float((min(thresholds[best], 1.0) + lower) / 2)
+
+
+def threshold_curves(table: pd.DataFrame, prevalence: float) -> pd.DataFrame:
+    """Returns the ratios of `threshold_scores` at 0.00, 0.01, ... 1.00, a row each."""
+    labels, scores = _scored(table)
+    grid = np.linspace(0, 1, 101)
+    return pd.DataFrame([threshold_scores(labels, scores, value, prevalence) for value in grid])
+
+
+def roc_points(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Returns false and true positive rates of every threshold."""
+    fpr, tpr, _ = sklearn_metrics.roc_curve(*_scored(table), drop_intermediate=False)
+    return fpr, tpr
+
+
+def pixel_scores(histogram: np.ndarray) -> dict:
+    """Returns pixel accuracy at 0.5 (paper eq. 3) and pixel AUC from a (2, bins) histogram.
+
+    Within a bin scores count as tied; with 65,536 bins AUC is exact to about 1e-5.
+    """
+    negative, positive = histogram.astype("float64")
+    half = len(negative) // 2
+    result = {
+        "pixel_accuracy": _ratio(
+            float(negative[:half].sum() + positive[half:].sum()), float(histogram.sum())
+        ),
+        "pixel_auc": None,
+    }
+    pairs = negative.sum() * positive.sum()
+    if pairs:
+        below = np.cumsum(negative) - negative
+        result["pixel_auc"] = float((positive * (below + negative / 2)).sum() / pairs)
+    return result
+
+
+def image_mask_scores(table: pd.DataFrame) -> pd.DataFrame:
+    """Returns Dice, IoU and ISIC's thresholded Jaccard of each image that has a target.
+
+    Empty mask and empty prediction count 1.
+    """
+    known = table[table["mask_tp"].notna()]
+    tp, fp, fn = known["mask_tp"], known["mask_fp"], known["mask_fn"]
+    union = tp + fp + fn
+    iou = (tp / union.where(union > 0)).fillna(1.0)
+    return pd.DataFrame(
+        {
+            "image_id": known["image_id"],
+            "dice": (2 * tp / (2 * tp + fp + fn).where(union > 0)).fillna(1.0),
+            "iou": iou,
+            "thresholded_jaccard": iou.where(iou >= JACCARD_THRESHOLD, 0.0),
+        }
+    )
+
+
+def mask_scores(table: pd.DataFrame, mask_source: str) -> dict:
+    """Returns means over images, and scores pooled over all pixels, at the network's size.
+
+    Where the label is painted over the image the names say so: such a Dice measures
+    the class, not the lesion (SYSTEMS G2).
+    """
+    images = image_mask_scores(table)
+    if images.empty:
+        return {}
+    tp, fp, fn = (float(table[name].sum()) for name in ("mask_tp", "mask_fp", "mask_fn"))
+    union = tp + fp + fn
+    result = {
+        "num_masks": len(images),
+        "dice": float(images["dice"].mean()),
+        "iou": float(images["iou"].mean()),
+        "thresholded_jaccard": float(images["thresholded_jaccard"].mean()),
+        "share_below_iou_0.65": float((images["iou"] < JACCARD_THRESHOLD).mean()),
+        "pooled_dice": 2 * tp / (2 * tp + fp + fn) if union else 1.0,
+        "pooled_iou": tp / union if union else 1.0,
+    }
+    prefix = LABEL_AS_MASK if mask_source == "label" else ""
+    return {name if name == "num_masks" else prefix + name: value for name, value in result.items()}
+
+
+def best_median_worst(table: pd.DataFrame, count: int = 4) -> pd.DataFrame:
+    """Returns `count` rows each of the best, median and worst Dice, with columns dice, place."""
+    ranked = table.merge(image_mask_scores(table)[["image_id", "dice", "iou"]], on="image_id")
+    ranked = ranked.sort_values(["dice", "image_id"], ascending=[False, True], ignore_index=True)
+    count = min(count, len(ranked) // 3) or 1
+    middle = max((len(ranked) - count) // 2, 0)
+    places = {"best": 0, "median": middle, "worst": len(ranked) - count}
+    return pd.concat(
+        [ranked.iloc[start : start + count].assign(place=name) for name, start in places.items()]
+    )

@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# Sets up .venv and runs the tests: synthetic data only, no network but the package registry.
+# Usage: scripts/test.sh [pytest arguments]
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. scripts/setup.sh
+setup_environment requirements-test.txt
+# Optional: its test is skipped where it does not install.
+if ! .venv/bin/python -c 'import isic_challenge_scoring' 2>/dev/null; then
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check 'isic-challenge-scoring==5.6.0' 2>/dev/null \
+    || uv pip install --quiet --python .venv/bin/python 'isic-challenge-scoring==5.6.0' 2>/dev/null \
+    || echo "== isic-challenge-scoring did not install; the comparison with it is skipped"
+fi
+echo "== running the tests"
+exec .venv/bin/python -m pytest "$@"

@@ -1,0 +1,30 @@
+"""Fixtures that several folders of tests share."""
+
+import dataclasses
+
+import pytest
+
+from lbunet_tf import config as config_lib
+
+
+@pytest.fixture(scope="session")
+def drawn_folder(tmp_path_factory):
+    """A folder for 40 drawn images of 64 px, drawn by the first test that asks for them."""
+    return tmp_path_factory.mktemp("drawn") / "images"
+
+
+@pytest.fixture
+def small_config(tmp_path, drawn_folder):
+    """A run of two epochs of the smallest encoder on drawn images."""
+    return dataclasses.replace(
+        config_lib.Config(),
+        run=str(tmp_path / "run"),
+        source=("synthetic",),
+        data_dir=(str(drawn_folder),),
+        synthetic_count=40,
+        image_size=64,
+        encoder="efficientnet_lite0",
+        heads=("mask", "melanoma"),
+        epochs=2,
+        learning_rate=1e-3,
+    )

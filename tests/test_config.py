@@ -1,0 +1,106 @@
+import dataclasses
+import re
+
+import pytest
+from absl import flags
+
+from lbunet_tf import config as config_lib
+from lbunet_tf import entry as entry_lib
+
+
+def parse(entry, *arguments):
+    values = flags.FlagValues()
+    config_lib.define_flags(entry, values)
+    values([entry, *arguments])
+    return config_lib.from_flags(entry, values)
+
+
+def test_defaults_are_the_papers_optimisation():
+    config = parse("train")
+    assert (config.learning_rate, config.batch_size, config.epochs, config.patience) == (
+        1e-4,
+        8,
+        30,
+        3,
+    )
+
+
+def test_later_flags_win_over_the_flagfile(tmp_path):
+    flagfile = tmp_path / "x.cfg"
+    flagfile.write_text("# A comment.\n--epochs=7\n--seed=3\n")
+    values = flags.FlagValues()
+    flags.DEFINE_string("flagfile", "", "", flag_values=values)
+    config_lib.define_flags("train", values)
+    values(["train", f"--flagfile={flagfile}", "--epochs=9"])
+    config = config_lib.from_flags("train", values)
+    assert (config.epochs, config.seed) == (9, 3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"batch_size": 0}, '"--batch_size" must be at least 1. Received: 0'),
+        ({"encoder": "resnt50"}, '"--encoder" must be one of resnet101'),
+        ({"heads": ("melanoma",)}, '"--heads" must be "mask" or "mask,melanoma"'),
+        ({"split_percent": (70, 15, 5)}, '"--split_percent" must be three whole numbers'),
+        ({"learning_rate": 0.0}, '"--learning_rate" must be positive'),
+        ({"prevalence": 1.0}, '"--prevalence" must lie between 0 and 1'),
+        ({"source": ("isic2020",), "data_dir": ("a", "b")}, '"--data_dir" must name one folder'),
+        ({"image_score": "melanoma"}, "add --heads=mask,melanoma"),
+        ({"image_score": "max"}, "needs --mask_source=label"),
+    ],
+)
+def test_a_wrong_value_raises_an_error_that_names_the_flag(changes, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        config_lib.Config().replace(**changes)
+
+
+def test_split_percent_of_words_raises_an_error_that_names_the_flag():
+    with pytest.raises(ValueError, match='"--split_percent" must be whole numbers'):
+        parse("train", "--split_percent=most,some,few")
+
+
+def test_a_run_is_read_back_from_its_flags(tmp_path):
+    config = config_lib.Config(
+        run=str(tmp_path),
+        source=("isic2020", "ham10000"),
+        data_dir=("/a", "/b"),
+        cache=False,
+        split_percent=(60, 20, 20),
+        learning_rate=3e-4,
+    )
+    (tmp_path / "flags.cfg").write_text("\n".join(config_lib.flag_lines(config)))
+    assert config_lib.read(str(tmp_path)) == config
+
+
+def test_evaluate_takes_what_the_run_says_and_what_the_command_line_replaces(tmp_path):
+    config = config_lib.Config(run=str(tmp_path), batch_size=4, image_size=96)
+    (tmp_path / "flags.cfg").write_text("\n".join(config_lib.flag_lines(config)))
+    read = parse("evaluate", f"--run={tmp_path}", "--batch_size=32", "--prevalence=0.1")
+    assert read == dataclasses.replace(config, batch_size=32, prevalence=0.1)
+
+
+def test_evaluate_of_a_folder_without_flags_names_the_file(tmp_path):
+    with pytest.raises(ValueError, match=re.escape(str(tmp_path / "flags.cfg"))):
+        parse("evaluate", f"--run={tmp_path}")
+
+
+def test_evaluate_without_run_says_what_to_give():
+    with pytest.raises(ValueError, match='"--run" must name the run directory to evaluate'):
+        parse("evaluate")
+
+
+@pytest.mark.parametrize("entry", ["train", "prepare", "evaluate"])
+def test_help_names_every_flag_of_the_entry(entry):
+    text = entry_lib.help_text(entry, "What it does.")
+    missing = [
+        field.name
+        for field in config_lib.fields_of(entry)
+        if f"--{field.name}=" not in text and f"--[no]{field.name}" not in text
+    ]
+    assert missing == []
+
+
+def test_help_fits_a_terminal_of_100_columns():
+    lines = entry_lib.help_text("train", "What it does.").splitlines()
+    assert [line for line in lines if len(line) > 100] == []

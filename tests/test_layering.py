@@ -1,0 +1,90 @@
+import ast
+import pathlib
+
+import pytest
+
+PACKAGE = pathlib.Path(__file__).parent.parent / "lbunet_tf"
+SHARED = {"config", "run_directory"}
+ENTRIES = {"train", "evaluate", "prepare"}
+ROOMS = {"data", "models", "training", "evaluation"}
+# The one module that runs a model for `evaluation`, and what it needs for that.
+ALLOWED = {("evaluation", "predictions"): {"data"}}
+
+
+def imported(path):
+    """Returns the dotted names that a module imports, anywhere in it."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def rooms_of(names):
+    return {name.split(".")[1] for name in names if name.startswith("lbunet_tf.")}
+
+
+MODULES = sorted(path for room in ROOMS for path in (PACKAGE / room).glob("*.py"))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: f"{path.parent.name}.{path.stem}")
+def test_a_module_imports_its_own_room_and_the_shared_modules_only(path):
+    room = path.parent.name
+    allowed = SHARED | {room} | ALLOWED.get((room, path.stem), set())
+    assert rooms_of(imported(path)) - allowed == set()
+
+
+@pytest.mark.parametrize("name", sorted(SHARED))
+def test_shared_modules_import_no_room_and_no_entry(name):
+    assert rooms_of(imported(PACKAGE / f"{name}.py")) <= SHARED
+
+
+def test_evaluation_imports_neither_tensorflow_nor_keras_but_in_predictions():
+    guilty = [
+        path.name
+        for path in (PACKAGE / "evaluation").glob("*.py")
+        if path.stem != "predictions"
+        and any(name.split(".")[0] in ("tensorflow", "keras") for name in imported(path))
+    ]
+    assert guilty == []
+
+
+def test_models_and_losses_do_not_import_tensorflow():
+    files = [*(PACKAGE / "models").glob("*.py"), PACKAGE / "training/losses.py"]
+    files.append(PACKAGE / "training/metrics.py")
+    guilty = [
+        path.name
+        for path in files
+        if any(name.split(".")[0] == "tensorflow" for name in imported(path))
+    ]
+    assert guilty == []
+
+
+def test_only_config_touches_absl_flags():
+    guilty = [
+        str(path.relative_to(PACKAGE))
+        for path in PACKAGE.rglob("*.py")
+        if "absl.flags" in imported(path) and path.name != "config.py"
+    ]
+    assert guilty == []
+
+
+def test_keras_cv_is_imported_inside_a_function_of_one_module():
+    users = [path.name for path in PACKAGE.rglob("*.py") if "keras_cv" in path.read_text()]
+    top = [
+        node
+        for node in ast.parse((PACKAGE / "models/encoders.py").read_text()).body
+        if isinstance(node, ast.ImportFrom) and node.module.startswith("keras_cv")
+    ]
+    assert (users, top) == (["encoders.py"], [])
+
+
+def test_the_package_has_no_assert():
+    guilty = [
+        path.name
+        for path in PACKAGE.rglob("*.py")
+        if any(isinstance(node, ast.Assert) for node in ast.walk(ast.parse(path.read_text())))
+    ]
+    assert guilty == []
