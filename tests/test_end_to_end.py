@@ -1,0 +1,226 @@
+"""Whole runs on drawn images: every file is there, resumable, refused or explained."""
+
+import json
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from lbunet_tf import config as config_lib
+from lbunet_tf import evaluate
+from lbunet_tf import run_directory
+from lbunet_tf import train
+from lbunet_tf.evaluation import predictions
+from lbunet_tf.evaluation import scores
+
+pytestmark = pytest.mark.slow
+ROOT = pathlib.Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory):
+    """A run of two heads on 48 drawn images, trained and evaluated; with its metrics."""
+    folder = tmp_path_factory.mktemp("evaluated")
+    config = config_lib.Config(
+        run=str(folder / "run"),
+        source=("synthetic",),
+        data_dir=(str(folder / "drawn"),),
+        synthetic_count=48,
+        image_size=64,
+        encoder="efficientnet_lite0",
+        heads=("mask", "melanoma"),
+        epochs=2,
+        learning_rate=1e-3,
+        augment="flips",
+    )
+    train.train(config)
+    return config, pathlib.Path(config.run), evaluate.evaluate(config)
+
+
+def run_entry(entry, *arguments, **keywords):
+    return subprocess.run(
+        [sys.executable, "-m", f"lbunet_tf.{entry}", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        **keywords,
+    )
+
+
+def test_a_run_leaves_every_file_of_the_contract(evaluated):
+    _, run, _ = evaluated
+    names = ["flags.cfg", "manifest.csv", "skipped.csv", "model.keras", "history.csv"]
+    names += ["predictions.csv", "pixel_histograms.npz", "evaluation/metrics.json"]
+    names += ["evaluation/report.html", "training.json"]
+    names += [
+        f"evaluation/figures/{name}.png"
+        for name in ("class_balance", "roc", "training_curves", "confusion_matrix")
+    ]
+    names += ["evaluation/figures/threshold_curves.png", "evaluation/figures/mask_sheet.png"]
+    assert [name for name in names if not (run / name).is_file()] == []
+
+
+def test_a_finished_run_keeps_neither_backup_nor_partial_files(evaluated):
+    _, run, _ = evaluated
+    left = [path.name for path in run.rglob("*") if "partial" in path.name or path.name == "backup"]
+    assert left == []
+
+
+def test_metrics_json_holds_val_and_test_with_plain_names(evaluated):
+    _, run, metrics = evaluated
+    stored = json.loads((run / "evaluation/metrics.json").read_text())
+    assert stored == metrics
+    assert {"auc", "accuracy", "dice", "iou", "thresholded_jaccard", "pixel_auc"} <= set(
+        stored["test"]
+    )
+
+
+def test_every_number_is_recomputed_from_the_predictions_table(evaluated):
+    config, run, metrics = evaluated
+    table = pd.read_csv(run / "predictions.csv")
+    with np.load(run / "pixel_histograms.npz") as histograms:
+        again = scores.evaluate_table(
+            table, dict(histograms), config.mask_source, config.prevalence
+        )
+    assert json.dumps(again) == json.dumps(metrics)
+
+
+def test_predictions_keep_the_manifests_rows_and_columns(evaluated):
+    _, run, _ = evaluated
+    manifest = pd.read_csv(run / "manifest.csv")
+    table = pd.read_csv(run / "predictions.csv")
+    evaluated_rows = manifest[manifest["split"].isin(predictions.EVALUATED_SPLITS)]
+    assert set(table["image_id"]) == set(evaluated_rows["image_id"])
+    assert set(manifest.columns) < set(table.columns)
+
+
+def test_the_tensorboard_holds_scalars_overlays_and_flags(evaluated):
+    from tensorboard.backend.event_processing import event_accumulator
+
+    _, run, _ = evaluated
+    tags = {}
+    for part in ("train", "validation"):
+        events = event_accumulator.EventAccumulator(str(run / "tensorboard" / part)).Reload()
+        found = events.Tags()
+        tags[part] = set(found["images"]) | set(found["tensors"])
+    assert {"epoch_loss", "epoch_melanoma_auc", "epoch_melanoma_accuracy", "flags"} <= tags["train"]
+    assert {"epoch_loss", "epoch_melanoma_auc", "masks: true green, predicted magenta"} <= tags[
+        "validation"
+    ]
+
+
+def test_training_a_finished_run_again_is_refused(evaluated):
+    config, _, _ = evaluated
+    with pytest.raises(ValueError, match="holds a finished run"):
+        train.train(config)
+
+
+def test_evaluating_twice_gives_the_same_numbers(evaluated):
+    config, _, metrics = evaluated
+    assert json.dumps(evaluate.evaluate(config)) == json.dumps(metrics)
+
+
+def test_label_masks_at_124_px_from_a_folder_carry_their_name(tmp_path):
+    rng = np.random.default_rng(0)
+    for name, level in (("melanoma", 60), ("nevus", 180)):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        for number in range(12):
+            pixels = rng.integers(level, level + 40, (140, 130, 3)).astype("uint8")
+            Image.fromarray(pixels).save(tmp_path / "images" / name / f"{name}{number}.jpg")
+    config = config_lib.Config(
+        run=str(tmp_path / "run"),
+        source=("folder",),
+        data_dir=(str(tmp_path / "images"),),
+        mask_source="label",
+        split_by="image",
+        split_percent=(50, 25, 25),
+        balance="subset",
+        benign_count=10,
+        image_size=124,
+        encoder="efficientnet_lite0",
+        epochs=1,
+        cache=False,
+    )
+    train.train(config)
+    metrics = evaluate.evaluate(config)
+    assert "label_as_mask_dice" in metrics["test"] and "dice" not in metrics["test"]
+    assert len(pd.read_csv(tmp_path / "run" / "manifest.csv")) == 22
+
+
+def test_an_encoder_without_imagenet_weights_learns_at_batch_8(tmp_path):
+    """Batch norm of momentum 0.9: val_loss is finite and falls by epoch 3 (SYSTEMS G18)."""
+    config = config_lib.Config(
+        run=str(tmp_path / "run"),
+        source=("synthetic",),
+        data_dir=(str(tmp_path / "drawn"),),
+        synthetic_count=120,
+        image_size=64,
+        encoder="resnet50",
+        encoder_weights="none",
+        epochs=3,
+        split_by="image",
+    )
+    train.train(config)
+    val_loss = pd.read_csv(tmp_path / "run" / "history.csv")["val_loss"]
+    assert np.isfinite(val_loss).all() and val_loss.iloc[2] < min(val_loss.iloc[0], 0.69)
+
+
+def test_a_killed_run_goes_on_and_ends_as_an_undisturbed_one(tmp_path):
+    def flags(run):
+        return [
+            f"--run={tmp_path / run}",
+            "--source=synthetic",
+            f"--data_dir={tmp_path / 'drawn'}",
+            "--synthetic_count=40",
+            "--image_size=32",
+            "--encoder=efficientnet_lite0",
+            "--epochs=3",
+            "--augment=flips",
+        ]
+
+    undisturbed = run_entry("train", *flags("undisturbed"))
+    assert undisturbed.returncode == 0, undisturbed.stderr[-2000:]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "lbunet_tf.train", *flags("killed")],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    backups = tmp_path / "killed" / run_directory.BACKUP
+    while process.poll() is None and not list(backups.glob("0*.weights.h5")):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "killed" / run_directory.FINISHED).is_file()
+    resumed = run_entry("train", *flags("killed"))
+    assert re.search(r"going on after \d finished epochs", resumed.stderr)
+    histories = [pd.read_csv(tmp_path / run / "history.csv") for run in ("undisturbed", "killed")]
+    assert list(histories[1]["epoch"]) == [1, 2, 3]
+    pd.testing.assert_frame_equal(*histories, rtol=1e-3, atol=1e-4)
+
+
+def test_a_truncated_image_ends_prepare_with_one_clear_line(tmp_path):
+    drawn = tmp_path / "drawn"
+    run_entry("prepare", "--source=synthetic", f"--data_dir={drawn}", "--synthetic_count=20")
+    victim = drawn / "images" / "DRAWN_000003.png"
+    victim.write_bytes(victim.read_bytes()[:500])
+    result = run_entry(
+        "prepare", "--source=synthetic", f"--data_dir={drawn}", "--synthetic_count=20"
+    )
+    error = result.stderr.strip().splitlines()[-1]
+    assert result.returncode == 1
+    assert error.startswith(f"ERROR: cannot decode {victim}") and "--on_bad_image=skip" in error
+
+
+def test_a_misspelt_flag_names_itself_and_the_likely_one():
+    result = run_entry("train", "--image_sise=64")
+    assert result.returncode != 0
+    assert "image_sise" in result.stderr and "image_size" in result.stderr
