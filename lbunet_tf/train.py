@@ -9,7 +9,6 @@ Watch it with: tensorboard --logdir=runs
 import math
 import pathlib
 import shutil
-import time
 
 import keras
 import pandas as pd
@@ -36,7 +35,6 @@ def main(config: config_lib.Config) -> None:
 
 def train(config: config_lib.Config) -> pathlib.Path:
     """Returns the run directory of a finished training."""
-    started = time.time()
     flag_lines = config_lib.flag_lines(config)
     # Refuse a finished run before hours of checking images.
     run = run_directory.prepare_for_training(config.run, flag_lines, config.overwrite)
@@ -52,7 +50,7 @@ def train(config: config_lib.Config) -> pathlib.Path:
         ", ".join(model.output_names),
     )
     _fit(model, config, run, manifest, flag_lines)
-    _finish(run, model, config, time.time() - started)
+    _finish(run, model, config)
     return run
 
 
@@ -128,7 +126,7 @@ def _spread(rows, count):
     return pd.concat(parts)
 
 
-def _finish(run, model, config, seconds):
+def _finish(run, model, config):
     history = callbacks.read_history(run)
     best = int(history["val_loss"].to_numpy().argmin())
     result = {
@@ -137,7 +135,7 @@ def _finish(run, model, config, seconds):
         "best_val_loss": float(history["val_loss"].iloc[best]),
         "stopped_early": len(history) < config.epochs,
         "trainable_parameters": _num_trainable(model),
-        "seconds_of_last_start": round(seconds, 1),
+        "training_seconds": round(float(history["seconds"].sum()), 1),
         "keras": keras.__version__,
         "backend": keras.backend.backend(),
     }

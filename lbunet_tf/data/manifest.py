@@ -99,7 +99,7 @@ def _refuse(manifest, wrong, rule):
 
 
 def read(path: str | os.PathLike) -> pd.DataFrame:
-    """Returns the manifest that a CSV file holds."""
+    """Returns the manifest that a CSV file holds; paths may be relative to its folder."""
     path = pathlib.Path(path)
     table = pd.read_csv(path, dtype=str, keep_default_na=False)
     missing = {"image_id", "image"} - set(table.columns)
@@ -111,6 +111,8 @@ def read(path: str | os.PathLike) -> pd.DataFrame:
     source = table["source"] if "source" in table else "manifest"
     completed = complete(table, "manifest")
     completed["source"] = source
+    for column in ("image", "mask"):
+        completed[column] = [str(path.parent / name) if name else "" for name in completed[column]]
     return check(completed)
 
 

@@ -73,8 +73,8 @@ def _without_missing(table, allow_missing_images):
         first = missing.iloc[0]
         raise ValueError(
             f"every image that the labels name must be there; {len(missing)} of {len(table)} are "
-            f"not. The first is {first['image_id']!r} of source {first['source']}: looked for "
-            f"{first['image']}. Complete the download, or give --allow_missing_images to go on "
+            f"not. The first is {first['image_id']!r} of source {first['source']}, row "
+            f"{int(missing.index[0]) + 1}: looked for {first['image']}. Complete the download, or give --allow_missing_images to go on "
             "without them"
         )
     if not there.any():
@@ -89,12 +89,16 @@ def _without_missing(table, allow_missing_images):
             len(skipped),
             len(table),
         )
-    masks = table["mask"][there]
-    no_mask = [path for path in masks if path and not pathlib.Path(path).is_file()]
-    if no_mask:
+    has_mask = np.array([not path or pathlib.Path(path).is_file() for path in table["mask"]])
+    no_mask = table[there & ~has_mask]
+    if len(no_mask):
+        first = no_mask.iloc[0]
         raise ValueError(
-            f"every mask that is named must be there; {len(no_mask)} are not. "
-            f"The first is {no_mask[0]}"
+            f"every mask that is named must be there; {len(no_mask)} of {int(there.sum())} are not. "
+            f"The first is of image {first['image_id']!r} of source {first['source']}, row "
+            f"{int(no_mask.index[0]) + 1}: looked for {first['mask']}. Complete the download; or "
+            "write the manifest (python -m lbunet_tf.prepare --output), empty its mask, and use "
+            "--source=manifest"
         )
     return table[there].reset_index(drop=True), skipped
 
@@ -201,14 +205,16 @@ def _isic2017_part(folder, part, role):
         _refuse_repeated(metadata, "image_id", metadata_path)
         labels = labels.merge(metadata, on="image_id", how="left")
     images = folder / f"ISIC-2017_{part}_Data"
-    masks = _first_existing(folder, (f"ISIC-2017_{part}_Part1_GroundTruth",), "the Task 1 masks")
+    masks = folder / f"ISIC-2017_{part}_Part1_GroundTruth"
+    if not masks.is_dir():
+        logging.warning("no lesion masks for the %s part of isic2017; looked for %s", part, masks)
     melanoma = labels["melanoma"].astype(float)
     keratosis = labels["seborrheic_keratosis"].astype(float)
     return pd.DataFrame(
         {
             "image_id": labels["image_id"],
             "image": [str(images / f"{name}.jpg") for name in labels["image_id"]],
-            "mask": [str(masks / f"{name}_segmentation.png") for name in labels["image_id"]],
+            "mask": _masks_in(masks, labels["image_id"]),
             "label": melanoma,
             "diagnosis": np.select(
                 [melanoma == 1, keratosis == 1], ["melanoma", "seborrheic keratosis"], "nevus"
@@ -218,6 +224,12 @@ def _isic2017_part(folder, part, role):
             "official_part": role,
         }
     )
+
+
+def _masks_in(masks, names):
+    """Returns the path of each mask, "" where the download has no masks at all."""
+    there = masks.is_dir()
+    return [str(masks / f"{name}_segmentation.png") if there else "" for name in names]
 
 
 def _refuse_repeated(table, column, path):
@@ -251,16 +263,15 @@ def ham10000(folder: pathlib.Path) -> pd.DataFrame:
             "image": [
                 where.get(name, str(folders[0] / f"{name}.jpg")) for name in table["image_id"]
             ],
-            "mask": [
-                str(masks / f"{name}_segmentation.png") if masks.is_dir() else ""
-                for name in table["image_id"]
-            ],
+            "mask": _masks_in(masks, table["image_id"]),
             "label": (table["dx"] == "mel").astype(float),
             "diagnosis": table["dx"],
             "lesion_id": table["lesion_id"],
             "age": table.get("age", ""),
             "sex": table.get("sex", pd.Series("", index=table.index)).replace("unknown", ""),
-            "site": table.get("localization", ""),
+            "site": table.get("localization", pd.Series("", index=table.index)).replace(
+                "unknown", ""
+            ),
             "official_part": "train",
         }
     )
@@ -270,15 +281,21 @@ def folder(path: pathlib.Path) -> pd.DataFrame:
     """Returns the manifest of a folder a class, masks beside the images.
 
     `melanoma`, `malignant` or `mel` is the melanoma class; every other folder is not.
-    A mask is `NAME_segmentation.png` or `NAME_mask.png` beside `NAME.jpg`.
+    A mask is `NAME_segmentation.*` or `NAME_mask.*` beside `NAME.*`. Files that are no
+    JPEG, PNG or BMP are counted in a warning.
     """
-    rows = []
+    rows, others = [], []
     for class_folder in sorted(child for child in path.iterdir() if child.is_dir()):
         for image in sorted(class_folder.iterdir()):
-            if image.suffix.lower() not in IMAGE_SUFFIXES or _is_mask(image):
+            if image.suffix.lower() not in IMAGE_SUFFIXES:
+                others.append(image)
+                continue
+            if _is_mask(image):
                 continue
             masks = [
-                image.with_name(f"{image.stem}_{word}.png") for word in ("segmentation", "mask")
+                image.with_name(f"{image.stem}_{word}{suffix}")
+                for word in ("segmentation", "mask")
+                for suffix in IMAGE_SUFFIXES
             ]
             mask = next((str(mask) for mask in masks if mask.is_file()), "")
             rows.append(
@@ -290,6 +307,12 @@ def folder(path: pathlib.Path) -> pd.DataFrame:
                     "diagnosis": class_folder.name,
                 }
             )
+    if others:
+        logging.warning(
+            "left out %d files that are no JPEG, PNG or BMP, the first is %s",
+            len(others),
+            others[0],
+        )
     table = pd.DataFrame(rows)
     if table.empty or not (table["label"] == 1).any():
         found = sorted(child.name for child in path.iterdir() if child.is_dir())
@@ -304,20 +327,12 @@ def _is_mask(path):
     return path.stem.endswith(("_segmentation", "_mask"))
 
 
-def from_csv(path: pathlib.Path) -> pd.DataFrame:
-    """Returns the manifest that a CSV with our columns holds; paths may be relative to it."""
-    table = manifest.read(path)
-    for column in ("image", "mask"):
-        table[column] = [str(path.parent / name) if name else "" for name in table[column]]
-    return table
-
-
 # `synthetic` is drawn, not read: `make_manifest` calls it with the count, size and seed.
 SOURCES: dict[str, Callable[[pathlib.Path], pd.DataFrame]] = {
     "isic2020": isic2020,
     "isic2017": isic2017,
     "ham10000": ham10000,
     "folder": folder,
-    "manifest": from_csv,
+    "manifest": manifest.read,
     "synthetic": synthetic.draw_folder,
 }

@@ -88,7 +88,15 @@ def assign(
 
 
 def _refuse_without_part(manifest):
-    without = (manifest["official_part"] == "") & (manifest["split"] == "")
+    to_take = manifest["split"] == ""
+    other = to_take & ~manifest["official_part"].isin(("", *manifest_lib.SPLITS))
+    if other.any():
+        row = manifest[other].iloc[0]
+        raise ValueError(
+            f"official_part must be one of {', '.join(manifest_lib.SPLITS)} or empty. Received: "
+            f"{row['official_part']!r} for image {row['image_id']!r}, {int(other.sum())} such rows"
+        )
+    without = to_take & (manifest["official_part"] == "")
     if without.any():
         raise ValueError(
             '"--split_by=official" needs a source with official parts, or a manifest whose '
@@ -118,7 +126,9 @@ def _divide(rows, by_image, shares, seed):
     )
     side = pd.Series("", index=groups.index)
     edges = np.cumsum(shares) / sum(shares)
-    for stratum, members in groups.groupby(["source", "melanoma", "mask"]):
+    for (source, melanoma, mask), members in groups.groupby(["source", "melanoma", "mask"]):
+        # Plain types: how pandas prints its own differs between versions, and the hash with it.
+        stratum = (str(source), bool(melanoma), bool(mask))
         order = members.index[_shuffled(members["id"], seed, f"split/{stratum}")]
         images = members.loc[order, "images"].to_numpy()
         middle = (np.cumsum(images) - images / 2) / images.sum()

@@ -8,7 +8,6 @@ Nothing here is medical data and no score on it says anything about real lesions
 
 import dataclasses
 import json
-import os
 import pathlib
 
 import numpy as np
@@ -80,22 +79,26 @@ def draw_folder(path: str, count: int, size_px: int, seed: int) -> pd.DataFrame:
     table = manifest_lib.complete(table, "synthetic")
     run_directory.write_table(path / "manifest.csv", table)
     run_directory.write_json(drawn, wanted)
-    return table
+    return manifest_lib.read(path / "manifest.csv")
 
 
 def _is_unfinished(path):
+    """Returns whether a folder holds what an interrupted drawing leaves, and nothing else."""
     known = {"images", "masks", "manifest.csv", "manifest.partial.csv", "drawn.partial.json"}
-    return {child.name for child in path.iterdir()} <= known
+    drawings = [*path.glob("images/*"), *path.glob("masks/*")]
+    return {child.name for child in path.iterdir()} <= known and all(
+        child.name.startswith("DRAWN_") for child in drawings
+    )
 
 
 def _draw_files(path, count, size_px, seed):
     for row, rng in _patients(count, seed):
         image, mask = draw(row.pop("lesion"), row["skin_type"], size_px, rng)
         name = row["image_id"]
-        row["image"] = os.fspath(path / "images" / f"{name}.png")
-        row["mask"] = os.fspath(path / "masks" / f"{name}_segmentation.png")
-        Image.fromarray(image).save(row["image"], compress_level=1)
-        Image.fromarray(mask * np.uint8(255)).save(row["mask"])
+        row["image"] = f"images/{name}.png"
+        row["mask"] = f"masks/{name}_segmentation.png"
+        Image.fromarray(image).save(path / row["image"], compress_level=1)
+        Image.fromarray(mask * np.uint8(255)).save(path / row["mask"])
         yield row
 
 

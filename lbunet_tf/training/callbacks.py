@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import time
 
 import keras
 import numpy as np
@@ -120,17 +121,23 @@ class ResumedEarlyStopping(keras.callbacks.EarlyStopping):
 
 
 class HistoryFile(keras.callbacks.Callback):
-    """Writes history.csv after each epoch: epoch (from 1), then every logged number."""
+    """Writes history.csv after each epoch: epoch (from 1), seconds, every logged number."""
 
     def __init__(self, run: pathlib.Path, history: pd.DataFrame):
         super().__init__()
         self.path = run / run_directory.HISTORY
         self.rows = history.to_dict("records")
+        self.began = 0.0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Starts the clock."""
+        self.began = time.monotonic()
 
     def on_epoch_end(self, epoch, logs=None):
         """Adds a row and writes the file whole."""
         numbers = {name: float(value) for name, value in (logs or {}).items()}
-        self.rows.append({"epoch": epoch + 1, **numbers})
+        seconds = round(time.monotonic() - self.began, 1)
+        self.rows.append({"epoch": epoch + 1, "seconds": seconds, **numbers})
         run_directory.write_table(self.path, pd.DataFrame(self.rows))
 
 

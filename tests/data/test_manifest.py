@@ -1,0 +1,166 @@
+"""Tests of `lbunet_tf.data.manifest`."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lbunet_tf.data import manifest
+
+
+def _csv(tmp_path, text):
+    path = tmp_path / "rows.csv"
+    path.write_text(text)
+    return path
+
+
+def test_complete_adds_our_columns_in_order_before_further_ones():
+    table = pd.DataFrame({"device": ["x"], "image": ["a.png"], "image_id": ["a"]})
+
+    completed = manifest.complete(table, "folder")
+
+    assert list(completed.columns) == [*manifest.COLUMNS, "device"]
+
+
+def test_complete_leaves_unknown_text_empty_and_unknown_numbers_missing():
+    table = pd.DataFrame({"image_id": ["a"], "image": ["a.png"], "sex": [None]})
+
+    row = manifest.complete(table, "folder").iloc[0]
+
+    assert row["sex"] == "" and row["mask"] == "" and row["patient_id"] == ""
+    assert np.isnan(row["label"]) and np.isnan(row["age"]) and np.isnan(row["skin_type"])
+
+
+@pytest.mark.parametrize("word", ["", "unknown", "Unknown", "nan", None, np.nan, " "])
+def test_an_age_that_says_unknown_is_missing(word):
+    table = pd.DataFrame({"image_id": ["a", "b"], "image": ["a", "b"], "age": [word, "45"]})
+
+    ages = manifest.complete(table, "folder")["age"]
+
+    assert np.isnan(ages[0]) and ages[1] == 45.0
+
+
+def test_a_number_column_with_text_names_the_column_the_value_and_the_image():
+    table = pd.DataFrame({"image_id": ["a", "b"], "image": ["a", "b"], "label": ["1", "mel"]})
+
+    with pytest.raises(ValueError, match=r"\"label\".*'mel' for image 'b'"):
+        manifest.complete(table, "folder")
+
+
+def test_complete_does_not_change_the_table_it_is_given():
+    table = pd.DataFrame({"image_id": ["a"], "image": ["a.png"]})
+
+    manifest.complete(table, "folder")
+
+    assert list(table.columns) == ["image_id", "image"]
+
+
+def test_a_manifest_that_keeps_the_rules_comes_back_unchanged(make_table):
+    table = make_table(3, label=[0, 1, np.nan], split=["train", "val", ""])
+
+    pd.testing.assert_frame_equal(manifest.check(table), table)
+
+
+def test_a_manifest_without_rows_is_refused(make_table):
+    with pytest.raises(ValueError, match="at least one image. Received: 0 rows"):
+        manifest.check(make_table(2).iloc[:0])
+
+
+def test_a_repeated_image_id_error_names_the_id_the_row_and_both_files(make_table):
+    table = make_table(4)
+    table.loc[2, "image_id"] = "i0001"
+
+    with pytest.raises(ValueError) as error:
+        manifest.check(table)
+
+    message = str(error.value)
+    assert "image_id must be unique" in message
+    assert "row 2 (image_id='i0001'" in message
+    assert "/d/i0001.png" in message and "/d/i0002.png" in message
+
+
+def test_an_empty_image_id_is_refused_by_its_row(make_table):
+    table = make_table(3)
+    table.loc[2, "image_id"] = ""
+
+    with pytest.raises(ValueError, match=r"needs an image_id.*row 3 "):
+        manifest.check(table)
+
+
+@pytest.mark.parametrize("label", [2, -1, 0.5])
+def test_a_label_other_than_0_and_1_is_refused_by_its_row(make_table, label):
+    with pytest.raises(ValueError, match=r"label must be 1 \(melanoma\), 0 .*row 2 "):
+        manifest.check(make_table(3, label=[0, label, 1]))
+
+
+def test_a_split_of_another_name_is_refused_by_its_row(make_table):
+    with pytest.raises(ValueError, match=r"split must be one of train, val, test.*row 3 .*'dev'"):
+        manifest.check(make_table(3, split=["train", "", "dev"]))
+
+
+def test_read_needs_the_columns_image_id_and_image_and_names_the_file(tmp_path):
+    path = _csv(tmp_path, "name,image\na,a.png\n")
+
+    with pytest.raises(ValueError) as error:
+        manifest.read(path)
+
+    assert str(path) in str(error.value)
+    assert '"image_id" and "image"' in str(error.value)
+    assert "Received: name, image" in str(error.value)
+
+
+def test_read_carries_further_columns_as_they_are_written(tmp_path):
+    path = _csv(tmp_path, "image_id,image,device,batch\na,a.png,NA,007\n")
+
+    row = manifest.read(path).iloc[0]
+
+    assert row["device"] == "NA" and row["batch"] == "007"
+
+
+def test_read_keeps_the_source_that_the_file_names(tmp_path):
+    path = _csv(tmp_path, "image_id,image,source\na,a.png,isic2017\nb,b.png,clinic\n")
+
+    assert manifest.read(path)["source"].tolist() == ["isic2017", "clinic"]
+
+
+def test_read_calls_the_source_manifest_where_the_file_names_none(tmp_path):
+    path = _csv(tmp_path, "image_id,image\na,a.png\n")
+
+    assert manifest.read(path)["source"].tolist() == ["manifest"]
+
+
+def test_read_takes_a_file_that_a_spreadsheet_saved_with_a_byte_order_mark(tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_text("image_id,image,label\na,a.png,1\n", encoding="utf-8-sig")
+
+    assert manifest.read(path)["image_id"].tolist() == ["a"]
+
+
+def test_a_written_manifest_reads_back_equal(tmp_path, make_table):
+    table = make_table(
+        3, label=[0, 1, np.nan], age=[45, np.nan, 60.5], sex=["female", "", "male"], device="x"
+    )
+    table.to_csv(tmp_path / "rows.csv", index=False)
+
+    pd.testing.assert_frame_equal(
+        manifest.read(tmp_path / "rows.csv"), table, check_dtype=False, check_column_type=False
+    )
+
+
+def test_describe_counts_each_split_in_the_order_train_val_test(make_table):
+    table = make_table(
+        6,
+        label=[1, 0, np.nan, 1, 0, 0],
+        split=["test", "train", "train", "train", "val", "test"],
+        mask=["m", "", "m", "", "", ""],
+        patient_id=["p", "q", "q", "", "r", "p"],
+        lesion_id=["a", "b", "c", "", "d", "e"],
+    )
+
+    lines = [line.split() for line in manifest.describe(table).splitlines()]
+
+    assert lines == [
+        "split source images melanoma other unknown masks patients lesions".split(),
+        "train folder 3 1 1 1 1 1 2".split(),
+        "val folder 1 0 1 0 0 1 1".split(),
+        "test folder 2 1 1 0 1 1 2".split(),
+    ]
