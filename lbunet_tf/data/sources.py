@@ -74,8 +74,8 @@ def _without_missing(table, allow_missing_images):
         raise ValueError(
             f"every image that the labels name must be there; {len(missing)} of {len(table)} are "
             f"not. The first is {first['image_id']!r} of source {first['source']}, row "
-            f"{int(missing.index[0]) + 1}: looked for {first['image']}. Complete the download, or give --allow_missing_images to go on "
-            "without them"
+            f"{int(missing.index[0]) + 1}: looked for {first['image']}. Complete the download, "
+            "or give --allow_missing_images to go on without them"
         )
     if not there.any():
         raise ValueError(
@@ -94,8 +94,8 @@ def _without_missing(table, allow_missing_images):
     if len(no_mask):
         first = no_mask.iloc[0]
         raise ValueError(
-            f"every mask that is named must be there; {len(no_mask)} of {int(there.sum())} are not. "
-            f"The first is of image {first['image_id']!r} of source {first['source']}, row "
+            f"every mask that is named must be there; {len(no_mask)} of {int(there.sum())} are "
+            f"not. The first is of image {first['image_id']!r} of source {first['source']}, row "
             f"{int(no_mask.index[0]) + 1}: looked for {first['mask']}. Complete the download; or "
             "write the manifest (python -m lbunet_tf.prepare --output), empty its mask, and use "
             "--source=manifest"
