@@ -7,6 +7,7 @@ Everything that is printed comes from predictions.csv and pixel_histograms.npz.
 
 import json
 import pathlib
+import zipfile
 
 import keras
 import numpy as np
@@ -61,7 +62,7 @@ def load_best(run: pathlib.Path) -> keras.Model:
         logging.warning("%s is not finished; evaluating its best epoch so far", run)
     try:
         return keras.models.load_model(path, compile=False)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path} must be a whole Keras model. {error}") from error
 
 

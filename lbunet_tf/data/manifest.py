@@ -27,6 +27,18 @@ COLUMNS = (
 )
 NUMBERS = ("label", "age", "skin_type")
 SPLITS = ("train", "val", "test")
+# Columns that evaluation adds to the rows; a manifest with them would hold them twice.
+RESERVED = (
+    "score",
+    "mask_tp",
+    "mask_fp",
+    "mask_fn",
+    "mask_tn",
+    "predicted_share",
+    "dice",
+    "iou",
+    "place",
+)
 
 
 def complete(table: pd.DataFrame, source: str) -> pd.DataFrame:
@@ -63,6 +75,12 @@ def _numbers(table, column, source):
 
 def check(manifest: pd.DataFrame) -> pd.DataFrame:
     """Returns the manifest, or raises a ValueError that names the first wrong row."""
+    reserved = [column for column in RESERVED if column in manifest]
+    if reserved:
+        raise ValueError(
+            f"a manifest must not have the columns that evaluation adds. Received: "
+            f"{', '.join(reserved)}; rename them"
+        )
     if manifest.empty:
         raise ValueError("a manifest must have at least one image. Received: 0 rows")
     ids = manifest["image_id"]

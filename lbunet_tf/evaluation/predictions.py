@@ -58,8 +58,8 @@ def _predict_rows(config, model, rows, histogram):
             pd.DataFrame(
                 {
                     "score": image_scores(logits, config),
-                    **confusion_counts(mask, logits["mask"] > 0, known),
-                    "predicted_share": (logits["mask"] > 0).mean((1, 2, 3)),
+                    **confusion_counts(mask, probability >= 0.5, known),
+                    "predicted_share": (probability >= 0.5).mean((1, 2, 3)),
                 }
             )
         )

@@ -104,10 +104,11 @@ def _headline(test):
     sentences, cards = [], []
     if test.get("auc") is not None:
         at = test.get("at_val_threshold", test["at_0.5"])
+        chosen = ", chosen on validation images" if "at_val_threshold" in test else ""
         sentences.append(
             f"On {test['num_scored']} test images, {test['num_melanoma']} of them melanomas, the "
             f"score ranks a melanoma above another lesion in {test['auc']:.0%} of pairs (AUC). At "
-            f"the threshold {at['threshold']:.2f}, chosen on validation images, it flags "
+            f"the threshold {at['threshold']:.2f}{chosen}, it flags "
             f"{at['tp']} of {at['tp'] + at['fn']} melanomas and wrongly flags {at['fp']} of "
             f"{at['fp'] + at['tn']} others. Where {at['stated_prevalence']:.1%} of lesions are "
             f"melanomas, {_percent(at['ppv_at_prevalence'])} of flagged lesions would be."

@@ -125,7 +125,14 @@ def load_torch_weights(encoder: keras.Model, path: str | os.PathLike) -> None:
             raise ValueError(f"{path} must have the SHA-256 {SHA256}. Received: {digest}")
     try:
         tensors = read_torch_tensors(contents)
-    except (pickle.UnpicklingError, EOFError, struct.error, IndexError, KeyError) as error:
+    except (
+        pickle.UnpicklingError,
+        EOFError,
+        struct.error,
+        LookupError,
+        TypeError,
+        ValueError,
+    ) as error:
         raise ValueError(
             f"{path} must be a whole PyTorch file of tensors in the format before 1.6. {error}"
         ) from error
@@ -170,13 +177,15 @@ def read_torch_tensors(contents: bytes) -> dict[str, np.ndarray]:
         _TensorUnpickler(stream).load()
     unpickler = _TensorUnpickler(stream)
     state = unpickler.load()
+    if not isinstance(state, dict) or not all(isinstance(t, _Tensor) for t in state.values()):
+        raise pickle.UnpicklingError("its fourth part is not a dictionary of tensors")
     for key in _TensorUnpickler(stream).load():
         dtype = unpickler.storages[key].dtype
         (length,) = struct.unpack("<q", stream.read(8))
-        data = np.frombuffer(stream.read(length * dtype.itemsize), dtype)
-        if len(data) != length:
+        data = stream.read(max(length, 0) * dtype.itemsize)
+        if length < 0 or len(data) != length * dtype.itemsize:
             raise EOFError("the file is cut short")
-        unpickler.storages[key].data = data
+        unpickler.storages[key].data = np.frombuffer(data, dtype)
     return {name: tensor.array() for name, tensor in state.items()}
 
 
@@ -191,7 +200,17 @@ class _Tensor:
         self.storage, self.offset, self.shape, self.stride = storage, offset, shape, stride
 
     def array(self):
-        """Returns the numbers, once the storages are read."""
+        """Returns the numbers, once the storages are read.
+
+        Raises:
+            pickle.UnpicklingError: The tensor reaches beyond its storage.
+        """
+        last = self.offset + sum(
+            (side - 1) * step for side, step in zip(self.shape, self.stride, strict=True)
+        )
+        numbers = (self.offset, *self.shape, *self.stride)
+        if min(numbers) < 0 or 0 in self.shape or last >= len(self.storage.data):
+            raise pickle.UnpicklingError("a tensor reaches beyond its storage")
         steps = [step * self.storage.dtype.itemsize for step in self.stride]
         start = self.storage.data[self.offset :]
         return np.lib.stride_tricks.as_strided(start, self.shape, steps).copy()

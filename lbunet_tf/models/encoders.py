@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import pathlib
+import zipfile
 from collections.abc import Callable
 
 import keras
@@ -52,7 +53,13 @@ def build_encoder(name: str, weights: str, size: int) -> Encoder:
 
 def _from_run(encoder, name, path):
     """Returns the encoder with the weights and normalisation of a model that was saved."""
-    saved = keras.models.load_model(path, compile=False)
+    try:
+        saved = keras.models.load_model(path, compile=False)
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise ValueError(
+            f'"--encoder_weights" must be a whole Keras model. Received: {path}, which cannot be '
+            f"read: {error}"
+        ) from error
     layers = {layer.name: layer for layer in saved.layers}
     if "encoder" not in layers:
         raise ValueError(f'"--encoder_weights" must be of an lbunet model. {path} has no encoder')
@@ -137,6 +144,8 @@ def _copy_without_biases(original, model):
     keras.applications trained, to RGB.
     """
     for layer in model.layers:
+        if not layer.weights:
+            continue
         source = original.get_layer(layer.name)
         weights = source.get_weights()
         if isinstance(layer, keras.layers.Conv2D):

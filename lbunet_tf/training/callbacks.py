@@ -66,8 +66,8 @@ class WholeBackup(keras.callbacks.Callback):
             self.model.load_weights(path)
         except (OSError, KeyError, ValueError) as error:
             raise ValueError(
-                f"{path} must be a whole backup of this model. Delete it to go on from the epoch "
-                f"before, or give --overwrite to start anew. {error}"
+                f"{path} must be a whole backup of this model. Give --overwrite to start "
+                f"anew. {error}"
             ) from error
 
     def on_epoch_end(self, epoch, logs=None):

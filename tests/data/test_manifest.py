@@ -164,3 +164,10 @@ def test_describe_counts_each_split_in_the_order_train_val_test(make_table):
         "val folder 1 0 1 0 0 1 1".split(),
         "test folder 2 1 1 0 1 1 2".split(),
     ]
+
+
+def test_columns_that_evaluation_adds_are_refused_by_name(tmp_path):
+    path = tmp_path / "predictions.csv"
+    path.write_text("image_id,image,score,dice\na,a.png,0.5,0.9\n")
+    with pytest.raises(ValueError, match="Received: score, dice"):
+        manifest.read(path)

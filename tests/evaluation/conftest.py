@@ -1,0 +1,104 @@
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from lbunet_tf import config as config_lib
+from lbunet_tf.data import manifest as manifest_lib
+from lbunet_tf.evaluation import predictions
+
+SIZE = 16
+
+
+@pytest.fixture
+def make_histogram():
+    """A function: (probabilities, targets) -> (2, 65536) pixel histogram."""
+
+    def make(probabilities, targets):
+        histogram = np.zeros((2, predictions.NUM_BINS), "int64")
+        predictions.add_to_histogram(histogram, np.asarray(probabilities), np.asarray(targets))
+        return histogram
+
+    return make
+
+
+@pytest.fixture
+def make_table():
+    """A function: equally long lists by column -> a predictions table, all test by default."""
+
+    def make(**columns):
+        table = pd.DataFrame({"split": "test", **columns})
+        defaults = {"label": np.nan, "score": np.nan}
+        defaults |= {f"mask_{name}": np.nan for name in ("tp", "fp", "fn", "tn")}
+        for name, value in defaults.items():
+            if name not in table:
+                table[name] = value
+        if "image_id" not in table:
+            table["image_id"] = [f"image_{number}" for number in range(len(table))]
+        return table
+
+    return make
+
+
+@pytest.fixture
+def random_table(make_table):
+    """60 val and 60 test rows with labels and scores that know something of them."""
+    rng = np.random.default_rng(11)
+    label = rng.integers(0, 2, 120)
+    score = 1 / (1 + np.exp(-rng.normal(label * 1.2 - 0.6, 1)))
+    return make_table(split=["val"] * 60 + ["test"] * 60, label=label.astype(float), score=score)
+
+
+@pytest.fixture
+def manifest(tmp_path):
+    """Five val and five test rows of real files; each split lacks one label and one mask."""
+    rng = np.random.default_rng(12)
+    rows = []
+    for number in range(10):
+        image, mask = tmp_path / f"image_{number}.png", tmp_path / f"mask_{number}.png"
+        pixels = np.zeros((SIZE, SIZE), "uint8")
+        pixels[2 : 6 + number, 3:11] = 255
+        colours = rng.integers(0, 120, (SIZE, SIZE, 3)) + pixels[..., None] // 2
+        Image.fromarray(colours.astype("uint8")).save(image)
+        Image.fromarray(pixels).save(mask)
+        place = number % 5
+        rows.append(
+            {
+                "image_id": f"image_{number}",
+                "image": str(image),
+                "mask": "" if place == 4 else str(mask),
+                "label": np.nan if place == 3 else float(place % 2),
+                "split": "val" if number < 5 else "test",
+                "clinic": "north",
+            }
+        )
+    return manifest_lib.complete(pd.DataFrame(rows), "manifest")
+
+
+@pytest.fixture
+def make_network():
+    """A function of heads: a tiny model whose logits are an image's brightness."""
+
+    def make(heads=("mask", "melanoma"), scale=0.02, bias=-6.0):
+        image = keras.Input((SIZE, SIZE, 3), name="image")
+        constant = keras.initializers.Constant
+        brightness = {"kernel_initializer": constant(scale), "bias_initializer": constant(bias)}
+        outputs = {"mask": keras.layers.Conv2D(1, 1, name="mask", **brightness)(image)}
+        if "melanoma" in heads:
+            pooled = keras.layers.GlobalAveragePooling2D()(image)
+            outputs["melanoma"] = keras.layers.Dense(1, name="melanoma", **brightness)(pooled)
+        return keras.Model(image, outputs)
+
+    return make
+
+
+@pytest.fixture
+def make_config(tmp_path):
+    """A function of Config's fields, for the tiny network."""
+
+    def make(**fields):
+        fields = {"heads": ("mask", "melanoma"), "batch_size": 2, **fields}
+        return config_lib.Config(**{"run": str(tmp_path), "image_size": SIZE, **fields})
+
+    return make

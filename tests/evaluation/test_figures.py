@@ -1,0 +1,140 @@
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib import pyplot as plt
+from PIL import Image
+
+from lbunet_tf.evaluation import figures
+from lbunet_tf.evaluation import scores
+
+LABELS = np.array([1, 0, 1, 0, 0])
+SCORES = np.array([0.8, 0.2, 0.4, 0.6, 0.1])
+
+
+@pytest.fixture
+def path(tmp_path):
+    """A PNG in a folder that is not there yet; afterwards no figure is left open."""
+    plt.close("all")
+    yield tmp_path / "figures" / "figure.png"
+    assert plt.get_fignums() == []
+
+
+def _is_drawn(path):
+    """Whether the PNG can be read, has a sensible size, and is not of one colour."""
+    with Image.open(path) as image:
+        pixels = np.asarray(image.convert("L"))
+    return min(pixels.shape) > 200 and pixels.std() > 1
+
+
+def _history(epochs, heads=("mask",)):
+    rng = np.random.default_rng(31)
+    names = ["loss", "accuracy", "auc"]
+    if len(heads) > 1:
+        names = ["loss", *(f"{head}_{name}" for head in heads for name in names)]
+    columns = {name: rng.random(epochs) for name in [*names, *(f"val_{name}" for name in names)]}
+    return pd.DataFrame({"epoch": range(1, epochs + 1), **columns})
+
+
+def _sheet(count, true_value=None):
+    rng = np.random.default_rng(32)
+    pictures = []
+    for _ in range(count):
+        true = np.zeros((16, 16))
+        true[4:9, 5:12] = 1
+        if true_value is not None:
+            true[:] = true_value
+        image = rng.integers(0, 256, (16, 16, 3)).astype("uint8")
+        pictures.append({"image": image, "true": true, "predicted": rng.random((16, 16))})
+    return pictures
+
+
+def _mask_rows(make_table, count):
+    return scores.best_median_worst(
+        make_table(
+            mask_tp=np.arange(count),
+            mask_fp=np.ones(count),
+            mask_fn=np.ones(count),
+            label=np.ones(count),
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [[0.0, 1.0, 1.0], [0.0, 0.0, 0.0], [1.0, 1.0, np.nan], [np.nan, np.nan, np.nan]],
+    ids=["both classes", "one class", "some unknown", "all unknown"],
+)
+def test_class_balance_is_drawn(path, labels):
+    manifest = pd.DataFrame({"split": ["train", "val", "test"], "label": labels})
+
+    figures.class_balance(manifest, path)
+
+    assert _is_drawn(path)
+
+
+@pytest.mark.parametrize("splits", [("val", "test"), ("test",), ()])
+def test_roc_is_drawn(path, splits):
+    points = {name: (np.array([0, 0.2, 1]), np.array([0, 0.7, 1])) for name in splits}
+
+    figures.roc(points, dict.fromkeys(splits, 0.75), path)
+
+    assert _is_drawn(path)
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 30])
+@pytest.mark.parametrize("heads", [("mask",), ("mask", "melanoma")], ids="-".join)
+def test_training_curves_are_drawn(path, epochs, heads):
+    figures.training_curves(_history(epochs, heads), path)
+
+    assert _is_drawn(path)
+
+
+def test_training_curves_of_the_loss_alone_are_drawn(path):
+    figures.training_curves(_history(3)[["epoch", "loss", "val_loss"]], path)
+
+    assert _is_drawn(path)
+
+
+@pytest.mark.parametrize("labels", [LABELS, 0 * LABELS, 0 * LABELS + 1])
+@pytest.mark.parametrize("thresholds", [(0.5,), (0.5, 0.31)])
+def test_confusion_matrices_are_drawn(path, labels, thresholds):
+    at = {
+        f"threshold {value}": scores.threshold_scores(labels, SCORES, value, 0.018)
+        for value in thresholds
+    }
+
+    figures.confusion_matrix(at, path)
+
+    assert _is_drawn(path)
+
+
+@pytest.mark.parametrize(
+    "labels", [[1, 0, 1, 0, 0], [0, 0, 0, 0, 0], [1, 1, 1, 1, 1]], ids=["both", "none", "all"]
+)
+def test_threshold_curves_are_drawn(path, make_table, labels):
+    table = make_table(label=np.array(labels, float), score=SCORES)
+    curves = scores.threshold_curves(table, 0.018)
+
+    figures.threshold_curves(curves, {"0.5": 0.5, "chosen on val": 0.31}, 0.018, path)
+
+    assert _is_drawn(path)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 12])
+@pytest.mark.parametrize("label_masks", [False, True], ids=["lesion masks", "label masks"])
+def test_a_mask_sheet_is_drawn(path, make_table, count, label_masks):
+    rows = _mask_rows(make_table, count)
+
+    figures.mask_sheet(_sheet(len(rows)), rows, label_masks, path)
+
+    assert _is_drawn(path)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("value", [0, 1], ids=["empty", "full"])
+def test_a_mask_sheet_of_empty_or_full_masks_is_drawn_without_warnings(path, make_table, value):
+    rows = _mask_rows(make_table, 3)
+
+    figures.mask_sheet(_sheet(len(rows), value), rows, False, path)
+
+    assert _is_drawn(path)

@@ -1,0 +1,228 @@
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from lbunet_tf import run_directory
+from lbunet_tf.evaluation import predictions
+from lbunet_tf.evaluation import scores
+
+
+@pytest.fixture
+def predict(make_config, make_network, manifest, tmp_path):
+    """A function of Config's fields: predicts and returns what lies on disk afterwards."""
+
+    def run(rows=manifest, **fields):
+        config = make_config(**fields)
+        predictions.predict_run(config, tmp_path, make_network(config.heads), rows)
+        with np.load(tmp_path / run_directory.HISTOGRAMS) as file:
+            histograms = dict(file)
+        return pd.read_csv(tmp_path / run_directory.PREDICTIONS), histograms
+
+    return run
+
+
+def _mask_logits(manifest):
+    """(N, 16, 16): what the tiny network says, in float64."""
+    images = np.stack([np.asarray(Image.open(path)) for path in manifest["image"]])
+    return images.astype("float64").sum(-1) * 0.02 - 6.0
+
+
+def _masks(manifest):
+    paths = manifest["mask"]
+    return np.stack(
+        [np.asarray(Image.open(path)) > 0 if path else np.zeros((16, 16), bool) for path in paths]
+    )
+
+
+def test_the_table_has_a_row_an_image_of_val_and_test_in_their_order(predict, manifest):
+    table, _ = predict()
+
+    assert list(table["image_id"]) == list(manifest["image_id"])
+
+
+def test_training_images_are_not_in_the_table(predict, manifest):
+    manifest.loc[[0, 7], "split"] = "train"
+
+    table, _ = predict()
+
+    assert not {"image_0", "image_7"} & set(table["image_id"])
+
+
+def test_further_columns_of_the_manifest_are_carried_through(predict):
+    table, _ = predict()
+
+    assert set(table["clinic"]) == {"north"}
+
+
+def test_the_score_is_the_melanoma_heads_probability(predict, manifest):
+    table, _ = predict()
+
+    mean_pixel = _mask_logits(manifest).mean((1, 2))
+    np.testing.assert_allclose(table["score"], 1 / (1 + np.exp(-mean_pixel)), rtol=1e-5)
+
+
+def test_pixel_counts_agree_with_counts_by_hand(predict, manifest):
+    table, _ = predict()
+
+    true, predicted = _masks(manifest), _mask_logits(manifest) >= 0
+    known = (manifest["mask"] != "").to_numpy()
+    expected = {
+        "mask_tp": (true & predicted).sum((1, 2)),
+        "mask_fp": (~true & predicted).sum((1, 2)),
+        "mask_fn": (true & ~predicted).sum((1, 2)),
+        "mask_tn": (~true & ~predicted).sum((1, 2)),
+    }
+    for name, counts in expected.items():
+        np.testing.assert_array_equal(table[name][known], counts[known])
+
+
+def test_rows_without_a_mask_have_no_counts(predict, manifest):
+    table, _ = predict()
+
+    without = (manifest["mask"] == "").to_numpy()
+    np.testing.assert_array_equal(table["mask_tp"].isna(), without)
+
+
+def test_with_label_masks_rows_without_a_label_have_no_counts(predict, manifest):
+    table, _ = predict(mask_source="label", heads=("mask",))
+
+    np.testing.assert_array_equal(table["mask_tp"].isna(), manifest["label"].isna())
+
+
+def test_histograms_count_the_pixels_of_known_masks_only(predict, manifest):
+    _, histograms = predict()
+
+    known = manifest["mask"] != ""
+    masks = _masks(manifest)
+    for split in ("val", "test"):
+        chosen = masks[(known & (manifest["split"] == split)).to_numpy()]
+        np.testing.assert_array_equal(histograms[split].sum(1), [(~chosen).sum(), chosen.sum()])
+
+
+def test_the_predicted_share_is_known_without_a_mask(predict, manifest):
+    table, _ = predict()
+
+    share = (_mask_logits(manifest) >= 0).mean((1, 2))
+    np.testing.assert_allclose(table["predicted_share"], share, atol=1e-9)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 16])
+def test_the_table_does_not_depend_on_the_batch_size(predict, batch_size):
+    expected, _ = predict(batch_size=2)
+
+    table, _ = predict(batch_size=batch_size)
+
+    pd.testing.assert_frame_equal(table, expected, rtol=1e-6)
+
+
+def test_every_number_can_be_recomputed_from_the_files_on_disk(
+    make_config, make_network, manifest, tmp_path, predict
+):
+    config = make_config()
+    in_memory = predictions.predict_run(config, tmp_path, make_network(), manifest)
+
+    on_disk, histograms = predict()
+
+    assert scores.evaluate_table(on_disk, histograms, "lesion", 0.018) == scores.evaluate_table(
+        in_memory, histograms, "lesion", 0.018
+    )
+
+
+def test_a_logit_of_zero_is_of_the_same_class_in_counts_and_histograms(
+    make_config, make_network, manifest, tmp_path
+):
+    # A network whose last ReLU is dead says 0 everywhere: that is one class, not both.
+    silent = make_network(scale=0.0, bias=0.0)
+
+    table = predictions.predict_run(make_config(), tmp_path, silent, manifest)
+
+    with np.load(tmp_path / run_directory.HISTOGRAMS) as histograms:
+        accuracy = scores.pixel_scores(histograms["test"])["pixel_accuracy"]
+    test = table[table["split"] == "test"].dropna(subset="mask_tp")
+    right = (test["mask_tp"] + test["mask_tn"]).sum()
+    assert accuracy == right / (len(test) * 16 * 16)
+
+
+def test_prediction_leaves_no_partial_file(predict, tmp_path):
+    predict()
+
+    assert [path.name for path in tmp_path.iterdir() if "partial" in path.name] == []
+
+
+def test_the_sheet_has_image_mask_and_probability_of_each_row(make_config, make_network, manifest):
+    rows = manifest.iloc[[7, 5]]
+
+    sheet = predictions.predict_sheet(make_config(), make_network(), rows)
+
+    for picture, (_, row), logits in zip(sheet, rows.iterrows(), _mask_logits(rows), strict=True):
+        np.testing.assert_array_equal(picture["image"], np.asarray(Image.open(row["image"])))
+        np.testing.assert_array_equal(picture["true"], np.asarray(Image.open(row["mask"])) > 0)
+        np.testing.assert_allclose(picture["predicted"], 1 / (1 + np.exp(-logits)), rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "logit, probability", [(-800, 0), (-80, np.exp(-80)), (0, 0.5), (80, 1), (800, 1)]
+)
+def test_sigmoid_of_large_logits_is_right_and_warns_of_nothing(logit, probability):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        result = predictions.sigmoid(np.array([float(logit)]))
+
+    np.testing.assert_allclose(result, [probability], rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "fields, expected",
+    [
+        ({"heads": ("mask", "melanoma")}, 0.75),
+        ({"heads": ("mask", "melanoma"), "mask_source": "label"}, 0.75),
+        ({"mask_source": "label"}, 0.4),
+        ({"mask_source": "label", "image_score": "mean"}, 0.4),
+        ({"mask_source": "label", "image_score": "max"}, 0.9),
+        ({"heads": ("mask", "melanoma"), "image_score": "mean", "mask_source": "label"}, 0.4),
+        ({"mask_source": "lesion"}, np.nan),
+    ],
+    ids=["head", "head before label masks", "auto mean", "mean", "max", "mean by name", "nothing"],
+)
+def test_the_image_score_follows_its_rule(make_config, fields, expected):
+    config = make_config(**{"heads": ("mask",), **fields})
+    pixels = np.array([0.9, 0.1, 0.2, 0.4]).reshape(1, 2, 2, 1)
+    logits = {"mask": np.log(pixels / (1 - pixels)), "melanoma": np.log([[3.0]])}
+    logits = {head: logits[head] for head in config.heads}
+
+    score = predictions.image_scores(logits, config)
+
+    np.testing.assert_allclose(score, [expected], rtol=1e-12)
+
+
+def test_confusion_counts_of_a_hand_made_mask():
+    true = np.array([1, 1, 1, 0, 0, 0]).reshape(1, 2, 3, 1)
+    predicted = np.array([1, 0, 0, 1, 1, 1], bool).reshape(1, 2, 3, 1)
+
+    counts = predictions.confusion_counts(true, predicted, np.array([True]))
+
+    assert {name: count.item() for name, count in counts.items()} == {
+        "mask_tp": 1,
+        "mask_fp": 3,
+        "mask_fn": 2,
+        "mask_tn": 0,
+    }
+
+
+@pytest.mark.parametrize("probability, place", [(0.0, 0), (0.5, 32768), (1.0, 65535)])
+def test_pixels_fall_into_the_bin_of_their_probability(make_histogram, probability, place):
+    histogram = make_histogram([probability], [1])
+
+    assert np.argwhere(histogram).tolist() == [[1, place]]
+
+
+def test_histograms_add_up_over_batches():
+    histogram = np.zeros((2, predictions.NUM_BINS), "int64")
+
+    for _ in range(3):
+        predictions.add_to_histogram(histogram, np.array([0.25, 0.25]), np.array([0, 1]))
+
+    assert histogram[:, 16384].tolist() == [3, 3]

@@ -1,0 +1,172 @@
+import html.parser
+import re
+
+import numpy as np
+import pytest
+
+from lbunet_tf.evaluation import figures
+from lbunet_tf.evaluation import predictions
+from lbunet_tf.evaluation import report
+from lbunet_tf.evaluation import scores
+
+
+class _Page(html.parser.HTMLParser):
+    """Collects text, attributes, and tags that are opened and not closed."""
+
+    VOID = ("meta", "img", "br", "hr", "link", "input")
+
+    def __init__(self, text):
+        super().__init__()
+        self.words, self.links, self.open, self.tags = [], [], [], set()
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.add(tag)
+        self.links += [value for name, value in attrs if name in ("src", "href", "srcset")]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+    @property
+    def text(self):
+        return " ".join(self.words)
+
+
+@pytest.fixture
+def evaluate(random_table, make_histogram):
+    """A function: metrics of the random table with masks, after a change to it."""
+
+    def run(mask_source="lesion", change=lambda table: table):
+        rng = np.random.default_rng(41)
+        for name in ("tp", "fp", "fn"):
+            random_table[f"mask_{name}"] = rng.integers(1, 50, len(random_table))
+        histogram = make_histogram(rng.random(500), rng.integers(0, 2, 500))
+        return scores.evaluate_table(
+            change(random_table), {"val": histogram, "test": histogram}, mask_source, 0.018
+        )
+
+    return run
+
+
+def _build(metrics, drawn=(), title="lbunet on isic2020", context=None, flag_lines=("--seed=0",)):
+    return report.build_report(title, metrics, list(drawn), context or {}, list(flag_lines))
+
+
+def test_the_report_is_well_formed_html(evaluate):
+    text = _build(evaluate())
+
+    assert text.startswith("<!doctype html>")
+    assert _Page(text).open == []
+
+
+def test_the_report_needs_nothing_beside_it(evaluate, tmp_path):
+    path = tmp_path / "roc.png"
+    figures.roc({"test": ([0, 1], [0, 1])}, {"test": 0.5}, path)
+
+    text = _build(evaluate(), [path])
+
+    page = _Page(text)
+    assert page.links and all(link.startswith("data:image/png;base64,") for link in page.links)
+    assert not page.tags & {"script", "link", "iframe"}
+    assert not re.search(r"https?://|@import|url\(", text)
+
+
+def test_every_figure_has_a_caption(evaluate, tmp_path):
+    paths = [tmp_path / f"{name}.png" for name in report.CAPTIONS]
+    for path in paths:
+        path.write_bytes(b"png")
+
+    page = _Page(_build(evaluate(), paths))
+
+    assert len(page.links) == len(paths)
+    assert all(caption in page.text for caption in report.CAPTIONS.values())
+
+
+@pytest.mark.parametrize("mask_source", ["lesion", "label"])
+def test_the_report_holds_every_number_of_val_and_test(evaluate, mask_source):
+    metrics = evaluate(mask_source)
+
+    text = _Page(_build(metrics)).text
+
+    numbers = [
+        value
+        for split in ("val", "test")
+        for value in metrics[split].values()
+        if isinstance(value, float)
+    ]
+    assert len(numbers) > 15
+    assert [value for value in numbers if f"{value:.4f}" not in text] == []
+
+
+def test_the_report_holds_every_number_of_the_thresholds(evaluate):
+    metrics = evaluate()
+
+    words = _Page(_build(metrics)).words
+
+    for place in ("at_0.5", "at_val_threshold"):
+        for value in metrics["test"][place].values():
+            assert (f"{value:.4f}" if isinstance(value, float) else str(value)) in words
+
+
+@pytest.mark.parametrize("where", ["title", "context", "flag_lines"])
+def test_the_report_escapes_what_comes_from_outside(evaluate, where):
+    evil = "<script>alert('x')</script> & more"
+    given = {"title": evil, "context": {evil: evil}, "flag_lines": [f"--data_dir={evil}"]}
+
+    text = _build(evaluate(), **{where: given[where]})
+
+    assert "<script" not in text
+    assert evil in _Page(text).text
+
+
+def test_the_report_says_that_it_is_no_medical_device(evaluate):
+    assert "not a medical device" in _Page(_build(evaluate())).text
+
+
+def test_label_masks_are_named_as_such(evaluate):
+    text = _Page(_build(evaluate("label"))).text
+
+    assert "Label-as-mask" in text
+    assert "outline of the lesion" not in text
+
+
+def test_lesion_masks_are_not_called_label_masks(evaluate):
+    assert "abel-as-mask" not in _Page(_build(evaluate("lesion"))).text
+
+
+def test_an_undefined_number_is_said_to_be_so(evaluate):
+    metrics = evaluate(change=lambda table: table.assign(label=0.0))
+
+    words = _Page(_build(metrics)).words
+
+    assert words[words.index("AUC") + 1 :][:2] == ["not defined", "not defined"]
+
+
+def test_a_threshold_that_was_not_chosen_is_not_said_to_be(evaluate):
+    # Val of one class: there is no threshold of it, only 0.5.
+    metrics = evaluate(
+        change=lambda table: table.assign(label=table["label"].where(table["split"] == "test", 0.0))
+    )
+
+    text = _Page(_build(metrics)).text
+
+    assert "chosen on validation images" not in text
+
+
+def test_a_report_without_scored_images_is_built(make_table):
+    empty = np.zeros((2, predictions.NUM_BINS), "int64")
+    table = make_table(split=["val", "test"])
+    metrics = scores.evaluate_table(table, {"val": empty, "test": empty}, "lesion", 0.018)
+
+    assert _Page(_build(metrics)).open == []
+
+
+def test_the_report_ends_with_the_flags_that_repeat_the_run(evaluate):
+    text = _Page(_build(evaluate(), flag_lines=["--seed=7", "--model=unet"])).text
+
+    assert "--seed=7\n--model=unet" in text

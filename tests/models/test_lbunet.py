@@ -1,0 +1,164 @@
+"""LB-UNet, and what every architecture must do."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from lbunet_tf import models
+from lbunet_tf.training import losses
+
+
+@pytest.mark.parametrize(
+    "encoder, trainable, total",
+    [("resnet101", 51_513_233, 51_620_561), ("resnet34", 24_436_369, 24_455_377)],
+)
+def test_lbunet_has_the_parameters_of_its_pytorch_twin(
+    make_model, num_trainable, encoder, trainable, total
+):
+    model = make_model(encoder=encoder)
+
+    assert (num_trainable(model), model.count_params()) == (trainable, total)
+
+
+@pytest.mark.parametrize("heads", [("mask",), ("mask", "melanoma")])
+def test_outputs_are_a_dict_of_the_heads_in_the_order_of_output_names(make_model, images, heads):
+    model = make_model(heads=heads, image_size=64)
+
+    outputs = model(images, training=False)
+
+    assert list(outputs) == model.output_names == list(heads)
+
+
+@pytest.mark.parametrize("size", [16, 32, 64, 124])
+@pytest.mark.parametrize("name", list(models.MODELS))
+def test_outputs_have_the_size_of_the_input(make_model, name, size):
+    model = make_model(model=name, heads=("mask", "melanoma"), image_size=size)
+
+    outputs = model(np.zeros((2, size, size, 3), "float32"), training=False)
+
+    shapes = {head: tuple(output.shape) for head, output in outputs.items()}
+    assert shapes == {"mask": (2, size, size, 1), "melanoma": (2, 1)}
+
+
+def test_cropping_at_124_px_keeps_mask_and_image_in_place(make_model):
+    model = make_model(image_size=124)
+    image = np.full((1, 124, 124, 3), 127.0, "float32")
+    changed = image.copy()
+    changed[:, 40, 80] = 255.0
+    stem = model.get_layer("decoder_s1_2_relu").output
+    probe = keras.Model(model.input, [stem, model.output["mask"]])
+
+    before, after = (probe.predict_on_batch(array) for array in (image, changed))
+
+    # Padding is 2 on every side, so the mask is the inner part of the padded logits.
+    logits = model.get_layer("mask_logits")(before[0])
+    np.testing.assert_allclose(before[1], logits[:, 2:-2, 2:-2], atol=1e-5)
+    assert np.abs(before[1] - after[1]).max() > 0
+
+
+def test_images_may_be_uint8(make_model, images):
+    model = make_model(image_size=64)
+
+    from_bytes = model(images.astype("uint8"), training=False)["mask"]
+
+    np.testing.assert_allclose(from_bytes, model(images, training=False)["mask"], atol=1e-5)
+
+
+def test_every_trainable_weight_receives_gradient(any_model, images):
+    rng = np.random.default_rng(2)
+    mask = rng.integers(0, 2, (4, 64, 64, 1)).astype("float32")
+    label = np.array([[0.0], [1.0], [1.0], [0.0]], "float32")
+    loss = losses.make_losses(("mask", "melanoma"))
+    # Batch norm's running statistics are put back: other tests share the model.
+    before = [weight.numpy() for weight in any_model.non_trainable_weights]
+
+    with tf.GradientTape() as tape:
+        outputs = any_model(images, training=True)
+        total = loss["mask"](mask, outputs["mask"])
+        total += loss["melanoma"](label, outputs["melanoma"])
+    gradients = tape.gradient(total, [weight.value for weight in any_model.trainable_weights])
+
+    for weight, value in zip(any_model.non_trainable_weights, before, strict=True):
+        weight.assign(value)
+    without = [
+        weight.path
+        for weight, gradient in zip(any_model.trainable_weights, gradients, strict=True)
+        if gradient is None or not np.any(gradient)
+    ]
+    assert without == []
+
+
+def test_outputs_at_inference_do_not_depend_on_the_other_images(any_model, images):
+    together = any_model(images, training=False)
+
+    alone = any_model(images[2:3], training=False)
+
+    for head in ("mask", "melanoma"):
+        scale = float(np.abs(together[head]).max())
+        np.testing.assert_allclose(alone[head][0], together[head][2], atol=1e-4 * scale)
+
+
+def test_a_saved_and_loaded_model_gives_the_same_numbers(any_model, images, tmp_path):
+    any_model.save(tmp_path / "model.keras")
+
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+
+    expected = any_model(images, training=False)
+    outputs = loaded(images, training=False)
+    differences = {head: float(np.abs(outputs[head] - expected[head]).max()) for head in outputs}
+    assert differences == {"mask": 0.0, "melanoma": 0.0}
+
+
+def test_every_batch_norm_has_momentum_nine_tenths(any_model):
+    layers = any_model._flatten_layers(include_self=False, recursive=True)
+
+    momenta = {
+        layer.momentum for layer in layers if isinstance(layer, keras.layers.BatchNormalization)
+    }
+
+    assert momenta <= {0.9}
+    assert momenta or any_model.name == "unet"
+
+
+def test_outputs_are_float32_logits(any_model, images):
+    outputs = any_model(images, training=False)
+
+    assert {output.dtype for output in outputs.values()} == {tf.float32}
+    assert any_model.get_layer("mask").activation is keras.activations.linear
+
+
+def test_the_same_seed_gives_the_same_weights(any_model, architecture):
+    again = models.build_model(architecture)
+
+    for ours, theirs in zip(again.get_weights(), any_model.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_another_seed_gives_other_weights(make_model):
+    first = make_model(seed=0).get_layer("encoder").get_weights()
+
+    second = make_model(seed=1).get_layer("encoder").get_weights()
+
+    assert not np.array_equal(first[0], second[0])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["label", "lesion"])
+def test_a_small_model_overfits_one_batch(compiled, images, kind):
+    model, reset = compiled
+    reset()
+    masks = np.zeros((4, 64, 64, 1), "float32")
+    if kind == "label":
+        masks[1:3] = 1
+    else:
+        for number in range(4):
+            masks[number, 8 * number : 8 * number + 32, 10:50] = 1
+
+    # Keras reports the running mean over steps; reset, it is the loss of one step.
+    history = []
+    for _ in range(30):
+        model.reset_metrics()
+        history.append(float(model.train_on_batch(images, {"mask": masks})))
+
+    assert history[-1] < 0.25 * history[0]
