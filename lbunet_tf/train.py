@@ -107,7 +107,7 @@ def _fit(model, config, run, manifest, flag_lines):
         shuffle=False,
         steps_per_epoch=pipeline.steps_per_epoch(config, len(rows["train"])),
         validation_data=val,
-        callbacks=callbacks.make_callbacks(run, config.patience, val_batch),
+        callbacks=callbacks.make_callbacks(run, config.patience, val_batch, config.mask_source),
     )
 
 

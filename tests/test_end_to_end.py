@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from tensorboard.backend.event_processing import event_accumulator
 
 from lbunet_tf import config as config_lib
 from lbunet_tf import evaluate
@@ -53,6 +54,10 @@ def run_entry(entry, *arguments, **keywords):
         check=False,
         **keywords,
     )
+
+
+def tensorboard_tags(folder):
+    return set(event_accumulator.EventAccumulator(str(folder)).Reload().Tags()["tensors"])
 
 
 def test_a_run_leaves_every_file_of_the_contract(evaluated):
@@ -103,14 +108,8 @@ def test_predictions_keep_the_manifests_rows_and_columns(evaluated):
 
 
 def test_the_tensorboard_holds_scalars_overlays_and_flags(evaluated):
-    from tensorboard.backend.event_processing import event_accumulator
-
     _, run, _ = evaluated
-    tags = {}
-    for part in ("train", "validation"):
-        events = event_accumulator.EventAccumulator(str(run / "tensorboard" / part)).Reload()
-        found = events.Tags()
-        tags[part] = set(found["images"]) | set(found["tensors"])
+    tags = {part: tensorboard_tags(run / "tensorboard" / part) for part in ("train", "validation")}
     assert {"epoch_loss", "epoch_melanoma_auc", "epoch_melanoma_accuracy", "flags"} <= tags["train"]
     assert {"epoch_loss", "epoch_melanoma_auc", "masks: true green, predicted magenta"} <= tags[
         "validation"
@@ -153,6 +152,9 @@ def test_label_masks_at_124_px_from_a_folder_carry_their_name(tmp_path):
     metrics = evaluate.evaluate(config)
     assert "label_as_mask_dice" in metrics["test"] and "dice" not in metrics["test"]
     assert len(pd.read_csv(tmp_path / "run" / "manifest.csv")) == 22
+    assert "label-as-mask: image, predicted probability (white 1)" in tensorboard_tags(
+        tmp_path / "run" / "tensorboard" / "validation"
+    )
 
 
 def test_an_encoder_without_imagenet_weights_learns_at_batch_8(tmp_path):

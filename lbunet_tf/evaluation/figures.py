@@ -95,7 +95,7 @@ def training_curves(history: pd.DataFrame, path: pathlib.Path) -> None:
                 history["epoch"], history[f"val_{name}"], color=ORANGE, marker="x", label="val"
             )
             axis.axvline(best, color=GREY, linestyle=":", label=f"best val_loss, epoch {best}")
-            axis.set_title(name.replace("_", " "))
+            axis.set_title(name.replace("_", " ").replace("auc", "AUC").replace("dice", "Dice"))
             axis.set_xlabel("epoch")
             axis.xaxis.get_major_locator().set_params(integer=True)
         for axis in axes.flat[len(names) :]:

@@ -162,10 +162,15 @@ class StopOnNaN(keras.callbacks.Callback):
 
 
 class MaskOverlays(keras.callbacks.Callback):
-    """Writes a few val images with true and predicted outlines to TensorBoard each epoch."""
+    """Writes a few val images with their masks to TensorBoard each epoch.
 
-    def __init__(self, run: pathlib.Path, batch: tuple):
+    Outlines of the true and the predicted mask; where the mask is the image's label on
+    every pixel there is no outline, and the predicted probability stands beside the image.
+    """
+
+    def __init__(self, run: pathlib.Path, batch: tuple, mask_source: str):
         super().__init__()
+        self.mask_source = mask_source
         self.folder = run / run_directory.TENSORBOARD / "validation"
         self.images, targets, weights = batch
         self.masks = np.asarray(targets["mask"])
@@ -177,14 +182,21 @@ class MaskOverlays(keras.callbacks.Callback):
         import tensorflow as tf
 
         logits = np.asarray(self.model.predict_on_batch(self.images)["mask"])
-        overlays = overlay(np.asarray(self.images), self.masks * self.known, logits > 0)
+        images = np.asarray(self.images)
+        if self.mask_source == "label":
+            name = "label-as-mask: image, predicted probability (white 1)"
+            grey = np.broadcast_to(255 / (1 + np.exp(-np.clip(logits, -30, 30))), images.shape)
+            pictures = np.concatenate([images, grey], axis=2).astype("uint8")
+        else:
+            name = "masks: true green, predicted magenta"
+            pictures = overlay(images, self.masks * self.known, logits > 0)
         writer = tf.summary.create_file_writer(os.fspath(self.folder))
         with writer.as_default():
             tf.summary.image(
-                "masks: true green, predicted magenta",
-                overlays,
+                name,
+                pictures,
                 step=epoch,
-                max_outputs=len(overlays),
+                max_outputs=len(pictures),
             )
         writer.close()
 
@@ -220,7 +232,7 @@ def write_flags(run: pathlib.Path, flag_lines: list[str], counts: dict) -> None:
 
 
 def make_callbacks(
-    run: pathlib.Path, patience: int, val_batch: tuple
+    run: pathlib.Path, patience: int, val_batch: tuple, mask_source: str
 ) -> list[keras.callbacks.Callback]:
     """Returns the callbacks of a run, in the order in which they must act."""
     history = read_history(run)
@@ -230,6 +242,6 @@ def make_callbacks(
         HistoryFile(run, history),
         ResumedEarlyStopping(patience, history),
         keras.callbacks.TensorBoard(run / run_directory.TENSORBOARD, write_graph=False),
-        MaskOverlays(run, val_batch),
+        MaskOverlays(run, val_batch, mask_source),
         WholeBackup(run),
     ]

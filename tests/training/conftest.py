@@ -43,7 +43,7 @@ def fit(batch):
 
     def train(model, run, epochs, patience=100, more=(), images=None, val_images=None):
         train_images, targets, weights = batch
-        ours = callbacks.make_callbacks(run, patience, batch)
+        ours = callbacks.make_callbacks(run, patience, batch, "lesion")
         model.fit(
             train_images if images is None else images,
             targets,
