@@ -4,6 +4,6 @@ import os
 
 __version__ = "0.1.0"
 
-# TensorFlow's start-up chatter (no GPU, CPU instructions) hides our own few lines; what
-# fails is raised all the same. A user's setting wins.
+# Less of TensorFlow's chatter between our own few lines (what it prints while it is
+# imported cannot be turned off); what fails is raised all the same. A user's setting wins.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

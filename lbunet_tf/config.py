@@ -167,6 +167,7 @@ class Config:
         ("mask",),
         "Outputs: mask, or mask,melanoma.",
         "Model",
+        entries=DATA,
         many=True,
     )
     image_score: str = _flag(
@@ -245,6 +246,11 @@ def check(config: Config) -> Config:
         raise ValueError(
             f'"--prevalence" must lie between 0 and 1, both excluded. Received: {config.prevalence}'
         )
+    if config.model == "unet" and config.encoder_weights != "none":
+        raise ValueError(
+            '"--model=unet" has no pretrained weights: add --encoder_weights=none. Received: '
+            f"--encoder_weights={config.encoder_weights}"
+        )
     if config.image_score == "melanoma" and "melanoma" not in config.heads:
         raise ValueError(
             '"--image_score=melanoma" needs that head: add --heads=mask,melanoma. '
@@ -268,13 +274,19 @@ def _check_field(name, value, metadata):
 
 
 def fields_of(entry: str) -> list[dataclasses.Field]:
-    """Returns the flags that an entry takes."""
+    """Returns the flags that an entry explains in its `--help`."""
     return [field for field in FIELDS.values() if entry in field.metadata["entries"]]
+
+
+def accepted_by(entry: str) -> list[dataclasses.Field]:
+    """Returns the flags that an entry takes; prepare takes train's too, for its flagfiles."""
+    others = fields_of("train") if entry == "prepare" else []
+    return fields_of(entry) + [field for field in others if field not in fields_of(entry)]
 
 
 def define_flags(entry: str, flag_values=flags.FLAGS) -> None:
     """Defines the flags of one entry. Call it under `__main__` only."""
-    for field in fields_of(entry):
+    for field in accepted_by(entry):
         keywords = {"flag_values": flag_values}
         if field.metadata["many"]:
             flags.DEFINE_list(
@@ -300,7 +312,7 @@ def from_flags(entry: str, flag_values=flags.FLAGS) -> Config:
     what the command line names replaces them.
     """
     given = {}
-    for field in fields_of(entry):
+    for field in accepted_by(entry):
         if entry in DATA or flag_values[field.name].present:
             value = flag_values[field.name].value
             given[field.name] = _as_tuple(field, value) if field.metadata["many"] else value

@@ -33,7 +33,7 @@ def evaluate(config: config_lib.Config) -> dict[str, dict]:
     """Returns the metrics of val and test, all files written to the run directory."""
     run = pathlib.Path(config.run)
     model = load_best(run)
-    manifest = manifest_lib.read(run / run_directory.MANIFEST)
+    manifest = manifest_lib.check_files_exist(manifest_lib.read(run / run_directory.MANIFEST))
     table = predictions.predict_run(config, run, model, manifest)
     with np.load(run / run_directory.HISTOGRAMS) as histograms:
         metrics = scores.evaluate_table(
@@ -75,10 +75,8 @@ def _draw(config, run, model, manifest, table, metrics):
     test = table[table["split"] == "test"]
     figures.class_balance(manifest, path["class_balance"])
     figures.training_curves(pd.read_csv(run / run_directory.HISTORY), path["training_curves"])
-    if metrics["test"].get("auc") is not None:
+    if metrics["test"].get("num_scored"):
         _draw_classification(config, table, metrics, path)
-        curves = scores.threshold_curves(test, config.prevalence)
-        run_directory.write_table(run / "evaluation/threshold_curves.csv", curves)
     if metrics["test"].get("num_masks"):
         rows = scores.best_median_worst(test)
         sheet = predictions.predict_sheet(config, model, rows)
@@ -87,16 +85,18 @@ def _draw(config, run, model, manifest, table, metrics):
 
 
 def _draw_classification(config, table, metrics, path):
-    splits = [name for name in ("val", "test") if metrics[name].get("auc") is not None]
-    parts = {name: table[table["split"] == name] for name in splits}
-    figures.roc(
-        {
-            f"{name} (n={metrics[name]['num_scored']})": scores.roc_points(parts[name])
-            for name in splits
-        },
-        {f"{name} (n={metrics[name]['num_scored']})": metrics[name]["auc"] for name in splits},
-        path["roc"],
-    )
+    test = table[table["split"] == "test"]
+    names = {
+        f"{split} (n={metrics[split]['num_scored']})": split
+        for split in ("val", "test")
+        if metrics[split].get("auc") is not None
+    }
+    if names:
+        figures.roc(
+            {n: scores.roc_points(table[table["split"] == split]) for n, split in names.items()},
+            {n: metrics[split]["auc"] for n, split in names.items()},
+            path["roc"],
+        )
     at = {"test, threshold 0.5": metrics["test"]["at_0.5"]}
     marks = {"0.5": 0.5}
     chosen = metrics["test"].get("at_val_threshold")
@@ -104,12 +104,9 @@ def _draw_classification(config, table, metrics, path):
         at[f"test, threshold {chosen['threshold']:.3f} (chosen on val)"] = chosen
         marks["chosen on val"] = chosen["threshold"]
     figures.confusion_matrix(at, path["confusion_matrix"])
-    figures.threshold_curves(
-        scores.threshold_curves(parts["test"], config.prevalence),
-        marks,
-        config.prevalence,
-        path["threshold_curves"],
-    )
+    curves = scores.threshold_curves(test, config.prevalence)
+    run_directory.write_table(path["threshold_curves"].parents[1] / "threshold_curves.csv", curves)
+    figures.threshold_curves(curves, marks, config.prevalence, path["threshold_curves"])
 
 
 def _write_report(config, run, metrics, drawn):
@@ -117,15 +114,22 @@ def _write_report(config, run, metrics, drawn):
     finished = run / run_directory.FINISHED
     training = json.loads(finished.read_text()) if finished.is_file() else {"state": "unfinished"}
     crossing = {name: count for name, count in checks["crossings"].items() if count}
+    known = ", ".join(f"{name} {count}" for name, count in checks["known"].items())
+    has_threshold = "at_val_threshold" in metrics["test"]
     context = {
         "Data": f"{', '.join(config.source)}; split by {config.split_by}; seed {config.seed}",
-        "Leak check": "nothing stands on two sides of the split"
-        if not crossing
-        else "on more than one side of the split: "
-        + ", ".join(f"{count} {name}" for name, count in crossing.items()),
+        "Leak check": (
+            "nothing that is known stands on two sides of the split"
+            if not crossing
+            else "on more than one side of the split: "
+            + ", ".join(f"{count} {name}" for name, count in crossing.items())
+        )
+        + f". Known for, of {checks['images']} images: {known}",
         "Skipped images": f"{checks['skipped']} (skipped.csv)",
         "Training": ", ".join(f"{name} {value}" for name, value in training.items()),
-        "Thresholds": "chosen on val by Youden's J, never on test",
+        "Threshold": "chosen on val by Youden's J, never on test"
+        if has_threshold
+        else "none chosen: val has not both classes with scores",
         "Masks": "scored at the network's size, "
         f"{config.image_size} x {config.image_size} px, at probability 0.5",
     }

@@ -26,7 +26,7 @@ def main(config: config_lib.Config) -> None:
         _known(manifest),
         f"skipped: {len(prepared.skipped)}",
         *(f"  {row.image}: {row.reason}" for row in prepared.skipped.head(10).itertuples()),
-        "on more than one side of the split: "
+        "on more than one side of the split, of those known: "
         + ", ".join(f"{count} {name}" for name, count in prepared.crossings.items()),
     ]
     sys.stdout.write("\n".join(lines) + "\n")

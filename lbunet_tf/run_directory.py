@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterator
 
 import pandas as pd
+from absl import logging
 
 FLAGS = "flags.cfg"
 MANIFEST = "manifest.csv"
@@ -71,6 +72,7 @@ def prepare_for_training(run: str, flag_lines: list[str], overwrite: bool) -> pa
                 f"and no {FLAGS}; name another folder"
             )
         if overwrite or not _is_continued(path, flag_lines):
+            logging.info("starting %s anew", path)
             shutil.rmtree(path)
     path.mkdir(parents=True, exist_ok=True)
     write_text(path / FLAGS, "\n".join(flag_lines) + "\n")

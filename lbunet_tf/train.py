@@ -77,10 +77,15 @@ def _frozen_manifest(config, run) -> pd.DataFrame:
     path = run / run_directory.MANIFEST
     if path.is_file():
         logging.info("going on in %s with its own manifest", run)
-        return manifest_lib.read(path)
+        return manifest_lib.check_files_exist(manifest_lib.read(path))
     prepared = prepared_lib.prepare(config)
     run_directory.write_table(run / run_directory.SKIPPED, prepared.skipped)
-    checks = {"skipped": len(prepared.skipped), "crossings": prepared.crossings}
+    checks = {
+        "images": len(prepared.manifest),
+        "skipped": len(prepared.skipped),
+        "crossings": prepared.crossings,
+        "known": prepared.known,
+    }
     run_directory.write_json(run / run_directory.CHECKS, checks)
     run_directory.write_table(path, prepared.manifest)
     return prepared.manifest
@@ -98,7 +103,7 @@ def _fit(model, config, run, manifest, flag_lines):
     val = pipeline.make_evaluation_dataset(config, rows["val"])
     preview = config.replace(cache=False, batch_size=NUM_OVERLAYS)
     val_batch = next(
-        iter(pipeline.make_evaluation_dataset(preview, _spread(rows["val"], NUM_OVERLAYS)))
+        iter(pipeline.make_evaluation_dataset(preview, _first_of_both(rows["val"], NUM_OVERLAYS)))
     )
     model.fit(
         pipeline.make_training_dataset(config, rows["train"], start),
@@ -118,8 +123,8 @@ def _is_out_of_patience(history, patience):
     return len(history) - 1 - int(history["val_loss"].to_numpy().argmin()) >= patience
 
 
-def _spread(rows, count):
-    """Returns up to `count` rows, evenly spread, half of them melanomas where there are any."""
+def _first_of_both(rows, count):
+    """Returns the first `count` rows, half of them melanomas where there are as many."""
     melanoma = rows["label"] == 1
     parts = [rows[melanoma].head(count // 2)]
     parts.append(rows[~melanoma].head(count - len(parts[0])))

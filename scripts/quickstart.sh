@@ -9,7 +9,10 @@ setup_environment requirements.txt
 
 run=runs/quickstart
 for flag in "$@"; do
-  case "$flag" in --run=*) run="${flag#--run=}" ;; esac
+  case "$flag" in
+    --run=*) run="${flag#--run=}" ;;
+    --run) echo "write --run=DIR, with an equals sign" >&2; exit 2 ;;
+  esac
 done
 if [ -f "$run/training.json" ] && [ $# -eq 0 ]; then
   echo "== $run is trained already; delete it to train anew"

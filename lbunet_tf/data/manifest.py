@@ -26,6 +26,8 @@ COLUMNS = (
     "official_part",
 )
 NUMBERS = ("label", "age", "skin_type")
+IDENTITIES = ("patient_id", "lesion_id", "duplicate_group", "sex", "site")
+UNKNOWN_WORDS = ("", "nan", "none", "null", "na", "n/a", "unknown")
 SPLITS = ("train", "val", "test")
 # Columns that evaluation adds to the rows; a manifest with them would hold them twice.
 RESERVED = (
@@ -35,8 +37,11 @@ RESERVED = (
     "mask_fn",
     "mask_tn",
     "predicted_share",
-    "dice",
-    "iou",
+    *(
+        prefix + name
+        for prefix in ("", "label_as_mask_")
+        for name in ("dice", "iou", "thresholded_jaccard")
+    ),
     "place",
 )
 
@@ -53,6 +58,9 @@ def complete(table: pd.DataFrame, source: str) -> pd.DataFrame:
             table[column] = np.nan if column in NUMBERS else ""
         if column not in NUMBERS:
             table[column] = table[column].fillna("").astype(str)
+        if column in IDENTITIES:
+            # "unknown" as an id would make one patient of all the unknown ones.
+            table[column] = table[column].where(~_is_unknown(table[column]), "")
     for column in NUMBERS:
         table[column] = _numbers(table, column, source)
     others = [column for column in table.columns if column not in COLUMNS]
@@ -60,17 +68,21 @@ def complete(table: pd.DataFrame, source: str) -> pd.DataFrame:
 
 
 def _numbers(table, column, source):
-    text = table[column].astype(object).fillna("").astype(str).str.strip().str.lower()
-    unknown = text.isin(("", "nan", "none", "unknown"))
+    text = table[column].astype(object).fillna("").astype(str).str.strip()
+    unknown = _is_unknown(text)
     numbers = pd.to_numeric(text.where(~unknown), errors="coerce")
     wrong = numbers.isna() & ~unknown
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])
         raise ValueError(
-            f'column "{column}" of source {source} must hold numbers or nothing. '
-            f"Received: {table[column].iloc[row]!r} for image {table['image_id'].iloc[row]!r}"
+            f'column "{column}" of source {source} must hold numbers or nothing. Received: '
+            f"{table[column].iloc[row]!r} in row {row + 1}, image {table['image_id'].iloc[row]!r}"
         )
     return numbers.astype("float64")
+
+
+def _is_unknown(text):
+    return text.str.strip().str.lower().isin(UNKNOWN_WORDS)
 
 
 def check(manifest: pd.DataFrame) -> pd.DataFrame:
@@ -119,11 +131,20 @@ def _refuse(manifest, wrong, rule):
 def read(path: str | os.PathLike) -> pd.DataFrame:
     """Returns the manifest that a CSV file holds; paths may be relative to its folder."""
     path = pathlib.Path(path)
+    if not path.is_file():
+        raise ValueError(f"a manifest must be a CSV file. Received: {path}")
+    try:
+        return _read(path)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def _read(path):
     table = pd.read_csv(path, dtype=str, keep_default_na=False)
     missing = {"image_id", "image"} - set(table.columns)
     if missing:
         raise ValueError(
-            f'{path} must have the columns "image_id" and "image". '
+            'a manifest must have the columns "image_id" and "image". '
             f"Received: {', '.join(table.columns)}"
         )
     source = table["source"] if "source" in table else "manifest"
@@ -132,6 +153,22 @@ def read(path: str | os.PathLike) -> pd.DataFrame:
     for column in ("image", "mask"):
         completed[column] = [str(path.parent / name) if name else "" for name in completed[column]]
     return check(completed)
+
+
+def check_files_exist(manifest: pd.DataFrame) -> pd.DataFrame:
+    """Returns the manifest, or raises a ValueError that names the first file that is gone."""
+    for column in ("image", "mask"):
+        paths = manifest[column]
+        gone = [bool(path) and not pathlib.Path(path).is_file() for path in paths]
+        if any(gone):
+            row = manifest[gone].iloc[0]
+            raise ValueError(
+                f"every {column} of the run's manifest must still be there; {sum(gone)} of "
+                f"{len(gone)} are gone. The first is of image {row['image_id']!r}, row "
+                f"{int(manifest.index[gone][0]) + 1}: looked for {row[column]}. Put them back, or "
+                "mend the paths in the run's manifest.csv"
+            )
+    return manifest
 
 
 def describe(manifest: pd.DataFrame) -> str:

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pandas as pd
 import tensorflow as tf
+from absl import logging
 
 from lbunet_tf import config as config_lib
 from lbunet_tf.data import augmentation
@@ -86,6 +87,10 @@ def _taker(config, rows):
     """
     listed = _listed(rows)
     kept = _decoded(config, listed) if config.cache else listed
+    if config.cache:
+        # Image and mask as bytes; the pipeline holds them once.
+        megabytes = len(rows) * config.image_size**2 * 4 / 1e6
+        logging.info("keeping %d images in memory: %.0f MB (--nocache: none)", len(rows), megabytes)
     columns = next(iter(kept.batch(len(rows))))
 
     def take(numbers):

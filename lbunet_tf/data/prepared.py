@@ -14,11 +14,15 @@ from lbunet_tf.data import splits
 
 @dataclasses.dataclass(frozen=True)
 class Prepared:
-    """A manifest with splits, what was skipped and why, and what crosses a split."""
+    """A manifest with splits, what was skipped and why, and what crosses a split.
+
+    `known`: for how many images a patient, lesion or duplicate is known at all.
+    """
 
     manifest: pd.DataFrame
     skipped: pd.DataFrame
     crossings: dict[str, int]
+    known: dict[str, int]
 
 
 def prepare(config: config_lib.Config) -> Prepared:
@@ -33,7 +37,8 @@ def prepare(config: config_lib.Config) -> Prepared:
     crossings = splits.report_crossings(manifest, config.split_by)
     _check_targets(config, manifest)
     logging.info("images by split:\n%s", manifest_lib.describe(manifest))
-    return Prepared(manifest, pd.concat([missing, bad], ignore_index=True), crossings)
+    skipped = pd.concat([missing, bad], ignore_index=True)
+    return Prepared(manifest, skipped, crossings, splits.known_groups(manifest))
 
 
 def _check_targets(config, manifest):
@@ -51,12 +56,15 @@ def _check_targets(config, manifest):
                 f'"--mask_source=lesion" needs lesion masks, and no {split} image has one. Give a '
                 "source with masks, or --mask_source=label for the paper's label-as-mask"
             )
+        classes = set(rows["label"].dropna())
         needs_label = config.mask_source == "label" or "melanoma" in config.heads
         if needs_label and rows["label"].isna().all():
             raise ValueError(
                 f'"--mask_source=label" and --heads=mask,melanoma need labels, and no {split} '
                 "image has one. Give a source with labels, or --mask_source=lesion --heads=mask"
             )
+        if needs_label and len(classes) == 1:
+            logging.warning("%s has images of one class only: AUC is not defined there", split)
     train = manifest[manifest["split"] == "train"]
     if config.balance == "resample" and set(train["label"]) != {0.0, 1.0}:
         raise ValueError(

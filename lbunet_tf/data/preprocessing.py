@@ -6,16 +6,18 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
+from lbunet_tf.data import exif
+
 
 def decode_image(contents: tf.Tensor) -> tf.Tensor:
     """Returns (H, W, 3) uint8 RGB of a JPEG, PNG or BMP.
 
-    Grayscale is repeated, alpha dropped, a palette looked up. JPEG uses the accurate
+    Grayscale is repeated, alpha dropped, a palette looked up, the EXIF orientation
+    applied (as OpenCV does, which albumentations' users read images with). JPEG uses the accurate
     integer DCT, as OpenCV and Pillow do; TensorFlow's default differs by a few levels.
     """
-    image = _decode(contents, 3)
-    image.set_shape((None, None, 3))
-    return image
+    image = tf.ensure_shape(_decode(contents, 3), (None, None, 3))
+    return tf.ensure_shape(exif.orient(image, contents), (None, None, 3))
 
 
 def decode_mask(contents: tf.Tensor) -> tf.Tensor:
@@ -23,8 +25,7 @@ def decode_mask(contents: tf.Tensor) -> tf.Tensor:
 
     So 0/255 and 0/1 files mean the same, and JPEG noise does not count.
     """
-    mask = tf.cast(_decode(contents, 1), tf.int32)
-    mask.set_shape((None, None, 1))
+    mask = tf.cast(tf.ensure_shape(_decode(contents, 1), (None, None, 1)), tf.int32)
     return tf.cast(mask * 2 > tf.reduce_max(mask), tf.uint8)
 
 

@@ -8,7 +8,8 @@ import pandas as pd
 from absl import logging
 
 from lbunet_tf import config as config_lib
-from lbunet_tf.data import downloads
+from lbunet_tf.data import isic
+from lbunet_tf.data import lesion_sets
 from lbunet_tf.data import manifest
 from lbunet_tf.data import synthetic
 
@@ -63,52 +64,63 @@ def _folder(config, name, position):
 
 
 def _without_missing(table, allow_missing_images):
-    there = np.array([pathlib.Path(path).is_file() for path in table["image"]])
-    missing = table[~there]
-    if len(missing) and not allow_missing_images:
-        first = missing.iloc[0]
-        raise ValueError(
-            f"every image that the labels name must be there; {len(missing)} of {len(table)} are "
-            f"not. The first is {first['image_id']!r} of source {first['source']}, row "
-            f"{int(missing.index[0]) + 1}: looked for {first['image']}. Complete the download, "
-            "or give --allow_missing_images to go on without them"
-        )
+    """Returns (rows whose image is there, what was skipped); a missing mask becomes none."""
+    there = _exist(table["image"])
     if not there.any():
         raise ValueError(
             f"at least one image must be there. Received: none of {len(table)}; the first is "
             f"{table['image'].iloc[0]}"
         )
-    skipped = missing[["image_id", "image", "source"]].assign(reason="image is missing")
+    has_mask = (table["mask"] == "") | _exist(table["mask"])
+    no_image, no_mask = table[~there], table[there & ~has_mask]
+    if not allow_missing_images:
+        _refuse_missing(no_image, "image", len(table), "without them")
+        _refuse_missing(no_mask, "mask", len(table), "with these images without a mask")
+    columns = ["image_id", "image", "source"]
+    skipped = pd.concat(
+        [
+            no_image[columns].assign(reason="image is missing; left out"),
+            no_mask[columns].assign(reason="mask is missing; image kept without"),
+        ]
+    )
     if len(skipped):
         logging.warning(
-            "%d of %d images are missing and left out (--allow_missing_images)",
-            len(skipped),
+            "of %d images %d are missing and left out, %d lack their mask and are kept without "
+            "(--allow_missing_images)",
             len(table),
+            len(no_image),
+            len(no_mask),
         )
-    has_mask = np.array([not path or pathlib.Path(path).is_file() for path in table["mask"]])
-    no_mask = table[there & ~has_mask]
-    if len(no_mask):
-        first = no_mask.iloc[0]
-        raise ValueError(
-            f"every mask that is named must be there; {len(no_mask)} of {int(there.sum())} are "
-            f"not. The first is of image {first['image_id']!r} of source {first['source']}, row "
-            f"{int(no_mask.index[0]) + 1}: looked for {first['mask']}. Complete the download; or "
-            "write the manifest (python -m lbunet_tf.prepare --output), empty its mask, and use "
-            "--source=manifest"
-        )
+    table = table.assign(mask=table["mask"].where(has_mask, ""))
     return table[there].reset_index(drop=True), skipped
+
+
+def _exist(paths):
+    return np.array([bool(path) and pathlib.Path(path).is_file() for path in paths])
+
+
+def _refuse_missing(missing, column, count, way):
+    if missing.empty:
+        return
+    first = missing.iloc[0]
+    raise ValueError(
+        f"every {column} that the labels name must be there; {len(missing)} of {count} are not. "
+        f"The first is of image {first['image_id']!r} of source {first['source']}, row "
+        f"{int(missing.index[0]) + 1}: looked for {first[column]}. Complete the download, or give "
+        f"--allow_missing_images to go on {way}"
+    )
 
 
 # `synthetic` is drawn, not read: `make_manifest` calls it with the count, size and seed.
 SOURCES: dict[str, Callable[[pathlib.Path], pd.DataFrame]] = {
-    "isic2016": downloads.isic2016,
-    "isic2017": downloads.isic2017,
-    "isic2018": downloads.isic2018,
-    "isic2019": downloads.isic2019,
-    "isic2020": downloads.isic2020,
-    "ham10000": downloads.ham10000,
-    "ph2": downloads.ph2,
-    "folder": downloads.folder,
+    "isic2016": isic.isic2016,
+    "isic2017": isic.isic2017,
+    "isic2018": isic.isic2018,
+    "isic2019": isic.isic2019,
+    "isic2020": isic.isic2020,
+    "ham10000": lesion_sets.ham10000,
+    "ph2": lesion_sets.ph2,
+    "folder": lesion_sets.folder,
     "manifest": manifest.read,
     "synthetic": synthetic.draw_folder,
 }

@@ -165,12 +165,28 @@ def crossings(manifest: pd.DataFrame) -> dict[str, int]:
     return found
 
 
+def known_groups(manifest: pd.DataFrame) -> dict[str, int]:
+    """Returns for how many images each kind of group is known."""
+    columns = [column for column in GROUP_COLUMNS if column in manifest]
+    return {column: int((manifest[column] != "").sum()) for column in columns}
+
+
 def report_crossings(manifest: pd.DataFrame, split_by: str) -> dict[str, int]:
     """Returns `crossings`, logged; raises where a split by patient has any."""
-    found = crossings(manifest)
+    found, known = crossings(manifest), known_groups(manifest)
     words = ", ".join(f"{count} {column}" for column, count in found.items())
+    logging.info(
+        "leak check: known for, of %d images: %s",
+        len(manifest),
+        ", ".join(f"{column} {count}" for column, count in known.items()),
+    )
+    if split_by == "patient" and not (known["patient_id"] or known["lesion_id"]):
+        logging.warning(
+            "leak check: no patient and no lesion is known, so --split_by=patient keeps nothing "
+            "but identical files and known duplicates together"
+        )
     if not any(found.values()):
-        logging.info("leak check: nothing crosses a split (%s)", words)
+        logging.info("leak check: nothing that is known crosses a split (%s)", words)
         return found
     if split_by == "patient":
         raise ValueError(

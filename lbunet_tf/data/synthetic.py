@@ -20,6 +20,8 @@ from scipy import ndimage
 from lbunet_tf import run_directory
 from lbunet_tf.data import manifest as manifest_lib
 
+# Counts up when the drawing changes, so that old images are not taken for new ones.
+DRAWING = 1
 # Mean RGB of Fitzpatrick types 1 to 6 under a dermatoscope, our choice.
 SKIN_TONES = np.array(
     [
@@ -61,7 +63,7 @@ def draw_folder(path: str, count: int, size_px: int, seed: int) -> pd.DataFrame:
         ValueError: The folder holds drawings of another count, size or seed, or other files.
     """
     path = pathlib.Path(path).expanduser().absolute()
-    wanted = {"count": count, "size_px": size_px, "seed": seed}
+    wanted = {"drawing": DRAWING, "count": count, "size_px": size_px, "seed": seed}
     drawn = path / "drawn.json"
     if drawn.is_file():
         if json.loads(drawn.read_text()) != wanted:

@@ -13,8 +13,10 @@ import pandas as pd
 from lbunet_tf import config as config_lib
 from lbunet_tf import run_directory
 from lbunet_tf.data import pipeline
+from lbunet_tf.evaluation import scores
 
 NUM_BINS = 65536
+MAX_LOGIT = 30.0
 EVALUATED_SPLITS = ("val", "test")
 
 
@@ -26,9 +28,10 @@ def predict_run(
     The table has the manifest's columns, `score` (melanoma probability, NaN where no
     output gives one), and at probability 0.5 and the network's size, in pixels:
     `mask_tp`, `mask_fp`, `mask_fn`, `mask_tn`; `predicted_share`, the predicted mask's
-    share of the image. NaN where the image has no target. One batch is in memory at a
+    share of the image; `dice`, `iou`, `thresholded_jaccard`, with label_as_mask_ in front
+    where the label is painted. NaN where the image has no target. One batch is in memory at a
     time; the histograms have a fixed size, (2, 65,536) a split: pixels of target 0 and
-    1 by probability.
+    1 by logit.
     """
     parts, histograms = [], {}
     for split in EVALUATED_SPLITS:
@@ -36,6 +39,9 @@ def predict_run(
         histograms[split] = np.zeros((2, NUM_BINS), "int64")
         parts.append(_predict_rows(config, model, rows, histograms[split]))
     table = pd.concat(parts, ignore_index=True)
+    measures = scores.image_mask_scores(table).drop(columns="image_id")
+    prefix = scores.LABEL_AS_MASK if config.mask_source == "label" else ""
+    table = table.join(measures.add_prefix(prefix))
     run_directory.write_table(run / run_directory.PREDICTIONS, table)
     with run_directory.whole_file(run / run_directory.HISTOGRAMS) as partial:
         np.savez_compressed(partial, **histograms)
@@ -53,7 +59,7 @@ def _predict_rows(config, model, rows, histogram):
         mask = np.asarray(targets["mask"])
         known = np.asarray(weights["mask"])[:, 0, 0] > 0
         probability = sigmoid(logits["mask"])
-        add_to_histogram(histogram, probability[known], mask[known])
+        add_to_histogram(histogram, logits["mask"][known], mask[known])
         measures.append(
             pd.DataFrame(
                 {
@@ -113,10 +119,15 @@ def confusion_counts(
     return {name: np.where(known, count, np.nan) for name, count in counts.items()}
 
 
-def add_to_histogram(histogram: np.ndarray, probability: np.ndarray, target: np.ndarray) -> None:
-    """Adds pixels to a (2, bins) histogram in place: row 0 target 0, row 1 target 1."""
+def add_to_histogram(histogram: np.ndarray, logits: np.ndarray, target: np.ndarray) -> None:
+    """Adds pixels to a (2, bins) histogram in place: row 0 target 0, row 1 target 1.
+
+    Bins are equally wide in the logit, from -30 to 30, with 0 (probability 0.5) on an
+    edge. Bins of probability would tie nearly all pixels of a confident network.
+    """
     bins = histogram.shape[1]
-    places = np.minimum((probability * bins).astype("int64"), bins - 1)
+    places = (logits + MAX_LOGIT) * (bins / (2 * MAX_LOGIT))
+    places = np.clip(np.floor(places), 0, bins - 1).astype("int64")
     for value in (0, 1):
         chosen = places[(target > 0.5) == value]
         histogram[value] += np.bincount(chosen, minlength=bins)

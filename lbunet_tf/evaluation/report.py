@@ -16,7 +16,8 @@ CAPTIONS = {
     "share that is melanoma. It falls with prevalence.",
     "training_curves": "Training: train and validation by epoch. The dotted line is the epoch "
     "that was kept.",
-    "mask_sheet": "Test images with the best, median and worst agreement of the mask.",
+    "mask_sheet": "Test images with the best, median and worst agreement of prediction "
+    "and target mask.",
 }
 STYLE = """
 body{font:16px/1.5 system-ui,sans-serif;color:#1a1a1a;margin:0 auto;max-width:62rem;padding:1rem}
@@ -45,6 +46,7 @@ WORDS = {
     "share_below_iou_0.65": "share of images with IoU below 0.65",
     "pooled_dice": "Dice, pooled over pixels",
     "pooled_iou": "IoU, pooled over pixels",
+    "f1": "F1",
     "ppv": "PPV here",
     "npv": "NPV here",
     "ppv_at_prevalence": "PPV at the stated prevalence",
@@ -115,6 +117,13 @@ def _headline(test):
         )
         cards += [("AUC", test["auc"]), ("sensitivity", at["sensitivity"])]
         cards += [("specificity", at["specificity"])]
+    elif "num_scored" not in test:
+        sentences.append("No output of this network scores melanoma; it finds outlines only.")
+    else:
+        sentences.append(
+            f"AUC is not defined: of {test['num_scored']} scored test images "
+            f"{test['num_melanoma']} are melanomas, and it needs both classes."
+        )
     if "dice" in test:
         sentences.append(
             f"The outline of the lesion overlaps the true one with a mean Dice of "
@@ -139,8 +148,10 @@ def _label_note(test):
         return ""
     return (
         '<p class="note">Label-as-mask: the network was trained with the image\'s class painted on '
-        "every pixel, as in the paper. Dice and IoU of such masks measure the class, not where "
-        "the lesion is; they carry that name below.</p>"
+        "every pixel, as in the paper. What is computed from such masks measures the class, not "
+        "where the lesion is, and carries that name below. Where a prediction is the same on all "
+        "pixels of an image, pixel accuracy is image accuracy, pooled Dice is the F1 score of the "
+        "class, and the mean Dice is again the accuracy.</p>"
     )
 
 
@@ -160,7 +171,10 @@ def _threshold_tables(test):
     if not chosen:
         return ""
     first = next(iter(chosen.values()))
-    rows = [[_words(key), *(_number(at[key]) for at in chosen.values())] for key in first]
+    rows = [
+        [key if key == "accuracy" else _words(key), *(_number(at[key]) for at in chosen.values())]
+        for key in first
+    ]
     return "<h2>Test images at a threshold</h2>" + _html_table(["", *chosen], rows)
 
 

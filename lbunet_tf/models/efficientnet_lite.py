@@ -69,7 +69,8 @@ def _block(inputs, kernel, stride, expansion, filters, number):
         strides=stride,
         padding="same",
         use_bias=False,
-        depthwise_initializer="he_normal",
+        # Keras' he_normal counts all channels as inputs; a depthwise kernel sees one.
+        depthwise_initializer=keras.initializers.RandomNormal(stddev=(2 / kernel**2) ** 0.5),
         name=f"{name}__depthwise_conv",
     )(x)
     x = keras.layers.ReLU(6.0, name=f"{name}_depthwise_relu")(_norm(x, f"{name}__bn1"))

@@ -23,6 +23,18 @@ class ImageAUC(keras.metrics.AUC):
 
 
 @keras.saving.register_keras_serializable("lbunet_tf")
+class PixelAUC(keras.metrics.AUC):
+    """ROC AUC over pixels, by 200 thresholds on the probability: a training-time estimate."""
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        """Adds a batch. y_true and y_pred: (B, H, W, 1), y_pred logits; weight (B, H, W)."""
+        if sample_weight is not None:
+            sample_weight = ops.reshape(sample_weight, (-1,))
+        probability = ops.reshape(ops.sigmoid(y_pred), (-1,))
+        return super().update_state(ops.reshape(y_true, (-1,)), probability, sample_weight)
+
+
+@keras.saving.register_keras_serializable("lbunet_tf")
 class MaskDice(keras.metrics.Mean):
     """Mean over images of Dice at probability 0.5; empty mask and empty prediction count 1."""
 
@@ -41,13 +53,18 @@ class MaskDice(keras.metrics.Mean):
 def make_metrics(heads: Sequence[str], mask_source: str) -> dict[str, list[keras.metrics.Metric]]:
     """Returns fresh metrics for each head; all of them count only what is known.
 
-    `mask`: accuracy over pixels, and image AUC (label masks) or Dice (lesion masks).
+    `mask`: accuracy over pixels, and image AUC (label masks) or pixel AUC and Dice
+    (lesion masks).
     `melanoma`: accuracy and AUC over images.
     """
     metrics = {
         "mask": [
             keras.metrics.BinaryAccuracy(name="accuracy", threshold=0.0),
-            ImageAUC(name="auc") if mask_source == "label" else MaskDice(name="dice"),
+            *(
+                [ImageAUC(name="auc")]
+                if mask_source == "label"
+                else [PixelAUC(name="auc"), MaskDice(name="dice")]
+            ),
         ],
         "melanoma": [
             keras.metrics.BinaryAccuracy(name="accuracy", threshold=0.0),
