@@ -11,7 +11,7 @@ from absl import flags
 
 TRAIN = ("train",)
 DATA = ("train", "prepare")
-RUN = ("train", "evaluate")
+RUN = ("train", "evaluate", "predict")
 LIST = (list, tuple)
 
 
@@ -39,8 +39,10 @@ class Config:
     )
     overwrite: bool = _flag(
         False,
-        "Start anew where --run holds another or a finished run (deletes it).",
+        "Start anew where --run holds another or a finished run (deletes it); predict: "
+        "replace older predictions.",
         "Run",
+        entries=("train", "predict"),
     )
     seed: int = _flag(
         0,
@@ -206,9 +208,10 @@ class Config:
     )
     output: str = _flag(
         "",
-        "Write the checked manifest to this CSV file.",
-        "Preparation",
-        entries=("prepare",),
+        "Where to write: the CSV of the checked manifest (prepare); the folder of the "
+        "predictions, RUN/predicted by default (predict).",
+        "Output",
+        entries=("prepare", "predict"),
     )
 
     def replace(self, **changes) -> "Config":

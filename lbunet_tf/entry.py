@@ -11,8 +11,11 @@ from absl import logging
 from lbunet_tf import config as config_lib
 
 
-def run(main: Callable[[config_lib.Config], None], entry: str) -> None:
-    """Runs an entry: help, flags, `main(config)`, and one clear line for a user's error."""
+def run(main: Callable[..., None], entry: str, takes_paths: bool = False) -> None:
+    """Runs an entry: help, flags, `main(config)`, and one clear line for a user's error.
+
+    With `takes_paths`, what stands after the flags is passed on: `main(config, paths)`.
+    """
     if {"--help", "-h", "-help"} & set(sys.argv[1:]):
         sys.stdout.write(help_text(entry, sys.modules["__main__"].__doc__) + "\n")
         return
@@ -22,10 +25,11 @@ def run(main: Callable[[config_lib.Config], None], entry: str) -> None:
     logging.set_stderrthreshold("info")
 
     def call(arguments):
-        if len(arguments) > 1:
+        if len(arguments) > 1 and not takes_paths:
             raise app.UsageError(f"Only flags are taken. Received: {' '.join(arguments[1:])}")
         try:
-            main(config_lib.from_flags(entry))
+            config = config_lib.from_flags(entry)
+            main(config, arguments[1:]) if takes_paths else main(config)
         except (ValueError, OSError) as error:
             if logging.get_verbosity() > logging.INFO:
                 traceback.print_exc()

@@ -7,15 +7,14 @@ Everything that is printed comes from predictions.csv and pixel_histograms.npz.
 
 import json
 import pathlib
-import zipfile
 
-import keras
 import numpy as np
 import pandas as pd
 from absl import logging
 
 from lbunet_tf import config as config_lib
 from lbunet_tf import entry
+from lbunet_tf import models
 from lbunet_tf import run_directory
 from lbunet_tf.data import manifest as manifest_lib
 from lbunet_tf.evaluation import figures
@@ -32,7 +31,7 @@ def main(config: config_lib.Config) -> None:
 def evaluate(config: config_lib.Config) -> dict[str, dict]:
     """Returns the metrics of val and test, all files written to the run directory."""
     run = pathlib.Path(config.run)
-    model = load_best(run)
+    model = models.load_best(run)
     manifest = manifest_lib.check_files_exist(manifest_lib.read(run / run_directory.MANIFEST))
     table = predictions.predict_run(config, run, model, manifest)
     with np.load(run / run_directory.HISTOGRAMS) as histograms:
@@ -44,26 +43,6 @@ def evaluate(config: config_lib.Config) -> dict[str, dict]:
     _write_report(config, run, metrics, drawn)
     _log(run, metrics)
     return metrics
-
-
-def load_best(run: pathlib.Path) -> keras.Model:
-    """Returns the model of the best val_loss.
-
-    Raises:
-        ValueError: Training has not saved one yet, or the file is damaged.
-    """
-    path = run / run_directory.MODEL
-    if not path.is_file():
-        raise ValueError(
-            f"{path} must be there: train first (python -m lbunet_tf.train). "
-            "It is written after the first epoch"
-        )
-    if not (run / run_directory.FINISHED).is_file():
-        logging.warning("%s is not finished; evaluating its best epoch so far", run)
-    try:
-        return keras.models.load_model(path, compile=False)
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} must be a whole Keras model. {error}") from error
 
 
 def _draw(config, run, model, manifest, table, metrics):

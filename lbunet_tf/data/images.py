@@ -2,17 +2,11 @@
 
 import concurrent.futures
 import hashlib
-import pathlib
 
 import pandas as pd
-import tensorflow as tf
 from absl import logging
-from PIL import Image
 
 from lbunet_tf.data import preprocessing
-
-# JPEG, PNG, BMP. A name does not say what is inside.
-SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"BM")
 
 
 def check_files(manifest: pd.DataFrame, on_bad_image: str) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -49,36 +43,22 @@ def check_files(manifest: pd.DataFrame, on_bad_image: str) -> tuple[pd.DataFrame
 
 def _check_row(image_path, mask_path):
     """Returns (SHA-1 of the image file, what is wrong or "")."""
-    contents, shape, reason = _decoded_shape(image_path, preprocessing.decode_image)
-    if not reason and mask_path:
-        reason = _check_mask(mask_path, shape)
-    return hashlib.sha1(contents, usedforsecurity=False).hexdigest(), reason
-
-
-def _decoded_shape(path, decode):
-    """Returns (bytes, shape, what is wrong or "") of one file."""
-    contents = b""
     try:
-        contents = pathlib.Path(path).read_bytes()
-        if not contents.startswith(SIGNATURES):
-            return contents, None, f"cannot decode {path}: it is no JPEG, PNG or BMP"
-        return contents, decode(contents).shape, ""
-    except (ValueError, OSError, tf.errors.OpError, Image.DecompressionBombError) as error:
-        return contents, None, f"cannot decode {path}: {_first_line(error)}"
+        contents, image = preprocessing.decode_file(image_path, preprocessing.decode_image)
+    except ValueError as error:
+        return "", str(error)
+    digest = hashlib.sha1(contents, usedforsecurity=False).hexdigest()
+    try:
+        return digest, _check_mask(mask_path, image.shape) if mask_path else ""
+    except ValueError as error:
+        return digest, str(error)
 
 
 def _check_mask(mask_path, image_shape):
-    _, shape, reason = _decoded_shape(mask_path, preprocessing.decode_mask)
-    if reason:
-        return reason
-    if shape[:2] != image_shape[:2]:
-        return (
-            f"{mask_path} must have the size of its image, {image_shape[1]} x {image_shape[0]} px. "
-            f"It has {shape[1]} x {shape[0]} px"
-        )
-    return ""
-
-
-def _first_line(error):
-    text = getattr(error, "message", "") or str(error)
-    return text.split("\n")[0].replace("{{function_node __wrapped__", "").split("}} ")[-1][:160]
+    _, mask = preprocessing.decode_file(mask_path, preprocessing.decode_mask)
+    if mask.shape[:2] == image_shape[:2]:
+        return ""
+    return (
+        f"{mask_path} must have the size of its image, {image_shape[1]} x {image_shape[0]} px. "
+        f"It has {mask.shape[1]} x {mask.shape[0]} px"
+    )

@@ -1,12 +1,41 @@
 """From the bytes of a file to an image or a mask of the network's size."""
 
 import io
+import os
+import pathlib
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
 from PIL import Image
 
 from lbunet_tf.data import exif
+
+# JPEG, PNG, BMP. A name does not say what is inside.
+SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"BM")
+
+
+def decode_file(
+    path: str | os.PathLike, decode: Callable[[tf.Tensor], tf.Tensor]
+) -> tuple[bytes, np.ndarray]:
+    """Returns (bytes, pixels) of a file, by `decode_image` or `decode_mask`, outside tf.data.
+
+    Raises:
+        ValueError: It cannot be read or decoded; the message names it.
+    """
+    try:
+        contents = pathlib.Path(path).read_bytes()
+        if not contents.startswith(SIGNATURES):
+            raise ValueError("it is no JPEG, PNG or BMP")
+        return contents, decode(contents).numpy()
+    except (ValueError, OSError, tf.errors.OpError, Image.DecompressionBombError) as error:
+        raise ValueError(f"cannot decode {path}: {_plain(error)}") from error
+
+
+def _plain(error):
+    """Returns the first line of an error, without TensorFlow's names of nodes and ops."""
+    line = (getattr(error, "message", "") or str(error)).split("\n")[0]
+    return line.split("}} ")[-1].split(" [Op:")[0]
 
 
 def decode_image(contents: tf.Tensor) -> tf.Tensor:

@@ -1,10 +1,14 @@
 """The architectures, by name."""
 
+import pathlib
+import zipfile
 from collections.abc import Callable
 
 import keras
+from absl import logging
 
 from lbunet_tf import config as config_lib
+from lbunet_tf import run_directory
 from lbunet_tf.models import lbunet
 from lbunet_tf.models import unet
 
@@ -22,3 +26,23 @@ def build_model(config: config_lib.Config) -> keras.Model:
     """
     keras.utils.set_random_seed(config.seed)
     return MODELS[config.model](config)
+
+
+def load_best(run: pathlib.Path) -> keras.Model:
+    """Returns the model of the best val_loss.
+
+    Raises:
+        ValueError: Training has not saved one yet, or the file is damaged.
+    """
+    path = run / run_directory.MODEL
+    if not path.is_file():
+        raise ValueError(
+            f"{path} must be there: train first (python -m lbunet_tf.train). "
+            "It is written after the first epoch"
+        )
+    if not (run / run_directory.FINISHED).is_file():
+        logging.warning("%s is not finished; taking its best epoch so far", run)
+    try:
+        return keras.models.load_model(path, compile=False)
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path} must be a whole Keras model. {error}") from error

@@ -1,0 +1,181 @@
+import csv
+import io
+import pathlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lbunet_tf import config as config_lib
+from lbunet_tf import models
+from lbunet_tf import predict
+
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run directory with an untrained model of two heads at 32 px."""
+    path = tmp_path_factory.mktemp("runs") / "run"
+    config = config_lib.Config(
+        run=str(path),
+        encoder="efficientnet_lite0",
+        heads=("mask", "melanoma"),
+        image_size=32,
+        batch_size=4,
+    )
+    path.mkdir()
+    models.build_model(config).save(path / "model.keras")
+    (path / "flags.cfg").write_text("\n".join(config_lib.flag_lines(config)))
+    (path / "training.json").write_text("{}")
+    return path
+
+
+@pytest.fixture
+def config(run, tmp_path):
+    return config_lib.read(str(run)).replace(output=str(tmp_path / "out"))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Six images of several sizes and formats."""
+    path = tmp_path / "images"
+    path.mkdir()
+    rng = np.random.default_rng(0)
+    for number, suffix in enumerate(("jpg", "png", "bmp", "jpg", "png", "jpg")):
+        pixels = rng.integers(0, 255, (40 + 7 * number, 60, 3)).astype("uint8")
+        Image.fromarray(pixels).save(path / f"image{number}.{suffix}")
+    return path
+
+
+def read_scores(config):
+    with open(pathlib.Path(config.output) / "scores.csv", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_folder_gives_a_score_a_mask_and_an_overlay_for_each_image(config, folder):
+    assert predict.predict(config, [str(folder)]) == []
+    rows = read_scores(config)
+    assert [row["image_id"] for row in rows] == [f"image{number}" for number in range(6)]
+    assert all(0 <= float(row["score"]) <= 1 for row in rows)
+    for kind, suffix in (("masks", "png"), ("overlays", "jpg")):
+        sizes = [
+            Image.open(pathlib.Path(config.output) / kind / f"image{number}.{suffix}").size
+            for number in range(6)
+        ]
+        assert sizes == [(60, 40 + 7 * number) for number in range(6)]
+
+
+def test_the_lesion_area_is_that_of_the_written_mask(config, folder):
+    predict.predict(config, [str(folder)])
+    for row in read_scores(config):
+        mask = np.asarray(Image.open(f"{config.output}/masks/{row['image_id']}.png"))
+        assert set(np.unique(mask)) <= {0, 255}
+        assert int(row["lesion_pixels"]) == (mask == 255).sum()
+        assert float(row["lesion_share"]) == pytest.approx((mask == 255).mean(), abs=1e-6)
+
+
+def test_a_result_does_not_depend_on_the_other_files_of_its_batch(config, folder):
+    predict.predict(config, [str(folder)])
+    together = {row["image_id"]: float(row["score"]) for row in read_scores(config)}
+    alone = config.replace(output=config.output + "_alone")
+    predict.predict(alone, [str(folder / "image3.jpg")])
+    assert float(read_scores(alone)[0]["score"]) == pytest.approx(together["image3"], abs=1e-5)
+
+
+def test_unreadable_files_are_named_and_lose_no_other_result(config, folder):
+    (folder / "image0_text.jpg").write_text("no image")
+    whole = (folder / "image0.jpg").read_bytes()
+    (folder / "image2_cut.jpg").write_bytes(whole[: len(whole) // 2])
+    (folder / "image9.png").write_bytes(b"")
+    failures = predict.predict(config, [str(folder)])
+    assert len(read_scores(config)) == 6
+    assert [name for name in ("image0_text.jpg", "image2_cut.jpg", "image9.png")] == [
+        line.split(": ")[0].split("/")[-1] for line in failures
+    ]
+
+
+def test_main_ends_with_an_error_where_a_file_could_not_be_read(config, folder, capsys):
+    (folder / "broken.jpg").write_text("no image")
+    with pytest.raises(ValueError, match="1 files could not be read"):
+        predict.main(config, [str(folder)])
+    assert "broken.jpg" in capsys.readouterr().err
+
+
+def test_files_globs_and_csvs_are_read_once_each(config, folder):
+    (folder / "list.csv").write_text("image\nimage4.png\nimage5.jpg\n")
+    paths = [str(folder / "image1.png"), str(folder / "*.png"), str(folder / "list.csv")]
+    predict.predict(config, paths)
+    assert [row["image_id"] for row in read_scores(config)] == ["image1", "image4", "image5"]
+
+
+def test_files_of_one_name_in_two_folders_get_results_of_their_own(config, folder):
+    (folder / "more").mkdir()
+    (folder / "more" / "image1.png").write_bytes((folder / "image4.png").read_bytes())
+    predict.predict(config, [str(folder / "image1.png"), str(folder / "more")])
+    assert [row["image_id"] for row in read_scores(config)] == ["image1", "image1_2"]
+
+
+def test_a_path_that_is_not_there_is_named(config):
+    with pytest.raises(ValueError, match=r"nothing matches it"):
+        predict.predict(config, ["/nowhere/x.jpg"])
+
+
+def test_older_predictions_are_replaced_only_with_overwrite(config, folder):
+    predict.predict(config, [str(folder / "image1.png")])
+    with pytest.raises(ValueError, match="--overwrite"):
+        predict.predict(config, [str(folder)])
+    predict.predict(config.replace(overwrite=True), [str(folder / "image4.png")])
+    masks = pathlib.Path(config.output) / "masks"
+    assert [path.name for path in masks.iterdir()] == ["image4.png"]
+
+
+def test_label_masks_give_scores_and_no_areas(config, folder):
+    predict.predict(config.replace(mask_source="label"), [str(folder)])
+    assert set(read_scores(config)[0]) == {"image_id", "image", "score", "width", "height"}
+    assert not (pathlib.Path(config.output) / "masks").exists()
+
+
+def test_an_exif_rotation_is_applied_to_image_and_mask(config, folder):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    upright = Image.open(folder / "image1.png")
+    upright.save(folder / "turned.jpg", exif=exif.tobytes())
+    predict.predict(config, [str(folder / "turned.jpg")])
+    mask = Image.open(f"{config.output}/masks/turned.png")
+    assert mask.size == upright.size[::-1]
+
+
+def test_a_dicom_gives_a_score_and_nothing_of_the_patient(config, tmp_path):
+    pydicom = pytest.importorskip("pydicom")
+    path = tmp_path / "scan.dcm"
+    pixels = np.random.default_rng(0).integers(0, 255, (30, 40, 3)).astype("uint8")
+    write_dicom(pydicom, path, pixels)
+    assert predict.predict(config, [str(path)]) == []
+    (row,) = read_scores(config)
+    assert (row["width"], row["height"]) == ("40", "30")
+    written = b"".join(
+        file.read_bytes() for file in pathlib.Path(config.output).rglob("*") if file.is_file()
+    )
+    assert b"Doe" not in written and b"4711" not in written
+
+
+def write_dicom(pydicom, path, pixels):
+    """Writes 8-bit RGB pixels with a patient's name and number."""
+    meta = pydicom.dataset.FileMetaDataset()
+    meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.77.1.4"
+    meta.MediaStorageSOPInstanceUID = pydicom.uid.generate_uid()
+    meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    dataset = pydicom.dataset.Dataset()
+    dataset.file_meta = meta
+    dataset.PatientName, dataset.PatientID = "Doe^Jane", "4711"
+    dataset.Rows, dataset.Columns = pixels.shape[:2]
+    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 3, "RGB"
+    dataset.PlanarConfiguration, dataset.PixelRepresentation = 0, 0
+    dataset.BitsAllocated = dataset.BitsStored = 8
+    dataset.HighBit = 7
+    dataset.PixelData = pixels.tobytes()
+    buffer = io.BytesIO()
+    pydicom.dcmwrite(buffer, dataset, enforce_file_format=True)
+    path.write_bytes(buffer.getvalue())
