@@ -11,7 +11,7 @@ from absl import flags
 
 TRAIN = ("train",)
 DATA = ("train", "prepare")
-RUN = ("train", "evaluate", "predict")
+RUN = ("train", "evaluate", "predict", "export")
 LIST = (list, tuple)
 
 
@@ -181,7 +181,13 @@ class Config:
         choices=("auto", "mean", "max", "melanoma"),
     )
     epochs: int = _flag(30, "At most this many epochs.", "Training", minimum=1)
-    batch_size: int = _flag(8, "Images a step.", "Training", entries=RUN, minimum=1)
+    batch_size: int = _flag(
+        8,
+        "Images a step.",
+        "Training",
+        entries=("train", "evaluate", "predict"),
+        minimum=1,
+    )
     learning_rate: float = _flag(1e-4, "Of Adam (0.9, 0.999).", "Training")
     patience: int = _flag(
         3,
@@ -213,6 +219,15 @@ class Config:
         "Output",
         entries=("prepare", "predict"),
     )
+
+    @property
+    def score_rule(self) -> str:
+        """What scores melanoma: "melanoma", "mean", "max", or "none" where nothing does."""
+        if self.image_score != "auto":
+            return self.image_score
+        if "melanoma" in self.heads:
+            return "melanoma"
+        return "mean" if self.mask_source == "label" else "none"
 
     def replace(self, **changes) -> "Config":
         """Returns a checked copy with some fields changed."""

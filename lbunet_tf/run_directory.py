@@ -24,6 +24,7 @@ HISTOGRAMS = "pixel_histograms.npz"
 METRICS = "evaluation/metrics.json"
 FIGURES = "evaluation/figures"
 REPORT = "evaluation/report.html"
+EXPORT = "export"
 
 
 @contextlib.contextmanager

@@ -1,10 +1,13 @@
 """Fixtures that several folders of tests share."""
 
 import dataclasses
+import pathlib
 
 import pytest
 
 from lbunet_tf import config as config_lib
+from lbunet_tf import evaluate
+from lbunet_tf import train
 
 
 @pytest.fixture(scope="session")
@@ -28,3 +31,23 @@ def small_config(tmp_path, drawn_folder):
         epochs=2,
         learning_rate=1e-3,
     )
+
+
+@pytest.fixture(scope="session")
+def evaluated(tmp_path_factory):
+    """A run of two heads on 48 drawn images, trained and evaluated; with its metrics."""
+    folder = tmp_path_factory.mktemp("evaluated")
+    config = config_lib.Config(
+        run=str(folder / "run"),
+        source=("synthetic",),
+        data_dir=(str(folder / "drawn"),),
+        synthetic_count=48,
+        image_size=64,
+        encoder="efficientnet_lite0",
+        heads=("mask", "melanoma"),
+        epochs=2,
+        learning_rate=1e-3,
+        augment="flips",
+    )
+    train.train(config)
+    return config, pathlib.Path(config.run), evaluate.evaluate(config)

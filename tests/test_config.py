@@ -48,6 +48,7 @@ def test_later_flags_win_over_the_flagfile(tmp_path):
         ({"source": ("isic2020",), "data_dir": ("a", "b")}, '"--data_dir" must name one folder'),
         ({"image_score": "melanoma"}, "add --heads=mask,melanoma"),
         ({"image_score": "max"}, "needs --mask_source=label"),
+        ({"model": "unet"}, '"--model=unet" has no pretrained weights: add --encoder_weights=none'),
     ],
 )
 def test_a_wrong_value_raises_an_error_that_names_the_flag(changes, message):
@@ -88,6 +89,18 @@ def test_evaluate_of_a_folder_without_flags_names_the_file(tmp_path):
 def test_evaluate_without_run_says_what_to_give():
     with pytest.raises(ValueError, match='"--run" must name the run directory to evaluate'):
         parse("evaluate")
+
+
+def test_prepare_takes_every_flag_of_train():
+    accepted = {field.name for field in config_lib.accepted_by("prepare")}
+
+    assert {field.name for field in config_lib.fields_of("train")} < accepted
+
+
+def test_prepare_explains_only_the_flags_that_change_what_it_does():
+    text = entry_lib.help_text("prepare", "What it does.")
+
+    assert "--output=" in text and "--learning_rate=" not in text
 
 
 @pytest.mark.parametrize("entry", ["train", "prepare", "evaluate"])

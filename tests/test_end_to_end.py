@@ -25,26 +25,6 @@ pytestmark = pytest.mark.slow
 ROOT = pathlib.Path(__file__).parent.parent
 
 
-@pytest.fixture(scope="module")
-def evaluated(tmp_path_factory):
-    """A run of two heads on 48 drawn images, trained and evaluated; with its metrics."""
-    folder = tmp_path_factory.mktemp("evaluated")
-    config = config_lib.Config(
-        run=str(folder / "run"),
-        source=("synthetic",),
-        data_dir=(str(folder / "drawn"),),
-        synthetic_count=48,
-        image_size=64,
-        encoder="efficientnet_lite0",
-        heads=("mask", "melanoma"),
-        epochs=2,
-        learning_rate=1e-3,
-        augment="flips",
-    )
-    train.train(config)
-    return config, pathlib.Path(config.run), evaluate.evaluate(config)
-
-
 def run_entry(entry, *arguments, **keywords):
     return subprocess.run(
         [sys.executable, "-m", f"lbunet_tf.{entry}", *arguments],
@@ -64,7 +44,7 @@ def test_a_run_leaves_every_file_of_the_contract(evaluated):
     _, run, _ = evaluated
     names = ["flags.cfg", "manifest.csv", "skipped.csv", "model.keras", "history.csv"]
     names += ["predictions.csv", "pixel_histograms.npz", "evaluation/metrics.json"]
-    names += ["evaluation/report.html", "training.json"]
+    names += ["evaluation/report.html", "training.json", "checks.json"]
     names += [
         f"evaluation/figures/{name}.png"
         for name in ("class_balance", "roc", "training_curves", "confusion_matrix")
@@ -105,6 +85,15 @@ def test_predictions_keep_the_manifests_rows_and_columns(evaluated):
     evaluated_rows = manifest[manifest["split"].isin(predictions.EVALUATED_SPLITS)]
     assert set(table["image_id"]) == set(evaluated_rows["image_id"])
     assert set(manifest.columns) < set(table.columns)
+
+
+def test_checks_json_counts_images_crossings_and_what_is_known(evaluated):
+    _, run, _ = evaluated
+    manifest = pd.read_csv(run / "manifest.csv")
+    checks = json.loads((run / "checks.json").read_text())
+    assert (checks["images"], checks["skipped"]) == (len(manifest), 0)
+    assert set(checks["crossings"].values()) == {0}
+    assert checks["known"]["patient_id"] == len(manifest)
 
 
 def test_the_tensorboard_holds_scalars_overlays_and_flags(evaluated):
@@ -150,7 +139,9 @@ def test_label_masks_at_124_px_from_a_folder_carry_their_name(tmp_path):
     )
     train.train(config)
     metrics = evaluate.evaluate(config)
-    assert "label_as_mask_dice" in metrics["test"] and "dice" not in metrics["test"]
+    names = {"dice", "iou", "pixel_accuracy", "pixel_auc"}
+    assert {f"label_as_mask_{name}" for name in names} <= set(metrics["test"])
+    assert not names & set(metrics["test"])
     assert len(pd.read_csv(tmp_path / "run" / "manifest.csv")) == 22
     assert "label-as-mask: image, predicted probability (white 1)" in tensorboard_tags(
         tmp_path / "run" / "tensorboard" / "validation"

@@ -1,11 +1,14 @@
 import pathlib
+import subprocess
+import sys
 
 import pytest
 from absl import flags
 
 from lbunet_tf import config as config_lib
 
-FLAGFILES = sorted((pathlib.Path(__file__).parent.parent / "flags").glob("*.cfg"))
+ROOT = pathlib.Path(__file__).parent.parent
+FLAGFILES = sorted((ROOT / "flags").glob("*.cfg"))
 
 
 @pytest.mark.parametrize("path", FLAGFILES, ids=lambda path: path.name)
@@ -14,13 +17,28 @@ def test_a_flagfile_opens_with_what_command_and_score(path):
     assert header[1].startswith("# Command: ") and any("score" in line for line in header[2:])
 
 
+@pytest.mark.parametrize("entry", ["train", "prepare"])
 @pytest.mark.parametrize("path", FLAGFILES, ids=lambda path: path.name)
-def test_a_flagfile_parses_to_a_checked_config(path):
+def test_a_flagfile_parses_to_a_checked_config(path, entry):
     values = flags.FlagValues()
     flags.DEFINE_string("flagfile", "", "", flag_values=values)
-    config_lib.define_flags("train", values)
-    values(["train", f"--flagfile={path}"])
-    assert config_lib.from_flags("train", values).run == f"runs/{path.stem}"
+    config_lib.define_flags(entry, values)
+    values([entry, f"--flagfile={path}"])
+    assert config_lib.from_flags(entry, values).run == f"runs/{path.stem}"
+
+
+@pytest.mark.slow
+def test_prepare_takes_the_flagfile_of_a_training(tmp_path):
+    arguments = ["--flagfile=flags/quickstart.cfg", "--synthetic_count=20"]
+    result = subprocess.run(
+        [sys.executable, "-m", "lbunet_tf.prepare", *arguments, f"--data_dir={tmp_path / 'drawn'}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr[-2000:]
+    assert "known for, of 20:" in result.stdout and "skipped: 0" in result.stdout
 
 
 def test_there_are_flagfiles():

@@ -10,7 +10,6 @@ from lbunet_tf import config as config_lib
 from lbunet_tf import models
 from lbunet_tf import predict
 
-
 pytestmark = pytest.mark.slow
 
 

@@ -55,6 +55,21 @@ def test_a_run_without_a_finished_epoch_starts_anew_with_other_flags(tmp_path):
     assert (path / run_directory.FLAGS).read_text() == "--run=x\n--epochs=5\n"
 
 
+def test_a_run_that_starts_anew_keeps_nothing_of_the_old_flags(tmp_path):
+    make_unfinished(tmp_path / "run", 0)
+    (tmp_path / "run" / run_directory.MANIFEST).write_text("image_id,image\n")
+    other = ["--run=x", "--epochs=5"]
+    path = run_directory.prepare_for_training(str(tmp_path / "run"), other, overwrite=False)
+    assert [child.name for child in path.iterdir()] == [run_directory.FLAGS]
+
+
+def test_a_run_without_a_finished_epoch_keeps_its_manifest_with_the_same_flags(tmp_path):
+    make_unfinished(tmp_path / "run", 0)
+    (tmp_path / "run" / run_directory.MANIFEST).write_text("image_id,image\n")
+    path = run_directory.prepare_for_training(str(tmp_path / "run"), LINES, overwrite=False)
+    assert (path / run_directory.MANIFEST).read_text() == "image_id,image\n"
+
+
 def test_a_folder_of_other_files_is_refused_even_with_overwrite(tmp_path):
     (tmp_path / "thesis.tex").write_text("years of work")
     with pytest.raises(ValueError, match="holds other files"):

@@ -58,4 +58,5 @@ def _read(data, tiff):
     is_orientation = number(entries, 2) == ORIENTATION_TAG
     values = tf.boolean_mask(number(entries + 8, 2), is_orientation)
     value = tf.concat([values, [1]], axis=0)[0]
-    return tf.where((value >= 1) & (value <= 8), value, 1)
+    is_tiff = (data[tiff] == data[tiff + 1]) & ((data[tiff] == ord("I")) | (data[tiff] == ord("M")))
+    return tf.where(is_tiff & (value >= 1) & (value <= 8), value, 1)

@@ -47,7 +47,12 @@ def isic2016(folder: pathlib.Path) -> pd.DataFrame:
 
 def _isic2016_part(folder, part):
     path = folder / f"ISBI2016_ISIC_Part3_{part}_GroundTruth.csv"
-    table = pd.read_csv(path, dtype=str, header=None, keep_default_na=False)
+    table = tables.read_text(path, header=None)
+    if len(table.columns) != 2:
+        raise ValueError(
+            f"{path} must have two columns, image and class, and no header. Received: "
+            f"{len(table.columns)}"
+        )
     labels = table[1].map({"benign": 0.0, "malignant": 1.0, "0.0": 0.0, "1.0": 1.0})
     if labels.isna().any():
         row = int(np.flatnonzero(labels.isna())[0])
@@ -107,8 +112,6 @@ def _isic2017_part(folder, part, role):
         labels = labels.merge(metadata, on="image_id", how="left")
     images = folder / f"ISIC-2017_{part}_Data"
     masks = folder / f"ISIC-2017_{part}_Part1_GroundTruth"
-    if not masks.is_dir():
-        logging.warning("no lesion masks for the %s part of isic2017; looked for %s", part, masks)
     melanoma = labels["melanoma"]
     is_melanoma = pd.to_numeric(melanoma, errors="coerce") == 1
     is_keratosis = pd.to_numeric(labels["seborrheic_keratosis"], errors="coerce") == 1
@@ -136,17 +139,18 @@ def isic2018(folder: pathlib.Path) -> pd.DataFrame:
     The two tasks have images of their own: Task 1 has masks and no label, Task 3 labels
     and no mask. An image that stands in both has one row with both.
     """
-    tables = [
+    found = [
         *(_isic2018_masks(folder, part) for part in OFFICIAL_PARTS),
         *(_isic2018_labels(folder, part) for part in OFFICIAL_PARTS),
     ]
-    tables = [table for table in tables if table is not None]
-    if not tables:
+    found = [table for table in found if table is not None]
+    if not found:
         raise ValueError(
             f"{folder} must hold a task. Looked for ISIC2018_Task1-2_Training_Input and "
             "ISIC2018_Task3_Training_GroundTruth"
         )
-    return pd.concat(tables).groupby("image_id", sort=False, as_index=False).first()
+    rows = pd.concat(found).replace("", None)
+    return rows.groupby("image_id", sort=False, as_index=False).first()
 
 
 def _isic2018_masks(folder, part):
@@ -159,7 +163,7 @@ def _isic2018_masks(folder, part):
         {
             "image_id": names,
             "image": [str(images / f"{name}.jpg") for name in names],
-            "mask": tables.masks_in(masks, names) if masks.is_dir() else None,
+            "mask": tables.masks_in(masks, names),
             "official_part": OFFICIAL_PARTS[part],
         }
     )
@@ -172,6 +176,7 @@ def _isic2018_labels(folder, part):
     if path is None:
         return None
     table = _one_hot(path)
+    tables.refuse_repeated(table, "image", path)
     lesions = _isic2018_lesions(folder) if part == "Training" else {}
     images = folder / f"ISIC2018_Task3_{part}_Input"
     return pd.DataFrame(
@@ -202,13 +207,14 @@ def _one_hot(path):
     """Returns image, diagnosis and label of a one-hot table; exactly one class an image."""
     table = tables.read_csv(path, ("image", "MEL", "NV"))
     columns = [column for column in ONE_HOT_DIAGNOSES if column in table]
-    values = table[columns].astype(float).to_numpy()
-    wrong = values.sum(1) != 1
+    values = table[columns].apply(pd.to_numeric, errors="coerce").to_numpy(float)
+    wrong = (values.sum(1) != 1) | ~np.isin(values, (0, 1)).all(1)
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])
         raise ValueError(
             f"{path} must give each image exactly one class. Received: "
-            f"{table['image'].iloc[row]!r} in row {row + 1} with {values[row].sum():g}"
+            f"{table['image'].iloc[row]!r} in row {row + 1} with "
+            f"{', '.join(table[columns].iloc[row])}"
         )
     chosen = np.array(columns)[values.argmax(1)]
     return table.assign(

@@ -30,8 +30,6 @@ def ham10000(folder: pathlib.Path) -> pd.DataFrame:
     where = _ham10000_images(folder)
     name = "HAM10000_segmentations_lesion_tschandl"
     masks = folder / name / name if (folder / name / name).is_dir() else folder / name
-    if not masks.is_dir():
-        logging.warning("no lesion masks for ham10000; looked for %s", masks)
     return pd.DataFrame(
         {
             "image_id": table["image_id"],
@@ -73,8 +71,12 @@ def ph2(folder: pathlib.Path) -> pd.DataFrame:
     rows = []
     for number, line in enumerate(path.read_text(encoding="latin-1").splitlines(), start=1):
         cells = [cell.strip() for cell in line.split("||")]
-        if len(cells) < 4 or not cells[1].startswith("IMD"):
+        if len(cells) < 2 or not cells[1].startswith("IMD"):
             continue
+        if len(cells) < 4:
+            raise ValueError(
+                f"{path} must have a clinical diagnosis in line {number}. Received: {line}"
+            )
         name, clinical = cells[1], cells[3]
         if clinical not in PH2_DIAGNOSES:
             raise ValueError(
@@ -107,7 +109,9 @@ def folder(path: pathlib.Path) -> pd.DataFrame:
             one, an image of another format, or a mask without its image.
     """
     classes = sorted(child for child in path.iterdir() if child.is_dir())
-    _refuse_first(path.iterdir(), _is_image, "images must lie in the folder of their class")
+    files = [child for child in path.iterdir() if child.is_file()]
+    _refuse_first(files, _is_image, "images must lie in the folder of their class")
+    _refuse_first(files, _is_other_image, "images must lie in the folder of their class")
     table = pd.DataFrame([row for child in classes for row in _class_rows(child)])
     if table.empty or not (table["label"] == 1).any():
         raise ValueError(
@@ -123,7 +127,11 @@ def _class_rows(class_folder):
     _refuse_first(files, pathlib.Path.is_dir, "a class folder must hold files, not folders")
     _refuse_first(files, _is_other_image, "images must be JPEG, PNG or BMP; convert them")
     images = [file for file in files if _is_image(file)]
-    masks = {_owner_of_mask(image): image for image in images if _owner_of_mask(image)}
+    masks = {}
+    for image in filter(_owner_of_mask, images):
+        twin = masks.setdefault(_owner_of_mask(image), image)
+        if twin is not image:
+            raise ValueError(f"an image must have one mask. Received: {twin} and {image}")
     owners = {image.stem for image in images if not _owner_of_mask(image)}
     orphans = [mask for owner, mask in masks.items() if owner not in owners]
     _refuse_first(
@@ -156,8 +164,8 @@ def _is_other_image(path):
 def _owner_of_mask(path):
     """Returns the name of the image that a mask belongs to, "" for an image."""
     for word in ("_segmentation", "_mask"):
-        if path.stem.endswith(word):
-            return path.stem.removesuffix(word)
+        if path.stem.lower().endswith(word):
+            return path.stem[: -len(word)]
     return ""
 
 

@@ -6,6 +6,8 @@ import pathlib
 import numpy as np
 import pandas as pd
 
+from lbunet_tf.data import tables
+
 # `label`: 1 melanoma, 0 not, missing unknown. `age`: years. `skin_type`: Fitzpatrick 1-6.
 # `group`: known duplicates share a value. `official_part`: the part of the download.
 COLUMNS = (
@@ -140,7 +142,7 @@ def read(path: str | os.PathLike) -> pd.DataFrame:
 
 
 def _read(path):
-    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    table = tables.read_text(path)
     missing = {"image_id", "image"} - set(table.columns)
     if missing:
         raise ValueError(

@@ -42,10 +42,20 @@ def decode_image(contents: tf.Tensor) -> tf.Tensor:
     """Returns (H, W, 3) uint8 RGB of a JPEG, PNG or BMP.
 
     Grayscale is repeated, alpha dropped, a palette looked up, the EXIF orientation
-    applied (as OpenCV does, which albumentations' users read images with). JPEG uses the accurate
-    integer DCT, as OpenCV and Pillow do; TensorFlow's default differs by a few levels.
+    applied (as OpenCV does, which albumentations' users read images with). JPEG uses
+    the accurate integer DCT, as OpenCV and Pillow do; TensorFlow's default differs by a
+    few levels.
     """
-    image = tf.ensure_shape(_decode(contents, 3), (None, None, 3))
+    return _upright(_decode(contents, 3), contents)
+
+
+def decode_jpeg_or_png(contents: tf.Tensor) -> tf.Tensor:
+    """Returns what `decode_image` returns, without BMP: it needs nothing but TensorFlow's ops."""
+    return _upright(_decode_by_tensorflow(contents, 3), contents)
+
+
+def _upright(image, contents):
+    image = tf.ensure_shape(image, (None, None, 3))
     return tf.ensure_shape(exif.orient(image, contents), (None, None, 3))
 
 
@@ -62,9 +72,13 @@ def _decode(contents, channels):
     return tf.cond(
         tf.strings.substr(contents, 0, 2) == b"BM",
         lambda: tf.numpy_function(_decode_bmp, (contents, channels), tf.uint8),
-        # This op reads PNG as well; it has the flag for the accurate DCT.
-        lambda: tf.io.decode_jpeg(contents, channels, dct_method="INTEGER_ACCURATE"),
+        lambda: _decode_by_tensorflow(contents, channels),
     )
+
+
+def _decode_by_tensorflow(contents, channels):
+    # This op reads PNG as well; it has the flag for the accurate DCT.
+    return tf.io.decode_jpeg(contents, channels, dct_method="INTEGER_ACCURATE")
 
 
 def _decode_bmp(contents, channels):

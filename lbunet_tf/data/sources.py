@@ -60,6 +60,10 @@ def _folder(config, name, position):
         raise ValueError(
             f'"--data_dir" must exist. Received: {folder} for --source={name}, which is not there'
         )
+    if name != "manifest" and not folder.is_dir():
+        raise ValueError(
+            f'"--data_dir" must be a folder for --source={name}. Received: {folder}, a file'
+        )
     return folder
 
 

@@ -84,12 +84,7 @@ def image_scores(logits: dict[str, np.ndarray], config: config_lib.Config) -> np
     The paper does not say how pixels become one score (SYSTEMS G15): the mean of the
     pixel probabilities by default, the melanoma head where there is one.
     """
-    rule = config.image_score
-    if rule == "auto":
-        if "melanoma" in logits:
-            rule = "melanoma"
-        else:
-            rule = "mean" if config.mask_source == "label" else "none"
+    rule = config.score_rule
     if rule == "melanoma":
         return sigmoid(logits["melanoma"])[:, 0]
     if rule == "none":

@@ -12,6 +12,7 @@ import io
 import os
 import pathlib
 import pickle
+import re
 import struct
 
 import keras
@@ -39,12 +40,12 @@ def build_efficientnet_lite0(size: int) -> keras.Model:
     """Returns (B, size, size, 3) normalised -> features at strides 2, 4, 8, 16 and 32.
 
     The deepest are the 1,280 features of the 1x1 head convolution. Layer names are the
-    PyTorch file's with dots as underscores.
+    PyTorch file's without leading underscores, which a SavedModel refuses.
     """
     inputs = keras.Input((size, size, 3), name="normalized")
-    x = _conv(inputs, 32, 3, 2, "_conv_stem")
-    x = _norm(x, "_bn0")
-    x = keras.layers.ReLU(6.0, name="_stem_relu")(x)
+    x = _conv(inputs, 32, 3, 2, "conv_stem")
+    x = _norm(x, "bn0")
+    x = keras.layers.ReLU(6.0, name="stem_relu")(x)
     block, skips = 0, []
     for repeats, kernel, stride, expansion, filters in STAGES:
         for repeat in range(repeats):
@@ -52,18 +53,18 @@ def build_efficientnet_lite0(size: int) -> keras.Model:
             if block in SKIP_BLOCKS:
                 skips.append(x)
             block += 1
-    x = _norm(_conv(x, 1280, 1, 1, "_conv_head"), "_bn1")
-    x = keras.layers.ReLU(6.0, name="_head_relu")(x)
+    x = _norm(_conv(x, 1280, 1, 1, "conv_head"), "bn1")
+    x = keras.layers.ReLU(6.0, name="head_relu")(x)
     return keras.Model(inputs, [*skips, x], name="encoder")
 
 
 def _block(inputs, kernel, stride, expansion, filters, number):
     """Returns the output of one inverted residual block."""
-    name = f"_blocks_{number}"
+    name = f"blocks_{number}"
     x = inputs
     if expansion != 1:
-        x = _conv(x, inputs.shape[-1] * expansion, 1, 1, f"{name}__expand_conv")
-        x = keras.layers.ReLU(6.0, name=f"{name}_expand_relu")(_norm(x, f"{name}__bn0"))
+        x = _conv(x, inputs.shape[-1] * expansion, 1, 1, f"{name}_expand_conv")
+        x = keras.layers.ReLU(6.0, name=f"{name}_expand_relu")(_norm(x, f"{name}_bn0"))
     x = keras.layers.DepthwiseConv2D(
         kernel,
         strides=stride,
@@ -71,10 +72,10 @@ def _block(inputs, kernel, stride, expansion, filters, number):
         use_bias=False,
         # Keras' he_normal counts all channels as inputs; a depthwise kernel sees one.
         depthwise_initializer=keras.initializers.RandomNormal(stddev=(2 / kernel**2) ** 0.5),
-        name=f"{name}__depthwise_conv",
+        name=f"{name}_depthwise_conv",
     )(x)
-    x = keras.layers.ReLU(6.0, name=f"{name}_depthwise_relu")(_norm(x, f"{name}__bn1"))
-    x = _norm(_conv(x, filters, 1, 1, f"{name}__project_conv"), f"{name}__bn2")
+    x = keras.layers.ReLU(6.0, name=f"{name}_depthwise_relu")(_norm(x, f"{name}_bn1"))
+    x = _norm(_conv(x, filters, 1, 1, f"{name}_project_conv"), f"{name}_bn2")
     if stride == 1 and inputs.shape[-1] == filters:
         x = keras.layers.Add(name=f"{name}_add")([inputs, x])
     return x
@@ -144,7 +145,7 @@ def load_torch_weights(encoder: keras.Model, path: str | os.PathLike) -> None:
 
 def _take(tensors, layer, weight, path):
     """Returns the array of one Keras weight."""
-    torch_layer = layer.name.replace("__", "._").replace("_blocks_", "_blocks.")
+    torch_layer = re.sub(r"^_blocks_(\d+)_", r"_blocks.\1._", f"_{layer.name}")
     word = {
         "kernel": "weight",
         "gamma": "weight",

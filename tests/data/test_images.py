@@ -63,6 +63,8 @@ def test_two_copies_of_a_file_share_a_content_hash(table, tmp_path):
         pytest.param(_encoded("BMP")[:300], id="truncated BMP"),
         pytest.param(b"BM", id="two bytes of a BMP"),
         pytest.param(_encoded("TIFF"), id="TIFF"),
+        pytest.param(_encoded("WEBP"), id="WebP"),
+        pytest.param(_encoded("GIF"), id="GIF"),
         pytest.param(b"<html>404</html>", id="a web page"),
         pytest.param(b"", id="an empty file"),
     ],
@@ -146,3 +148,40 @@ def test_skip_refuses_a_manifest_of_bad_images_only(table, tmp_path):
 
     with pytest.raises(ValueError, match="at least one image must be readable"):
         images.check_files(table, "skip")
+
+
+@pytest.mark.parametrize("file_format", ["WEBP", "GIF", "TIFF"])
+def test_a_picture_of_another_format_named_jpg_is_refused_by_what_is_inside(
+    table, tmp_path, file_format
+):
+    (tmp_path / "b.jpg").write_bytes(_encoded(file_format))
+    table.loc[1, "image"] = str(tmp_path / "b.jpg")
+
+    with pytest.raises(ValueError, match="b.jpg: it is no JPEG, PNG or BMP"):
+        images.check_files(table, "error")
+
+
+def test_a_mask_of_another_format_is_refused_by_what_is_inside(table, tmp_path):
+    (tmp_path / "c_segmentation.png").write_bytes(_encoded("GIF"))
+
+    with pytest.raises(ValueError, match="c_segmentation.png: it is no JPEG, PNG or BMP"):
+        images.check_files(table, "error")
+
+
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "BMP"])
+def test_a_picture_passes_whatever_its_suffix_says(table, tmp_path, file_format):
+    (tmp_path / "b.png").write_bytes(_encoded(file_format))
+
+    assert len(images.check_files(table, "error")[0]) == 3
+
+
+def test_a_mask_is_compared_with_the_image_as_its_exif_orientation_shows_it(
+    table, tmp_path, write_mask
+):
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    Image.fromarray(PIXELS).save(tmp_path / "b.jpg", exif=turned)
+    table.loc[1, "image"] = str(tmp_path / "b.jpg")
+    write_mask(tmp_path / "b_segmentation.png", size=(16, 20))
+
+    assert len(images.check_files(table, "error")[0]) == 3

@@ -42,7 +42,7 @@ def test_an_age_that_says_unknown_is_missing(word):
 def test_a_number_column_with_text_names_the_column_the_value_and_the_image():
     table = pd.DataFrame({"image_id": ["a", "b"], "image": ["a", "b"], "label": ["1", "mel"]})
 
-    with pytest.raises(ValueError, match=r"\"label\".*'mel' for image 'b'"):
+    with pytest.raises(ValueError, match=r"\"label\".*'mel' in row 2, image 'b'"):
         manifest.complete(table, "folder")
 
 
@@ -171,3 +171,78 @@ def test_columns_that_evaluation_adds_are_refused_by_name(tmp_path):
     path.write_text("image_id,image,score,dice\na,a.png,0.5,0.9\n")
     with pytest.raises(ValueError, match="Received: score, dice"):
         manifest.read(path)
+
+
+@pytest.mark.parametrize("column", manifest.RESERVED)
+def test_a_column_that_evaluation_adds_is_refused_by_its_name(make_table, column):
+    with pytest.raises(ValueError, match=f"Received: {column}; rename"):
+        manifest.check(make_table(2, **{column: 1.0}))
+
+
+@pytest.mark.parametrize("column", ["patient_id", "lesion_id", "duplicate_group", "sex", "site"])
+@pytest.mark.parametrize("word", ["unknown", "NA", "n/a", "None", "NaN", " null ", ""])
+def test_an_identity_that_says_unknown_is_empty(column, word):
+    table = pd.DataFrame({"image_id": ["a", "b"], "image": ["a", "b"], column: [word, "P1"]})
+
+    assert manifest.complete(table, "folder")[column].tolist() == ["", "P1"]
+
+
+def test_an_image_may_be_called_na():
+    table = pd.DataFrame({"image_id": ["NA"], "image": ["NA.png"], "diagnosis": ["unknown"]})
+
+    row = manifest.complete(table, "folder").iloc[0]
+
+    assert row["image_id"] == "NA" and row["diagnosis"] == "unknown"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("name,image\na,a.png\n", id="a column is missing"),
+        pytest.param("image_id,image,label\na,a.png,mel\n", id="a word for a label"),
+        pytest.param("image_id,image,label\na,a.png,2\n", id="another label"),
+        pytest.param("image_id,image\na,a.png\na,b.png\n", id="an id twice"),
+        pytest.param("image_id,image,score\na,a.png,1\n", id="a reserved column"),
+        pytest.param("image_id,image\n", id="no rows"),
+        pytest.param("", id="nothing"),
+    ],
+)
+def test_an_error_of_read_carries_the_path_of_the_file(tmp_path, text):
+    path = _csv(tmp_path, text)
+
+    with pytest.raises(ValueError) as error:
+        manifest.read(path)
+
+    assert str(error.value).startswith(f"{path}: ")
+
+
+def test_read_refuses_rows_with_a_field_too_many_instead_of_shifting_columns(tmp_path):
+    # pandas would take the first field of each row for an index.
+    path = _csv(tmp_path, "image_id,image,mask\na,a.png,a_mask.png,x\n")
+
+    with pytest.raises(ValueError) as error:
+        manifest.read(path)
+
+    assert str(path) in str(error.value)
+
+
+def test_files_that_are_all_there_pass(tmp_path, make_table, write_image, write_mask):
+    image, mask = write_image(tmp_path / "a.png"), write_mask(tmp_path / "b.png")
+    table = make_table(2, image=str(image), mask=[str(mask), ""])
+
+    assert manifest.check_files_exist(table) is table
+
+
+@pytest.mark.parametrize("column", ["image", "mask"])
+def test_a_file_that_is_gone_is_an_error_with_image_row_file_and_count(
+    tmp_path, make_table, write_image, column
+):
+    there, gone = str(write_image(tmp_path / "a.png")), str(tmp_path / "gone.png")
+    table = make_table(3, image=there, mask=there)
+    table.loc[1:, column] = gone
+
+    with pytest.raises(ValueError, match=f"every {column} of the run's manifest") as error:
+        manifest.check_files_exist(table)
+
+    message = str(error.value)
+    assert "2 of 3 are gone" in message and "'i0001', row 2" in message and gone in message

@@ -1,5 +1,7 @@
 """Tests of `lbunet_tf.data.prepared`: from flags to a checked manifest with splits."""
 
+import logging
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -81,7 +83,7 @@ def test_missing_and_bad_images_are_listed_together_with_their_reasons(prepare, 
     result = prepare(allow_missing_images=True, on_bad_image="skip")
 
     assert result.skipped["image_id"].tolist() == ["c03", "c11"]
-    assert result.skipped["reason"][0] == "image is missing"
+    assert result.skipped["reason"][0] == "image is missing; left out"
     assert "cannot decode" in result.skipped["reason"][1]
     assert len(result.manifest) == 38
 
@@ -149,3 +151,49 @@ def test_resampling_needs_both_classes(prepare, clinic, label):
 
     with pytest.raises(ValueError, match='"--balance=resample" needs .* both classes'):
         prepare(balance="resample")
+
+
+def test_an_image_without_its_mask_is_kept_and_listed(prepare, clinic):
+    (clinic.parent / "c05_mask.png").unlink()
+
+    result = prepare(allow_missing_images=True)
+
+    assert result.skipped["reason"].tolist() == ["mask is missing; image kept without"]
+    assert (result.manifest["mask"] == "").sum() == 1 and len(result.manifest) == 40
+
+
+def test_what_is_known_of_groups_is_returned(prepare):
+    assert prepare().known == {
+        "patient_id": 40,
+        "lesion_id": 0,
+        "duplicate_group": 0,
+        "content_hash": 40,
+    }
+
+
+@pytest.fixture
+def one_class_test_split(clinic):
+    """Gives the clinic splits, the test split of benign images only."""
+    number = np.arange(40)
+    split = np.select([number < 24, number < 32], ["train", "val"], "test")
+    _rewrite(clinic, split=split, label=((number % 4 == 0) & (number < 32)).astype(int))
+
+
+@pytest.mark.parametrize("fields", [{"mask_source": "label"}, {"heads": ("mask", "melanoma")}])
+def test_a_split_of_one_class_is_warned_of_by_its_name(
+    prepare, one_class_test_split, caplog, fields
+):
+    with caplog.at_level(logging.WARNING):
+        prepare(split_by="official", **fields)
+
+    assert "test has images of one class only" in caplog.text
+    assert "train has" not in caplog.text and "val has" not in caplog.text
+
+
+def test_a_split_of_one_class_is_not_warned_of_where_labels_are_not_used(
+    prepare, one_class_test_split, caplog
+):
+    with caplog.at_level(logging.WARNING):
+        prepare(split_by="official", mask_source="lesion", heads=("mask",))
+
+    assert "one class only" not in caplog.text

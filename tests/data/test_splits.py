@@ -340,3 +340,52 @@ def test_nothing_crosses_a_patient_split(thousand):
     table = splits.assign(thousand, "patient", PERCENTS, 0)
 
     assert not any(splits.report_crossings(table, "patient").values())
+
+
+def test_known_groups_count_the_images_of_which_each_kind_is_known(make_table):
+    table = make_table(4, patient_id=["p", "p", "q", ""], lesion_id=["", "", "", "l"])
+
+    assert splits.known_groups(table.assign(content_hash="c")) == {
+        "patient_id": 3,
+        "lesion_id": 1,
+        "duplicate_group": 0,
+        "content_hash": 4,
+    }
+
+
+def test_known_groups_leave_out_a_kind_that_the_manifest_has_no_column_for(make_table):
+    assert "content_hash" not in splits.known_groups(make_table(2))
+
+
+def test_a_patient_split_without_patients_and_lesions_is_warned_of(make_table, caplog):
+    table = make_table(3, split=["train", "val", "test"], duplicate_group=["d", "", ""])
+
+    with caplog.at_level(logging.WARNING):
+        splits.report_crossings(table, "patient")
+
+    assert "no patient and no lesion is known" in caplog.text
+
+
+@pytest.mark.parametrize("column", ["patient_id", "lesion_id"])
+def test_a_patient_split_with_patients_or_lesions_is_not_warned_of(make_table, caplog, column):
+    table = make_table(3, split=["train", "val", "test"], **{column: ["a", "b", ""]})
+
+    with caplog.at_level(logging.WARNING):
+        splits.report_crossings(table, "patient")
+
+    assert caplog.text == ""
+
+
+def test_an_image_split_without_patients_and_lesions_is_not_warned_of(make_table, caplog):
+    table = make_table(3, split=["train", "val", "test"])
+
+    with caplog.at_level(logging.WARNING):
+        splits.report_crossings(table, "image")
+
+    assert caplog.text == ""
+
+
+def test_an_official_split_of_a_test_part_alone_stays_a_test_part(make_table):
+    table = splits.assign(make_table(3, official_part="test"), "official", PERCENTS, 0)
+
+    assert table["split"].tolist() == ["test"] * 3

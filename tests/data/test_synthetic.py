@@ -164,7 +164,7 @@ def test_a_finished_folder_says_what_it_holds(tmp_path):
     table = synthetic.draw_folder(str(tmp_path / "drawn"), 6, 16, 7)
 
     kept = json.loads((tmp_path / "drawn" / "drawn.json").read_text())
-    assert kept == {"count": 6, "size_px": 16, "seed": 7}
+    assert kept == {"drawing": 1, "count": 6, "size_px": 16, "seed": 7}
     assert len(pd.read_csv(tmp_path / "drawn" / "manifest.csv")) == len(table) == 6
 
 

@@ -13,11 +13,11 @@ SIZE = 16
 
 @pytest.fixture
 def make_histogram():
-    """A function: (probabilities, targets) -> (2, 65536) pixel histogram."""
+    """A function: (logits, targets) -> (2, 65536) pixel histogram."""
 
-    def make(probabilities, targets):
+    def make(logits, targets):
         histogram = np.zeros((2, predictions.NUM_BINS), "int64")
-        predictions.add_to_histogram(histogram, np.asarray(probabilities), np.asarray(targets))
+        predictions.add_to_histogram(histogram, np.asarray(logits, "float64"), np.asarray(targets))
         return histogram
 
     return make

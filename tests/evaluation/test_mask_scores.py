@@ -135,6 +135,16 @@ def test_the_sheet_shows_best_median_and_worst(make_table):
     assert dict(zip(rows["place"], rows["image_id"], strict=True)) == expected
 
 
+def test_the_sheet_ranks_a_table_that_has_each_images_dice_already(make_table):
+    table = make_table(mask_tp=[1, 5, 9], mask_fp=[1, 1, 1], mask_fn=[0, 0, 0])
+    measures = scores.image_mask_scores(table).drop(columns="image_id")
+
+    rows = scores.best_median_worst(table.join(measures), count=1)
+
+    assert list(rows["image_id"]) == ["image_2", "image_1", "image_0"]
+    assert list(rows["dice"]) == list(measures["dice"][::-1])
+
+
 @pytest.mark.parametrize("count", [1, 2, 3, 5, 12, 40])
 def test_the_sheet_has_as_many_best_as_median_and_worst(make_table, count):
     table = make_table(mask_tp=np.arange(count), mask_fp=np.ones(count), mask_fn=np.ones(count))

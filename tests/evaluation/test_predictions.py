@@ -92,6 +92,30 @@ def test_with_label_masks_rows_without_a_label_have_no_counts(predict, manifest)
     np.testing.assert_array_equal(table["mask_tp"].isna(), manifest["label"].isna())
 
 
+def test_each_image_has_its_own_dice_iou_and_thresholded_jaccard(predict, manifest):
+    table, _ = predict()
+
+    true, predicted = _masks(manifest), _mask_logits(manifest) >= 0
+    both, either = (true & predicted).sum((1, 2)), (true | predicted).sum((1, 2))
+    iou = both / either
+    known = (manifest["mask"] != "").to_numpy()
+    expected = {
+        "dice": 2 * both / (both + either),
+        "iou": iou,
+        "thresholded_jaccard": np.where(iou >= 0.65, iou, 0),
+    }
+    for name, values in expected.items():
+        np.testing.assert_allclose(table[name], np.where(known, values, np.nan), rtol=1e-12)
+
+
+def test_with_label_masks_each_images_dice_carries_its_name(predict):
+    table, _ = predict(mask_source="label", heads=("mask",))
+
+    names = {"dice", "iou", "thresholded_jaccard"}
+    assert {f"label_as_mask_{name}" for name in names} <= set(table.columns)
+    assert not names & set(table.columns)
+
+
 def test_histograms_count_the_pixels_of_known_masks_only(predict, manifest):
     _, histograms = predict()
 
@@ -140,7 +164,7 @@ def test_a_logit_of_zero_is_of_the_same_class_in_counts_and_histograms(
     table = predictions.predict_run(make_config(), tmp_path, silent, manifest)
 
     with np.load(tmp_path / run_directory.HISTOGRAMS) as histograms:
-        accuracy = scores.pixel_scores(histograms["test"])["pixel_accuracy"]
+        accuracy = scores.pixel_scores(histograms["test"], "lesion")["pixel_accuracy"]
     test = table[table["split"] == "test"].dropna(subset="mask_tp")
     right = (test["mask_tp"] + test["mask_tn"]).sum()
     assert accuracy == right / (len(test) * 16 * 16)
@@ -212,9 +236,21 @@ def test_confusion_counts_of_a_hand_made_mask():
     }
 
 
-@pytest.mark.parametrize("probability, place", [(0.0, 0), (0.5, 32768), (1.0, 65535)])
-def test_pixels_fall_into_the_bin_of_their_probability(make_histogram, probability, place):
-    histogram = make_histogram([probability], [1])
+@pytest.mark.parametrize(
+    "logit, place",
+    [
+        (-80.0, 0),
+        (-30.0, 0),
+        (-15.0, 16384),
+        (-1e-6, 32767),
+        (0.0, 32768),
+        (15.0, 49152),
+        (30.0, 65535),
+        (80.0, 65535),
+    ],
+)
+def test_pixels_fall_into_the_bin_of_their_logit(make_histogram, logit, place):
+    histogram = make_histogram([logit], [1])
 
     assert np.argwhere(histogram).tolist() == [[1, place]]
 
@@ -223,6 +259,6 @@ def test_histograms_add_up_over_batches():
     histogram = np.zeros((2, predictions.NUM_BINS), "int64")
 
     for _ in range(3):
-        predictions.add_to_histogram(histogram, np.array([0.25, 0.25]), np.array([0, 1]))
+        predictions.add_to_histogram(histogram, np.array([-15.0, -15.0]), np.array([0, 1]))
 
     assert histogram[:, 16384].tolist() == [3, 3]

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from lbunet_tf.evaluation import figures
-from lbunet_tf.evaluation import predictions
 from lbunet_tf.evaluation import report
 from lbunet_tf.evaluation import scores
 
@@ -45,7 +44,7 @@ def evaluate(random_table, make_histogram):
         rng = np.random.default_rng(41)
         for name in ("tp", "fp", "fn"):
             random_table[f"mask_{name}"] = rng.integers(1, 50, len(random_table))
-        histogram = make_histogram(rng.random(500), rng.integers(0, 2, 500))
+        histogram = make_histogram(rng.normal(0, 3, 500), rng.integers(0, 2, 500))
         return scores.evaluate_table(
             change(random_table), {"val": histogram, "test": histogram}, mask_source, 0.018
         )
@@ -135,6 +134,13 @@ def test_label_masks_are_named_as_such(evaluate):
     assert "outline of the lesion" not in text
 
 
+def test_pixel_numbers_of_label_masks_are_named_as_such(evaluate):
+    words = _Page(_build(evaluate("label"))).words
+
+    assert {"label-as-mask: pixel AUC", "label-as-mask: pixel accuracy at 0.5"} <= set(words)
+    assert not {"pixel AUC", "pixel accuracy at 0.5"} & set(words)
+
+
 def test_lesion_masks_are_not_called_label_masks(evaluate):
     assert "abel-as-mask" not in _Page(_build(evaluate("lesion"))).text
 
@@ -158,12 +164,35 @@ def test_a_threshold_that_was_not_chosen_is_not_said_to_be(evaluate):
     assert "chosen on validation images" not in text
 
 
-def test_a_report_without_scored_images_is_built(make_table):
-    empty = np.zeros((2, predictions.NUM_BINS), "int64")
-    table = make_table(split=["val", "test"])
-    metrics = scores.evaluate_table(table, {"val": empty, "test": empty}, "lesion", 0.018)
+def test_an_undefined_auc_is_explained(evaluate):
+    metrics = evaluate(change=lambda table: table.assign(label=0.0))
 
-    assert _Page(_build(metrics)).open == []
+    text = _Page(_build(metrics)).text
+
+    reason = "AUC is not defined: of 60 scored test images 0 are melanomas, and it needs both"
+    assert reason in text
+
+
+def test_a_defined_auc_is_not_said_to_be_undefined(evaluate):
+    assert "not defined" not in _Page(_build(evaluate())).text
+
+
+def test_a_report_without_scored_images_says_that_nothing_scores_melanoma(evaluate):
+    metrics = evaluate(change=lambda table: table.assign(score=np.nan))
+
+    page = _Page(_build(metrics))
+
+    assert page.open == []
+    assert "No output of this network scores melanoma; it finds outlines only." in page.text
+    assert "Test images at a threshold" not in page.text
+
+
+def test_accuracy_in_the_table_of_thresholds_is_not_said_to_be_at_a_half(evaluate):
+    words = _Page(_build(evaluate())).words
+
+    start = words.index("Test images at a threshold")
+    assert "accuracy at 0.5" in words[:start]
+    assert "accuracy" in words[start:] and "accuracy at 0.5" not in words[start:]
 
 
 def test_the_report_ends_with_the_flags_that_repeat_the_run(evaluate):

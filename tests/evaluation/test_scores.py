@@ -193,36 +193,61 @@ def test_curves_have_the_scores_of_each_hundredth(random_table):
 def test_pixel_auc_agrees_with_scikit_learn(make_histogram):
     rng = np.random.default_rng(22)
     targets = rng.integers(0, 2, 50_000)
-    probabilities = 1 / (1 + np.exp(-rng.normal(targets, 2)))
+    logits = rng.normal(targets, 2)
 
-    result = scores.pixel_scores(make_histogram(probabilities, targets))
+    result = scores.pixel_scores(make_histogram(logits, targets), "lesion")
 
-    expected = sklearn_metrics.roc_auc_score(targets, probabilities)
+    expected = sklearn_metrics.roc_auc_score(targets, logits)
     assert result["pixel_auc"] == pytest.approx(expected, abs=1e-4)
 
 
-def test_pixel_auc_counts_ties_half(make_histogram):
-    result = scores.pixel_scores(make_histogram([0.3, 0.3, 0.3, 0.7], [0, 1, 0, 1]))
+def test_pixel_auc_of_a_confident_network_is_not_flattened_by_ties(make_histogram):
+    # A fifth of the lesion's pixels lie just above the rest: equal bins of the probability
+    # would tie them with it, and the AUC would be 0.92 and not 0.98.
+    rng = np.random.default_rng(23)
+    negative, missed = rng.normal(-14, 1, 20_000), rng.normal(-12, 1, 4_000)
+    logits = np.concatenate([negative, rng.normal(14, 1, 16_000), missed])
+    targets = np.repeat([0, 1], 20_000)
 
-    # Pairs: 0.3 against 0.3 twice (half each), 0.7 above 0.3 twice.
+    result = scores.pixel_scores(make_histogram(logits, targets), "lesion")
+
+    expected = sklearn_metrics.roc_auc_score(targets, logits)
+    assert result["pixel_auc"] == pytest.approx(expected, abs=1e-3)
+    assert expected == pytest.approx(0.98, abs=0.01)
+
+
+def test_pixel_auc_counts_ties_half(make_histogram):
+    result = scores.pixel_scores(make_histogram([-1, -1, -1, 1], [0, 1, 0, 1]), "lesion")
+
+    # Pairs: -1 against -1 twice (half each), 1 above -1 twice.
     assert result["pixel_auc"] == pytest.approx(3 / 4)
 
 
 def test_pixel_accuracy_is_the_share_of_pixels_on_the_right_side_of_a_half(make_histogram):
-    result = scores.pixel_scores(make_histogram([0.1, 0.6, 0.9, 0.4, 0.8], [0, 0, 1, 1, 1]))
+    histogram = make_histogram([-2.0, 0.4, 3.0, -0.4, 1.0], [0, 0, 1, 1, 1])
+
+    result = scores.pixel_scores(histogram, "lesion")
 
     assert result["pixel_accuracy"] == pytest.approx(3 / 5)
 
 
 @pytest.mark.parametrize("target", [0, 1])
 def test_pixels_of_one_class_have_no_auc(make_histogram, target):
-    result = scores.pixel_scores(make_histogram([0.2, 0.8], [target, target]))
+    result = scores.pixel_scores(make_histogram([-1.0, 1.0], [target, target]), "lesion")
 
     assert result == {"pixel_accuracy": 0.5, "pixel_auc": None}
 
 
 def test_no_pixels_have_no_scores():
-    assert scores.pixel_scores(EMPTY["test"]) == {"pixel_accuracy": None, "pixel_auc": None}
+    result = scores.pixel_scores(EMPTY["test"], "lesion")
+
+    assert result == {"pixel_accuracy": None, "pixel_auc": None}
+
+
+def test_pixels_of_label_masks_are_scored_under_their_own_names_only(make_histogram):
+    result = scores.pixel_scores(make_histogram([-1.0, 1.0], [0, 1]), "label")
+
+    assert result == {"label_as_mask_pixel_accuracy": 1.0, "label_as_mask_pixel_auc": 1.0}
 
 
 def test_metrics_name_their_mask_source(random_table):

@@ -1,5 +1,6 @@
 """EfficientNet-Lite0's weights: read without PyTorch, and without trusting the file."""
 
+import keras
 import numpy as np
 import pytest
 
@@ -101,6 +102,25 @@ def test_the_shipped_file_under_another_name_gives_the_same_weights(shipped, tmp
         renamed.model.get_weights(), by_name.model.get_weights(), strict=True
     ):
         np.testing.assert_array_equal(ours, expected)
+
+
+def test_random_depthwise_outputs_are_not_drowned_by_the_epsilon_of_their_norm():
+    # A depthwise kernel sees one channel: started as if it saw all, its outputs would vary
+    # less than epsilon, 1e-3, and the norm would divide by the epsilon.
+    keras.utils.set_random_seed(3)
+    encoder = efficientnet_lite.build_efficientnet_lite0(128)
+    outputs = {
+        layer.name: layer.output
+        for layer in encoder.layers
+        if isinstance(layer, keras.layers.DepthwiseConv2D)
+    }
+    images = np.random.default_rng(3).normal(0, 1, (4, 128, 128, 3)).astype("float32")
+
+    features = keras.Model(encoder.input, outputs)(images, training=True)
+
+    variances = {name: float(np.asarray(x).var((0, 1, 2)).mean()) for name, x in features.items()}
+    assert len(variances) == 16
+    assert {name: value for name, value in variances.items() if value <= 0.05} == {}
 
 
 @pytest.mark.parametrize("left", [0, 1, 10, 5000, 1_000_000, 1_000_001, -1, -4, -4096])

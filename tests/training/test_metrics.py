@@ -98,6 +98,34 @@ def test_image_auc_ignores_images_of_weight_zero():
     assert float(auc.result()) == pytest.approx(1.0)
 
 
+def test_pixel_auc_agrees_with_scikit_learn_on_the_pixels_of_known_masks():
+    rng = np.random.default_rng(1)
+    true = rng.integers(0, 2, (24, 6, 6, 1)).astype("float32")
+    logits = rng.normal(true * 1.5 - 1, 1.5).astype("float32")
+    known = rng.integers(0, 2, 24).astype("float32")
+    # Pixels of unknown masks would turn the order round.
+    logits[known == 0] *= -1
+    weights = np.ones((24, 6, 6), "float32") * known[:, None, None]
+    auc = metrics.PixelAUC()
+
+    for start in range(0, 24, 10):
+        part = slice(start, start + 10)
+        auc.update_state(true[part], logits[part], weights[part])
+
+    expected = sklearn_metrics.roc_auc_score(true[known == 1].ravel(), logits[known == 1].ravel())
+    # 200 thresholds, not all of them: a training-time estimate.
+    assert float(auc.result()) == pytest.approx(expected, abs=0.01)
+
+
+def test_pixel_auc_without_weights_counts_every_pixel():
+    auc = metrics.PixelAUC()
+
+    auc.update_state(_masks([0, 0, 1, 1], [0, 1, 0, 1]), _masks([-2, -1, 1, 2], [3, 4, -3, 5]))
+
+    # Of 4 * 4 pairs, the 0 at logit 3 stands above the 1 at 1 and at 2.
+    assert float(auc.result()) == pytest.approx(14 / 16, abs=0.01)
+
+
 def test_a_metric_starts_anew_after_a_reset():
     dice = metrics.MaskDice()
     dice.update_state(_masks([1] * 4), _masks([-9] * 4))
@@ -108,7 +136,7 @@ def test_a_metric_starts_anew_after_a_reset():
     assert float(dice.result()) == 1.0
 
 
-@pytest.mark.parametrize("name", ["MaskDice", "ImageAUC"])
+@pytest.mark.parametrize("name", ["MaskDice", "ImageAUC", "PixelAUC"])
 def test_our_metrics_can_be_saved_by_their_config(name):
     metric = getattr(metrics, name)(name="watched")
 
@@ -121,11 +149,11 @@ def test_our_metrics_can_be_saved_by_their_config(name):
     "heads, mask_source, expected",
     [
         (("mask",), "label", {"mask": ["accuracy", "auc"]}),
-        (("mask",), "lesion", {"mask": ["accuracy", "dice"]}),
+        (("mask",), "lesion", {"mask": ["accuracy", "auc", "dice"]}),
         (
             ("mask", "melanoma"),
             "lesion",
-            {"mask": ["accuracy", "dice"], "melanoma": ["accuracy", "auc"]},
+            {"mask": ["accuracy", "auc", "dice"], "melanoma": ["accuracy", "auc"]},
         ),
     ],
 )

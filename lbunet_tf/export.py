@@ -1,0 +1,75 @@
+"""Exports a run as a SavedModel for TF Serving, to RUN/export/<version>/.
+
+    python -m lbunet_tf.export --run=runs/lesion
+
+Signature `serving_default`: `image_bytes` (JPEG or PNG, any sizes in one batch) to
+`probability`, `mask_png_bytes` and `lesion_share`. Signature `identity`: flags, hash of the
+data and version of the package. Loading it needs TensorFlow alone.
+"""
+
+import hashlib
+import os
+import pathlib
+import shutil
+
+import keras
+import tensorflow as tf
+from absl import logging
+
+import lbunet_tf
+from lbunet_tf import config as config_lib
+from lbunet_tf import entry
+from lbunet_tf import models
+from lbunet_tf import run_directory
+from lbunet_tf.data import preprocessing
+from lbunet_tf.serving import signature
+
+
+def main(config: config_lib.Config) -> None:
+    """Exports the run that --run names."""
+    export(config)
+
+
+def export(config: config_lib.Config) -> pathlib.Path:
+    """Returns the folder of a new version, written whole or not at all."""
+    run = pathlib.Path(config.run)
+    model = models.load_best(run)
+    folder = run / run_directory.EXPORT
+    version = 1 + max((int(path.name) for path in _versions(folder)), default=0)
+    partial = folder / f"partial-{version}"
+    shutil.rmtree(partial, ignore_errors=True)
+    serve = signature.make_serving_function(
+        model,
+        preprocessing.decode_jpeg_or_png,
+        lambda image: preprocessing.resize_image(image, config.image_size, config.antialias),
+        config.score_rule,
+        config.mask_source == "lesion",
+    )
+    archive = keras.export.ExportArchive()
+    archive.track(model)
+    archive.add_endpoint(
+        "serving_default", serve, [tf.TensorSpec((None,), tf.string, name=signature.INPUT)]
+    )
+    archive.add_endpoint("identity", signature.make_identity_function(_identity(config, run)), [])
+    archive.write_out(str(partial), verbose=False)
+    os.replace(partial, folder / str(version))
+    logging.info("exported %s", folder / str(version))
+    return folder / str(version)
+
+
+def _versions(folder):
+    return [path for path in folder.glob("*") if path.name.isdigit()]
+
+
+def _identity(config, run):
+    manifest = (run / run_directory.MANIFEST).read_bytes()
+    return {
+        "package": f"lbunet_tf {lbunet_tf.__version__}",
+        "run": run.resolve().name,
+        "flags": " ".join(config_lib.flag_lines(config)),
+        "manifest_sha256": hashlib.sha256(manifest).hexdigest(),
+    }
+
+
+if __name__ == "__main__":
+    entry.run(main, "export")

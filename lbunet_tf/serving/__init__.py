@@ -1,0 +1,1 @@
+"""What travels inside an exported model."""
