@@ -7,6 +7,7 @@ import pytest
 
 from lbunet_tf import config as config_lib
 from lbunet_tf import evaluate
+from lbunet_tf import models
 from lbunet_tf import train
 
 
@@ -51,3 +52,22 @@ def evaluated(tmp_path_factory):
     )
     train.train(config)
     return config, pathlib.Path(config.run), evaluate.evaluate(config)
+
+
+@pytest.fixture(scope="session")
+def untrained_run(tmp_path_factory):
+    """A run directory with an untrained model of two heads at 32 px."""
+    path = tmp_path_factory.mktemp("runs") / "untrained"
+    config = config_lib.Config(
+        run=str(path),
+        encoder="efficientnet_lite0",
+        heads=("mask", "melanoma"),
+        image_size=32,
+        batch_size=4,
+    )
+    path.mkdir()
+    models.build_model(config).save(path / "model.keras")
+    (path / "flags.cfg").write_text("\n".join(config_lib.flag_lines(config)))
+    (path / "manifest.csv").write_text("image_id,image\n")
+    (path / "training.json").write_text("{}")
+    return path

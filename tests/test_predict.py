@@ -7,33 +7,14 @@ import pytest
 from PIL import Image
 
 from lbunet_tf import config as config_lib
-from lbunet_tf import models
 from lbunet_tf import predict
 
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """A run directory with an untrained model of two heads at 32 px."""
-    path = tmp_path_factory.mktemp("runs") / "run"
-    config = config_lib.Config(
-        run=str(path),
-        encoder="efficientnet_lite0",
-        heads=("mask", "melanoma"),
-        image_size=32,
-        batch_size=4,
-    )
-    path.mkdir()
-    models.build_model(config).save(path / "model.keras")
-    (path / "flags.cfg").write_text("\n".join(config_lib.flag_lines(config)))
-    (path / "training.json").write_text("{}")
-    return path
-
-
 @pytest.fixture
-def config(run, tmp_path):
-    return config_lib.read(str(run)).replace(output=str(tmp_path / "out"))
+def config(untrained_run, tmp_path):
+    return config_lib.read(str(untrained_run)).replace(output=str(tmp_path / "out"))
 
 
 @pytest.fixture

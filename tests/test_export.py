@@ -1,0 +1,123 @@
+"""The exported model, loaded where only TensorFlow is imported, gives what `predict` gives."""
+
+import csv
+import json
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lbunet_tf import config as config_lib
+from lbunet_tf import export
+from lbunet_tf import predict
+
+pytestmark = pytest.mark.slow
+
+SERVE = """
+import json, sys
+import tensorflow as tf
+model = tf.saved_model.load(sys.argv[1])
+serve = model.signatures["serving_default"]
+contents = [open(path, "rb").read() for path in sys.argv[2:]]
+answer = {"outputs": sorted(serve.structured_outputs)}
+try:
+    serve(image_bytes=tf.constant([contents[0], b"no image"]))
+except tf.errors.InvalidArgumentError as error:
+    answer["error"] = error.message
+batch = serve(image_bytes=tf.constant(contents))
+answer["probability"] = batch["probability"].numpy().tolist()
+answer["lesion_share"] = batch["lesion_share"].numpy().tolist()
+masks = [tf.io.decode_png(png) for png in batch["mask_png_bytes"]]
+answer["sizes"] = [mask.shape[:2] for mask in masks]
+answer["white"] = [int(tf.math.count_nonzero(mask)) for mask in masks]
+answer["identity"] = model.signatures["identity"]()["identity"].numpy().decode()
+answer["modules"] = [name for name in sys.modules if name.split(".")[0] in ("keras", "lbunet_tf")]
+print("ANSWER" + json.dumps(answer))
+"""
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    """JPEG and PNG files of several sizes, one of them with an EXIF rotation."""
+    folder = tmp_path_factory.mktemp("images")
+    rng = np.random.default_rng(0)
+    paths = []
+    for number, (height, width) in enumerate(((40, 60), (33, 31), (100, 64), (48, 48))):
+        coarse = rng.integers(0, 255, (5, 5, 3)).astype("uint8")
+        image = Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
+        exif = Image.Exif()
+        exif[0x0112] = 6 if number == 2 else 1
+        path = folder / f"image{number}.{'png' if number == 1 else 'jpg'}"
+        image.save(path, exif=exif.tobytes())
+        paths.append(str(path))
+    return paths
+
+
+@pytest.fixture(scope="module")
+def answers(untrained_run, images, tmp_path_factory):
+    """What a fresh process says that imports only TensorFlow, and what `predict` wrote."""
+    config = config_lib.read(str(untrained_run))
+    folder = export.export(config)
+    result = subprocess.run(
+        [sys.executable, "-c", SERVE, str(folder), *images],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path_factory.mktemp("elsewhere"),
+    )
+    assert result.returncode == 0, result.stderr[-2000:]
+    output = tmp_path_factory.mktemp("predicted") / "out"
+    predict.predict(config.replace(output=str(output)), images)
+    with open(output / "scores.csv", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    return json.loads(result.stdout.split("ANSWER")[1]), rows
+
+
+def test_the_exported_model_needs_neither_keras_nor_this_package(answers):
+    served, _ = answers
+    assert [name for name in served["modules"] if name.startswith("lbunet_tf")] == []
+
+
+def test_the_exported_model_gives_the_scores_of_predict(answers):
+    served, rows = answers
+    np.testing.assert_allclose(
+        served["probability"], [float(row["score"]) for row in rows], atol=1e-4
+    )
+
+
+def test_the_exported_model_gives_the_areas_of_predict(answers):
+    served, rows = answers
+    shares = [float(row["lesion_share"]) for row in rows]
+    np.testing.assert_allclose(served["lesion_share"], shares, atol=1e-4)
+    assert served["white"] == [int(row["lesion_pixels"]) for row in rows]
+
+
+def test_exported_masks_have_the_size_of_the_upright_image(answers):
+    served, rows = answers
+    assert served["sizes"] == [[int(row["height"]), int(row["width"])] for row in rows]
+    assert served["sizes"][2] == [64, 100]
+
+
+def test_bytes_that_are_no_image_give_a_short_error_and_the_model_goes_on(answers):
+    served, _ = answers
+    assert "image_bytes must be a JPEG or PNG" in served["error"]
+    assert len(served["error"]) < 2000 and len(served["probability"]) == 4
+
+
+def test_the_exported_model_knows_its_run(answers, untrained_run):
+    identity = json.loads(answers[0]["identity"])
+    assert identity["package"].startswith("lbunet_tf ")
+    assert "--image_size=32" in identity["flags"] and len(identity["manifest_sha256"]) == 64
+
+
+def test_output_names_that_hold_bytes_end_in_bytes(answers):
+    assert answers[0]["outputs"] == ["lesion_share", "mask_png_bytes", "probability"]
+
+
+def test_a_second_export_gets_the_next_version(untrained_run):
+    config = config_lib.read(str(untrained_run))
+    first, second = (int(pathlib.Path(export.export(config)).name) for _ in range(2))
+    assert second == first + 1
