@@ -71,3 +71,10 @@ def untrained_run(tmp_path_factory):
     (path / "manifest.csv").write_text("image_id,image\n")
     (path / "training.json").write_text("{}")
     return path
+
+
+def pytest_collection_modifyitems(items):
+    """Marks what builds a ResNet as slow: seconds each, which scripts/check.sh leaves out."""
+    for item in items:
+        if "models" in item.path.parts and ("resnet" in item.name or "encoders" in item.path.name):
+            item.add_marker(pytest.mark.slow)
