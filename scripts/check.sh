@@ -6,4 +6,4 @@ cd "$(dirname "$0")/.."
 setup_environment requirements-test.txt
 .venv/bin/ruff format --check .
 .venv/bin/ruff check .
-.venv/bin/python -m pytest -q -m "not slow"
+.venv/bin/python -m pytest -q -n 2 --dist loadfile -m "not slow"
