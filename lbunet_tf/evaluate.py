@@ -94,9 +94,10 @@ def _write_report(config, run, metrics, drawn):
     training = json.loads(finished.read_text()) if finished.is_file() else {"state": "unfinished"}
     crossing = {name: count for name, count in checks["crossings"].items() if count}
     known = ", ".join(f"{name} {count}" for name, count in checks["known"].items())
+    data = ", ".join(config.source).replace("synthetic", "drawn images (no patients)")
     has_threshold = "at_val_threshold" in metrics["test"]
     context = {
-        "Data": f"{', '.join(config.source)}; split by {config.split_by}; seed {config.seed}",
+        "Data": f"{data}; split by {config.split_by}; seed {config.seed}",
         "Leak check": (
             "nothing that is known stands on two sides of the split"
             if not crossing
@@ -114,7 +115,7 @@ def _write_report(config, run, metrics, drawn):
     }
     encoder = f" ({config.encoder}, {config.encoder_weights})" if config.model == "lbunet" else ""
     text = report.build_report(
-        f"{config.model}{encoder} on {', '.join(config.source)}",
+        f"{config.model}{encoder} on {data}",
         metrics,
         drawn,
         context,
