@@ -1,4 +1,4 @@
-"""Exports a run as a SavedModel for TF Serving, to RUN/export/<version>/.
+"""Exports a run as a SavedModel for TF Serving, to RUN/export/<version>/, the next free number.
 
     python -m lbunet_tf.export --run=runs/lesion
 
@@ -51,7 +51,11 @@ def export(config: config_lib.Config) -> pathlib.Path:
         "serving_default", serve, [tf.TensorSpec((None,), tf.string, name=signature.INPUT)]
     )
     archive.add_endpoint("identity", signature.make_identity_function(_identity(config, run)), [])
+    verbosity = logging.get_verbosity()
+    # TensorFlow logs five lines of its own here.
+    logging.set_verbosity(logging.WARNING)
     archive.write_out(str(partial), verbose=False)
+    logging.set_verbosity(verbosity)
     os.replace(partial, folder / str(version))
     logging.info("exported %s", folder / str(version))
     return folder / str(version)

@@ -30,6 +30,10 @@ def main(config: config_lib.Config) -> None:
         + ", ".join(f"{count} {name}" for name, count in prepared.crossings.items()),
     ]
     sys.stdout.write("\n".join(lines) + "\n")
+    try:
+        prepared_lib.check_targets(config, manifest)
+    except ValueError as error:
+        logging.warning("training with these flags would stop: %s", error)
     if config.output:
         run_directory.write_table(config.output, manifest)
         logging.info(

@@ -1,6 +1,7 @@
 """The run directory: its file names, and files that are written whole or not at all."""
 
 import contextlib
+import fcntl
 import json
 import os
 import pathlib
@@ -54,6 +55,32 @@ def write_table(path: str | os.PathLike, table: pd.DataFrame) -> None:
         table.to_csv(partial, index=False)
 
 
+@contextlib.contextmanager
+def locked(run: str) -> Iterator[None]:
+    """Holds a lock on the run directory, which ends with the process, even a killed one.
+
+    Raises:
+        ValueError: Another process holds it.
+    """
+    if not run:
+        raise ValueError(
+            '"--run" must name the run directory, as in --run=runs/paper. Received: nothing'
+        )
+    # Beside the run, not in it: --overwrite deletes what is in it.
+    path = pathlib.Path(run)
+    lock = path.with_name(f".{path.name}.lock")
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with open(lock, "w", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ValueError(
+                f"one process at a time may train a run. Another is training {path} now; wait for "
+                "it, or name another --run"
+            ) from error
+        yield
+
+
 def prepare_for_training(run: str, flag_lines: list[str], overwrite: bool) -> pathlib.Path:
     """Returns the run directory, new or to be continued.
 
@@ -61,10 +88,6 @@ def prepare_for_training(run: str, flag_lines: list[str], overwrite: bool) -> pa
         ValueError: It holds a finished run, or an unfinished one of other flags,
             and `overwrite` is off; or it is a folder of something else.
     """
-    if not run:
-        raise ValueError(
-            '"--run" must name the run directory, as in --run=runs/paper. Received: nothing'
-        )
     path = pathlib.Path(run)
     if path.exists() and any(path.iterdir()):
         if not (path / FLAGS).is_file():
@@ -73,7 +96,8 @@ def prepare_for_training(run: str, flag_lines: list[str], overwrite: bool) -> pa
                 f"and no {FLAGS}; name another folder"
             )
         if overwrite or not _is_continued(path, flag_lines):
-            logging.info("starting %s anew", path)
+            if (path / HISTORY).is_file():
+                logging.info("deleting the old run in %s, starting anew", path)
             shutil.rmtree(path)
     path.mkdir(parents=True, exist_ok=True)
     write_text(path / FLAGS, "\n".join(flag_lines) + "\n")

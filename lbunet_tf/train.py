@@ -9,6 +9,7 @@ Watch it with: tensorboard --logdir=runs
 import math
 import pathlib
 import shutil
+import sys
 
 import keras
 import pandas as pd
@@ -37,8 +38,14 @@ def train(config: config_lib.Config) -> pathlib.Path:
     """Returns the run directory of a finished training."""
     flag_lines = config_lib.flag_lines(config)
     # Refuse a finished run before hours of checking images.
-    run = run_directory.prepare_for_training(config.run, flag_lines, config.overwrite)
-    manifest = _frozen_manifest(config, run)
+    with run_directory.locked(config.run):
+        run = run_directory.prepare_for_training(config.run, flag_lines, config.overwrite)
+        _train(config, run, flag_lines)
+    return run
+
+
+def _train(config, run, flag_lines):
+    # The model first: wrong or missing weights are known in seconds, files in minutes.
     keras.config.set_dtype_policy(config.precision)
     model = models.build_model(config)
     compile_model(model, config)
@@ -49,9 +56,8 @@ def train(config: config_lib.Config) -> pathlib.Path:
         f"{_num_trainable(model):,}",
         ", ".join(model.output_names),
     )
-    _fit(model, config, run, manifest, flag_lines)
+    _fit(model, config, run, _frozen_manifest(config, run), flag_lines)
     _finish(run, model, config)
-    return run
 
 
 def compile_model(model: keras.Model, config: config_lib.Config) -> None:
@@ -79,6 +85,7 @@ def _frozen_manifest(config, run) -> pd.DataFrame:
         logging.info("going on in %s with its own manifest", run)
         return manifest_lib.check_files_exist(manifest_lib.read(path))
     prepared = prepared_lib.prepare(config)
+    prepared_lib.check_targets(config, prepared.manifest)
     run_directory.write_table(run / run_directory.SKIPPED, prepared.skipped)
     checks = {
         "images": len(prepared.manifest),
@@ -110,6 +117,8 @@ def _fit(model, config, run, manifest, flag_lines):
         epochs=config.epochs,
         initial_epoch=start,
         shuffle=False,
+        # In a file, the bar's control characters would hide the numbers.
+        verbose=1 if sys.stdout.isatty() else 2,
         steps_per_epoch=pipeline.steps_per_epoch(config, len(rows["train"])),
         validation_data=val,
         callbacks=callbacks.make_callbacks(run, config.patience, val_batch, config.mask_source),

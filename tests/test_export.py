@@ -31,7 +31,7 @@ batch = serve(image_bytes=tf.constant(contents))
 answer["probability"] = batch["probability"].numpy().tolist()
 answer["lesion_share"] = batch["lesion_share"].numpy().tolist()
 masks = [tf.io.decode_png(png) for png in batch["mask_png_bytes"]]
-answer["sizes"] = [mask.shape[:2] for mask in masks]
+answer["sizes"] = [mask.shape[:2].as_list() for mask in masks]
 answer["white"] = [int(tf.math.count_nonzero(mask)) for mask in masks]
 answer["identity"] = model.signatures["identity"]()["identity"].numpy().decode()
 answer["modules"] = [name for name in sys.modules if name.split(".")[0] in ("keras", "lbunet_tf")]

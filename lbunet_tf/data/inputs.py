@@ -53,7 +53,7 @@ def _rows(name):
         return [(path.stem, str(path))]
     found = sorted(glob.glob(str(path), recursive=True))
     if not found:
-        raise ValueError(f"every path must be there. Received: {name}, and nothing matches it")
+        raise ValueError(f"no such file, folder or glob: {name}. Nothing matches it")
     return [row for match in found for row in _rows(match)]
 
 

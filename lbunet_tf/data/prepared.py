@@ -35,13 +35,12 @@ def prepare(config: config_lib.Config) -> Prepared:
     manifest, bad = images.check_files(manifest, config.on_bad_image)
     manifest = splits.assign(manifest, config.split_by, config.split_percent, config.seed)
     crossings = splits.report_crossings(manifest, config.split_by)
-    _check_targets(config, manifest)
     logging.info("images by split:\n%s", manifest_lib.describe(manifest))
     skipped = pd.concat([missing, bad], ignore_index=True)
     return Prepared(manifest, skipped, crossings, splits.known_groups(manifest))
 
 
-def _check_targets(config, manifest):
+def check_targets(config: config_lib.Config, manifest: pd.DataFrame) -> None:
     """Raises a ValueError where a split has nothing to learn from or to score."""
     for split in manifest_lib.SPLITS:
         rows = manifest[manifest["split"] == split]

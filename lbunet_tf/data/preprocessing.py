@@ -25,6 +25,8 @@ def decode_file(
     """
     try:
         contents = pathlib.Path(path).read_bytes()
+        if not contents:
+            raise ValueError("it is empty")
         if not contents.startswith(SIGNATURES):
             raise ValueError("it is no JPEG, PNG or BMP")
         return contents, decode(contents).numpy()

@@ -41,12 +41,24 @@ def make_manifest(config: config_lib.Config) -> tuple[pd.DataFrame, pd.DataFrame
                 config.seed,
             )
         else:
-            table = SOURCES[name](_folder(config, name, position))
+            table = _read_source(name, _folder(config, name, position))
         table = table if name == "manifest" else manifest.complete(table, name)
         parts.append(table)
     return _without_missing(
         manifest.check(pd.concat(parts, ignore_index=True)), config.allow_missing_images
     )
+
+
+def _read_source(name, folder):
+    try:
+        return SOURCES[name](folder)
+    except ValueError as error:
+        holds = ""
+        if folder.is_dir():
+            children = sorted(child.name for child in folder.iterdir())
+            holds = f". The folder holds: {', '.join(children[:12])}"
+            holds += ", ..." if len(children) > 12 else ""
+        raise ValueError(f"--source={name} --data_dir={folder}: {error}{holds}") from error
 
 
 def _folder(config, name, position):

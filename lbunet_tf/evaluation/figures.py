@@ -10,6 +10,7 @@ import pandas as pd
 matplotlib.use("Agg")
 
 from matplotlib import pyplot as plt  # noqa: E402  (the backend must be set first)
+from matplotlib import ticker  # noqa: E402
 
 # Okabe and Ito: told apart by colour-blind readers and in grey.
 BLUE, ORANGE, GREEN, PINK, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#666666"
@@ -97,7 +98,7 @@ def training_curves(history: pd.DataFrame, path: pathlib.Path) -> None:
             axis.axvline(best, color=GREY, linestyle=":", label=f"best val_loss, epoch {best}")
             axis.set_title(name.replace("_", " ").replace("auc", "AUC").replace("dice", "Dice"))
             axis.set_xlabel("epoch")
-            axis.xaxis.get_major_locator().set_params(integer=True)
+            axis.xaxis.set_major_locator(ticker.MaxNLocator(integer=True, min_n_ticks=1))
         for axis in axes.flat[len(names) :]:
             axis.set_visible(False)
         axes.flat[0].legend()

@@ -30,6 +30,8 @@ border-bottom:1px solid #ddd;text-align:right}td:first-child,th:first-child{text
 figure{margin:1rem 0}img{max-width:100%;height:auto}figcaption{color:#444;font-size:.9rem}
 pre{overflow-x:auto;background:#f5f5f5;padding:.6rem}
 """
+# Below this many images of a class a ratio moves by more than 0.05 with one image.
+FEW = 20
 WORDS = {
     "num_images": "images",
     "num_scored": "images with label and score",
@@ -115,6 +117,12 @@ def _headline(test):
             f"{at['fp'] + at['tn']} others. Where {at['stated_prevalence']:.1%} of lesions are "
             f"melanomas, {_percent(at['ppv_at_prevalence'])} of flagged lesions would be."
         )
+        fewest = min(test["num_melanoma"], test["num_scored"] - test["num_melanoma"])
+        if fewest < FEW:
+            sentences.append(
+                f"With {fewest} images in one of the classes these numbers say little: one "
+                "image more or less changes them."
+            )
         cards += [("AUC", test["auc"]), ("sensitivity", at["sensitivity"])]
         cards += [("specificity", at["specificity"])]
     elif "num_scored" not in test:

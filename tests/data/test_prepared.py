@@ -38,9 +38,10 @@ def prepare(clinic, make_config):
     """Returns a function that prepares the clinic's images with some flags."""
 
     def run(**fields):
-        return prepared.prepare(
-            make_config(source=("manifest",), data_dir=(str(clinic),), **fields)
-        )
+        config = make_config(source=("manifest",), data_dir=(str(clinic),), **fields)
+        result = prepared.prepare(config)
+        prepared.check_targets(config, result.manifest)
+        return result
 
     return run
 
