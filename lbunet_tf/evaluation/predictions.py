@@ -40,8 +40,7 @@ def predict_run(
         parts.append(_predict_rows(config, model, rows, histograms[split]))
     table = pd.concat(parts, ignore_index=True)
     measures = scores.image_mask_scores(table).drop(columns="image_id")
-    prefix = scores.LABEL_AS_MASK if config.mask_source == "label" else ""
-    table = table.join(measures.add_prefix(prefix))
+    table = table.join(measures.add_prefix(scores.name_prefix(config.mask_source)))
     run_directory.write_table(run / run_directory.PREDICTIONS, table)
     with run_directory.whole_file(run / run_directory.HISTOGRAMS) as partial:
         np.savez_compressed(partial, **histograms)

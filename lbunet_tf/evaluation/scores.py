@@ -161,9 +161,13 @@ def pixel_scores(histogram: np.ndarray, mask_source: str) -> dict:
     return _named(result, mask_source)
 
 
+def name_prefix(mask_source: str) -> str:
+    """Returns what stands before the name of every number that is computed from masks."""
+    return LABEL_AS_MASK if mask_source == "label" else ""
+
+
 def _named(result, mask_source):
-    prefix = LABEL_AS_MASK if mask_source == "label" else ""
-    return {prefix + name: value for name, value in result.items()}
+    return {name_prefix(mask_source) + name: value for name, value in result.items()}
 
 
 def image_mask_scores(table: pd.DataFrame) -> pd.DataFrame:
