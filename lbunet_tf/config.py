@@ -11,7 +11,8 @@ from absl import flags
 
 TRAIN = ("train",)
 DATA = ("train", "prepare")
-RUN = ("train", "evaluate", "predict", "export")
+RUN = ("train", "evaluate", "predict", "export", "compare")
+COMPARE = ("compare",)
 LIST = (list, tuple)
 
 
@@ -43,6 +44,21 @@ class Config:
         "replace older predictions.",
         "Run",
         entries=("train", "predict"),
+    )
+    experiments: tuple[str, ...] = _flag(
+        (),
+        "What is compared, comma-separated: flagfiles, which are trained to RUN/NAME/seed-N, and "
+        "finished run directories, which are taken as they are.",
+        "Run",
+        entries=COMPARE,
+        many=True,
+    )
+    seeds: tuple[int, ...] = _flag(
+        (0,),
+        "Seeds, comma-separated; each flagfile is trained once with each.",
+        "Run",
+        entries=COMPARE,
+        many=True,
     )
     seed: int = _flag(
         0,
@@ -297,8 +313,11 @@ def fields_of(entry: str) -> list[dataclasses.Field]:
 
 
 def accepted_by(entry: str) -> list[dataclasses.Field]:
-    """Returns the flags that an entry takes; prepare takes train's too, for its flagfiles."""
-    others = fields_of("train") if entry == "prepare" else []
+    """Returns the flags that an entry takes.
+
+    prepare takes train's too, for its flagfiles; compare, for all its runs.
+    """
+    others = fields_of("train") if entry in ("prepare", "compare") else []
     return fields_of(entry) + [field for field in others if field not in fields_of(entry)]
 
 
@@ -326,22 +345,40 @@ def define_flags(entry: str, flag_values=flags.FLAGS) -> None:
 def from_flags(entry: str, flag_values=flags.FLAGS) -> Config:
     """Returns the Config of parsed flags.
 
-    Entries other than `train` and `prepare` start from the run's own flags;
-    what the command line names replaces them.
+    `train`, `prepare` and `compare` start from the defaults, the others from the run's own
+    flags; what the command line names replaces them. What `compare` is given for its
+    runs is not in its own Config, but in `overrides`.
     """
-    given = {}
-    for field in accepted_by(entry):
-        if entry in DATA or flag_values[field.name].present:
-            value = flag_values[field.name].value
-            given[field.name] = _as_tuple(field, value) if field.metadata["many"] else value
     if entry in DATA:
-        return check(Config(**given))
+        return check(Config(**_values(accepted_by(entry), flag_values)))
+    if entry in COMPARE:
+        return check(Config(**_values(fields_of(entry), flag_values)))
+    given = _values(_present(accepted_by(entry), flag_values), flag_values)
     if not given.get("run"):
         raise ValueError(
             f'"--run" must name the run directory to {entry}, as in --run=runs/paper. '
             "Received: nothing"
         )
     return read(given["run"]).replace(**given)
+
+
+def overrides(flag_values=flags.FLAGS) -> dict:
+    """Returns the flags of training that `compare` was given; they replace every flagfile's."""
+    own = fields_of("compare")
+    others = [field for field in accepted_by("compare") if field not in own]
+    return _values(_present(others, flag_values), flag_values)
+
+
+def _present(fields, flag_values):
+    return [field for field in fields if flag_values[field.name].present]
+
+
+def _values(fields, flag_values):
+    values = {field.name: flag_values[field.name].value for field in fields}
+    return {
+        name: _as_tuple(FIELDS[name], value) if FIELDS[name].metadata["many"] else value
+        for name, value in values.items()
+    }
 
 
 def _as_tuple(field, items):
@@ -378,11 +415,16 @@ def read(run: str) -> Config:
         raise ValueError(
             f'"--run" must be a run directory that lbunet_tf.train wrote. Looked for {path}'
         )
+    return read_flagfile(path).replace(run=str(run))
+
+
+def read_flagfile(path: pathlib.Path) -> Config:
+    """Returns the Config of a flagfile of `train`."""
     flag_values = flags.FlagValues()
     define_flags("train", flag_values)
-    lines = [line for line in path.read_text().splitlines() if line.startswith("--")]
+    flags.DEFINE_string("flagfile", "", "", flag_values=flag_values)
     try:
-        flag_values(["train", *lines])
+        flag_values(["train", f"--flagfile={path}"])
     except flags.Error as error:
         raise ValueError(f"{path} must hold flags that this version knows. {error}") from error
-    return from_flags("train", flag_values).replace(run=str(run))
+    return from_flags("train", flag_values)

@@ -65,17 +65,15 @@ def _draw(config, run, model, manifest, table, metrics):
 
 def _draw_classification(config, table, metrics, path):
     test = table[table["split"] == "test"]
-    names = {
-        f"{split} (n={metrics[split]['num_scored']})": split
+    curves = {
+        f"{split} (n={metrics[split]['num_scored']}), AUC {metrics[split]['auc']:.3f}": [
+            scores.roc_points(table[table["split"] == split])
+        ]
         for split in ("val", "test")
         if metrics[split].get("auc") is not None
     }
-    if names:
-        figures.roc(
-            {n: scores.roc_points(table[table["split"] == split]) for n, split in names.items()},
-            {n: metrics[split]["auc"] for n, split in names.items()},
-            path["roc"],
-        )
+    if curves:
+        figures.roc(curves, path["roc"])
     at = {"test, threshold 0.5": metrics["test"]["at_0.5"]}
     marks = {"0.5": 0.5}
     chosen = metrics["test"].get("at_val_threshold")

@@ -27,7 +27,7 @@ from lbunet_tf import run_directory
 from lbunet_tf.data import inputs
 from lbunet_tf.data import preprocessing
 from lbunet_tf.evaluation import predictions
-from lbunet_tf.training import callbacks
+from lbunet_tf.training import tensorboard
 
 COLUMNS = ("image_id", "image", "score", "width", "height", "lesion_pixels", "lesion_share")
 
@@ -130,7 +130,7 @@ def _write_pictures(output, name, image, mask):
         (output / folder).mkdir(exist_ok=True)
     Image.fromarray(mask.astype("uint8") * 255).save(output / "masks" / f"{name}.png")
     nothing = np.zeros((1, *mask.shape, 1), bool)
-    overlay = callbacks.overlay(image[None], nothing, mask[None, ..., None])[0]
+    overlay = tensorboard.overlay(image[None], nothing, mask[None, ..., None])[0]
     Image.fromarray(overlay).save(output / "overlays" / f"{name}.jpg", quality=90)
 
 

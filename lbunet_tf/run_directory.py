@@ -111,16 +111,24 @@ def _is_continued(path, flag_lines):
             f"{path} holds a finished run. Evaluate it with python -m lbunet_tf.evaluate "
             f"--run={path}, name another --run, or give --overwrite to train anew"
         )
-    old = _settings((path / FLAGS).read_text().splitlines())
-    new = _settings(flag_lines)
-    different = [name for name in new if name != "--run" and old.get(name) != new[name]]
+    different = different_flags(path, flag_lines)
     if different and any((path / BACKUP).glob("*.weights.h5")):
-        changes = "; ".join(f"{name} was {old.get(name)}, is {new[name]}" for name in different)
         raise ValueError(
-            f"{path} holds an unfinished run of other flags: {changes}. Give the same flags to "
+            f"{path} holds an unfinished run of other flags: {different}. Give the same flags to "
             "go on, name another --run, or give --overwrite to start anew"
         )
     return not different
+
+
+def different_flags(path: pathlib.Path, flag_lines: list[str]) -> str:
+    """Returns what `flag_lines` change in the flags of a run, in words; "" where nothing."""
+    old = _settings((path / FLAGS).read_text().splitlines())
+    new = _settings(flag_lines)
+    return "; ".join(
+        f"{name} was {old.get(name)}, is {value}"
+        for name, value in new.items()
+        if name != "--run" and old.get(name) != value
+    )
 
 
 def _settings(lines):

@@ -25,6 +25,7 @@ from lbunet_tf.data import prepared as prepared_lib
 from lbunet_tf.training import callbacks
 from lbunet_tf.training import losses
 from lbunet_tf.training import metrics
+from lbunet_tf.training import tensorboard
 
 NUM_OVERLAYS = 8
 
@@ -103,7 +104,7 @@ def _fit(model, config, run, manifest, flag_lines):
     start = callbacks.finished_epochs(run)
     if start:
         logging.info("going on after %d finished epochs", start)
-    callbacks.write_flags(run, flag_lines, {split: len(part) for split, part in rows.items()})
+    tensorboard.write_flags(run, flag_lines, {split: len(part) for split, part in rows.items()})
     history = callbacks.read_history(run)
     if start >= config.epochs or _is_out_of_patience(history, config.patience):
         return

@@ -91,6 +91,31 @@ def test_evaluate_without_run_says_what_to_give():
         parse("evaluate")
 
 
+def test_compare_keeps_what_it_is_given_for_its_runs_apart():
+    values = flags.FlagValues()
+    config_lib.define_flags("compare", values)
+    values(["compare", "--run=r", "--seeds=0,2", "--experiments=a.cfg,b.cfg", "--epochs=30"])
+
+    config = config_lib.from_flags("compare", values)
+
+    assert (config.run, config.seeds, config.experiments) == ("r", (0, 2), ("a.cfg", "b.cfg"))
+    # Given, although it is the default: it replaces what a flagfile says.
+    assert config_lib.overrides(values) == {"epochs": 30}
+
+
+def test_seeds_must_be_whole_numbers():
+    with pytest.raises(ValueError, match='"--seeds" must be whole numbers. Received: one,two'):
+        parse("compare", "--seeds=one,two")
+
+
+def test_a_flagfile_that_names_an_unknown_flag_is_named(tmp_path):
+    path = tmp_path / "x.cfg"
+    path.write_text("--epohcs=3\n")
+
+    with pytest.raises(ValueError, match=re.escape(f"{path} must hold flags")):
+        config_lib.read_flagfile(path)
+
+
 def test_prepare_takes_every_flag_of_train():
     accepted = {field.name for field in config_lib.accepted_by("prepare")}
 
@@ -103,7 +128,7 @@ def test_prepare_explains_only_the_flags_that_change_what_it_does():
     assert "--output=" in text and "--learning_rate=" not in text
 
 
-@pytest.mark.parametrize("entry", ["train", "prepare", "evaluate"])
+@pytest.mark.parametrize("entry", ["train", "prepare", "evaluate", "compare"])
 def test_help_names_every_flag_of_the_entry(entry):
     text = entry_lib.help_text(entry, "What it does.")
     missing = [

@@ -9,6 +9,8 @@ from lbunet_tf import config as config_lib
 
 ROOT = pathlib.Path(__file__).parent.parent
 FLAGFILES = sorted((ROOT / "flags").glob("*.cfg"))
+COMPARISONS = [path for path in FLAGFILES if "--experiments=" in path.read_text()]
+TRAININGS = [path for path in FLAGFILES if path not in COMPARISONS]
 
 
 @pytest.mark.parametrize("path", FLAGFILES, ids=lambda path: path.name)
@@ -18,13 +20,36 @@ def test_a_flagfile_opens_with_what_command_and_score(path):
 
 
 @pytest.mark.parametrize("entry", ["train", "prepare"])
-@pytest.mark.parametrize("path", FLAGFILES, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", TRAININGS, ids=lambda path: path.name)
 def test_a_flagfile_parses_to_a_checked_config(path, entry):
+    assert parse(entry, path).run == f"runs/{path.stem}"
+
+
+def parse(entry, path):
     values = flags.FlagValues()
     flags.DEFINE_string("flagfile", "", "", flag_values=values)
     config_lib.define_flags(entry, values)
     values([entry, f"--flagfile={path}"])
-    assert config_lib.from_flags(entry, values).run == f"runs/{path.stem}"
+    return config_lib.from_flags(entry, values)
+
+
+@pytest.mark.parametrize("path", COMPARISONS, ids=lambda path: path.name)
+def test_a_comparison_names_flagfiles_of_one_budget(path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    config = parse("compare", path)
+
+    assert config.run == f"runs/{path.stem}"
+    experiments = [config_lib.read_flagfile(name) for name in config.experiments]
+    assert len({(run.epochs, run.patience, run.source) for run in experiments}) == 1
+
+
+def test_the_scratch_recipe_is_the_papers_but_for_its_weights():
+    paper, scratch = (
+        config_lib.read_flagfile(ROOT / "flags" / name)
+        for name in ("paper.cfg", "paper_scratch.cfg")
+    )
+
+    assert scratch == paper.replace(encoder_weights="none", run=scratch.run)
 
 
 @pytest.mark.slow
@@ -42,4 +67,4 @@ def test_prepare_takes_the_flagfile_of_a_training(tmp_path):
 
 
 def test_there_are_flagfiles():
-    assert len(FLAGFILES) >= 5
+    assert len(TRAININGS) >= 5 and len(COMPARISONS) >= 1

@@ -5,7 +5,6 @@ import pytest
 
 PACKAGE = pathlib.Path(__file__).parent.parent / "lbunet_tf"
 SHARED = {"config", "run_directory"}
-ENTRIES = {"train", "evaluate", "predict", "export", "prepare"}
 ROOMS = {"data", "models", "training", "evaluation", "serving"}
 # The one module that runs a model for `evaluation`, and what it needs for that.
 ALLOWED = {("evaluation", "predictions"): {"data"}}

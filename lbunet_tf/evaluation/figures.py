@@ -1,5 +1,6 @@
 """The figures of a run as PNG, drawn from tables."""
 
+import itertools
 import pathlib
 from collections.abc import Sequence
 
@@ -14,6 +15,7 @@ from matplotlib import ticker  # noqa: E402
 
 # Okabe and Ito: told apart by colour-blind readers and in grey.
 BLUE, ORANGE, GREEN, PINK, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#666666"
+CURVES = (BLUE, ORANGE, GREEN, PINK, "#56B4E9", "#E69F00", "black")
 STYLE = {
     "figure.dpi": 110,
     "savefig.dpi": 140,
@@ -57,26 +59,38 @@ def class_balance(manifest: pd.DataFrame, path: pathlib.Path) -> None:
         _save(figure, path)
 
 
-def roc(points: dict[str, tuple], auc: dict[str, float], path: pathlib.Path) -> None:
-    """Draws ROC curves; `points` and `auc` are keyed by the curve's name (the paper's Fig. 3)."""
+def roc(curves: dict[str, Sequence[tuple]], path: pathlib.Path) -> None:
+    """Draws ROC curves (the paper's Fig. 3).
+
+    Args:
+        curves: Text of the legend -> (false, true positive rates) of each of its runs; they
+            share a colour.
+        path: Where the PNG goes.
+    """
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(4.8, 4.6))
         axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=":", label="chance")
-        styles = zip(points, (BLUE, ORANGE, GREEN, PINK), ("--", "-", "-.", ":"), strict=False)
-        for name, colour, line in styles:
-            axes.plot(
-                *points[name],
-                color=colour,
-                linestyle=line,
-                drawstyle="steps-post",
-                label=f"{name}, AUC {auc[name]:.3f}",
-            )
+        styles = zip(itertools.cycle(CURVES), itertools.cycle(("--", "-", "-.", (0, (1, 1)))))
+        for (name, several), (colour, line) in zip(curves.items(), styles, strict=False):
+            for number, points in enumerate(several):
+                axes.plot(
+                    *points,
+                    color=colour,
+                    linestyle=line,
+                    linewidth=1.5 if len(several) == 1 else 0.9,
+                    drawstyle="steps-post",
+                    label=None if number else name,
+                )
         axes.set_xlabel("1 - specificity (false positive rate)")
         axes.set_ylabel("sensitivity (true positive rate)")
         axes.set_xlim(-0.01, 1.01)
         axes.set_ylim(-0.01, 1.01)
         axes.set_aspect("equal")
-        axes.legend(loc="lower right")
+        if len(curves) > 2:
+            # Inside, the legend would cover the curves.
+            axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), fontsize=9)
+        else:
+            axes.legend(loc="lower right")
         _save(figure, path)
 
 

@@ -30,6 +30,10 @@ border-bottom:1px solid #ddd;text-align:right}td:first-child,th:first-child{text
 figure{margin:1rem 0}img{max-width:100%;height:auto}figcaption{color:#444;font-size:.9rem}
 pre{overflow-x:auto;background:#f5f5f5;padding:.6rem}
 """
+NO_DEVICE = (
+    '<p class="note">Research software, not a medical device. The numbers hold for the images '
+    "named here and for nothing else; a score is no diagnosis.</p>"
+)
 # Below this many images of a class a ratio moves by more than 0.05 with one image.
 FEW = 20
 WORDS = {
@@ -79,8 +83,7 @@ def build_report(
     test = metrics["test"]
     parts = [
         f"<h1>{html.escape(title)}</h1>",
-        '<p class="note">Research software, not a medical device. The numbers hold for the images '
-        "named here and for nothing else; a score is no diagnosis.</p>",
+        NO_DEVICE,
         _headline(test),
         _label_note(test),
         "<h2>All numbers</h2>",
@@ -89,11 +92,34 @@ def build_report(
         "<h2>Figures</h2>",
         *(_figure(path) for path in figures),
         "<h2>How it was made</h2>",
-        "<ul>",
-        *(f"<li><b>{html.escape(k)}:</b> {html.escape(v)}</li>" for k, v in context.items()),
-        "</ul>",
+        _facts(context),
         f"<pre>{html.escape(chr(10).join(flag_lines))}</pre>",
     ]
+    return _page(title, parts)
+
+
+def build_comparison(
+    title: str, table: pd.DataFrame, facts: dict[str, str], figures: list[pathlib.Path]
+) -> str:
+    """Returns the HTML of a comparison.
+
+    Args:
+        title: What was compared.
+        table: A row an experiment, text in the cells, words as names.
+        facts: What a reader must know beside the numbers, name -> sentences.
+        figures: PNG files; each is embedded.
+    """
+    parts = [
+        f"<h1>{html.escape(title)}</h1>",
+        NO_DEVICE,
+        _html_table(list(table.columns), table.astype(str).to_numpy().tolist()),
+        _facts(facts),
+        *(_figure(path) for path in figures),
+    ]
+    return _page(title, parts)
+
+
+def _page(title, parts):
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
@@ -101,6 +127,11 @@ def build_report(
         + "\n".join(parts)
         + "</body></html>\n"
     )
+
+
+def _facts(facts):
+    items = (f"<li><b>{html.escape(k)}:</b> {html.escape(v)}</li>" for k, v in facts.items())
+    return "<ul>" + "\n".join(items) + "</ul>"
 
 
 def _headline(test):

@@ -1,6 +1,5 @@
-"""Callbacks: checkpoints that survive a kill, history, early stopping, TensorBoard overlays."""
+"""Callbacks of a run: checkpoints that survive a kill, history, early stopping."""
 
-import json
 import os
 import pathlib
 import time
@@ -10,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from lbunet_tf import run_directory
+from lbunet_tf.training import tensorboard
 
 
 def read_history(run: pathlib.Path) -> pd.DataFrame:
@@ -161,76 +161,6 @@ class StopOnNaN(keras.callbacks.Callback):
             )
 
 
-class MaskOverlays(keras.callbacks.Callback):
-    """Writes a few val images with their masks to TensorBoard each epoch.
-
-    Outlines of the true and the predicted mask; where the mask is the image's label on
-    every pixel there is no outline, and the predicted probability stands beside the image.
-    """
-
-    def __init__(self, run: pathlib.Path, batch: tuple, mask_source: str):
-        super().__init__()
-        self.mask_source = mask_source
-        self.folder = run / run_directory.TENSORBOARD / "validation"
-        self.images, targets, weights = batch
-        self.masks = np.asarray(targets["mask"])
-        self.known = np.asarray(weights["mask"])[..., :1, :1, None]
-
-    def on_epoch_end(self, epoch, logs=None):
-        """Predicts and writes the overlays."""
-        # TensorBoard's writer is TensorFlow's under every Keras backend.
-        import tensorflow as tf
-
-        logits = np.asarray(self.model.predict_on_batch(self.images)["mask"])
-        images = np.asarray(self.images)
-        if self.mask_source == "label":
-            name = "label-as-mask: image, predicted probability (white 1)"
-            grey = np.broadcast_to(255 / (1 + np.exp(-np.clip(logits, -30, 30))), images.shape)
-            pictures = np.concatenate([images, grey], axis=2).astype("uint8")
-        else:
-            name = "masks: true green, predicted magenta"
-            pictures = overlay(images, self.masks * self.known, logits > 0)
-        writer = tf.summary.create_file_writer(os.fspath(self.folder))
-        with writer.as_default():
-            tf.summary.image(
-                name,
-                pictures,
-                step=epoch,
-                max_outputs=len(pictures),
-            )
-        writer.close()
-
-
-def overlay(images: np.ndarray, true: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """Returns (B, H, W, 3) uint8: images with the outlines of true and predicted masks.
-
-    Green and magenta differ in brightness as well as hue, so a colour-blind reader can
-    tell them apart. Images are RGB in 0..255, masks (B, H, W, 1).
-    """
-    result = images.astype("uint8").copy()
-    for mask, colour in ((true, (0, 255, 0)), (predicted, (255, 0, 255))):
-        result[outline(mask[..., 0] > 0)] = colour
-    return result
-
-
-def outline(masks: np.ndarray) -> np.ndarray:
-    """Returns (B, H, W) bool: mask pixels with a neighbour outside the mask or the image."""
-    padded = np.pad(masks, ((0, 0), (1, 1), (1, 1)))
-    inner = padded[:, :-2, 1:-1] & padded[:, 2:, 1:-1] & padded[:, 1:-1, :-2] & padded[:, 1:-1, 2:]
-    return masks & ~inner
-
-
-def write_flags(run: pathlib.Path, flag_lines: list[str], counts: dict) -> None:
-    """Writes the resolved flags and the data's counts to TensorBoard's Text tab."""
-    import tensorflow as tf
-
-    writer = tf.summary.create_file_writer(os.fspath(run / run_directory.TENSORBOARD / "train"))
-    with writer.as_default():
-        tf.summary.text("flags", "\n".join(f"    {line}" for line in flag_lines), step=0)
-        tf.summary.text("data", f"```\n{json.dumps(counts, indent=2)}\n```", step=0)
-    writer.close()
-
-
 def make_callbacks(
     run: pathlib.Path, patience: int, val_batch: tuple, mask_source: str
 ) -> list[keras.callbacks.Callback]:
@@ -242,6 +172,7 @@ def make_callbacks(
         HistoryFile(run, history),
         ResumedEarlyStopping(patience, history),
         keras.callbacks.TensorBoard(run / run_directory.TENSORBOARD, write_graph=False),
-        MaskOverlays(run, val_batch, mask_source),
+        tensorboard.MaskOverlays(run, val_batch, mask_source),
+        tensorboard.PrecisionRecallCurves(run),
         WholeBackup(run),
     ]

@@ -72,11 +72,12 @@ def test_class_balance_is_drawn(path, labels):
     assert _is_drawn(path)
 
 
-@pytest.mark.parametrize("splits", [("val", "test"), ("test",), ()])
-def test_roc_is_drawn(path, splits):
-    points = {name: (np.array([0, 0.2, 1]), np.array([0, 0.7, 1])) for name in splits}
+@pytest.mark.parametrize("num_runs", [1, 3])
+@pytest.mark.parametrize("num_curves", [0, 1, 2, 9])
+def test_roc_is_drawn(path, num_curves, num_runs):
+    points = (np.array([0, 0.2, 1]), np.array([0, 0.7, 1]))
 
-    figures.roc(points, dict.fromkeys(splits, 0.75), path)
+    figures.roc({f"curve {n}": [points] * num_runs for n in range(num_curves)}, path)
 
     assert _is_drawn(path)
 

@@ -65,7 +65,7 @@ def test_the_report_is_well_formed_html(evaluate):
 
 def test_the_report_needs_nothing_beside_it(evaluate, tmp_path):
     path = tmp_path / "roc.png"
-    figures.roc({"test": ([0, 1], [0, 1])}, {"test": 0.5}, path)
+    figures.roc({"test": [([0, 1], [0, 1])]}, path)
 
     text = _build(evaluate(), [path])
 

@@ -9,6 +9,7 @@ import pytest
 from tensorboard.backend.event_processing import event_accumulator
 
 from lbunet_tf.training import callbacks
+from lbunet_tf.training import tensorboard
 
 pytestmark = pytest.mark.slow
 
@@ -220,7 +221,7 @@ def test_tensorboard_has_the_losses_of_train_and_val(make_model, fit, run):
 
 
 def test_tensorboard_has_the_flags_as_text(run):
-    callbacks.write_flags(run, ["--seed=7", "--model=unet"], {"train": 3})
+    tensorboard.write_flags(run, ["--seed=7", "--model=unet"], {"train": 3})
 
     (event,) = _events(run / "tensorboard" / "train").Tensors("flags")
 

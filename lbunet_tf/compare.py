@@ -1,0 +1,276 @@
+"""Compares experiments under one split and one budget: a table, ROC curves and a report.
+
+    python -m lbunet_tf.compare --flagfile=flags/table1.cfg --data_dir=$DATA/isic2020
+
+Flagfiles are trained, one run a seed; finished run directories are taken as they are. The same
+command goes on after an interruption. Any flag of lbunet_tf.train may be given as well: it
+then replaces that of every flagfile.
+"""
+
+import json
+import pathlib
+import shutil
+
+import keras
+import pandas as pd
+from absl import logging
+
+from lbunet_tf import config as config_lib
+from lbunet_tf import entry
+from lbunet_tf import evaluate
+from lbunet_tf import models
+from lbunet_tf import run_directory
+from lbunet_tf import train
+from lbunet_tf.data import manifest as manifest_lib
+from lbunet_tf.evaluation import comparison
+from lbunet_tf.evaluation import figures
+from lbunet_tf.evaluation import report
+from lbunet_tf.evaluation import scores
+from lbunet_tf.training import tensorboard
+
+# What makes one split and one budget. Folders may be named differently, the rows may not:
+# `_check_split` compares them.
+SHARED_FLAGS = (
+    "source",
+    "allow_missing_images",
+    "on_bad_image",
+    "balance",
+    "benign_count",
+    "max_images",
+    "split_by",
+    "split_percent",
+    "synthetic_count",
+    "epochs",
+    "patience",
+)
+
+
+def main(config: config_lib.Config) -> None:
+    """Compares the experiments that the flags name."""
+    compare(config, config_lib.overrides())
+
+
+def compare(config: config_lib.Config, overrides: dict) -> pd.DataFrame:
+    """Returns the table, a row an experiment; everything is written to the run directory.
+
+    Writes `table.md`, `table.csv`, `runs.csv` (a row a run), `roc.png`, `report.html`, and
+    `tensorboard/` with the HParams of all runs.
+
+    Args:
+        config: `run`, `experiments` and `seeds` are used.
+        overrides: Values of training's flags that replace those of every flagfile.
+
+    Raises:
+        ValueError: An experiment is no flagfile and no finished run, the experiments
+            do not share split and budget, or a run fails.
+    """
+    with run_directory.locked(config.run):
+        runs = _check_budget(_name_runs(config, overrides))
+        waiting = [run for run in runs.values() if not _is_finished(run)]
+        _check_models(waiting)
+        for number, (name, run) in enumerate(runs.items(), 1):
+            logging.info("run %d of %d: %s, in %s", number, len(runs), name, run.run)
+            _train_and_evaluate(run, is_finished=run not in waiting)
+            _check_split(next(other for other in runs.values() if other.seed == run.seed), run)
+        return _write(config, runs)
+
+
+def _name_runs(config, overrides) -> dict[str, config_lib.Config]:
+    """Returns the Config of every run by its name, EXPERIMENT/seed-N."""
+    if not config.experiments:
+        raise ValueError(
+            '"--experiments" must name flagfiles or finished run directories, as in '
+            "--experiments=flags/paper_unet.cfg,runs/paper. Received: nothing"
+        )
+    if "seed" in overrides:
+        raise ValueError(f'compare takes "--seeds=0,1,2". Received: --seed={overrides["seed"]}')
+    if (pathlib.Path(config.run) / run_directory.FLAGS).is_file():
+        raise ValueError(f'"--run" must be a folder for the comparison. {config.run} is a run')
+    runs = {}
+    for path in map(pathlib.Path, config.experiments):
+        name = _name(path)
+        if f"{name}/seed-{config.seeds[0]}" in runs:
+            raise ValueError(f'"--experiments" must have different names. Received twice: {name}')
+        for seed in config.seeds:
+            folder = pathlib.Path(config.run) / name / f"seed-{seed}"
+            runs[f"{name}/seed-{seed}"] = (
+                _finished_run(path, config.seeds)
+                if path.is_dir()
+                else _flagfile_run(path, {**overrides, "seed": seed, "run": str(folder)})
+            )
+    return runs
+
+
+def _name(path):
+    """Returns the name of an experiment; RUN/NAME/seed-0 of another comparison is NAME."""
+    if path.is_dir():
+        return path.parent.name if path.name.startswith("seed-") else path.name
+    return path.stem
+
+
+def _flagfile_run(path, changes):
+    if not path.is_file():
+        raise ValueError(
+            '"--experiments" must name flagfiles or finished run directories, from the working '
+            f"directory on. There is no {path}"
+        )
+    try:
+        return config_lib.read_flagfile(path).replace(**changes)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def _finished_run(path, seeds):
+    if not (path / run_directory.FINISHED).is_file():
+        raise ValueError(
+            f'"--experiments" must name flagfiles or finished runs. {path} is a folder without '
+            f"{run_directory.FINISHED}; finish its training first"
+        )
+    config = config_lib.read(str(path))
+    if tuple(seeds) != (config.seed,):
+        raise ValueError(
+            f'{path} has one seed, so "--seeds" must be {config.seed}. Received: '
+            f"--seeds={','.join(map(str, seeds))}. Name its flagfile to train the others"
+        )
+    return config
+
+
+def _check_budget(runs):
+    """Returns `runs`, or raises a ValueError that names what differs."""
+    (first, reference), *others = runs.items()
+    for flag in SHARED_FLAGS:
+        for name, run in others:
+            if getattr(run, flag) != getattr(reference, flag):
+                raise ValueError(
+                    f'experiments must share one split and one budget. "--{flag}" is '
+                    f"{getattr(reference, flag)} in {first} and {getattr(run, flag)} in {name}. "
+                    f"Give --{flag} here to set it in every flagfile, or compare them apart"
+                )
+    return runs
+
+
+def _is_finished(config):
+    """Returns whether the run is finished with these flags; other flags are an error."""
+    run = pathlib.Path(config.run)
+    if config.overwrite or not (run / run_directory.FINISHED).is_file():
+        return False
+    different = run_directory.different_flags(run, config_lib.flag_lines(config))
+    if different:
+        raise ValueError(
+            f"{run} is finished with other flags: {different}. Give the same flags, name another "
+            "--run, or give --overwrite to train anew"
+        )
+    return True
+
+
+def _check_models(configs):
+    """Builds each model once: missing weights are known in seconds, not after hours."""
+    different = {(run.model, run.encoder, run.encoder_weights): run for run in configs}
+    for config in different.values():
+        models.build_model(config)
+        keras.backend.clear_session()
+
+
+def _train_and_evaluate(config, is_finished):
+    if not is_finished:
+        train.train(config)
+        keras.backend.clear_session()
+    if not _is_evaluated(pathlib.Path(config.run)):
+        evaluate.evaluate(config)
+        keras.backend.clear_session()
+
+
+def _is_evaluated(run):
+    """Returns whether the report, evaluate's last file, is of the finished training."""
+    report_file, finished = run / run_directory.REPORT, run / run_directory.FINISHED
+    return report_file.is_file() and report_file.stat().st_mtime >= finished.stat().st_mtime
+
+
+def _check_split(first, config):
+    """Raises a ValueError where two runs of a seed do not have the same rows on the same sides."""
+    sides = []
+    for run in (first, config):
+        manifest = manifest_lib.read(pathlib.Path(run.run) / run_directory.MANIFEST)
+        sides.append(dict(zip(manifest["image_id"], manifest["split"], strict=True)))
+    different = [
+        name for name in {**sides[0], **sides[1]} if sides[0].get(name) != sides[1].get(name)
+    ]
+    if different:
+        raise ValueError(
+            f"experiments must share one split. {len(different)} images, {min(different)} among "
+            f"them, stand elsewhere in {config.run} than in {first.run}. Train them from the same "
+            "images and flags"
+        )
+
+
+def _write(config, runs):
+    folder = pathlib.Path(config.run)
+    rows, curves, trials = [], {}, {}
+    hyperparameters = _hyperparameters(runs)
+    for name, run in runs.items():
+        path = pathlib.Path(run.run)
+        training = json.loads((path / run_directory.FINISHED).read_text())
+        metrics = json.loads((path / run_directory.METRICS).read_text())
+        experiment = name.rpartition("/")[0]
+        rows.append(comparison.make_row(experiment, run, training, metrics["test"]))
+        if metrics["test"].get("auc") is not None:
+            table = pd.read_csv(path / run_directory.PREDICTIONS)
+            points = scores.roc_points(table[table["split"] == "test"])
+            curves.setdefault(experiment, []).append(points)
+        trials[name.replace("/", "-")] = (
+            hyperparameters[name],
+            comparison.validation_scores(metrics["val"], training),
+        )
+    table = pd.DataFrame(rows)
+    summary = comparison.summarise(table)
+    run_directory.write_table(folder / "runs.csv", table)
+    run_directory.write_table(folder / "table.csv", summary)
+    _write_pages(config, next(iter(runs.values())), summary, curves)
+    shutil.rmtree(folder / run_directory.TENSORBOARD, ignore_errors=True)
+    tensorboard.write_hparams(folder / run_directory.TENSORBOARD, trials)
+    return summary
+
+
+def _hyperparameters(runs):
+    """Returns, for each run, what tells it from another."""
+    named = ["model", "encoder", "encoder_weights", "seed"]
+    for field in config_lib.fields_of("train"):
+        values = {getattr(run, field.name) for run in runs.values()}
+        if len(values) > 1 and field.name not in (*named, "run", "data_dir", "overwrite"):
+            named.append(field.name)
+    return {
+        name: {
+            flag: ",".join(map(str, value)) if isinstance(value, tuple) else value
+            for flag, value in ((flag, getattr(run, flag)) for flag in named)
+        }
+        for name, run in runs.items()
+    }
+
+
+def _write_pages(config, run, summary, curves):
+    folder = pathlib.Path(config.run)
+    drawn = []
+    if curves:
+        auc = {
+            row["experiment"]: comparison.score_cell("auc", row) for _, row in summary.iterrows()
+        }
+        figures.roc(
+            {f"{name}, AUC {auc[name]}": several for name, several in curves.items()},
+            folder / "roc.png",
+        )
+        drawn.append(folder / "roc.png")
+    title = f"{len(summary)} experiments on {', '.join(run.source)}"
+    facts = comparison.facts(summary, run, config.seeds)
+    run_directory.write_text(folder / "table.md", comparison.to_markdown(title, summary, facts))
+    run_directory.write_text(
+        folder / "report.html",
+        report.build_comparison(title, comparison.readable(summary), facts, drawn),
+    )
+    logging.info("\n%s", (folder / "table.md").read_text())
+    for name in ("table.md", "table.csv", "runs.csv", "roc.png", "report.html"):
+        if (folder / name).is_file():
+            logging.info("wrote %s", folder / name)
+
+
+if __name__ == "__main__":
+    entry.run(main, "compare")

@@ -1,0 +1,195 @@
+"""The table of a comparison: a row a run, then a row an experiment over its seeds."""
+
+import math
+from collections.abc import Sequence
+
+import pandas as pd
+
+from lbunet_tf import config as config_lib
+from lbunet_tf.evaluation import scores
+
+# Table I of the paper by model and encoder: accuracy, AUC, Dice. IoU is promised, not printed.
+REPORTED = {
+    ("unet", ""): (0.8523, 0.881, 0.78),
+    ("lbunet", "resnet34"): (0.8795, 0.902, 0.81),
+    ("lbunet", "resnet101"): (0.9047, 0.941, 0.86),
+}
+MASK_NAMES = ("dice", "iou", "thresholded_jaccard", "pixel_accuracy")
+SCORES = (
+    "auc",
+    "auc_standard_error",
+    "accuracy",
+    "average_precision",
+    *(f"{prefix}{name}" for prefix in ("", scores.LABEL_AS_MASK) for name in MASK_NAMES),
+)
+COUNTS = ("epochs", "best_epoch", "training_seconds")
+SHOWN = {
+    "experiment": "experiment",
+    "encoder": "encoder",
+    "encoder_weights": "initial weights",
+    "trainable_parameters": "trainable parameters",
+    "auc": "AUC",
+    "accuracy": "accuracy at 0.5",
+    "dice": "Dice",
+    "iou": "IoU",
+    "label_as_mask_dice": "label-as-mask Dice",
+    "label_as_mask_iou": "label-as-mask IoU",
+    "epochs": "epochs (best)",
+    "training_seconds": "training time",
+    "reported": "the paper reports: accuracy, AUC, Dice",
+}
+
+
+def make_row(experiment: str, config: config_lib.Config, training: dict, test: dict) -> dict:
+    """Returns the row of one run.
+
+    Args:
+        experiment: Its name.
+        config: Its flags.
+        training: `training.json`.
+        test: The test part of `metrics.json`.
+    """
+    encoder = config.encoder if config.model == "lbunet" else ""
+    row = {
+        "experiment": experiment,
+        "seed": config.seed,
+        "model": config.model,
+        "encoder": encoder,
+        "encoder_weights": config.encoder_weights,
+        "trainable_parameters": training["trainable_parameters"],
+        **{name: training[name] for name in COUNTS},
+        "num_scored": test.get("num_scored", 0),
+        "num_melanoma": test.get("num_melanoma", 0),
+        "num_masks": test.get("num_masks", 0),
+        **{name: test[name] for name in SCORES if test.get(name) is not None},
+    }
+    if "auc" in row:
+        counts = row["num_melanoma"], row["num_scored"] - row["num_melanoma"]
+        row["auc_standard_error"] = auc_standard_error(row["auc"], *counts)
+    if config.mask_source == "label" and "isic2020" in config.source:
+        row.update(_reported(config.model, encoder))
+    return row
+
+
+def _reported(model, encoder):
+    names = ("reported_accuracy", "reported_auc", "reported_dice")
+    return dict(zip(names, REPORTED.get((model, encoder), ()), strict=False))
+
+
+def auc_standard_error(auc: float, num_positive: int, num_negative: int) -> float:
+    """Returns the standard error of an AUC from the number of images (Hanley and McNeil 1982)."""
+    both_positive, both_negative = auc / (2 - auc), 2 * auc**2 / (1 + auc)
+    variance = (
+        auc * (1 - auc)
+        + (num_positive - 1) * (both_positive - auc**2)
+        + (num_negative - 1) * (both_negative - auc**2)
+    ) / (num_positive * num_negative)
+    return math.sqrt(max(variance, 0.0))
+
+
+def validation_scores(val: dict, training: dict) -> dict[str, float]:
+    """Returns what runs may be sorted and chosen by: scores of val, never of test, and minutes."""
+    names = [name for name in SCORES if val.get(name) is not None]
+    return {
+        **{f"val {name.replace('_', ' ')}": val[name] for name in names},
+        "best val loss": training["best_val_loss"],
+        "training minutes": training["training_seconds"] / 60,
+    }
+
+
+def summarise(runs: pd.DataFrame) -> pd.DataFrame:
+    """Returns a row an experiment, in the order given: means over its seeds.
+
+    NAME_spread is the standard deviation over seeds (n - 1); NaN for one seed.
+    """
+    rows = []
+    for _, part in runs.groupby("experiment", sort=False):
+        row = part.iloc[0].drop("seed").to_dict()
+        row["seeds"] = ",".join(map(str, part["seed"]))
+        for name in (*SCORES, *COUNTS):
+            if name in runs:
+                row[name] = part[name].mean()
+                row[f"{name}_spread"] = part[name].std()
+        for name in ("num_scored", "num_melanoma", "num_masks"):
+            row[name] = "/".join(map(str, dict.fromkeys(part[name])))
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def readable(summary: pd.DataFrame) -> pd.DataFrame:
+    """Returns the table as people read it: words for names, text in the cells."""
+    shown = [name for name in SHOWN if name in summary or name == "reported"]
+    if "reported_auc" not in summary:
+        shown.remove("reported")
+    cells = [{SHOWN[name]: _cell(name, row) for name in shown} for _, row in summary.iterrows()]
+    return pd.DataFrame(cells)
+
+
+def _cell(name, row):
+    if name == "reported":
+        values = [row["reported_accuracy"], row["reported_auc"], row["reported_dice"]]
+        return "-" if pd.isna(values[0]) else "{:.4f}, {:.3f}, {:.2f}".format(*values)
+    if name == "training_seconds":
+        return f"{row[name] / 60:.1f} min"
+    if name == "epochs":
+        return f"{row[name]:g} ({row['best_epoch']:g})"
+    if name == "trainable_parameters":
+        return f"{row[name]:,}"
+    if name in SCORES:
+        return score_cell(name, row)
+    return str(row[name]) or "-"
+
+
+def score_cell(name: str, row: pd.Series) -> str:
+    """Returns the mean and its spread; for one seed, an AUC with its standard error."""
+    if pd.isna(row[name]):
+        return "-"
+    if not pd.isna(row[f"{name}_spread"]):
+        return f"{row[name]:.3f} ± {row[f'{name}_spread']:.3f}"
+    error = f" (SE {row['auc_standard_error']:.3f})" if name == "auc" else ""
+    return f"{row[name]:.3f}{error}"
+
+
+def facts(summary: pd.DataFrame, config: config_lib.Config, seeds: Sequence[int]) -> dict[str, str]:
+    """Returns what a reader must know beside the numbers, name -> sentences."""
+    first = summary.iloc[0]
+    result = {
+        "Test images": f"{first['num_scored']} with label and score, {first['num_melanoma']} of "
+        f"them melanomas; {first['num_masks']} with a mask. Nothing was chosen on them.",
+        "One split and one budget": f"split by {config.split_by}, at most {config.epochs} epochs, "
+        f"patience {config.patience}, seed {', '.join(map(str, seeds))}.",
+        "Scores": "AUC and accuracy are of images, Dice and IoU means over images at the "
+        "network's size. "
+        + (
+            "±: standard deviation over the seeds, which change split, subset and initial weights."
+            if len(seeds) > 1
+            else "One seed: SE is the standard error of the AUC that the number of test images "
+            "alone gives (Hanley and McNeil 1982); what another seed would change is not in it."
+        ),
+        "Training time": "the epochs on this machine, other work on it included.",
+    }
+    if "label_as_mask_dice" in summary:
+        result["Label-as-mask"] = (
+            "the mask is the image's class on every pixel, as in the paper. Dice and IoU of such "
+            "masks measure the class, not the outline."
+        )
+    if "reported_auc" in summary:
+        result["The paper's numbers"] = (
+            "as its Table I prints them, not reproducible from its text: it gives neither seed nor "
+            "split nor the number of test images, its accuracy and Dice fit no common count, and "
+            "it prints no IoU. They are no target."
+        )
+    return result
+
+
+def to_markdown(title: str, summary: pd.DataFrame, notes: dict[str, str]) -> str:
+    """Returns the table and its notes as Markdown."""
+    table = readable(summary)
+    lines = [f"# {title}", "", _line(table.columns), _line(["---"] * len(table.columns))]
+    lines += [_line(row) for row in table.itertuples(index=False)]
+    lines += ["", *(f"- {name}: {text}" for name, text in notes.items())]
+    return "\n".join(lines) + "\n"
+
+
+def _line(cells):
+    return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"

@@ -1,0 +1,159 @@
+"""What a run shows in TensorBoard beside Keras' scalars: masks, PR curves, flags, HParams.
+
+TensorBoard's writer is TensorFlow's under every Keras backend.
+"""
+
+import contextlib
+import json
+import os
+import pathlib
+from collections.abc import Iterator
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tensorboard.plugins.hparams import api as hparams_api
+from tensorboard.plugins.pr_curve import summary as pr_curve
+
+from lbunet_tf import run_directory
+from lbunet_tf.training import metrics as metrics_lib
+
+
+@contextlib.contextmanager
+def writing(folder: pathlib.Path) -> Iterator[None]:
+    """Makes `folder` the place where `tf.summary` writes within the block."""
+    writer = tf.summary.create_file_writer(os.fspath(folder))
+    with writer.as_default():
+        yield
+    writer.close()
+
+
+class MaskOverlays(keras.callbacks.Callback):
+    """Writes a few val images with their masks to TensorBoard each epoch.
+
+    Outlines of the true and the predicted mask; where the mask is the image's label on
+    every pixel there is no outline, and the predicted probability stands beside the image.
+    """
+
+    def __init__(self, run: pathlib.Path, batch: tuple, mask_source: str):
+        super().__init__()
+        self.mask_source = mask_source
+        self.folder = run / run_directory.TENSORBOARD / "validation"
+        self.images, targets, weights = batch
+        self.masks = np.asarray(targets["mask"])
+        self.known = np.asarray(weights["mask"])[..., :1, :1, None]
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Predicts and writes the overlays."""
+        logits = np.asarray(self.model.predict_on_batch(self.images)["mask"])
+        images = np.asarray(self.images)
+        if self.mask_source == "label":
+            name = "label-as-mask: image, predicted probability (white 1)"
+            grey = np.broadcast_to(255 / (1 + np.exp(-np.clip(logits, -30, 30))), images.shape)
+            pictures = np.concatenate([images, grey], axis=2).astype("uint8")
+        else:
+            name = "masks: true green, predicted magenta"
+            pictures = overlay(images, self.masks * self.known, logits > 0)
+        with writing(self.folder):
+            tf.summary.image(name, pictures, step=epoch, max_outputs=len(pictures))
+
+
+def overlay(images: np.ndarray, true: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """Returns (B, H, W, 3) uint8: images with the outlines of true and predicted masks.
+
+    Green and magenta differ in brightness as well as hue, so a colour-blind reader can
+    tell them apart. Images are RGB in 0..255, masks (B, H, W, 1).
+    """
+    result = images.astype("uint8").copy()
+    for mask, colour in ((true, (0, 255, 0)), (predicted, (255, 0, 255))):
+        result[outline(mask[..., 0] > 0)] = colour
+    return result
+
+
+def outline(masks: np.ndarray) -> np.ndarray:
+    """Returns (B, H, W) bool: mask pixels with a neighbour outside the mask or the image."""
+    padded = np.pad(masks, ((0, 0), (1, 1), (1, 1)))
+    inner = padded[:, :-2, 1:-1] & padded[:, 2:, 1:-1] & padded[:, 1:-1, :-2] & padded[:, 1:-1, 2:]
+    return masks & ~inner
+
+
+class PrecisionRecallCurves(keras.callbacks.Callback):
+    """Writes precision and recall of the validation images by threshold, each epoch.
+
+    The counts are those that the model's AUC metrics hold after validation, at their 200
+    thresholds. Where nothing is predicted positive the precision is 1, as in scikit-learn.
+    """
+
+    NAMES = {
+        metrics_lib.ImageAUC: "pr curve: label-as-mask, images",
+        metrics_lib.PixelAUC: "pr curve: mask, pixels",
+        keras.metrics.AUC: "pr curve: melanoma, images",
+    }
+
+    def __init__(self, run: pathlib.Path):
+        super().__init__()
+        self.folder = run / run_directory.TENSORBOARD / "validation"
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Writes a curve for each AUC metric that the model was compiled with."""
+        with writing(self.folder):
+            for metric in _all_metrics(self.model):
+                if type(metric) in self.NAMES:
+                    summary = _pr_curve(self.NAMES[type(metric)], metric)
+                    tf.summary.experimental.write_raw_pb(summary.SerializeToString(), step=epoch)
+
+
+def _all_metrics(model):
+    """Returns the model's metrics, those of `compile` among them."""
+    return [inner for metric in model.metrics for inner in getattr(metric, "metrics", [metric])]
+
+
+def _pr_curve(name, metric):
+    tp, fp, tn, fn = (
+        np.asarray(keras.ops.convert_to_numpy(counts), "float64")
+        for counts in (
+            metric.true_positives,
+            metric.false_positives,
+            metric.true_negatives,
+            metric.false_negatives,
+        )
+    )
+    return pr_curve.raw_data_pb(
+        name=name,
+        true_positive_counts=tp,
+        false_positive_counts=fp,
+        true_negative_counts=tn,
+        false_negative_counts=fn,
+        precision=np.where(tp + fp > 0, tp / np.maximum(tp + fp, 1e-9), 1.0),
+        recall=tp / np.maximum(tp + fn, 1e-9),
+        num_thresholds=len(tp),
+    )
+
+
+def write_flags(run: pathlib.Path, flag_lines: list[str], counts: dict) -> None:
+    """Writes the resolved flags and the data's counts to TensorBoard's Text tab."""
+    with writing(run / run_directory.TENSORBOARD / "train"):
+        tf.summary.text("flags", "\n".join(f"    {line}" for line in flag_lines), step=0)
+        tf.summary.text("data", f"```\n{json.dumps(counts, indent=2)}\n```", step=0)
+
+
+def write_hparams(
+    folder: pathlib.Path, trials: dict[str, tuple[dict[str, str | float], dict[str, float]]]
+) -> None:
+    """Writes TensorBoard's HParams table: a row a trial, to be sorted and filtered.
+
+    Args:
+        folder: A folder of its own, a subfolder a trial.
+        trials: Name -> (hyperparameters, scores by name). All have the same hyperparameters.
+    """
+    hyperparameters, scores = next(iter(trials.values()))
+    with writing(folder):
+        hparams_api.hparams_config(
+            hparams=[hparams_api.HParam(name) for name in hyperparameters],
+            metrics=[hparams_api.Metric(name) for name in scores],
+        )
+    for name, (hyperparameters, scores) in trials.items():
+        with writing(folder / name):
+            hparams_api.hparams(hyperparameters, trial_id=name)
+            for score, value in scores.items():
+                tf.summary.scalar(score, value, step=0)

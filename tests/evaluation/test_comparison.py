@@ -1,0 +1,154 @@
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn import metrics as sklearn_metrics
+
+from lbunet_tf import config as config_lib
+from lbunet_tf.evaluation import comparison
+
+LABEL = config_lib.Config(source=("isic2020",), mask_source="label", split_by="image")
+TRAINING = {
+    "trainable_parameters": 51513233,
+    "epochs": 12,
+    "best_epoch": 9,
+    "best_val_loss": 0.5,
+    "training_seconds": 1530.0,
+}
+TEST = {
+    "num_scored": 163,
+    "num_melanoma": 88,
+    "num_masks": 163,
+    "accuracy": 0.755,
+    "auc": 0.813,
+    "label_as_mask_dice": 0.75,
+    "label_as_mask_iou": 0.7,
+}
+
+
+def make_runs(*aucs, experiment="paper", config=LABEL):
+    return [
+        comparison.make_row(
+            experiment, dataclasses.replace(config, seed=seed), TRAINING, {**TEST, "auc": auc}
+        )
+        for seed, auc in enumerate(aucs)
+    ]
+
+
+def summarise(*rows):
+    return comparison.summarise(pd.DataFrame([row for part in rows for row in part]))
+
+
+def test_a_row_has_the_numbers_of_the_run():
+    (row,) = make_runs(0.813)
+
+    assert row["label_as_mask_dice"] == 0.75
+    assert (row["trainable_parameters"], row["epochs"], row["seed"]) == (51513233, 12, 0)
+
+
+@pytest.mark.parametrize("auc", [0.6, 0.8, 0.95])
+def test_the_standard_error_is_the_spread_of_the_auc_over_drawn_test_sets(auc):
+    # Exponential scores are those of which the formula is exact.
+    rng = np.random.default_rng(3)
+    labels = np.array([1] * 88 + [0] * 75)
+    scale = np.where(labels == 1, auc / (1 - auc), 1.0)
+    drawn = [sklearn_metrics.roc_auc_score(labels, rng.exponential(scale)) for _ in range(1500)]
+
+    assert comparison.auc_standard_error(auc, 88, 75) == pytest.approx(np.std(drawn), rel=0.08)
+
+
+def test_the_standard_error_of_a_perfect_score_is_zero():
+    assert comparison.auc_standard_error(1.0, 5, 5) == 0
+
+
+def test_several_seeds_give_mean_and_standard_deviation():
+    summary = summarise(make_runs(0.7, 0.8, 0.9))
+
+    assert summary.loc[0, ["auc", "auc_spread"]].tolist() == pytest.approx([0.8, 0.1])
+    assert comparison.readable(summary).loc[0, "AUC"] == "0.800 ± 0.100"
+    assert summary.loc[0, "seeds"] == "0,1,2"
+
+
+def test_one_seed_has_no_spread_but_a_standard_error():
+    summary = summarise(make_runs(0.813))
+
+    assert np.isnan(summary.loc[0, "auc_spread"])
+    assert comparison.readable(summary).loc[0, "AUC"] == "0.813 (SE 0.033)"
+
+
+def test_experiments_stay_in_the_order_in_which_they_were_named():
+    summary = summarise(make_runs(0.9, experiment="z"), make_runs(0.8, experiment="a"))
+
+    assert summary["experiment"].tolist() == ["z", "a"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "reported"),
+    [
+        ({}, "0.9047, 0.941, 0.86"),
+        ({"encoder": "resnet34"}, "0.8795, 0.902, 0.81"),
+        ({"model": "unet", "encoder_weights": "none"}, "0.8523, 0.881, 0.78"),
+        ({"encoder": "efficientnet_lite0"}, "-"),
+        ({"source": ("isic2017",)}, "-"),
+        ({"mask_source": "lesion"}, "-"),
+    ],
+)
+def test_the_papers_numbers_stand_beside_its_own_models_and_recipe_only(changes, reported):
+    # The first row has one, so the column is there.
+    summary = summarise(
+        make_runs(0.8, experiment="first"),
+        make_runs(0.8, experiment="second", config=dataclasses.replace(LABEL, **changes)),
+    )
+
+    assert comparison.readable(summary).iloc[1, -1] == reported
+
+
+def test_without_the_papers_models_nothing_of_the_paper_is_said():
+    config = dataclasses.replace(LABEL, encoder="efficientnet_lite0")
+    summary = summarise(make_runs(0.8, config=config))
+
+    text = comparison.to_markdown("Title", summary, comparison.facts(summary, config, (0,)))
+
+    assert "paper" not in text.replace("| paper |", "").replace("as in the paper", "")
+
+
+def test_the_notes_say_that_label_masks_measure_the_class():
+    summary = summarise(make_runs(0.8))
+
+    assert "measure the class" in comparison.facts(summary, LABEL, (0,))["Label-as-mask"]
+
+
+def test_scores_of_lesion_masks_are_not_called_label_as_mask():
+    config = dataclasses.replace(LABEL, mask_source="lesion")
+    test = {"num_masks": 20, "dice": 0.8, "iou": 0.7}
+    summary = summarise([comparison.make_row("lesion", config, TRAINING, test)])
+
+    text = comparison.to_markdown("Title", summary, comparison.facts(summary, config, (0,)))
+
+    assert "abel-as-mask" not in text
+    assert comparison.readable(summary).loc[0, "Dice"] == "0.800"
+
+
+def test_a_run_without_a_score_has_a_dash_in_its_cell():
+    summary = summarise(
+        make_runs(0.8), [comparison.make_row("none", LABEL, TRAINING, {"num_masks": 3})]
+    )
+
+    assert comparison.readable(summary)["AUC"].tolist() == ["0.800 (SE 0.034)", "-"]
+
+
+def test_markdown_has_a_line_an_experiment_and_as_many_cells_as_its_head():
+    summary = summarise(make_runs(0.8, experiment="a|b"), make_runs(0.7, experiment="c"))
+
+    lines = comparison.to_markdown("Title", summary, {"Note": "text"}).splitlines()
+
+    table = [line.replace("\\|", "") for line in lines if line.startswith("|")]
+    assert len(table) == 4 and len({line.count("|") for line in table}) == 1
+    assert lines[-1] == "- Note: text"
+
+
+def test_runs_are_sorted_by_scores_of_val_only():
+    names = comparison.validation_scores({"auc": 0.8, "accuracy": 0.7}, TRAINING)
+
+    assert set(names) == {"val auc", "val accuracy", "best val loss", "training minutes"}
