@@ -74,11 +74,11 @@ def _draw_classification(config, table, metrics, path):
     }
     if curves:
         figures.roc(curves, path["roc"])
-    at = {"test, threshold 0.5": metrics["test"]["at_0.5"]}
+    at = {"test, threshold 0.5\n": metrics["test"]["at_0.5"]}
     marks = {"0.5": 0.5}
     chosen = metrics["test"].get("at_val_threshold")
     if chosen:
-        at[f"test, threshold {chosen['threshold']:.3f} (chosen on val)"] = chosen
+        at[f"test, threshold {chosen['threshold']:.3f}\n(chosen on val)"] = chosen
         marks["chosen on val"] = chosen["threshold"]
     figures.confusion_matrix(at, path["confusion_matrix"])
     curves = scores.threshold_curves(test, config.prevalence)

@@ -99,10 +99,14 @@ def training_curves(history: pd.DataFrame, path: pathlib.Path) -> None:
     names = [name for name in history if f"val_{name}" in history and not name.endswith("_loss")]
     best = int(history["val_loss"].to_numpy().argmin()) + 1
     with plt.rc_context(STYLE):
-        columns = min(3, len(names))
+        columns = min(2, len(names))
         lines = -(-len(names) // columns)
         figure, axes = plt.subplots(
-            lines, columns, figsize=(4 * columns, 3 * lines), squeeze=False, layout="constrained"
+            lines,
+            columns,
+            figsize=(2.9 * columns, 2.5 * lines + 0.5),
+            squeeze=False,
+            layout="constrained",
         )
         for axis, name in zip(axes.flat, names, strict=False):
             axis.plot(history["epoch"], history[name], color=BLUE, marker=".", label="train")
@@ -115,7 +119,9 @@ def training_curves(history: pd.DataFrame, path: pathlib.Path) -> None:
             axis.xaxis.set_major_locator(ticker.MaxNLocator(integer=True, min_n_ticks=1))
         for axis in axes.flat[len(names) :]:
             axis.set_visible(False)
-        axes.flat[0].legend()
+        figure.legend(
+            *axes.flat[0].get_legend_handles_labels(), loc="outside lower center", ncols=3
+        )
         _save(figure, path)
 
 
@@ -123,7 +129,7 @@ def confusion_matrix(at: dict[str, dict], path: pathlib.Path) -> None:
     """Draws a matrix a threshold; `at`: title -> `threshold_scores` (the paper's Fig. 5)."""
     with plt.rc_context({**STYLE, "axes.grid": False}):
         figure, axes = plt.subplots(
-            1, len(at), figsize=(4 * len(at), 3.8), squeeze=False, layout="constrained"
+            1, len(at), figsize=(2.9 * len(at), 3.2), squeeze=False, layout="constrained"
         )
         for axis, (title, counts) in zip(axes.flat, at.items(), strict=True):
             matrix = np.array([[counts["tn"], counts["fp"]], [counts["fn"], counts["tp"]]])
@@ -134,16 +140,17 @@ def confusion_matrix(at: dict[str, dict], path: pathlib.Path) -> None:
                     column,
                     row,
                     f"{count}\n{shares[row, column]:.0%} of row",
+                    fontsize=9,
                     ha="center",
                     va="center",
                     color="white" if shares[row, column] > 0.55 else "black",
                 )
             classes = ("not melanoma", "melanoma")
-            axis.set_xticks((0, 1), classes)
-            axis.set_yticks((0, 1), classes, rotation=90, va="center")
+            axis.set_xticks((0, 1), classes, fontsize=9)
+            axis.set_yticks((0, 1), classes, rotation=90, va="center", fontsize=9)
             axis.set_xlabel("predicted")
             axis.set_ylabel("true")
-            axis.set_title(title)
+            axis.set_title(title, fontsize=10)
         _save(figure, path)
 
 
@@ -160,7 +167,7 @@ def threshold_curves(
         ("Sensitivity and specificity", {"sensitivity": BLUE, "specificity": ORANGE}),
     )
     with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(1, 3, figsize=(13, 4), layout="constrained")
+        figure, axes = plt.subplots(3, 1, figsize=(5.4, 11), sharex=True, layout="constrained")
         for axis, (title, colours) in zip(axes, panels, strict=True):
             lines = ("-", "--", "-.", ":")
             for (name, colour), line in zip(colours.items(), lines, strict=False):
@@ -173,8 +180,9 @@ def threshold_curves(
                 axis.axvline(value, color=GREY, linestyle=line, linewidth=1, label=label)
             axis.set_title(title)
             axis.set_xlabel("threshold on the melanoma score")
+            axis.tick_params(labelbottom=True)
             axis.set_ylim(-0.02, 1.02)
-            axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, fontsize=8)
+            axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, fontsize=9)
         _save(figure, path)
 
 

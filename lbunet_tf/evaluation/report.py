@@ -27,13 +27,15 @@ h1{font-size:1.5rem}h2{font-size:1.2rem;margin-top:2rem}
 padding:.5rem .9rem;min-width:8rem}.card b{display:block;font-size:1.4rem}
 .scroll{overflow-x:auto}table{border-collapse:collapse}td,th{padding:.25rem .7rem;
 border-bottom:1px solid #ddd;text-align:right}td:first-child,th:first-child{text-align:left}
-figure{margin:1rem 0}img{max-width:100%;height:auto}figcaption{color:#444;font-size:.9rem}
+figure{margin:1rem 0}img{max-width:100%;height:auto}.scroll img{min-width:40rem}figcaption{color:#444;font-size:.9rem}
 pre{overflow-x:auto;background:#f5f5f5;padding:.6rem}
 """
 NO_DEVICE = (
     '<p class="note">Research software, not a medical device. The numbers hold for the images '
     "named here and for nothing else; a score is no diagnosis.</p>"
 )
+# On a phone it is scrolled in its box: shrunk to the page it could not be read.
+WIDE = ("mask_sheet",)
 # Below this many images of a class a ratio moves by more than 0.05 with one image.
 FEW = 20
 WORDS = {
@@ -240,7 +242,8 @@ def _html_table(header, rows):
 def _figure(path):
     data = base64.b64encode(path.read_bytes()).decode()
     caption = html.escape(CAPTIONS[path.stem])
+    box = ' class="scroll"' if path.stem in WIDE else ""
     return (
-        f'<figure><img alt="{caption}" src="data:image/png;base64,{data}">'
+        f'<figure><div{box}><img alt="{caption}" src="data:image/png;base64,{data}"></div>'
         f"<figcaption>{caption}</figcaption></figure>"
     )
