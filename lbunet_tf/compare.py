@@ -243,6 +243,7 @@ def _hyperparameters(runs):
             flag: ",".join(map(str, value)) if isinstance(value, tuple) else value
             for flag, value in ((flag, getattr(run, flag)) for flag in named)
         }
+        | {"seed": str(run.seed)}
         for name, run in runs.items()
     }
 

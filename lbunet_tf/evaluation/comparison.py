@@ -77,14 +77,19 @@ def _reported(model, encoder):
 
 
 def auc_standard_error(auc: float, num_positive: int, num_negative: int) -> float:
-    """Returns the standard error of an AUC from the number of images (Hanley and McNeil 1982)."""
+    """Returns the standard error of an AUC from the number of images (Hanley and McNeil 1982).
+
+    NaN for an AUC of 0 or 1, where the formula says 0 however few the images are.
+    """
+    if auc in (0, 1):
+        return math.nan
     both_positive, both_negative = auc / (2 - auc), 2 * auc**2 / (1 + auc)
     variance = (
         auc * (1 - auc)
         + (num_positive - 1) * (both_positive - auc**2)
         + (num_negative - 1) * (both_negative - auc**2)
     ) / (num_positive * num_negative)
-    return math.sqrt(max(variance, 0.0))
+    return math.sqrt(variance)
 
 
 def validation_scores(val: dict, training: dict) -> dict[str, float]:
@@ -146,8 +151,8 @@ def score_cell(name: str, row: pd.Series) -> str:
         return "-"
     if not pd.isna(row[f"{name}_spread"]):
         return f"{row[name]:.3f} ± {row[f'{name}_spread']:.3f}"
-    error = f" (SE {row['auc_standard_error']:.3f})" if name == "auc" else ""
-    return f"{row[name]:.3f}{error}"
+    error = row["auc_standard_error"] if name == "auc" else math.nan
+    return f"{row[name]:.3f}" + ("" if pd.isna(error) else f" (SE {error:.3f})")
 
 
 def facts(summary: pd.DataFrame, config: config_lib.Config, seeds: Sequence[int]) -> dict[str, str]:

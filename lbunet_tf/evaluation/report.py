@@ -27,7 +27,8 @@ h1{font-size:1.5rem}h2{font-size:1.2rem;margin-top:2rem}
 padding:.5rem .9rem;min-width:8rem}.card b{display:block;font-size:1.4rem}
 .scroll{overflow-x:auto}table{border-collapse:collapse}td,th{padding:.25rem .7rem;
 border-bottom:1px solid #ddd;text-align:right}td:first-child,th:first-child{text-align:left}
-figure{margin:1rem 0}img{max-width:100%;height:auto}.scroll img{min-width:40rem}figcaption{color:#444;font-size:.9rem}
+figure{margin:1rem 0}img{max-width:100%;height:auto}.scroll img{min-width:40rem}
+figcaption{color:#444;font-size:.9rem}
 pre{overflow-x:auto;background:#f5f5f5;padding:.6rem}
 """
 NO_DEVICE = (

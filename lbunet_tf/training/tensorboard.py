@@ -150,10 +150,11 @@ def write_hparams(
     with writing(folder):
         hparams_api.hparams_config(
             hparams=[hparams_api.HParam(name) for name in hyperparameters],
-            metrics=[hparams_api.Metric(name) for name in scores],
+            metrics=[hparams_api.Metric(f"compare/{s}", display_name=s) for s in scores],
         )
     for name, (hyperparameters, scores) in trials.items():
         with writing(folder / name):
             hparams_api.hparams(hyperparameters, trial_id=name)
             for score, value in scores.items():
-                tf.summary.scalar(score, value, step=0)
+                # One group in the Scalars tab, where they are of no use.
+                tf.summary.scalar(f"compare/{score}", value, step=0)

@@ -58,8 +58,9 @@ def test_the_standard_error_is_the_spread_of_the_auc_over_drawn_test_sets(auc):
     assert comparison.auc_standard_error(auc, 88, 75) == pytest.approx(np.std(drawn), rel=0.08)
 
 
-def test_the_standard_error_of_a_perfect_score_is_zero():
-    assert comparison.auc_standard_error(1.0, 5, 5) == 0
+def test_a_perfect_score_on_a_few_images_is_not_said_to_have_no_error():
+    assert np.isnan(comparison.auc_standard_error(1.0, 5, 5))
+    assert comparison.readable(summarise(make_runs(1.0))).loc[0, "AUC"] == "1.000"
 
 
 def test_several_seeds_give_mean_and_standard_deviation():

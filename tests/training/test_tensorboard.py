@@ -119,10 +119,10 @@ def test_hparams_hold_each_trial_with_its_scores(tmp_path):
     for name, (hyperparameters, scores) in trials.items():
         (session,) = _hparams(tmp_path / name, "session_start_info")
         assert session.hparams["encoder"].string_value == hyperparameters["encoder"]
-        assert _tensors(tmp_path / name)["val auc"] == [scores["val auc"]]
+        assert _tensors(tmp_path / name)["compare/val auc"] == [scores["val auc"]]
     (experiment,) = _hparams(tmp_path, "experiment")
     assert [info.name for info in experiment.hparam_infos] == ["encoder", "seed"]
-    assert [info.name.tag for info in experiment.metric_infos] == ["val auc"]
+    assert [info.name.tag for info in experiment.metric_infos] == ["compare/val auc"]
 
 
 def _hparams(folder, kind):
