@@ -4,7 +4,8 @@
 
 Signature `serving_default`: `image_bytes` (JPEG or PNG, any sizes in one batch) to
 `probability`, `mask_png_bytes` and `lesion_share`. Signature `identity`: flags, hash of the
-data and version of the package. Loading it needs TensorFlow alone.
+data and version of the package. Loading it needs TensorFlow alone. Requests in `assets.extra`
+warm a server up.
 """
 
 import hashlib
@@ -23,6 +24,7 @@ from lbunet_tf import models
 from lbunet_tf import run_directory
 from lbunet_tf.data import preprocessing
 from lbunet_tf.serving import signature
+from lbunet_tf.serving import warmup
 
 
 def main(config: config_lib.Config) -> None:
@@ -48,7 +50,7 @@ def export(config: config_lib.Config) -> pathlib.Path:
     archive = keras.export.ExportArchive()
     archive.track(model)
     archive.add_endpoint(
-        "serving_default", serve, [tf.TensorSpec((None,), tf.string, name=signature.INPUT)]
+        signature.NAME, serve, [tf.TensorSpec((None,), tf.string, name=signature.INPUT)]
     )
     archive.add_endpoint("identity", signature.make_identity_function(_identity(config, run)), [])
     verbosity = logging.get_verbosity()
@@ -56,6 +58,7 @@ def export(config: config_lib.Config) -> pathlib.Path:
     logging.set_verbosity(logging.WARNING)
     archive.write_out(str(partial), verbose=False)
     logging.set_verbosity(verbosity)
+    warmup.write_requests(partial)
     os.replace(partial, folder / str(version))
     logging.info("exported %s", folder / str(version))
     return folder / str(version)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
+NAME = "serving_default"
 INPUT = "image_bytes"
 MESSAGE = "image_bytes must be a JPEG or PNG; the request's image of this number is none:"
 
