@@ -70,7 +70,7 @@ class Config:
     source: tuple[str, ...] = _flag(
         (),
         "Where images come from, one or several, comma-separated: "
-        "isic2016 to isic2020, ham10000, ph2, folder, manifest, synthetic.",
+        "isic2016 to isic2020, isic_archive, ham10000, ph2, folder, manifest, synthetic.",
         "Data",
         entries=DATA,
         many=True,

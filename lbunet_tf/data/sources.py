@@ -9,6 +9,7 @@ from absl import logging
 
 from lbunet_tf import config as config_lib
 from lbunet_tf.data import isic
+from lbunet_tf.data import isic_archive
 from lbunet_tf.data import lesion_sets
 from lbunet_tf.data import manifest
 from lbunet_tf.data import synthetic
@@ -134,6 +135,7 @@ SOURCES: dict[str, Callable[[pathlib.Path], pd.DataFrame]] = {
     "isic2018": isic.isic2018,
     "isic2019": isic.isic2019,
     "isic2020": isic.isic2020,
+    "isic_archive": isic_archive.isic_archive,
     "ham10000": lesion_sets.ham10000,
     "ph2": lesion_sets.ph2,
     "folder": lesion_sets.folder,
