@@ -263,6 +263,11 @@ def check(config: Config) -> Config:
             f"Received: {len(config.source)} in --source={','.join(config.source)}, "
             f"{len(config.data_dir)} in --data_dir={','.join(config.data_dir)}"
         )
+    if not config.seeds or len(set(config.seeds)) < len(config.seeds):
+        raise ValueError(
+            '"--seeds" must name at least one seed, each once. '
+            f"Received: {','.join(map(str, config.seeds)) or 'nothing'}"
+        )
     percents = config.split_percent
     if len(percents) != 3 or sum(percents) != 100 or min(percents) < 1:
         raise ValueError(

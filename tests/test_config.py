@@ -44,6 +44,8 @@ def test_later_flags_win_over_the_flagfile(tmp_path):
         ({"heads": ("melanoma",)}, '"--heads" must be "mask" or "mask,melanoma"'),
         ({"split_percent": (70, 15, 5)}, '"--split_percent" must be three whole numbers'),
         ({"learning_rate": 0.0}, '"--learning_rate" must be positive'),
+        ({"seeds": ()}, '"--seeds" must name at least one seed, each once. Received: nothing'),
+        ({"seeds": (1, 1)}, '"--seeds" must name at least one seed, each once. Received: 1,1'),
         ({"prevalence": 1.0}, '"--prevalence" must lie between 0 and 1'),
         ({"source": ("isic2020",), "data_dir": ("a", "b")}, '"--data_dir" must name one folder'),
         ({"image_score": "melanoma"}, "add --heads=mask,melanoma"),

@@ -157,10 +157,12 @@ def score_cell(name: str, row: pd.Series) -> str:
 
 def facts(summary: pd.DataFrame, config: config_lib.Config, seeds: Sequence[int]) -> dict[str, str]:
     """Returns what a reader must know beside the numbers, name -> sentences."""
-    first = summary.iloc[0]
+    # An experiment without a melanoma score, or without masks, says nothing of the others'.
+    scored = summary.sort_values("num_scored", key=lambda counts: counts == "0").iloc[0]
+    masked = summary.sort_values("num_masks", key=lambda counts: counts == "0").iloc[0]
     result = {
-        "Test images": f"{first['num_scored']} with label and score, {first['num_melanoma']} of "
-        f"them melanomas; {first['num_masks']} with a mask. Nothing was chosen on them.",
+        "Test images": f"{scored['num_scored']} with label and score, {scored['num_melanoma']} of "
+        f"them melanomas; {masked['num_masks']} with a mask. Nothing was chosen on them.",
         "One split and one budget": f"split by {config.split_by}, at most {config.epochs} epochs, "
         f"patience {config.patience}, seed {', '.join(map(str, seeds))}.",
         "Scores": "AUC and accuracy are of images, Dice and IoU means over images at the "

@@ -144,9 +144,12 @@ def write_hparams(
 
     Args:
         folder: A folder of its own, a subfolder a trial.
-        trials: Name -> (hyperparameters, scores by name). All have the same hyperparameters.
+        trials: Name -> (hyperparameters, scores by name).
     """
-    hyperparameters, scores = next(iter(trials.values()))
+    # A trial may lack a score: one without a melanoma score has no AUC.
+    hyperparameters, scores = (
+        dict.fromkeys(name for trial in trials.values() for name in trial[part]) for part in (0, 1)
+    )
     with writing(folder):
         hparams_api.hparams_config(
             hparams=[hparams_api.HParam(name) for name in hyperparameters],

@@ -139,6 +139,16 @@ def test_a_run_without_a_score_has_a_dash_in_its_cell():
     assert comparison.readable(summary)["AUC"].tolist() == ["0.800 (SE 0.034)", "-"]
 
 
+def test_the_notes_count_the_images_of_experiments_that_score():
+    summary = summarise(
+        [comparison.make_row("none", LABEL, TRAINING, {})], make_runs(0.8, experiment="scored")
+    )
+
+    text = comparison.facts(summary, LABEL, (0,))["Test images"]
+
+    assert text.startswith("163 with label and score, 88 of them melanomas; 163 with a mask.")
+
+
 def test_markdown_has_a_line_an_experiment_and_as_many_cells_as_its_head():
     summary = summarise(make_runs(0.8, experiment="a|b"), make_runs(0.7, experiment="c"))
 

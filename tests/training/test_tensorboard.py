@@ -111,7 +111,7 @@ def test_every_auc_of_a_model_gets_a_curve_of_its_own_name(mask_source):
 def test_hparams_hold_each_trial_with_its_scores(tmp_path):
     trials = {
         "a-seed-0": ({"encoder": "resnet34", "seed": 0}, {"val auc": 0.75}),
-        "b-seed-0": ({"encoder": "resnet101", "seed": 0}, {"val auc": 0.875}),
+        "b-seed-0": ({"encoder": "resnet101", "seed": 0}, {"val auc": 0.875, "val dice": 0.5}),
     }
 
     tensorboard.write_hparams(tmp_path, trials)
@@ -122,7 +122,10 @@ def test_hparams_hold_each_trial_with_its_scores(tmp_path):
         assert _tensors(tmp_path / name)["compare/val auc"] == [scores["val auc"]]
     (experiment,) = _hparams(tmp_path, "experiment")
     assert [info.name for info in experiment.hparam_infos] == ["encoder", "seed"]
-    assert [info.name.tag for info in experiment.metric_infos] == ["compare/val auc"]
+    assert [info.name.tag for info in experiment.metric_infos] == [
+        "compare/val auc",
+        "compare/val dice",
+    ]
 
 
 def _hparams(folder, kind):
