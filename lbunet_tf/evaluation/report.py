@@ -29,6 +29,7 @@ padding:.5rem .9rem;min-width:8rem}.card b{display:block;font-size:1.4rem}
 border-bottom:1px solid #ddd;text-align:right}td:first-child,th:first-child{text-align:left}
 figure{margin:1rem 0}img{max-width:100%;height:auto}.scroll img{min-width:40rem}
 figcaption{color:#444;font-size:.9rem}
+.wide{max-width:82rem}.wide td{white-space:nowrap}.wide td,.wide th{padding:.25rem .4rem}
 pre{overflow-x:auto;background:#f5f5f5;padding:.6rem}
 """
 NO_DEVICE = (
@@ -119,16 +120,15 @@ def build_comparison(
         _facts(facts),
         *(_figure(path) for path in figures),
     ]
-    return _page(title, parts)
+    return _page(title, parts, "wide")
 
 
-def _page(title, parts):
+def _page(title, parts, body_class=""):
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"<title>{html.escape(title)}</title><style>{STYLE}</style></head><body>"
-        + "\n".join(parts)
-        + "</body></html>\n"
+        f"<title>{html.escape(title)}</title><style>{STYLE}</style></head>"
+        f'<body class="{body_class}">' + "\n".join(parts) + "</body></html>\n"
     )
 
 
