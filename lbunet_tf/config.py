@@ -6,6 +6,7 @@ values.
 
 import dataclasses
 import pathlib
+import typing
 
 from absl import flags
 
@@ -14,6 +15,8 @@ DATA = ("train", "prepare")
 RUN = ("train", "evaluate", "predict", "export", "compare")
 COMPARE = ("compare",)
 LIST = (list, tuple)
+# Outputs of deep supervision by their stride, and the weight of their loss beside the mask's.
+AUXILIARY = {"mask_s2": 0.5, "mask_s4": 0.25, "mask_s8": 0.125}
 
 
 def _flag(default, help, section, entries=TRAIN, choices=None, many=False, minimum=None):
@@ -75,6 +78,13 @@ class Config:
         entries=DATA,
         many=True,
     )
+    source_weights: tuple[float, ...] = _flag(
+        (),
+        "Relative shares of a training epoch's images, one a source, as in 1,3; the epoch keeps "
+        "its length. Empty: every image once.",
+        "Data",
+        many=True,
+    )
     data_dir: tuple[str, ...] = _flag(
         (),
         "One folder a source, in the same order: the official download as it "
@@ -109,7 +119,8 @@ class Config:
     balance: str = _flag(
         "none",
         "'subset': all melanomas and --benign_count of the rest (the paper's); "
-        "'resample': classes equally often in each training epoch; or 'none'.",
+        "'resample': within each source the classes equally often in a training epoch, images "
+        "without a label as often as before; or 'none'.",
         "Data",
         entries=DATA,
         choices=("none", "subset", "resample"),
@@ -163,11 +174,26 @@ class Config:
         "Low-pass before shrinking. Off is the paper's (albumentations Resize).",
         "Data",
     )
+    shades_of_gray: bool = _flag(
+        False,
+        "Colour constancy: scale the channels so that their Minkowski means (p = 6) are equal.",
+        "Data",
+        entries=DATA,
+    )
+    remove_hair: bool = _flag(
+        False,
+        "Find thin dark hairs (black-hat) and fill them from their surroundings.",
+        "Data",
+        entries=DATA,
+    )
     augment: str = _flag(
         "none",
-        "Training augmentation: 'none' (the paper's) or 'flips'.",
+        "Training augmentation: 'none' (the paper's); 'flips'; 'dermoscopy' (flips, rotation, "
+        "scale, colour, blur, drawn hair, ruler, dark corner); 'albumentations' (a recipe of "
+        "that library); 'keras_cv' (RandAugment, MixUp, CutMix).",
         "Data",
-        choices=("none", "flips"),
+        entries=DATA,
+        choices=("none", "flips", "dermoscopy", "albumentations", "keras_cv"),
     )
     model: str = _flag("lbunet", "Architecture.", "Model", choices=("lbunet", "unet"))
     encoder: str = _flag(
@@ -181,12 +207,45 @@ class Config:
         "'imagenet', 'none' (random, by --seed), or the path of a weights file.",
         "Model",
     )
+    upsampling: str = _flag(
+        "nearest",
+        "How the decoder of lbunet doubles the resolution.",
+        "Model",
+        choices=("nearest", "bilinear", "transposed"),
+    )
+    attention: str = _flag(
+        "none",
+        "In the decoder of lbunet: 'gate', attention gates on the skips; 'scse', concurrent "
+        "spatial and channel squeeze-and-excitation after each stage.",
+        "Model",
+        choices=("none", "gate", "scse"),
+    )
+    bottleneck: str = _flag(
+        "none",
+        "On the deepest features of lbunet: multi-head 'self_attention', or 'aspp' (atrous "
+        "spatial pyramid pooling).",
+        "Model",
+        choices=("none", "self_attention", "aspp"),
+    )
+    deep_supervision: bool = _flag(
+        False,
+        "Train further mask outputs at strides 2, 4 and 8 of lbunet's decoder, with losses of "
+        "weight 1/2, 1/4, 1/8. They are not in the saved model.",
+        "Model",
+    )
     heads: tuple[str, ...] = _flag(
         ("mask",),
         "Outputs: mask, or mask,melanoma.",
         "Model",
         entries=DATA,
         many=True,
+    )
+    melanoma_pool: str = _flag(
+        "encoder",
+        "Where the melanoma head of lbunet looks: 'encoder', the mean of the deepest features; "
+        "'mask', their mean weighted by the predicted mask, beside it.",
+        "Model",
+        choices=("encoder", "mask"),
     )
     image_score: str = _flag(
         "auto",
@@ -204,12 +263,126 @@ class Config:
         entries=("train", "evaluate", "predict"),
         minimum=1,
     )
+    mask_loss: str = _flag(
+        "bce",
+        "Loss of the mask head: binary cross-entropy (the paper's), Dice, their sum, focal, "
+        "Tversky, focal Tversky, Lovasz hinge, or cross-entropy that counts pixels near the "
+        "outline more.",
+        "Training",
+        choices=(
+            "bce",
+            "dice",
+            "bce_dice",
+            "focal",
+            "tversky",
+            "focal_tversky",
+            "lovasz",
+            "boundary_bce",
+        ),
+    )
+    melanoma_loss: str = _flag(
+        "bce", "Loss of the melanoma head.", "Training", choices=("bce", "focal")
+    )
+    label_smoothing: float = _flag(
+        0.0,
+        "Of the melanoma head: targets become s/2 and 1 - s/2.",
+        "Training",
+        minimum=0,
+    )
+    head_weights: tuple[float, ...] = _flag(
+        (1.0, 1.0),
+        "Weights of the losses of the mask and the melanoma head.",
+        "Training",
+        many=True,
+    )
+    class_weights: tuple[str, ...] = _flag(
+        (),
+        "Heads whose loss weighs the two classes inversely to their share of the training "
+        "images (melanoma) or of their pixels (mask): mask, melanoma, or both.",
+        "Training",
+        many=True,
+    )
     learning_rate: float = _flag(1e-4, "Of Adam (0.9, 0.999).", "Training")
-    patience: int = _flag(
-        3,
-        "Stop after this many epochs without a better val_loss.",
+    encoder_learning_rate: float = _flag(
+        0.0,
+        "Another learning rate for the encoder of lbunet, usually lower; 0: --learning_rate.",
+        "Training",
+        minimum=0,
+    )
+    frozen_epochs: int = _flag(
+        0,
+        "Epochs in which the encoder's weights stay as they are, before they are trained too.",
+        "Training",
+        minimum=0,
+    )
+    freeze_batch_norm: bool = _flag(
+        False,
+        "Keep the encoder's batch norm as its pretrained weights have it.",
+        "Training",
+    )
+    schedule: str = _flag(
+        "constant",
+        "Of the learning rate: constant (the paper's), or half a cosine from it down to 1 % "
+        "of it over --epochs.",
+        "Training",
+        choices=("constant", "cosine"),
+    )
+    warmup_epochs: int = _flag(
+        0,
+        "Epochs in which the learning rate rises from 0, before the schedule begins.",
+        "Training",
+        minimum=0,
+    )
+    weight_decay: float = _flag(
+        0.0,
+        "Decoupled weight decay (AdamW) of kernels, a step: learning rate x this; 0 is Adam.",
+        "Training",
+        minimum=0,
+    )
+    clip_norm: float = _flag(
+        0.0,
+        "Scale gradients down to this global norm; 0 does not.",
+        "Training",
+        minimum=0,
+    )
+    gradient_accumulation: int = _flag(
+        1,
+        "Batches whose gradients are averaged before a step.",
         "Training",
         minimum=1,
+    )
+    average_weights: float = _flag(
+        0.0,
+        "Momentum of an exponential moving average of the weights, as in 0.99; validation and "
+        "model.keras then use the average. 0 takes none.",
+        "Training",
+        minimum=0,
+    )
+    monitor: str = _flag(
+        "loss",
+        "What the best epoch, early stopping and model.keras are chosen by, on val: the loss, "
+        "Dice of the mask head, or AUC of the melanoma score.",
+        "Training",
+        choices=("loss", "dice", "auc"),
+    )
+    patience: int = _flag(
+        3,
+        "Stop after this many epochs without a better --monitor on val.",
+        "Training",
+        minimum=1,
+    )
+    teacher: tuple[str, ...] = _flag(
+        (),
+        "Finished runs, comma-separated, whose mean prediction is mixed into the targets "
+        "(distillation); they need this run's --image_size and heads.",
+        "Training",
+        many=True,
+    )
+    teacher_weight: float = _flag(
+        0.5,
+        "Share of the teacher in a target that is known; one that is not known is the teacher's.",
+        "Training",
+        minimum=0,
     )
     precision: str = _flag(
         "float32",
@@ -228,6 +401,14 @@ class Config:
         "Evaluation",
         entries=("evaluate",),
     )
+    tta: str = _flag(
+        "none",
+        "Test-time augmentation, the mean probability over: 'flips', 4 flips; 'dihedral', 8 "
+        "flips and quarter turns.",
+        "Evaluation",
+        entries=("evaluate", "predict", "export"),
+        choices=("none", "flips", "dihedral"),
+    )
     output: str = _flag(
         "",
         "Where to write: the CSV of the checked manifest (prepare); the folder of the "
@@ -245,11 +426,34 @@ class Config:
             return "melanoma"
         return "mean" if self.mask_source == "label" else "none"
 
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The outputs in training: the heads and, with deep supervision, further masks."""
+        return self.heads + (tuple(AUXILIARY) if self.deep_supervision else ())
+
+    @property
+    def loss_weights(self) -> dict[str, float]:
+        """The weight of each output's loss."""
+        weights = dict(zip(("mask", "melanoma"), self.head_weights, strict=True))
+        weights |= {name: weights["mask"] * factor for name, factor in AUXILIARY.items()}
+        return {name: weights[name] for name in self.outputs}
+
     def replace(self, **changes) -> "Config":
         """Returns a checked copy with some fields changed."""
         return check(dataclasses.replace(self, **changes))
 
 
+# What `--model=unet` does not have.
+LBUNET_FLAGS = (
+    "upsampling",
+    "attention",
+    "bottleneck",
+    "deep_supervision",
+    "melanoma_pool",
+    "encoder_learning_rate",
+    "frozen_epochs",
+    "freeze_batch_norm",
+)
 FIELDS = {field.name: field for field in dataclasses.fields(Config)}
 
 
@@ -279,6 +483,7 @@ def check(config: Config) -> Config:
             '"--heads" must be "mask" or "mask,melanoma". '
             f"Received: --heads={','.join(config.heads)}"
         )
+    _check_training(config)
     if config.learning_rate <= 0:
         raise ValueError(f'"--learning_rate" must be positive. Received: {config.learning_rate}')
     if not 0 < config.prevalence < 1:
@@ -301,6 +506,56 @@ def check(config: Config) -> Config:
             "nothing about melanoma. Use --image_score=melanoma with --heads=mask,melanoma"
         )
     return config
+
+
+def _check_training(config):
+    """Raises a ValueError for flags of training that do not fit together."""
+    if config.source_weights and (
+        len(config.source_weights) != len(config.source) or min(config.source_weights) <= 0
+    ):
+        raise ValueError(
+            '"--source_weights" must be one positive number a source, in the order of --source. '
+            f"Received: {len(config.source)} in --source={','.join(config.source)}, "
+            f"--source_weights={','.join(map(str, config.source_weights))}"
+        )
+    if len(config.head_weights) != 2 or min(config.head_weights) <= 0:
+        raise ValueError(
+            '"--head_weights" must be two positive numbers, of mask and melanoma. Received: '
+            f"{','.join(map(str, config.head_weights))}"
+        )
+    if set(config.class_weights) - set(config.heads):
+        raise ValueError(
+            f'"--class_weights" must name heads that are on, of {",".join(config.heads)}. '
+            f"Received: {','.join(config.class_weights)}"
+        )
+    for name in ("label_smoothing", "average_weights"):
+        if getattr(config, name) >= 1:
+            raise ValueError(f'"--{name}" must be below 1. Received: {getattr(config, name)}')
+    if config.teacher_weight > 1:
+        raise ValueError(f'"--teacher_weight" must be at most 1. Received: {config.teacher_weight}')
+    if config.warmup_epochs + config.frozen_epochs >= config.epochs:
+        if config.warmup_epochs + config.frozen_epochs > 0:
+            raise ValueError(
+                '"--warmup_epochs" and "--frozen_epochs" must leave epochs to train. Received: '
+                f"--warmup_epochs={config.warmup_epochs}, --frozen_epochs={config.frozen_epochs}, "
+                f"--epochs={config.epochs}"
+            )
+    if config.monitor == "dice" and config.mask_source == "label":
+        raise ValueError(
+            '"--monitor=dice" needs --mask_source=lesion: a Dice on painted labels measures the '
+            "class. Use --monitor=auc or loss"
+        )
+    if config.monitor == "auc" and config.score_rule == "none":
+        raise ValueError(
+            '"--monitor=auc" needs a melanoma score: add --heads=mask,melanoma, or '
+            "--mask_source=label"
+        )
+    for name in LBUNET_FLAGS:
+        if config.model != "lbunet" and getattr(config, name) != FIELDS[name].default:
+            raise ValueError(
+                f'"--{name}" is a flag of --model=lbunet. Received: --model={config.model}, '
+                f"--{name}={getattr(config, name)}"
+            )
 
 
 def _check_field(name, value, metadata):
@@ -387,14 +642,14 @@ def _values(fields, flag_values):
 
 
 def _as_tuple(field, items):
-    """Returns the items of a list flag; whole numbers where its default holds such."""
-    if not field.default or not isinstance(field.default[0], int):
-        return tuple(items)
+    """Returns the items of a list flag as the type that its field is declared with."""
+    (kind, _) = typing.get_args(field.type)
     try:
-        return tuple(int(item) for item in items)
+        return tuple(kind(item) for item in items)
     except ValueError as error:
+        numbers = "whole numbers" if kind is int else "numbers"
         raise ValueError(
-            f'"--{field.name}" must be whole numbers. Received: {",".join(items)}'
+            f'"--{field.name}" must be {numbers}. Received: {",".join(items)}'
         ) from error
 
 

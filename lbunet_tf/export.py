@@ -43,7 +43,7 @@ def export(config: config_lib.Config) -> pathlib.Path:
     serve = signature.make_serving_function(
         model,
         preprocessing.decode_jpeg_or_png,
-        lambda image: preprocessing.resize_image(image, config.image_size, config.antialias),
+        lambda image: preprocessing.prepare_image(image, config),
         config.score_rule,
         config.mask_source == "lesion",
     )

@@ -105,9 +105,7 @@ def _predict_batch(config, model, good, output):
     """Returns a table row for each image; writes its mask and overlay where `output` is given."""
     if not good:
         return []
-    small = [
-        preprocessing.resize_image(image, config.image_size, config.antialias) for _, image in good
-    ]
+    small = [preprocessing.prepare_image(image, config) for _, image in good]
     outputs = model.predict_on_batch(tf.cast(tf.stack(small), tf.float32))
     logits = {name: np.asarray(value, "float64") for name, value in outputs.items()}
     rows = []

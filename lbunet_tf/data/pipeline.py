@@ -117,7 +117,7 @@ def _decoded(config, dataset):
             lambda: tf.zeros((size, size, 1), tf.uint8),
         )
         return {
-            "image": preprocessing.resize_image(image, size, config.antialias),
+            "image": preprocessing.prepare_image(image, config),
             "mask": tf.ensure_shape(mask, (size, size, 1)),
             "has_mask": has_mask,
             "label": example["label"],
@@ -140,16 +140,17 @@ def _augmented(config, dataset, epoch):
 
 def _batched(config, dataset):
     return dataset.batch(config.batch_size).map(
-        lambda examples: as_batch(examples, config.mask_source, config.heads),
+        lambda examples: as_batch(examples, config.mask_source, config.outputs),
         num_parallel_calls=tf.data.AUTOTUNE,
     )
 
 
-def as_batch(examples: dict, mask_source: str, heads: tuple[str, ...]) -> tuple:
+def as_batch(examples: dict, mask_source: str, outputs: tuple[str, ...]) -> tuple:
     """Returns (images, targets, weights) of stacked examples.
 
-    Weights are 1 where the target is known and 0 elsewhere: (B, S, S) for `mask`,
+    Weights are 1 where the target is known and 0 elsewhere: (B, S, S) for masks,
     (B,) for `melanoma`. A missing mask or label never becomes a value that counts.
+    Every output but `melanoma` is a mask.
     """
     images = tf.cast(examples["image"], tf.float32)
     label = examples["label"]
@@ -162,13 +163,11 @@ def as_batch(examples: dict, mask_source: str, heads: tuple[str, ...]) -> tuple:
     else:
         mask = tf.cast(examples["mask"], tf.float32)
         mask_known = tf.cast(examples["has_mask"], tf.float32)
-    targets = {"mask": mask, "melanoma": label[:, None]}
-    weights = {
-        "mask": tf.ones_like(mask[..., 0]) * mask_known[:, None, None],
-        "melanoma": known,
-    }
+    of_mask = (mask, tf.ones_like(mask[..., 0]) * mask_known[:, None, None])
+    of_melanoma = (label[:, None], known)
+    chosen = {name: of_melanoma if name == "melanoma" else of_mask for name in outputs}
     return (
         images,
-        {head: targets[head] for head in heads},
-        {head: weights[head] for head in heads},
+        {name: target for name, (target, _) in chosen.items()},
+        {name: weight for name, (_, weight) in chosen.items()},
     )

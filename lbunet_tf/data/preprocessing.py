@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
+from lbunet_tf import config as config_lib
 from lbunet_tf.data import exif
 
 # JPEG, PNG, BMP. A name does not say what is inside.
@@ -88,6 +89,14 @@ def _decode_bmp(contents, channels):
     mode = "L" if channels == 1 else "RGB"
     image = np.asarray(Image.open(io.BytesIO(contents)).convert(mode), np.uint8)
     return image.reshape(*image.shape[:2], channels)
+
+
+def prepare_image(image: tf.Tensor, config: config_lib.Config) -> tf.Tensor:
+    """Returns (S, S, 3) uint8: what the network sees of a decoded (H, W, 3) uint8 image.
+
+    Training, evaluation, prediction and the exported model all call this.
+    """
+    return resize_image(image, config.image_size, config.antialias)
 
 
 def resize_image(image: tf.Tensor, size_px: int, antialias: bool = False) -> tf.Tensor:
