@@ -528,6 +528,10 @@ def _check_training(config):
             f'"--class_weights" must name heads that are on, of {",".join(config.heads)}. '
             f"Received: {','.join(config.class_weights)}"
         )
+    if "melanoma" in config.class_weights and config.balance == "resample":
+        raise ValueError(
+            '"--class_weights=melanoma" and --balance=resample both balance the classes: take one'
+        )
     for name in ("label_smoothing", "average_weights"):
         if getattr(config, name) >= 1:
             raise ValueError(f'"--{name}" must be below 1. Received: {getattr(config, name)}')

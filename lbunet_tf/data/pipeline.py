@@ -23,9 +23,11 @@ def make_training_dataset(
     """
     take_examples = _taker(config, rows)
     labels = rows["label"].to_numpy()
+    sources = rows["source"].to_numpy()
+    shares = _source_shares(config, sources)
 
     def order_of(epoch):
-        return epoch_order(labels, config.balance, config.seed, int(epoch))
+        return epoch_order(labels, config.balance, config.seed, int(epoch), sources, shares)
 
     def one_epoch(epoch):
         order = tf.ensure_shape(tf.numpy_function(order_of, (epoch,), tf.int64), (len(rows),))
@@ -36,23 +38,89 @@ def make_training_dataset(
     return epochs.flat_map(one_epoch).prefetch(tf.data.AUTOTUNE)
 
 
-def epoch_order(labels: np.ndarray, balance: str, seed: int, epoch: int) -> np.ndarray:
+def _source_shares(config, sources):
+    """Returns source -> share of an epoch; {} where --source_weights is not given.
+
+    The sources of a manifest that was read (`manifest`) have the names that it gives.
+    """
+    if not config.source_weights:
+        return {}
+    weights = dict(zip(config.source, config.source_weights, strict=True))
+    names = set(sources)
+    if names != set(weights):
+        raise ValueError(
+            '"--source_weights" needs training images of each --source, by that name. Received: '
+            f"--source={','.join(config.source)}, training images of {', '.join(sorted(names))}"
+        )
+    total = sum(weights.values())
+    return {name: weight / total for name, weight in weights.items()}
+
+
+def epoch_order(
+    labels: np.ndarray,
+    balance: str,
+    seed: int,
+    epoch: int,
+    sources: np.ndarray | None = None,
+    source_shares: dict[str, float] | None = None,
+) -> np.ndarray:
     """Returns (N,) int64: the rows that epoch number `epoch` shows, in order.
 
-    Every row once; with balance="resample" others and melanomas in turn, each class
-    gone through in a new order until N rows are drawn.
+    Every row once. With balance="resample" or `source_shares` the rows are drawn by
+    stratum, each gone through in a new order until it has its share of N, and evenly
+    interleaved, so that every batch has about the same mixture.
+
+    Args:
+        labels: (N,) 0, 1 or NaN.
+        balance: "resample" gives the known classes of a source equal shares.
+        seed: With `epoch` all that chance depends on.
+        epoch: From 0.
+        sources: (N,) names.
+        source_shares: Source -> share of the epoch, adding up to 1; empty: as they are.
     """
     rng = np.random.default_rng((seed, epoch))
-    if balance != "resample":
+    if balance != "resample" and not source_shares:
         return rng.permutation(len(labels))
-    half = -(-len(labels) // 2)
-    turns = [_drawn(np.flatnonzero(labels == label), half, rng) for label in (0, 1)]
-    return np.stack(turns, axis=1).ravel()[: len(labels)]
+    if sources is None:
+        sources = np.zeros(len(labels), int)
+    strata = _strata(labels, balance, sources, source_shares or {})
+    counts = _whole_counts([share for _, share in strata], len(labels))
+    drawn = [_drawn(rows, count, rng) for (rows, _), count in zip(strata, counts, strict=True)]
+    places = [(np.arange(count) + 0.5) / max(count, 1) for count in counts]
+    return np.concatenate(drawn)[np.argsort(np.concatenate(places), kind="stable")]
+
+
+def _strata(labels, balance, sources, source_shares):
+    """Returns [(rows, share of the epoch)], source by source, others before melanomas."""
+    strata = []
+    for source in sorted(set(sources)):
+        of_source = sources == source
+        share = source_shares.get(source, of_source.mean())
+        if balance != "resample":
+            strata.append((np.flatnonzero(of_source), share))
+            continue
+        parts = [np.flatnonzero(of_source & (labels == label)) for label in (0, 1)]
+        parts = [rows for rows in parts if len(rows)]
+        unknown = np.flatnonzero(of_source & np.isnan(labels))
+        known_share = share * (1 - len(unknown) / of_source.sum())
+        strata += [(rows, known_share / len(parts)) for rows in parts]
+        if len(unknown):
+            strata.append((unknown, share - known_share if parts else share))
+    return strata
+
+
+def _whole_counts(shares, total):
+    """Returns whole counts that add up to `total`, by largest remainder."""
+    exact = np.array(shares) / sum(shares) * total
+    counts = np.floor(exact + 1e-9).astype(int)
+    largest_first = np.argsort(-(exact - counts), kind="stable")
+    counts[largest_first[: total - counts.sum()]] += 1
+    return counts
 
 
 def _drawn(rows, count, rng):
     rounds = -(-count // len(rows))
-    return np.concatenate([rng.permutation(rows) for _ in range(rounds)])[:count]
+    return np.concatenate([rows[:0], *(rng.permutation(rows) for _ in range(rounds))])[:count]
 
 
 def make_evaluation_dataset(config: config_lib.Config, rows: pd.DataFrame) -> tf.data.Dataset:
