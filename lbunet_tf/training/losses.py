@@ -212,6 +212,7 @@ def lovasz_hinge(y_true, logits, weight):
     The loss is of sets: a soft target counts as lesion above 0.5.
     """
     sign = ops.where(y_true > 0.5, 1.0, -1.0)
+    # An unknown pixel adds no area, but a GPU's parallel sums may round: so it has no error either.
     errors = _flat(ops.where(weight > 0, ops.relu(1 - sign * logits), 0.0))
     errors, order = ops.top_k(errors, errors.shape[1])
     signed = ops.take_along_axis(_flat(sign * weight), order, axis=1)
