@@ -17,6 +17,8 @@ COMPARE = ("compare",)
 LIST = (list, tuple)
 # Outputs of deep supervision by their stride, and the weight of their loss beside the mask's.
 AUXILIARY = {"mask_s2": 0.5, "mask_s4": 0.25, "mask_s8": 0.125}
+# Losses of a mask as a whole: no single pixel has a term that --class_weights could multiply.
+OVERLAP_LOSSES = ("dice", "tversky", "focal_tversky", "lovasz")
 
 
 def _flag(default, help, section, entries=TRAIN, choices=None, many=False, minimum=None):
@@ -531,6 +533,11 @@ def _check_training(config):
     if "melanoma" in config.class_weights and config.balance == "resample":
         raise ValueError(
             '"--class_weights=melanoma" and --balance=resample both balance the classes: take one'
+        )
+    if "mask" in config.class_weights and config.mask_loss in OVERLAP_LOSSES:
+        raise ValueError(
+            '"--class_weights=mask" needs a --mask_loss that is a sum over pixels: bce, bce_dice, '
+            f"focal or boundary_bce. Received: --mask_loss={config.mask_loss}"
         )
     for name in ("label_smoothing", "average_weights"):
         if getattr(config, name) >= 1:

@@ -50,6 +50,10 @@ def test_later_flags_win_over_the_flagfile(tmp_path):
         ({"source": ("isic2020",), "data_dir": ("a", "b")}, '"--data_dir" must name one folder'),
         ({"image_score": "melanoma"}, "add --heads=mask,melanoma"),
         ({"image_score": "max"}, "needs --mask_source=label"),
+        (
+            {"class_weights": ("mask",), "mask_loss": "lovasz"},
+            '"--class_weights=mask" needs a --mask_loss that is a sum over pixels',
+        ),
         ({"model": "unet"}, '"--model=unet" has no pretrained weights: add --encoder_weights=none'),
     ],
 )
