@@ -19,8 +19,8 @@ def draw_hair(image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     """
     seeds = tf.random.split(seed, 2)
     # A line a hair: direction, how far off the middle, bend, start, length, half width, dark.
-    low = (0.0, -0.6, -0.5, -0.7, 0.3, 0.002, 0.55)
-    high = (2 * math.pi, 0.6, 0.5, 0.3, 1.2, 0.005, 0.95)
+    low = (0.0, -0.6, -0.9, -0.7, 0.25, 0.001, 0.4)
+    high = (2 * math.pi, 0.6, 0.9, 0.3, 1.1, 0.0035, 0.9)
     numbers = tf.random.stateless_uniform((MAX_HAIRS, len(low)), seeds[0], low, high)
     numbers = tf.transpose(numbers)[:, :, None, None]
     angle, off, bend, start, length, half_width, dark = tf.unstack(numbers)

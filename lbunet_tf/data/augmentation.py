@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
+from lbunet_tf.data import albumentations_recipe
 from lbunet_tf.data import dermoscopy
 
 
@@ -28,4 +29,5 @@ AUGMENTATIONS: dict[str, Callable[[dict, tf.Tensor], dict]] = {
     "none": none,
     "flips": flips,
     "dermoscopy": dermoscopy.dermoscopy,
+    "albumentations": albumentations_recipe.by_albumentations,
 }

@@ -19,7 +19,7 @@ BLUR = 0.2
 MAX_ROTATION_DEGREES = 45.0
 MAX_ZOOM, MAX_SHIFT = 1.3, 0.1
 MAX_EXPOSURE, MAX_CONTRAST, MAX_SATURATION = 1.2, 1.25, 1.25
-MAX_HUE_DEGREES, MAX_GAIN = 7.0, 1.08
+MAX_HUE_DEGREES, MAX_GAIN = 5.0, 1.06
 # Of the Gaussian, as a share of the side: 0.4 to 1 px at 128 px.
 MIN_BLUR, MAX_BLUR = 0.003, 0.008
 BLUR_RADIUS = 3
@@ -58,11 +58,8 @@ def _sometimes(change, probability, image, seed):
 
 def _draw(seed, probabilities, limits):
     """Returns (K,) numbers in -limit..limit, each 0 but for its probability."""
-    seeds = tf.random.split(seed, 2)
-    is_drawn = tf.random.stateless_uniform((len(limits),), seeds[0]) < tf.constant(probabilities)
-    limits = tf.constant(limits, tf.float32)
-    numbers = tf.random.stateless_uniform((len(limits),), seeds[1], -limits, limits)
-    return tf.where(is_drawn, numbers, 0.0)
+    chances, numbers = tf.unstack(tf.random.stateless_uniform((2, len(limits)), seed))
+    return tf.where(chances < probabilities, (2 * numbers - 1) * limits, 0.0)
 
 
 def _move(image, mask, seed):
@@ -119,9 +116,11 @@ def _recolour(image, seed):
     grey = tf.constant(GREY)[None, :]
     saturate = saturation * tf.eye(3) + (1 - saturation) * tf.tile(grey, (3, 1))
     matrix = tf.linalg.diag(exposure * tf.exp(numbers[4:])) @ _hue(numbers[3]) @ saturate
-    coloured = tf.linalg.matvec(matrix, image)
-    mean = tf.reduce_mean(coloured, axis=(0, 1))
-    return mean + contrast * (coloured - mean)
+    # (N, 3) times the transpose: a matrix times each pixel is four times slower.
+    pixels = tf.reshape(image, (-1, 3))
+    mean = tf.reduce_mean(pixels, axis=0, keepdims=True)
+    mixed = (contrast * pixels + (1 - contrast) * mean) @ tf.transpose(matrix)
+    return tf.reshape(mixed, tf.shape(image))
 
 
 def _hue(angle):

@@ -9,6 +9,7 @@ from absl import logging
 
 from lbunet_tf import config as config_lib
 from lbunet_tf.data import augmentation
+from lbunet_tf.data import batch_augmentation
 from lbunet_tf.data import preprocessing
 
 
@@ -32,7 +33,8 @@ def make_training_dataset(
     def one_epoch(epoch):
         order = tf.ensure_shape(tf.numpy_function(order_of, (epoch,), tf.int64), (len(rows),))
         dataset = take_examples(tf.data.Dataset.from_tensor_slices(order))
-        return _batched(config, _augmented(config, dataset, epoch))
+        batches = _batched(config, _augmented(config, dataset, epoch))
+        return _batches_augmented(config, batches, epoch)
 
     epochs = tf.data.Dataset.range(start_epoch, config.epochs)
     return epochs.flat_map(one_epoch).prefetch(tf.data.AUTOTUNE)
@@ -195,15 +197,28 @@ def _decoded(config, dataset):
 
 
 def _augmented(config, dataset, epoch):
-    if config.augment == "none":
+    if config.augment in ("none", *batch_augmentation.BATCH_AUGMENTATIONS):
         return dataset
     augment = augmentation.AUGMENTATIONS[config.augment]
-    numbered = dataset.enumerate()
-    seeds = tf.cast(config.seed, tf.int64) + 7919 * epoch
-    return numbered.map(
-        lambda number, example: augment(example, tf.stack([seeds, number])),
+    return dataset.enumerate().map(
+        lambda number, example: augment(example, _seed(config, epoch, number)),
         num_parallel_calls=tf.data.AUTOTUNE,
     )
+
+
+def _batches_augmented(config, batches, epoch):
+    if config.augment not in batch_augmentation.BATCH_AUGMENTATIONS:
+        return batches
+    augment = batch_augmentation.BATCH_AUGMENTATIONS[config.augment]
+    return batches.enumerate().map(
+        lambda number, batch: augment(*batch, _seed(config, epoch, number)),
+        num_parallel_calls=tf.data.AUTOTUNE,
+    )
+
+
+def _seed(config, epoch, number):
+    """Returns the (2,) seed of the example or batch of this number in this epoch."""
+    return tf.stack([tf.cast(config.seed, tf.int64) + 7919 * epoch, number])
 
 
 def _batched(config, dataset):
