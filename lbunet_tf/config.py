@@ -12,8 +12,11 @@ from absl import flags
 
 TRAIN = ("train",)
 DATA = ("train", "prepare")
+SOURCE = ("train", "prepare", "evaluate")
 RUN = ("train", "evaluate", "predict", "export", "compare")
 COMPARE = ("compare",)
+# The entries that take --run several times.
+COMBINE = ("evaluate", "predict", "export")
 LIST = (list, tuple)
 # Outputs of deep supervision by their stride, and the weight of their loss beside the mask's.
 AUXILIARY = {"mask_s2": 0.5, "mask_s4": 0.25, "mask_s8": 0.125}
@@ -39,10 +42,13 @@ class Config:
 
     run: str = _flag(
         "",
-        "The run directory: everything about one run is written here.",
+        "The run directory: everything about one run is written here. evaluate, predict and "
+        "export take it several times, as in --run=A --run=B: the mean probability of all.",
         "Run",
         entries=RUN,
     )
+    # The runs that --run names after the first; no flag of its own.
+    other_runs: tuple[str, ...] = _flag((), "", "Run", entries=())
     overwrite: bool = _flag(
         False,
         "Start anew where --run holds another or a finished run (deletes it); predict: "
@@ -67,17 +73,20 @@ class Config:
     )
     seed: int = _flag(
         0,
-        "Seeds subset, split, order, initial weights and drawn images.",
+        "Seeds subset, split, order, initial weights and drawn images; evaluate: the draw of "
+        "--max_images, and drawn images.",
         "Run",
-        entries=DATA,
+        entries=SOURCE,
         minimum=0,
     )
     source: tuple[str, ...] = _flag(
         (),
         "Where images come from, one or several, comma-separated: "
-        "isic2016 to isic2020, isic_archive, ham10000, ph2, folder, manifest, synthetic.",
+        "isic2016 to isic2020, isic_archive, ham10000, ph2, folder, manifest, synthetic. "
+        "evaluate: score all its images instead of the run's own test images, but for those that "
+        "the run has seen.",
         "Data",
-        entries=DATA,
+        entries=SOURCE,
         many=True,
     )
     source_weights: tuple[float, ...] = _flag(
@@ -92,7 +101,7 @@ class Config:
         "One folder a source, in the same order: the official download as it "
         "lies on disk (manifest: the CSV file; synthetic: where to draw).",
         "Data",
-        entries=DATA,
+        entries=SOURCE,
         many=True,
     )
     allow_missing_images: bool = _flag(
@@ -100,14 +109,14 @@ class Config:
         "Go on without images that the labels name but the folder lacks (a "
         "partial download). They are counted and listed in skipped.csv.",
         "Data",
-        entries=DATA,
+        entries=SOURCE,
     )
     on_bad_image: str = _flag(
         "error",
         "What to do about an image or mask that cannot be decoded: stop, or skip it, "
         "count it and list it in skipped.csv.",
         "Data",
-        entries=DATA,
+        entries=SOURCE,
         choices=("error", "skip"),
     )
     mask_source: str = _flag(
@@ -138,7 +147,7 @@ class Config:
         0,
         "Use a seeded draw of at most this many images; 0 uses all.",
         "Data",
-        entries=DATA,
+        entries=SOURCE,
         minimum=0,
     )
     split_by: str = _flag(
@@ -161,7 +170,7 @@ class Config:
         1000,
         "Images that --source=synthetic draws.",
         "Data",
-        entries=DATA,
+        entries=SOURCE,
         minimum=12,
     )
     image_size: int = _flag(
@@ -406,17 +415,18 @@ class Config:
     tta: str = _flag(
         "none",
         "Test-time augmentation, the mean probability over: 'flips', 4 flips; 'dihedral', 8 "
-        "flips and quarter turns.",
+        "flips and quarter turns. It takes 4 or 8 times the time and memory.",
         "Evaluation",
-        entries=("evaluate", "predict", "export"),
+        entries=COMBINE,
         choices=("none", "flips", "dihedral"),
     )
     output: str = _flag(
         "",
-        "Where to write: the CSV of the checked manifest (prepare); the folder of the "
-        "predictions, RUN/predicted by default (predict).",
+        "Where to write: the CSV of the checked manifest (prepare); or a folder, by default "
+        "RUN/predicted (predict), RUN/export (export), RUN, or RUN/on_SOURCE for another "
+        "--source (evaluate). Needed for several runs: nothing is written into one of them.",
         "Output",
-        entries=("prepare", "predict"),
+        entries=("prepare", *COMBINE),
     )
 
     @property
@@ -427,6 +437,11 @@ class Config:
         if "melanoma" in self.heads:
             return "melanoma"
         return "mean" if self.mask_source == "label" else "none"
+
+    @property
+    def runs(self) -> tuple[str, ...]:
+        """The run directories whose mean is taken; mostly one."""
+        return (self.run, *self.other_runs)
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -455,6 +470,16 @@ LBUNET_FLAGS = (
     "encoder_learning_rate",
     "frozen_epochs",
     "freeze_batch_norm",
+)
+# What `evaluate` needs to know of another source than the run's own.
+OTHER_SOURCE = (
+    "source",
+    "data_dir",
+    "allow_missing_images",
+    "on_bad_image",
+    "max_images",
+    "synthetic_count",
+    "seed",
 )
 FIELDS = {field.name: field for field in dataclasses.fields(Config)}
 
@@ -596,7 +621,9 @@ def define_flags(entry: str, flag_values=flags.FLAGS) -> None:
     """Defines the flags of one entry. Call it under `__main__` only."""
     for field in accepted_by(entry):
         keywords = {"flag_values": flag_values}
-        if field.metadata["many"]:
+        if field.name == "run" and entry in COMBINE:
+            flags.DEFINE_multi_string("run", [], field.metadata["help"], **keywords)
+        elif field.metadata["many"]:
             flags.DEFINE_list(
                 field.name,
                 [str(item) for item in field.default],
@@ -616,21 +643,25 @@ def define_flags(entry: str, flag_values=flags.FLAGS) -> None:
 def from_flags(entry: str, flag_values=flags.FLAGS) -> Config:
     """Returns the Config of parsed flags.
 
-    `train`, `prepare` and `compare` start from the defaults, the others from the run's own
-    flags; what the command line names replaces them. What `compare` is given for its
-    runs is not in its own Config, but in `overrides`.
+    `train`, `prepare` and `compare` start from the defaults, the others from the first run's
+    own flags; what the command line names replaces them. What `compare` is given for its
+    runs is not in its own Config, but in `overrides`; what `evaluate` is given about another
+    source, in `other_source`.
     """
     if entry in DATA:
         return check(Config(**_values(accepted_by(entry), flag_values)))
     if entry in COMPARE:
         return check(Config(**_values(fields_of(entry), flag_values)))
-    given = _values(_present(accepted_by(entry), flag_values), flag_values)
-    if not given.get("run"):
+    fields = [field for field in accepted_by(entry) if field.name not in OTHER_SOURCE]
+    given = _values(_present(fields, flag_values), flag_values)
+    runs = given.pop("run", "")
+    run, *others = [runs] if isinstance(runs, str) else runs
+    if not all((run, *others)):
         raise ValueError(
             f'"--run" must name the run directory to {entry}, as in --run=runs/paper. '
             "Received: nothing"
         )
-    return read(given["run"]).replace(**given)
+    return read(run).replace(**given, other_runs=tuple(others))
 
 
 def overrides(flag_values=flags.FLAGS) -> dict:
@@ -638,6 +669,23 @@ def overrides(flag_values=flags.FLAGS) -> dict:
     own = fields_of("compare")
     others = [field for field in accepted_by("compare") if field not in own]
     return _values(_present(others, flag_values), flag_values)
+
+
+def other_source(flag_values=flags.FLAGS) -> dict:
+    """Returns the flags by which `evaluate` was given another source; {} without one.
+
+    Raises:
+        ValueError: They name no --source, and would change nothing.
+    """
+    fields = [FIELDS[name] for name in OTHER_SOURCE]
+    given = _values(_present(fields, flag_values), flag_values)
+    if given and not given.get("source"):
+        names = ", ".join(f"--{name}" for name in given)
+        raise ValueError(
+            '"--source" must name another source where a flag about its images is given; the '
+            f"run's own images are those of its manifest.csv. Received: {names} without --source"
+        )
+    return given
 
 
 def _present(fields, flag_values):

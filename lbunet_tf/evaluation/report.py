@@ -42,6 +42,7 @@ WIDE = ("mask_sheet",)
 FEW = 20
 WORDS = {
     "num_images": "images",
+    "runs": "runs whose mean is scored",
     "num_scored": "images with label and score",
     "num_melanoma": "melanomas among them",
     "num_masks": "images with a target mask",

@@ -10,6 +10,7 @@ from absl import logging
 
 from lbunet_tf import config as config_lib
 from lbunet_tf import run_directory
+from lbunet_tf.models import combined
 from lbunet_tf.models import lbunet
 from lbunet_tf.models import unet
 
@@ -66,3 +67,8 @@ def load_best(run: pathlib.Path) -> keras.Model:
         return keras.models.load_model(path, compile=False)
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path} must be a whole Keras model. {error}") from error
+
+
+def load_mean(runs: Sequence[str], tta: str) -> keras.Model:
+    """Returns the model of one run, or of the mean of several and of the symmetries of `tta`."""
+    return combined.build_mean([load_best(pathlib.Path(run)) for run in runs], tta)
