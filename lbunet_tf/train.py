@@ -140,8 +140,10 @@ def _load_teachers(config, model):
 
 
 def _batch_transforms(config, teachers):
-    """Returns what changes a training batch on the accelerator."""
-    return [trainer.make_teacher(teachers, config.teacher_weight)] if teachers else []
+    """Returns what changes a training batch on the accelerator, in order."""
+    augment = pipeline.make_batch_augmentation(config) if pipeline.augments_in_step() else None
+    teacher = trainer.make_teacher(teachers, config.teacher_weight) if teachers else None
+    return [transform for transform in (augment, teacher) if transform]
 
 
 def _num_trainable(model):

@@ -1,7 +1,9 @@
 """tf.data pipelines: manifest rows -> batches of (images, targets, weights)."""
 
 import math
+from collections.abc import Callable
 
+import keras
 import numpy as np
 import pandas as pd
 import tensorflow as tf
@@ -207,13 +209,30 @@ def _augmented(config, dataset, epoch):
 
 
 def _batches_augmented(config, batches, epoch):
-    if config.augment not in batch_augmentation.BATCH_AUGMENTATIONS:
+    augment = make_batch_augmentation(config)
+    if augment is None or augments_in_step():
         return batches
-    augment = batch_augmentation.BATCH_AUGMENTATIONS[config.augment]
+    first = epoch * batches.cardinality()
     return batches.enumerate().map(
-        lambda number, batch: augment(*batch, _seed(config, epoch, number)),
+        lambda number, batch: augment(batch, first + number),
         num_parallel_calls=tf.data.AUTOTUNE,
     )
+
+
+def augments_in_step() -> bool:
+    """Returns whether batches are augmented in the training step, on the accelerator.
+
+    The augmentation is of TensorFlow ops; other backends have them in tf.data only.
+    """
+    return keras.backend.backend() == "tensorflow"
+
+
+def make_batch_augmentation(config: config_lib.Config) -> Callable | None:
+    """Returns (batch, number of the training step) -> batch; None where --augment has none."""
+    augment = batch_augmentation.BATCH_AUGMENTATIONS.get(config.augment)
+    if augment is None:
+        return None
+    return lambda batch, step: augment(*batch, tf.stack([config.seed, tf.cast(step, tf.int32)]))
 
 
 def _seed(config, epoch, number):

@@ -7,7 +7,8 @@ import keras
 from keras import ops
 
 Batch = tuple
-Transform = Callable[[Batch], Batch]
+# The second is the number of the training step, from 0.
+Transform = Callable[[Batch, keras.KerasTensor], Batch]
 
 
 class Trainer(keras.Model):
@@ -23,7 +24,7 @@ class Trainer(keras.Model):
         """Trains on a changed batch. TensorFlow gives (batch,), JAX (state, batch)."""
         *state, batch = arguments
         for transform in self.transforms:
-            batch = transform(batch)
+            batch = transform(batch, self.optimizer.iterations)
         return super().train_step(*state, batch)
 
 
@@ -48,7 +49,8 @@ def make_teacher(teachers: Sequence[keras.Model], share: float) -> Transform:
         share: In 0..1.
     """
 
-    def mix(batch):
+    def mix(batch, step):
+        del step
         images, targets, weights = batch
         logits = [teacher(images, training=False) for teacher in teachers]
         mixed, counted = {}, {}

@@ -34,7 +34,7 @@ def examples():
 
 
 def test_a_known_target_is_mixed_and_an_unknown_one_is_the_teachers(examples):
-    _, targets, weights = trainer.make_teacher([_model()], share=0.25)(examples)
+    _, targets, weights = trainer.make_teacher([_model()], share=0.25)(examples, 0)
 
     for head in HEADS:
         first, second = (np.unique(part) for part in np.asarray(targets[head]))
@@ -46,7 +46,7 @@ def test_a_known_target_is_mixed_and_an_unknown_one_is_the_teachers(examples):
 def test_several_teachers_give_their_mean_probability(examples):
     mix = trainer.make_teacher([_model(0.0), _model(np.log(3))], share=1.0)
 
-    _, targets, _ = mix(examples)
+    _, targets, _ = mix(examples, 0)
 
     assert np.unique(targets["mask"]) == pytest.approx([(0.5 + 0.75) / 2])
 
@@ -55,7 +55,7 @@ def test_deep_supervision_learns_from_the_teachers_mask(examples):
     images, targets, weights = examples
     targets["mask_s4"], weights["mask_s4"] = targets["mask"], weights["mask"]
 
-    _, mixed, _ = trainer.make_teacher([_model()], share=0.5)((images, targets, weights))
+    _, mixed, _ = trainer.make_teacher([_model()], share=0.5)((images, targets, weights), 0)
 
     np.testing.assert_array_equal(mixed["mask_s4"], mixed["mask"])
 
@@ -69,7 +69,7 @@ def test_without_transforms_the_model_itself_is_fitted():
 def test_training_sees_changed_batches_and_validation_does_not(examples):
     model = _model()
     turned = trainer.make_trainer(
-        model, [lambda batch: (batch[0], {k: 1 - v for k, v in batch[1].items()}, batch[2])]
+        model, [lambda batch, step: (batch[0], {k: 1 - v for k, v in batch[1].items()}, batch[2])]
     )
     turned.compile(keras.optimizers.SGD(0.0), loss=losses.make_losses(HEADS))
     images, targets, weights = examples
@@ -107,3 +107,24 @@ def test_a_teacher_is_not_trained_nor_counted(examples):
     for weight, value in zip(teacher.weights, before, strict=True):
         np.testing.assert_array_equal(weight.numpy(), value)
     assert len(fitted.weights) == len(teacher.weights)
+
+
+def test_a_transform_is_told_the_number_of_the_step(examples):
+    images, targets, weights = examples
+
+    def shifted(batch, step):
+        return batch[0] + keras.ops.cast(step, "float32"), *batch[1:]
+
+    fitted = trainer.make_trainer(_model(), [shifted])
+    fitted.compile(keras.optimizers.SGD(0.0), loss=losses.make_losses(HEADS))
+
+    costs = [
+        float(
+            fitted.train_on_batch(images, targets, sample_weight=weights, return_dict=True)["loss"]
+        )
+        for _ in range(2)
+    ]
+
+    # Two heads, of logit 0 in the first step and of logit 1 in the second.
+    expected = 2 * np.log(2), 2 * np.log1p(np.exp(-1))
+    assert costs == pytest.approx(expected, rel=1e-5)
