@@ -172,6 +172,10 @@ def _log(output, metrics):
             if not isinstance(value, dict)
         )
         logging.info("%s: %s", split, ", ".join(shown))
+        for source, part in values.get("by_source", {}).items():
+            names = [name for name in ("auc", "dice", "iou") if part.get(name) is not None]
+            found = ", ".join(f"{name} {part[name]:.4f}" for name in names)
+            logging.info("%s of %s: %d images, %s", split, source, part["num_images"], found)
     logging.info("numbers: %s", output / run_directory.METRICS)
     logging.info("figures: %s", output / run_directory.FIGURES)
     logging.info("report:  %s", output / run_directory.REPORT)
