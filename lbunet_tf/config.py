@@ -6,15 +6,18 @@ values.
 
 import dataclasses
 import pathlib
+import re
 import typing
+from collections.abc import Sequence
 
 from absl import flags
 
 TRAIN = ("train",)
 DATA = ("train", "prepare")
 SOURCE = ("train", "prepare", "evaluate")
-RUN = ("train", "evaluate", "predict", "export", "compare")
+RUN = ("train", "evaluate", "predict", "export", "compare", "tune")
 COMPARE = ("compare",)
+TUNE = ("tune",)
 # The entries that take --run several times.
 COMBINE = ("evaluate", "predict", "export")
 LIST = (list, tuple)
@@ -70,6 +73,31 @@ class Config:
         "Run",
         entries=COMPARE,
         many=True,
+    )
+    space: str = _flag(
+        "optimization",
+        "Which flags are searched: 'optimization' (learning rates, schedule, decay, averaging, "
+        "batch), 'loss', 'augmentation', 'decoder', or 'all'. What the command line itself names, "
+        "outside a flagfile, is fixed.",
+        "Run",
+        entries=TUNE,
+        choices=("optimization", "loss", "augmentation", "decoder", "all"),
+    )
+    trials: int = _flag(
+        20,
+        "How many trainings the search makes, the first with the flags as given. May be raised "
+        "later: the search goes on.",
+        "Run",
+        entries=TUNE,
+        minimum=1,
+    )
+    objective: str = _flag(
+        "dice",
+        "What trials are compared by, on val: Dice of the mask head, AUC of the melanoma score, or "
+        "the loss. It is also their --monitor, unless that is given.",
+        "Run",
+        entries=TUNE,
+        choices=("dice", "auc", "loss"),
     )
     seed: int = _flag(
         0,
@@ -611,9 +639,9 @@ def fields_of(entry: str) -> list[dataclasses.Field]:
 def accepted_by(entry: str) -> list[dataclasses.Field]:
     """Returns the flags that an entry takes.
 
-    prepare takes train's too, for its flagfiles; compare, for all its runs.
+    prepare takes train's too, for its flagfiles; compare and tune, for all their runs.
     """
-    others = fields_of("train") if entry in ("prepare", "compare") else []
+    others = fields_of("train") if entry in ("prepare", "compare", "tune") else []
     return fields_of(entry) + [field for field in others if field not in fields_of(entry)]
 
 
@@ -643,12 +671,12 @@ def define_flags(entry: str, flag_values=flags.FLAGS) -> None:
 def from_flags(entry: str, flag_values=flags.FLAGS) -> Config:
     """Returns the Config of parsed flags.
 
-    `train`, `prepare` and `compare` start from the defaults, the others from the first run's
-    own flags; what the command line names replaces them. What `compare` is given for its
+    `train`, `prepare`, `compare` and `tune` start from the defaults, the others from the first
+    run's own flags; what the command line names replaces them. What `compare` is given for its
     runs is not in its own Config, but in `overrides`; what `evaluate` is given about another
     source, in `other_source`.
     """
-    if entry in DATA:
+    if entry in (*DATA, *TUNE):
         return check(Config(**_values(accepted_by(entry), flag_values)))
     if entry in COMPARE:
         return check(Config(**_values(fields_of(entry), flag_values)))
@@ -686,6 +714,17 @@ def other_source(flag_values=flags.FLAGS) -> dict:
             f"run's own images are those of its manifest.csv. Received: {names} without --source"
         )
     return given
+
+
+def named_in(entry: str, arguments: Sequence[str]) -> dict:
+    """Returns the flags that a command line names itself, those of its flagfiles left out."""
+    flag_values = flags.FlagValues()
+    define_flags(entry, flag_values)
+    # What follows a "--flagfile X" of two words, or a flag of absl's own, is still read.
+    flag_values.set_gnu_getopt()
+    kept = [argument for argument in arguments if not re.match("--?flagfile(=|$)", argument)]
+    flag_values([entry, *kept], known_only=True)
+    return _values(_present(accepted_by(entry), flag_values), flag_values)
 
 
 def _present(fields, flag_values):

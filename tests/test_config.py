@@ -109,6 +109,21 @@ def test_compare_keeps_what_it_is_given_for_its_runs_apart():
     assert config_lib.overrides(values) == {"epochs": 30}
 
 
+def test_tune_takes_every_flag_of_train():
+    config = parse("tune", "--run=r", "--space=loss", "--trials=5", "--epochs=7")
+
+    assert (config.space, config.trials, config.objective, config.epochs) == ("loss", 5, "dice", 7)
+
+
+@pytest.mark.parametrize("spelling", [["--flagfile=x.cfg"], ["--flagfile", "x.cfg"]])
+def test_what_a_command_line_names_itself_is_known_from_what_its_flagfile_says(spelling):
+    arguments = ["--run=r", *spelling, "--v=1", "--nocache", "--heads=mask,melanoma"]
+
+    named = config_lib.named_in("tune", arguments)
+
+    assert named == {"run": "r", "cache": False, "heads": ("mask", "melanoma")}
+
+
 def test_seeds_must_be_whole_numbers():
     with pytest.raises(ValueError, match='"--seeds" must be whole numbers. Received: one,two'):
         parse("compare", "--seeds=one,two")
@@ -134,7 +149,7 @@ def test_prepare_explains_only_the_flags_that_change_what_it_does():
     assert "--output=" in text and "--learning_rate=" not in text
 
 
-@pytest.mark.parametrize("entry", ["train", "prepare", "evaluate", "compare"])
+@pytest.mark.parametrize("entry", ["train", "prepare", "evaluate", "compare", "tune"])
 def test_help_names_every_flag_of_the_entry(entry):
     text = entry_lib.help_text(entry, "What it does.")
     missing = [

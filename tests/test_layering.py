@@ -5,7 +5,7 @@ import pytest
 
 PACKAGE = pathlib.Path(__file__).parent.parent / "lbunet_tf"
 SHARED = {"config", "run_directory"}
-ROOMS = {"data", "models", "training", "evaluation", "serving"}
+ROOMS = {"data", "models", "training", "evaluation", "serving", "tuning"}
 # The one module that runs a model for `evaluation`, and what it needs for that.
 ALLOWED = {("evaluation", "predictions"): {"data"}}
 
