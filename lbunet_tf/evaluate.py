@@ -12,6 +12,7 @@ Everything that is printed comes from predictions.csv and pixel_histograms.npz.
 import json
 import os
 import pathlib
+import shutil
 import time
 
 import numpy as np
@@ -79,8 +80,8 @@ def _output_folder(config, source):
     run = pathlib.Path(config.run)
     default = run / f"on_{'+'.join(source.source)}" if source else run
     output = members.output_folder(config, default)
-    is_used = output.is_dir() and any(output.iterdir())
-    if is_used and not (output / run_directory.CHECKS).is_file():
+    is_other = output != run and output.is_dir() and any(output.iterdir())
+    if is_other and not (output / run_directory.CHECKS).is_file():
         raise ValueError(
             f'"--output" must be new, empty or an older evaluation. {output} holds other files'
         )
@@ -89,11 +90,14 @@ def _output_folder(config, source):
 
 def _write_scored(output, config, scored):
     """Writes what tells which images were scored; a run directory holds it already."""
-    if output == pathlib.Path(config.run):
+    run = pathlib.Path(config.run)
+    if output == run:
         return
     # First the file by which an older evaluation is known.
     run_directory.write_json(output / run_directory.CHECKS, scored.checks)
-    if scored.skipped is not None:
+    if scored.skipped is None:
+        shutil.copyfile(run / run_directory.SKIPPED, output / run_directory.SKIPPED)
+    else:
         run_directory.write_table(output / run_directory.SKIPPED, scored.skipped)
     manifest = scored.manifest.copy()
     for column in ("image", "mask"):

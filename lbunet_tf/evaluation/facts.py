@@ -66,8 +66,8 @@ def _leak_check(config, source, checks):
         result = f"on more than one side of the split: {crossing}"
     else:
         result = "nothing that is known stands on two sides of the split"
-    if config.other_runs:
-        result += f". This holds for {config.run}; no other run has learnt from more than it has"
+    if config.other_runs and not source:
+        result += f" of {config.run}; the others' train shares no more with its val and test"
     return f"{result}. Known for, of {checks['images']} images: {known}"
 
 
