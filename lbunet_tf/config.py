@@ -221,7 +221,7 @@ class Config:
     )
     remove_hair: bool = _flag(
         False,
-        "Find thin dark hairs (black-hat) and fill them from their surroundings.",
+        "Find long, thin, dark lines (hairs, a ruler) and fill them from their surroundings.",
         "Data",
         entries=DATA,
     )
@@ -229,7 +229,8 @@ class Config:
         "none",
         "Training augmentation: 'none' (the paper's); 'flips'; 'dermoscopy' (flips, rotation, "
         "scale, colour, blur, drawn hair, ruler, dark corner); 'albumentations' (a recipe of "
-        "that library); 'keras_cv' (RandAugment, MixUp, CutMix).",
+        "that library); 'keras_cv' (of batches: flips and RandAugment's colours by keras_cv, "
+        "MixUp, CutMix).",
         "Data",
         entries=DATA,
         choices=("none", "flips", "dermoscopy", "albumentations", "keras_cv"),
@@ -455,6 +456,13 @@ class Config:
         "--source (evaluate). Needed for several runs: nothing is written into one of them.",
         "Output",
         entries=("prepare", *COMBINE),
+    )
+    preview: str = _flag(
+        "",
+        "Where to write a PNG of images as the network sees them, the outline of the lesion, and "
+        "versions of them by --augment.",
+        "Output",
+        entries=("prepare",),
     )
 
     @property

@@ -79,7 +79,9 @@ def mix(
     takes part in a mix and is not known leaves the mix unknown: weight 0.
 
     Args:
-        images: As in `by_keras_cv`, and so are `targets` and `weights`.
+        images: As in `by_keras_cv`.
+        targets: As there.
+        weights: As there.
         shares: (B, S, S, 1) in 0..1: how much of a pixel stays.
         partners: (B,) numbers of images.
     """

@@ -129,10 +129,15 @@ def _drawn(rows, count, rng):
 
 def make_evaluation_dataset(config: config_lib.Config, rows: pd.DataFrame) -> tf.data.Dataset:
     """Returns the batches of `rows` in their order, the short last batch included."""
-    examples = _decoded(config, _listed(rows))
+    examples = make_examples(config, rows)
     if config.cache:
         examples = examples.cache()
     return _batched(config, examples).prefetch(tf.data.AUTOTUNE)
+
+
+def make_examples(config: config_lib.Config, rows: pd.DataFrame) -> tf.data.Dataset:
+    """Returns `rows` in their order, each a dict of `image`, `mask`, `has_mask`, `label`."""
+    return _decoded(config, _listed(rows))
 
 
 def steps_per_epoch(config: config_lib.Config, num_images: int) -> int:
