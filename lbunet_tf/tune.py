@@ -137,13 +137,14 @@ def _train_trial(base, space, number, point):
     """Returns the score and "", or None and why the trial failed."""
     config = _trial_config(base, space, number, point)
     values = [f"{flag} {spaces.text(getattr(config, flag)) or 'none'}" for flag in space]
-    logging.info("trial %d, of %d from 0 on: %s", number, base.trials, ", ".join(values))
+    logging.info("trial %d (%d of %d): %s", number, number + 1, base.trials, ", ".join(values))
     if not (pathlib.Path(config.run) / run_directory.FINISHED).is_file():
         failure = _train(config)
         if failure:
             return None, failure
     _check_val(config)
     score = results.measure(config)["score"]
+    logging.info("trial %d: %s %.4f on val", number, config.objective, score)
     return (score, "") if math.isfinite(score) else (None, f"{config.objective} is {score} on val")
 
 

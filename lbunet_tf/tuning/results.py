@@ -148,7 +148,7 @@ def best_flagfile(
         f"The best of {len(trials)} trials of lbunet_tf.tune ({num_failed} failed) on "
         f"{', '.join(config.source)}.",
         f"Command: python -m lbunet_tf.train --flagfile={config.run}/best.cfg "
-        f"--run={config.run}/best --data_dir={folders}",
+        f"--run={config.run}_best --data_dir={folders}",
         f"Found with --space={config.space} --objective={config.objective} "
         f"--trials={config.trials}, over {', '.join(searched)}.",
         f"Trial {best.number}, epoch {best.measured['best_epoch']}: score on val, "
