@@ -414,7 +414,7 @@ class Config:
     teacher: tuple[str, ...] = _flag(
         (),
         "Finished runs, comma-separated, whose mean prediction is mixed into the targets "
-        "(distillation); they need this run's --image_size and heads.",
+        "(distillation); they need this run's preprocessing and heads.",
         "Training",
         many=True,
     )

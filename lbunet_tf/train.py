@@ -51,7 +51,7 @@ def _train(config, run, flag_lines):
     # The model first: wrong or missing weights are known in seconds, files in minutes.
     keras.config.set_dtype_policy(config.precision)
     model = models.build_model(config)
-    teachers = _load_teachers(config, model)
+    teachers = _load_teachers(config)
     logging.info(
         "%s on %s: %s trainable parameters, outputs %s",
         model.name,
@@ -114,26 +114,27 @@ def _class_weights(config, rows):
     return weights
 
 
-def _load_teachers(config, model):
-    """Returns the models of --teacher, which must fit the student."""
+def _load_teachers(config):
+    """Returns the models of --teacher, which must see and mean the same as the student."""
     teachers = []
     for run in config.teacher:
         if not (pathlib.Path(run) / run_directory.FINISHED).is_file():
-            raise ValueError(f'"--teacher" must name finished runs. {run} is none')
-        teacher = models.load_best(pathlib.Path(run))
-        missing = set(config.heads) - set(teacher.output_names)
+            raise ValueError(
+                f'"--teacher" must name finished runs. {run} holds no {run_directory.FINISHED}'
+            )
         theirs = config_lib.read(run)
-        if teacher.input_shape != model.input_shape or missing:
+        for flag in ("image_size", "antialias", "shades_of_gray", "remove_hair", "mask_source"):
+            if getattr(theirs, flag) != getattr(config, flag):
+                raise ValueError(
+                    f'"--teacher" must share the student\'s --{flag}. {run} has '
+                    f"{getattr(theirs, flag)}. Received: --{flag}={getattr(config, flag)}"
+                )
+        if set(config.heads) - set(theirs.heads):
             raise ValueError(
-                f'"--teacher" must have the student\'s --image_size and heads. {run} has '
-                f"--image_size={theirs.image_size} --heads={','.join(theirs.heads)}. Received: "
-                f"--image_size={config.image_size} --heads={','.join(config.heads)}"
+                f'"--teacher" must have the student\'s heads. {run} has '
+                f"--heads={','.join(theirs.heads)}. Received: --heads={','.join(config.heads)}"
             )
-        if theirs.mask_source != config.mask_source:
-            raise ValueError(
-                f'"--teacher" must have learnt the same masks. {run} has --mask_source='
-                f"{theirs.mask_source}. Received: --mask_source={config.mask_source}"
-            )
+        teacher = models.load_best(pathlib.Path(run))
         teacher.trainable = False
         teachers.append(teacher)
     return teachers
