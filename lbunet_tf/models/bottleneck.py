@@ -53,8 +53,8 @@ class PositionEncoding(keras.layers.Layer):
     """Adds sines and cosines of row and column, a quarter of the channels each.
 
     Without it attention could not tell where in the image a feature lies. Fixed, after
-    Vaswani et al. 2017 (3.5), and in two dimensions as Carion et al. 2020; a layer
-    because a constant in a functional model is not saved.
+    Vaswani et al. 2017 (3.5), and in two dimensions as Carion et al. 2020. A layer
+    because Keras has none that adds a constant.
 
     Args:
         wavelengths: Shortest and longest, in positions. The 6 to 62,832 of Vaswani et
