@@ -134,6 +134,21 @@ def test_the_same_seed_gives_the_same_batches(rows, training, augment, balance):
     _assert_same(training(rows, **fields), training(rows, **fields))
 
 
+@pytest.mark.parametrize("augment", ["dermoscopy", "albumentations", "keras_cv"])
+def test_every_augmentation_goes_on_after_a_resume_as_it_would_have(rows, training, augment):
+    full = training(rows, epochs=2, augment=augment)
+
+    _assert_same(training(rows, start_epoch=1, epochs=2, augment=augment), full.skip(3))
+
+
+def test_augmented_batches_have_the_form_of_others(rows, training):
+    fields = {"heads": ("mask", "melanoma"), "deep_supervision": True}
+    plain, mixed = (training(rows, augment=name, **fields) for name in ("none", "keras_cv"))
+
+    assert mixed.element_spec == plain.element_spec
+    assert [len(images) for images, _, _ in mixed] == [4, 4, 2, 4, 4, 2]
+
+
 def test_another_seed_gives_another_order(rows, training):
     assert _numbers(training(rows, seed=3)) != _numbers(training(rows, seed=4))
 

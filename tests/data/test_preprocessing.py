@@ -10,6 +10,8 @@ import tensorflow as tf
 from PIL import Image
 
 from lbunet_tf import config as config_lib
+from lbunet_tf.data import colour_constancy
+from lbunet_tf.data import hair_removal
 from lbunet_tf.data import preprocessing
 from lbunet_tf.models import unet
 
@@ -243,3 +245,47 @@ def test_the_whole_input_is_albumentations_resize_and_normalize(make, normalise)
     # measured: 0.0175.
     one_level = 1 / (255 * min(STD))
     assert np.abs(ours - theirs).max() <= one_level + 1e-5
+
+
+def _prepare(image, **fields):
+    return preprocessing.prepare_image(image, config_lib.Config(image_size=64, **fields)).numpy()
+
+
+def test_without_flags_an_image_is_resized_and_no_more():
+    image = _smooth(150, 200)
+
+    np.testing.assert_array_equal(_prepare(image), preprocessing.resize_image(image, 64))
+
+
+def test_shades_of_gray_is_taken_after_the_resize():
+    resized = preprocessing.resize_image(_smooth(150, 200), 64)
+
+    expected = colour_constancy.shades_of_gray(resized)
+    np.testing.assert_array_equal(_prepare(_smooth(150, 200), shades_of_gray=True), expected)
+
+
+def test_hair_is_removed_at_the_networks_size_before_the_light_is_whitened():
+    hairy = np.full((128, 128, 3), (200, 160, 140), "uint8")
+    hairy[60:62] = 30
+    resized = preprocessing.resize_image(hairy, 64)
+
+    bald = hair_removal.remove_hair(resized)
+
+    assert np.min(bald) > 130
+    np.testing.assert_array_equal(_prepare(hairy, remove_hair=True), bald)
+    both = _prepare(hairy, remove_hair=True, shades_of_gray=True)
+    np.testing.assert_array_equal(both, colour_constancy.shades_of_gray(bald))
+
+
+def test_all_of_it_is_a_graph_of_tensorflows_own_ops_for_images_of_any_size():
+    config = config_lib.Config(image_size=64, shades_of_gray=True, remove_hair=True)
+    anything = tf.TensorSpec((None, None, 3), tf.uint8)
+
+    prepare = tf.function(lambda image: preprocessing.prepare_image(image, config))
+    graph = prepare.get_concrete_function(anything)
+
+    assert not [op.type for op in graph.graph.get_operations() if "PyFunc" in op.type]
+    image = _smooth(150, 200)
+    eager = _prepare(image, shades_of_gray=True, remove_hair=True)
+    # A fused multiplication may round the other way.
+    assert np.abs(graph(tf.constant(image)).numpy().astype(int) - eager).max() <= 1
