@@ -12,6 +12,8 @@ from collections.abc import Sequence
 
 from absl import flags
 
+from lbunet_tf import flag_checks
+
 TRAIN = ("train",)
 DATA = ("train", "prepare")
 SOURCE = ("train", "prepare", "evaluate")
@@ -23,8 +25,6 @@ COMBINE = ("evaluate", "predict", "export")
 LIST = (list, tuple)
 # Outputs of deep supervision by their stride, and the weight of their loss beside the mask's.
 AUXILIARY = {"mask_s2": 0.5, "mask_s4": 0.25, "mask_s8": 0.125}
-# Losses of a mask as a whole: no single pixel has a term that --class_weights could multiply.
-OVERLAP_LOSSES = ("dice", "tversky", "focal_tversky", "lovasz")
 
 
 def _flag(default, help, section, entries=TRAIN, choices=None, many=False, minimum=None):
@@ -338,7 +338,7 @@ class Config:
     class_weights: tuple[str, ...] = _flag(
         (),
         "Heads whose loss weighs the two classes inversely to their share of the training "
-        "images (melanoma) or of their pixels (mask): mask, melanoma, or both.",
+        "images (melanoma) or of their pixels (mask), each image once: mask, melanoma, or both.",
         "Training",
         many=True,
     )
@@ -351,7 +351,8 @@ class Config:
     )
     frozen_epochs: int = _flag(
         0,
-        "Epochs in which the encoder's weights stay as they are, before they are trained too.",
+        "Epochs in which the encoder's kernels and biases stay as they are, before they are trained "
+        "too. --freeze_batch_norm keeps its statistics as well.",
         "Training",
         minimum=0,
     )
@@ -393,8 +394,8 @@ class Config:
     )
     average_weights: float = _flag(
         0.0,
-        "Momentum of an exponential moving average of the weights, as in 0.99; validation and "
-        "model.keras then use the average. 0 takes none.",
+        "Momentum a batch of an exponential moving average of the weights, as in 0.99; validation "
+        "and model.keras then use the average. 0 takes none.",
         "Training",
         minimum=0,
     )
@@ -491,22 +492,19 @@ class Config:
         weights |= {name: weights["mask"] * factor for name, factor in AUXILIARY.items()}
         return {name: weights[name] for name in self.outputs}
 
+    def val_column(self, quantity: str) -> str:
+        """Returns the column of history.csv that holds loss, dice or auc on val."""
+        if quantity == "loss":
+            return "val_loss"
+        head = "melanoma" if quantity == "auc" and self.score_rule == "melanoma" else "mask"
+        # Keras puts the output's name in front where there are several.
+        return f"val_{head}_{quantity}" if len(self.outputs) > 1 else f"val_{quantity}"
+
     def replace(self, **changes) -> "Config":
         """Returns a checked copy with some fields changed."""
         return check(dataclasses.replace(self, **changes))
 
 
-# What `--model=unet` does not have.
-LBUNET_FLAGS = (
-    "upsampling",
-    "attention",
-    "bottleneck",
-    "deep_supervision",
-    "melanoma_pool",
-    "encoder_learning_rate",
-    "frozen_epochs",
-    "freeze_batch_norm",
-)
 # What `evaluate` needs to know of another source than the run's own.
 OTHER_SOURCE = (
     "source",
@@ -522,121 +520,8 @@ FIELDS = {field.name: field for field in dataclasses.fields(Config)}
 
 def check(config: Config) -> Config:
     """Returns `config`, or raises a ValueError that names the wrong flag."""
-    for name, field in FIELDS.items():
-        _check_field(name, getattr(config, name), field.metadata)
-    if config.data_dir and len(config.data_dir) != len(config.source):
-        raise ValueError(
-            '"--data_dir" must name one folder a source, in the order of --source. '
-            f"Received: {len(config.source)} in --source={','.join(config.source)}, "
-            f"{len(config.data_dir)} in --data_dir={','.join(config.data_dir)}"
-        )
-    if not config.seeds or len(set(config.seeds)) < len(config.seeds):
-        raise ValueError(
-            '"--seeds" must name at least one seed, each once. '
-            f"Received: {','.join(map(str, config.seeds)) or 'nothing'}"
-        )
-    percents = config.split_percent
-    if len(percents) != 3 or sum(percents) != 100 or min(percents) < 1:
-        raise ValueError(
-            '"--split_percent" must be three whole numbers of at least 1 that add up to 100 '
-            f"(train,val,test). Received: {','.join(map(str, percents))}"
-        )
-    if "mask" not in config.heads or set(config.heads) - {"mask", "melanoma"}:
-        raise ValueError(
-            '"--heads" must be "mask" or "mask,melanoma". '
-            f"Received: --heads={','.join(config.heads)}"
-        )
-    _check_training(config)
-    if config.learning_rate <= 0:
-        raise ValueError(f'"--learning_rate" must be positive. Received: {config.learning_rate}')
-    if not 0 < config.prevalence < 1:
-        raise ValueError(
-            f'"--prevalence" must lie between 0 and 1, both excluded. Received: {config.prevalence}'
-        )
-    if config.model == "unet" and config.encoder_weights != "none":
-        raise ValueError(
-            '"--model=unet" has no pretrained weights: add --encoder_weights=none. Received: '
-            f"--encoder_weights={config.encoder_weights}"
-        )
-    if config.image_score == "melanoma" and "melanoma" not in config.heads:
-        raise ValueError(
-            '"--image_score=melanoma" needs that head: add --heads=mask,melanoma. '
-            f"Received: --heads={','.join(config.heads)}"
-        )
-    if config.image_score in ("mean", "max") and config.mask_source == "lesion":
-        raise ValueError(
-            f'"--image_score={config.image_score}" needs --mask_source=label: an outline says '
-            "nothing about melanoma. Use --image_score=melanoma with --heads=mask,melanoma"
-        )
+    flag_checks.check(config, FIELDS)
     return config
-
-
-def _check_training(config):
-    """Raises a ValueError for flags of training that do not fit together."""
-    if config.source_weights and (
-        len(config.source_weights) != len(config.source) or min(config.source_weights) <= 0
-    ):
-        raise ValueError(
-            '"--source_weights" must be one positive number a source, in the order of --source. '
-            f"Received: {len(config.source)} in --source={','.join(config.source)}, "
-            f"--source_weights={','.join(map(str, config.source_weights))}"
-        )
-    if len(config.head_weights) != 2 or min(config.head_weights) <= 0:
-        raise ValueError(
-            '"--head_weights" must be two positive numbers, of mask and melanoma. Received: '
-            f"{','.join(map(str, config.head_weights))}"
-        )
-    if set(config.class_weights) - set(config.heads):
-        raise ValueError(
-            f'"--class_weights" must name heads that are on, of {",".join(config.heads)}. '
-            f"Received: {','.join(config.class_weights)}"
-        )
-    if "melanoma" in config.class_weights and config.balance == "resample":
-        raise ValueError(
-            '"--class_weights=melanoma" and --balance=resample both balance the classes: take one'
-        )
-    if "mask" in config.class_weights and config.mask_loss in OVERLAP_LOSSES:
-        raise ValueError(
-            '"--class_weights=mask" needs a --mask_loss that is a sum over pixels: bce, bce_dice, '
-            f"focal or boundary_bce. Received: --mask_loss={config.mask_loss}"
-        )
-    for name in ("label_smoothing", "average_weights"):
-        if getattr(config, name) >= 1:
-            raise ValueError(f'"--{name}" must be below 1. Received: {getattr(config, name)}')
-    if config.teacher_weight > 1:
-        raise ValueError(f'"--teacher_weight" must be at most 1. Received: {config.teacher_weight}')
-    if config.warmup_epochs + config.frozen_epochs >= config.epochs:
-        if config.warmup_epochs + config.frozen_epochs > 0:
-            raise ValueError(
-                '"--warmup_epochs" and "--frozen_epochs" must leave epochs to train. Received: '
-                f"--warmup_epochs={config.warmup_epochs}, --frozen_epochs={config.frozen_epochs}, "
-                f"--epochs={config.epochs}"
-            )
-    if config.monitor == "dice" and config.mask_source == "label":
-        raise ValueError(
-            '"--monitor=dice" needs --mask_source=lesion: a Dice on painted labels measures the '
-            "class. Use --monitor=auc or loss"
-        )
-    if config.monitor == "auc" and config.score_rule == "none":
-        raise ValueError(
-            '"--monitor=auc" needs a melanoma score: add --heads=mask,melanoma, or '
-            "--mask_source=label"
-        )
-    for name in LBUNET_FLAGS:
-        if config.model != "lbunet" and getattr(config, name) != FIELDS[name].default:
-            raise ValueError(
-                f'"--{name}" is a flag of --model=lbunet. Received: --model={config.model}, '
-                f"--{name}={getattr(config, name)}"
-            )
-
-
-def _check_field(name, value, metadata):
-    if metadata["choices"] and value not in metadata["choices"]:
-        raise ValueError(
-            f'"--{name}" must be one of {", ".join(metadata["choices"])}. Received: {value}'
-        )
-    if metadata["minimum"] is not None and value < metadata["minimum"]:
-        raise ValueError(f'"--{name}" must be at least {metadata["minimum"]}. Received: {value}')
 
 
 def fields_of(entry: str) -> list[dataclasses.Field]:

@@ -29,6 +29,7 @@ from lbunet_tf.evaluation import figures
 from lbunet_tf.evaluation import predictions
 from lbunet_tf.evaluation import report
 from lbunet_tf.evaluation import scores
+from lbunet_tf.training import callbacks
 
 
 def main(config: config_lib.Config) -> None:
@@ -116,7 +117,8 @@ def _draw(config, output, model, manifest, table, metrics):
     figures.class_balance(manifest, path["class_balance"])
     if not config.other_runs:
         history = pd.read_csv(pathlib.Path(config.run) / run_directory.HISTORY)
-        figures.training_curves(history, path["training_curves"])
+        best = callbacks.best_epoch(history, config.val_column(config.monitor)) + 1
+        figures.training_curves(history, best, path["training_curves"])
     if metrics["test"].get("num_scored"):
         _draw_classification(config, table, metrics, path)
     if metrics["test"].get("num_masks"):

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 import pandas as pd
 from absl import logging
 
+from lbunet_tf import config as config_lib
+
 FLAGS = "flags.cfg"
 MANIFEST = "manifest.csv"
 SKIPPED = "skipped.csv"
@@ -122,7 +124,9 @@ def _is_continued(path, flag_lines):
 
 def different_flags(path: pathlib.Path, flag_lines: list[str]) -> str:
     """Returns what `flag_lines` change in the flags of a run, in words; "" where nothing."""
-    old = _settings((path / FLAGS).read_text().splitlines())
+    # A flag that is newer than the run had its default's effect.
+    old = _settings(config_lib.flag_lines(config_lib.Config()))
+    old |= _settings((path / FLAGS).read_text().splitlines())
     new = _settings(flag_lines)
     return "; ".join(
         f"{name} was {old.get(name)}, is {value}"

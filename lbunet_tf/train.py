@@ -6,6 +6,7 @@ The same command goes on with a run that was interrupted, from its last finished
 Watch it with: tensorboard --logdir=runs
 """
 
+import functools
 import math
 import pathlib
 import shutil
@@ -19,6 +20,7 @@ from lbunet_tf import config as config_lib
 from lbunet_tf import entry
 from lbunet_tf import models
 from lbunet_tf import run_directory
+from lbunet_tf.data import held_out
 from lbunet_tf.data import manifest as manifest_lib
 from lbunet_tf.data import pipeline
 from lbunet_tf.data import prepared as prepared_lib
@@ -61,40 +63,61 @@ def _train(config, run, flag_lines):
     )
     manifest = _frozen_manifest(config, run)
     train_rows = manifest[manifest["split"] == "train"]
+    _check_teachers(config, manifest)
     fitted = trainer.make_trainer(model, _batch_transforms(config, teachers))
-    compile_model(fitted, config, train_rows)
+    compile_model(fitted, config, train_rows, _lacks_targets(config, manifest))
     _fit(fitted, config, run, manifest, flag_lines)
     _finish(run, model, config)
 
 
-def compile_model(model: keras.Model, config: config_lib.Config, train_rows: pd.DataFrame) -> None:
+def _lacks_targets(config, manifest):
+    """Returns whether some image of train or val lacks the target of a head."""
+    rows = manifest[manifest["split"] != "test"]
+    needs_label = "melanoma" in config.heads or config.mask_source == "label"
+    needs_mask = config.mask_source == "lesion"
+    lacks_label, lacks_mask = rows["label"].isna().any(), (rows["mask"] == "").any()
+    return bool(needs_label and lacks_label or needs_mask and lacks_mask)
+
+
+def compile_model(
+    model: keras.Model,
+    config: config_lib.Config,
+    train_rows: pd.DataFrame,
+    lacks_targets: bool = False,
+) -> None:
     """Compiles with the flags' optimizer, losses and metrics; the paper's are III.L.
 
     Args:
         model: Outputs `config.outputs`.
         config: The flags.
         train_rows: The training part of the manifest, for --class_weights and schedules.
+        lacks_targets: Whether some targets are not known; the losses of an epoch are then
+            measured apart (`metrics.KnownLoss`).
     """
     encoder = [layer for layer in model.layers if layer.name == "encoder"]
     for layer in encoder[0].layers if encoder and config.freeze_batch_norm else ():
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.trainable = False
-    outputs = config.outputs
+    make_losses = functools.partial(
+        losses.make_losses,
+        config.outputs,
+        config.mask_loss,
+        config.melanoma_loss,
+        config.label_smoothing,
+        _class_weights(config, train_rows),
+    )
+    watched = metrics.make_metrics(config.heads, config.mask_source)
+    for name, known in metrics.make_known_losses(make_losses()).items() if lacks_targets else ():
+        watched[name] = [*watched.get(name, []), *known]
     model.compile(
         optimizer=optimizers.make_optimizer(
             config,
             pipeline.steps_per_epoch(config, len(train_rows)),
             encoder[0].trainable_variables if encoder else (),
         ),
-        loss=losses.make_losses(
-            outputs,
-            config.mask_loss,
-            config.melanoma_loss,
-            config.label_smoothing,
-            _class_weights(config, train_rows),
-        ),
+        loss=make_losses(),
         loss_weights=config.loss_weights if set(config.loss_weights.values()) != {1.0} else None,
-        weighted_metrics=metrics.make_metrics(config.heads, config.mask_source),
+        weighted_metrics=watched,
     )
 
 
@@ -138,6 +161,13 @@ def _load_teachers(config):
         teacher.trainable = False
         teachers.append(teacher)
     return teachers
+
+
+def _check_teachers(config, manifest):
+    """Raises a ValueError where a teacher has learnt from val or test: scores would be too high."""
+    for run in config.teacher:
+        theirs = manifest_lib.read(pathlib.Path(run) / run_directory.MANIFEST)
+        held_out.refuse_learnt({config.run: manifest, run: theirs}, ("val", "test"))
 
 
 def _batch_transforms(config, teachers):
@@ -199,27 +229,19 @@ def _fit(model, config, run, manifest, flag_lines):
             config.patience,
             val_batch,
             config.mask_source,
-            monitored(config),
+            config.val_column(config.monitor),
             models.inference_model(model, config.heads),
             has_average=bool(config.average_weights),
+            known_losses=config.loss_weights if _lacks_targets(config, manifest) else None,
         ),
     )
-
-
-def monitored(config: config_lib.Config) -> str:
-    """Returns the column of history.csv that --monitor means."""
-    if config.monitor == "loss":
-        return callbacks.LOSS
-    head = "melanoma" if config.monitor == "auc" and config.score_rule == "melanoma" else "mask"
-    # Keras puts the output's name in front where there are several.
-    return f"val_{head}_{config.monitor}" if len(config.outputs) > 1 else f"val_{config.monitor}"
 
 
 def _is_out_of_patience(history, config):
     """Returns whether early stopping had already ended the run before it was killed."""
     if history.empty:
         return False
-    best = callbacks.best_epoch(history, monitored(config))
+    best = callbacks.best_epoch(history, config.val_column(config.monitor))
     return len(history) - 1 - best >= config.patience
 
 
@@ -233,13 +255,13 @@ def _first_of_both(rows, count):
 
 def _finish(run, model, config):
     history = callbacks.read_history(run)
-    best = callbacks.best_epoch(history, monitored(config))
+    best = callbacks.best_epoch(history, config.val_column(config.monitor))
     result = {
         "epochs": len(history),
         "best_epoch": best + 1,
         "best_val_loss": float(history[callbacks.LOSS].iloc[best]),
-        "monitor": monitored(config),
-        "best_monitor": float(history[monitored(config)].iloc[best]),
+        "monitor": config.val_column(config.monitor),
+        "best_monitor": float(history[config.val_column(config.monitor)].iloc[best]),
         "stopped_early": len(history) < config.epochs,
         "trainable_parameters": _num_trainable(model),
         "training_seconds": round(float(history["seconds"].sum()), 1),

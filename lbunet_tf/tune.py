@@ -159,8 +159,11 @@ def _train(config):
     _share_rows(config)
     try:
         train.train(config)
-    except (ValueError, tf.errors.ResourceExhaustedError) as error:
-        if not manifest.is_file():
+    except (ValueError, RuntimeError, tf.errors.ResourceExhaustedError) as error:
+        # JAX says so in a RuntimeError.
+        is_of_memory = "RESOURCE_EXHAUSTED" in str(error)
+        is_of_trial = isinstance(error, ValueError | tf.errors.ResourceExhaustedError)
+        if not manifest.is_file() or not (is_of_trial or is_of_memory):
             raise
         logging.warning("the trial failed: %s", error)
         return " ".join(str(error).split())[:500]

@@ -4,7 +4,7 @@ import pathlib
 import pytest
 
 PACKAGE = pathlib.Path(__file__).parent.parent / "lbunet_tf"
-SHARED = {"config", "run_directory"}
+SHARED = {"config", "flag_checks", "run_directory"}
 ROOMS = {"data", "models", "training", "evaluation", "serving", "tuning"}
 # The one module that runs a model for `evaluation`, and what it needs for that.
 ALLOWED = {("evaluation", "predictions"): {"data"}}

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import pathlib
 
 import numpy as np
@@ -63,7 +64,7 @@ def other_images(config: config_lib.Config, source: config_lib.Config) -> Scored
     """
     manifests = _read_manifests(config)
     refuse_learnt(manifests, ("val",))
-    every = pd.concat(manifests.values(), ignore_index=True)
+    every = pd.concat([*manifests.values(), *_read_ancestors(config.runs)], ignore_index=True)
     learnt = every[every["split"].isin(LEARNT)]
     rows, missing = sources.make_manifest(source)
     rows, seen = _leave_out(rows, learnt, config)
@@ -96,6 +97,32 @@ def _read_manifests(config):
     }
 
 
+def _read_ancestors(runs):
+    """Returns the manifests of the runs that `runs` learnt from: teachers, initial weights."""
+    waiting, seen, found = list(runs), {pathlib.Path(run).resolve() for run in runs}, []
+    while waiting:
+        config = config_lib.read(waiting.pop())
+        parents = list(config.teacher)
+        if config.encoder_weights.endswith(".keras"):
+            parents.append(os.path.dirname(config.encoder_weights))
+        for parent in parents:
+            path = pathlib.Path(parent)
+            if path.resolve() in seen:
+                continue
+            seen.add(path.resolve())
+            if not (path / run_directory.MANIFEST).is_file():
+                logging.warning(
+                    "leak check: %s learnt from %s, which is no longer there; what that run had "
+                    "seen cannot be left out",
+                    config.run,
+                    parent,
+                )
+                continue
+            found.append(manifest_lib.read(path / run_directory.MANIFEST))
+            waiting.append(parent)
+    return found
+
+
 def refuse_learnt(manifests: dict[str, pd.DataFrame], scored: tuple[str, ...]) -> None:
     """Raises a ValueError where a run has learnt from a scored image of the first run.
 
@@ -125,9 +152,9 @@ def _refuse(rows, learnt, shared, places):
         found = rows[rows[column].isin(values)]
         if len(found):
             raise ValueError(
-                f"the {split} images of the first run must be new to all others, or the score of "
-                f"their mean would be too high. {len(found)} of {len(rows)} in --run={first} stand "
-                f"by their {column} in {side} of --run={run}; the first is image "
+                f"the {split} images of {first} must be new to {run}, or the score would be too "
+                f"high. {len(found)} of {len(rows)} stand "
+                f"by their {column} in {side} of {run}; the first is image "
                 f"{found['image_id'].iloc[0]!r}, {column} {found[column].iloc[0]!r}. Name runs of "
                 "one split"
             )

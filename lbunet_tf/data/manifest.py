@@ -157,6 +157,7 @@ def _refuse_contradiction(shared):
             "sources must agree on the label of an image that they share; "
             f"{len(different)} images differ. Received for {different[0]!r}: "
             + ", ".join(f"{row.label:g} in {row.source}" for row in rows.itertuples())
+            + ". Leave one of the sources out, or mend the label in a --source=manifest"
         )
 
 
@@ -198,6 +199,8 @@ def _read(path):
     source = table["source"] if "source" in table else "manifest"
     completed = complete(table, "manifest")
     completed["source"] = source
+    if "mask_share" in completed:
+        completed["mask_share"] = _numbers(completed, "mask_share", "manifest")
     for column in ("image", "mask"):
         completed[column] = [str(path.parent / name) if name else "" for name in completed[column]]
     return check(completed)

@@ -22,7 +22,7 @@ def make_training_dataset(
 
     An epoch is `steps_per_epoch` batches. Order and augmentation of an epoch depend on
     the seed and the epoch's number alone, so a resumed run sees what it would have seen.
-    Each batch: images (B, S, S, 3) float32 in 0..255; targets and weights keyed by head.
+    Each batch: images (B, S, S, 3) float32 in 0..255; targets and weights keyed by output.
     """
     take_examples = _taker(config, rows)
     labels = rows["label"].to_numpy()
@@ -53,7 +53,8 @@ def _source_shares(config, sources):
     names = set(sources)
     if names != set(weights):
         raise ValueError(
-            '"--source_weights" needs training images of each --source, by that name. Received: '
+            '"--source_weights" needs training images of each --source, by that name; give the '
+            "sources themselves, not a manifest of them. Received: "
             f"--source={','.join(config.source)}, training images of {', '.join(sorted(names))}"
         )
     total = sum(weights.values())

@@ -62,6 +62,11 @@ def check_targets(config: config_lib.Config, manifest: pd.DataFrame) -> None:
                 f'"--mask_source=label" and --heads=mask,melanoma need labels, and no {split} '
                 "image has one. Give a source with labels, or --mask_source=lesion --heads=mask"
             )
+        if split == "val" and config.monitor == "auc" and len(classes) < 2:
+            raise ValueError(
+                '"--monitor=auc" needs val images of both classes. Use more images, another '
+                f"--split_percent or --seed, or --monitor=loss. Received: labels {classes}"
+            )
         if needs_label and len(classes) == 1:
             logging.warning("%s has images of one class only: AUC is not defined there", split)
     train = manifest[manifest["split"] == "train"]

@@ -9,6 +9,8 @@ def title(config: config_lib.Config, source: config_lib.Config | None) -> str:
     network = f"{config.model}{encoder}"
     if config.other_runs:
         network = f"mean of {len(config.runs)} runs"
+        sources = [name for run in config.runs for name in config_lib.read(run).source]
+        config = config.replace(source=tuple(dict.fromkeys(sources)), data_dir=())
     if not source:
         return f"{network} on {_names(config)}"
     return f"{network}, trained on {_names(config)}, on {_names(source)}"

@@ -94,10 +94,12 @@ def roc(curves: dict[str, Sequence[tuple]], path: pathlib.Path) -> None:
         _save(figure, path)
 
 
-def training_curves(history: pd.DataFrame, path: pathlib.Path) -> None:
-    """Draws every logged number of train and val by epoch (the paper's Fig. 4 and more)."""
+def training_curves(history: pd.DataFrame, best: int, path: pathlib.Path) -> None:
+    """Draws every logged number of train and val by epoch (the paper's Fig. 4 and more).
+
+    `best`: the epoch that was kept, from 1.
+    """
     names = [name for name in history if f"val_{name}" in history and not name.endswith("_loss")]
-    best = int(history["val_loss"].to_numpy().argmin()) + 1
     with plt.rc_context(STYLE):
         columns = min(2, len(names))
         lines = -(-len(names) // columns)
@@ -113,7 +115,7 @@ def training_curves(history: pd.DataFrame, path: pathlib.Path) -> None:
             axis.plot(
                 history["epoch"], history[f"val_{name}"], color=ORANGE, marker="x", label="val"
             )
-            axis.axvline(best, color=GREY, linestyle=":", label=f"best val_loss, epoch {best}")
+            axis.axvline(best, color=GREY, linestyle=":", label=f"kept, epoch {best}")
             axis.set_title(name.replace("_", " ").replace("auc", "AUC").replace("dice", "Dice"))
             axis.set_xlabel("epoch")
             axis.xaxis.set_major_locator(ticker.MaxNLocator(integer=True, min_n_ticks=1))

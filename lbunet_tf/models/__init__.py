@@ -50,7 +50,7 @@ def inference_model(model: keras.Model, heads: Sequence[str]) -> keras.Model:
 
 
 def load_best(run: pathlib.Path) -> keras.Model:
-    """Returns the model of the best val_loss.
+    """Returns the model of the best epoch by --monitor.
 
     Raises:
         ValueError: Training has not saved one yet, or the file is damaged.

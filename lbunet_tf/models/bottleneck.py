@@ -42,7 +42,10 @@ def aspp(
     mean = keras.layers.GlobalAveragePooling2D(
         keepdims=True, dtype="float32", name=f"{name}_image_pool"
     )(x)
-    mean = decoder.conv_block(mean, filters, f"{name}_image", kernel_size=1)
+    # No batch norm: over the one position of a last, short batch of one image it sees variance 0.
+    mean = keras.layers.Conv2D(
+        filters, 1, activation="relu", kernel_initializer="he_normal", name=f"{name}_image_conv"
+    )(mean)
     branches.append(keras.layers.UpSampling2D(x.shape[1:3], name=f"{name}_image_up")(mean))
     x = keras.layers.Concatenate(name=f"{name}_concat")(branches)
     return decoder.conv_block(x, filters, f"{name}_project", kernel_size=1)

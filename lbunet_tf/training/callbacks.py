@@ -10,6 +10,7 @@ import pandas as pd
 
 from lbunet_tf import run_directory
 from lbunet_tf.training import averaging as averaging_lib
+from lbunet_tf.training import metrics
 from lbunet_tf.training import tensorboard
 
 LOSS = "val_loss"
@@ -176,6 +177,33 @@ class HistoryFile(keras.callbacks.Callback):
         run_directory.write_table(self.path, pd.DataFrame(self.rows))
 
 
+class KnownLosses(keras.callbacks.Callback):
+    """Puts the losses over what is known in the place of Keras' means over batches.
+
+    It must be the first callback: those behind it see what it writes.
+
+    Args:
+        loss_weights: Output -> weight of its loss.
+    """
+
+    def __init__(self, loss_weights: dict[str, float]):
+        super().__init__()
+        self.loss_weights = loss_weights
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Replaces `loss`, `val_loss`, and those of each output."""
+        several = len(self.loss_weights) > 1
+        for part in ("", "val_"):
+            total = 0.0
+            for name, weight in self.loss_weights.items():
+                prefix = f"{part}{name}_" if several else part
+                known = logs.pop(prefix + metrics.KNOWN_LOSS)
+                total += weight * known
+                if several:
+                    logs[f"{prefix}loss"] = known
+            logs[f"{part}loss"] = total
+
+
 class StopOnNaN(keras.callbacks.Callback):
     """Raises where the loss is not finite, before anything of that epoch is saved."""
 
@@ -204,15 +232,19 @@ def make_callbacks(
     monitor: str = LOSS,
     saved_model: keras.Model | None = None,
     has_average: bool = False,
+    known_losses: dict[str, float] | None = None,
 ) -> list[keras.callbacks.Callback]:
     """Returns the callbacks of a run, in the order in which they must act.
 
     `has_average`: whether the optimizer averages weights; validation then uses the average.
+    `known_losses`: the weights of the outputs' losses where the model has a
+    `metrics.KnownLoss` for each.
     """
     history = read_history(run)
     averaging = keras.callbacks.SwapEMAWeights() if has_average else None
     return [
         *([averaging] if averaging else []),
+        *([KnownLosses(known_losses)] if known_losses else []),
         StopOnNaN(),
         WholeCheckpoint(run, history, monitor, saved_model, averaging),
         HistoryFile(run, history),

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import keras
 from keras import ops
 
+KNOWN_LOSS = "known_loss"
+
 
 def _hard(y_true):
     """Returns 0 or 1: a mixed target (MixUp, a teacher) counts as the nearer class."""
@@ -71,6 +73,32 @@ class MaskDice(keras.metrics.Mean):
         if sample_weight is not None:
             sample_weight = ops.mean(ops.cast(sample_weight, "float32"), axis=(1, 2))
         return super().update_state(dice, sample_weight)
+
+
+class KnownLoss(keras.metrics.Mean):
+    """Mean of a loss over the images whose target is known, over a whole epoch.
+
+    Keras' own loss of an epoch is the mean of its batches' losses, in which a batch that
+    knows nothing counts as 0. It is for training only, and is never saved.
+    """
+
+    def __init__(self, loss: keras.losses.Loss):
+        super().__init__(name=KNOWN_LOSS)
+        self.loss = loss
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        """Adds a batch. sample_weight: (B,) or (B, H, W), 0 where the target is not known."""
+        loss = self.loss(y_true, y_pred, sample_weight)
+        if sample_weight is None:
+            return super().update_state(loss, ops.shape(y_pred)[0])
+        weight = ops.convert_to_tensor(sample_weight, "float32")
+        of_images = ops.mean(ops.reshape(weight, (ops.shape(weight)[0], -1)), axis=1)
+        return super().update_state(loss, ops.sum(of_images))
+
+
+def make_known_losses(losses: dict[str, keras.losses.Loss]) -> dict[str, list[KnownLoss]]:
+    """Returns a `KnownLoss` for each output."""
+    return {name: [KnownLoss(loss)] for name, loss in losses.items()}
 
 
 def make_metrics(heads: Sequence[str], mask_source: str) -> dict[str, list[keras.metrics.Metric]]:

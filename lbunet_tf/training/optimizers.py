@@ -115,7 +115,8 @@ class DecoupledAdam(keras.optimizers.Adam):
         index = self._get_variable_index(variable)
         rate = ops.cast(learning_rate, variable.dtype)
         if self.of_encoder[index]:
-            is_trained = ops.cast(self.iterations >= self.frozen_steps, variable.dtype)
+            # Not `iterations`, which counts steps of accumulated gradients: batches.
+            is_trained = ops.cast(self._iterations >= self.frozen_steps, variable.dtype)
             rate = rate * self.encoder_factor * is_trained
         if self.decay and self.of_kernel[index]:
             self.assign_sub(variable, rate * self.decay * ops.convert_to_tensor(variable))

@@ -7,7 +7,7 @@ import keras
 from keras import ops
 
 Batch = tuple
-# The second is the number of the training step, from 0.
+# The second is the number of the training batch, from 0.
 Transform = Callable[[Batch, keras.KerasTensor], Batch]
 
 
@@ -24,8 +24,13 @@ class Trainer(keras.Model):
         """Trains on a changed batch. TensorFlow gives (batch,), JAX (state, batch)."""
         *state, batch = arguments
         for transform in self.transforms:
-            batch = transform(batch, self.optimizer.iterations)
+            batch = transform(batch, self._num_batches())
         return super().train_step(*state, batch)
+
+    def _num_batches(self):
+        """Returns the batches so far, which a backup restores; `iterations` counts steps."""
+        optimizer = self.optimizer
+        return getattr(optimizer, "inner_optimizer", optimizer)._iterations
 
 
 def make_trainer(model: keras.Model, transforms: Sequence[Transform]) -> keras.Model:

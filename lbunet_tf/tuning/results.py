@@ -66,19 +66,13 @@ def measure(config: config_lib.Config) -> dict:
 
 
 def _column(config, columns):
-    """Returns the column of the objective; Keras names no output where there is but one."""
-    if config.objective == "loss":
-        return "val_loss"
-    is_of_melanoma = config.objective == "auc" and config.score_rule == "melanoma"
-    head = "melanoma" if is_of_melanoma else "mask"
-    names = (f"val_{head}_{config.objective}", f"val_{config.objective}")
-    for name in names:
-        if name in columns:
-            return name
-    raise ValueError(
-        f'"--objective={config.objective}" needs the column {" or ".join(names)} in '
-        f"{config.run}/{run_directory.HISTORY}. It has {', '.join(columns)}"
-    )
+    column = config.val_column(config.objective)
+    if column not in columns:
+        raise ValueError(
+            f'"--objective={config.objective}" needs the column {column} in '
+            f"{config.run}/{run_directory.HISTORY}. It has {', '.join(columns)}"
+        )
+    return column
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from lbunet_tf import config as config_lib
+from lbunet_tf import flag_checks
 from lbunet_tf.training import losses
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -136,7 +136,7 @@ def test_an_image_counts_by_the_part_of_it_that_is_known(kind):
     assert float(loss(target, logit, weight)) == pytest.approx(expected, rel=1e-6)
 
 
-@pytest.mark.parametrize("kind", config_lib.OVERLAP_LOSSES)
+@pytest.mark.parametrize("kind", flag_checks.OVERLAP_LOSSES)
 def test_overlap_losses_ignore_class_weights(kind):
     weighted = _make("mask", kind, class_weights={"mask": (1.0, 9.0)})
 

@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from lbunet_tf import config as config_lib
+from lbunet_tf import flag_checks
 from lbunet_tf.training import losses
 
 
@@ -37,7 +38,7 @@ def test_the_flag_offers_the_losses_that_there_are(flag, names):
 def test_class_weights_are_of_the_losses_that_are_sums_over_pixels(kind):
     takes = "class_weights" in inspect.signature(losses.MASK_LOSSES[kind]).parameters
 
-    assert takes == (kind not in config_lib.OVERLAP_LOSSES)
+    assert takes == (kind not in flag_checks.OVERLAP_LOSSES)
 
 
 @pytest.mark.parametrize("head", ["mask", "melanoma"])

@@ -1,0 +1,184 @@
+"""Which values of the flags fit together: a ValueError names the flag, and how to mend it."""
+
+from collections.abc import Mapping
+
+# Losses that are no sum over pixels: a weight of each pixel's class has no place in them.
+OVERLAP_LOSSES = ("dice", "tversky", "focal_tversky", "lovasz")
+# What `--model=unet` does not have.
+LBUNET_FLAGS = (
+    "upsampling",
+    "attention",
+    "bottleneck",
+    "deep_supervision",
+    "melanoma_pool",
+    "encoder_learning_rate",
+    "frozen_epochs",
+    "freeze_batch_norm",
+)
+MELANOMA_FLAGS = ("melanoma_loss", "label_smoothing", "melanoma_pool")
+PRETRAINED_FLAGS = ("frozen_epochs", "freeze_batch_norm")
+
+
+def check(config, fields: Mapping) -> None:
+    """Raises a ValueError that names the first wrong flag.
+
+    Args:
+        config: A `config.Config`.
+        fields: Its dataclass fields by name.
+    """
+    for name, field in fields.items():
+        _check_field(name, getattr(config, name), field.metadata)
+    given = {name for name, field in fields.items() if getattr(config, name) != field.default}
+    _check_data(config)
+    _check_outputs(config)
+    _check_losses(config)
+    _check_optimisation(config)
+    _check_of_use(config, given)
+
+
+def _check_field(name, value, metadata):
+    if metadata["choices"] and value not in metadata["choices"]:
+        raise ValueError(
+            f'"--{name}" must be one of {", ".join(metadata["choices"])}. Received: {value}'
+        )
+    if metadata["minimum"] is not None and value < metadata["minimum"]:
+        raise ValueError(f'"--{name}" must be at least {metadata["minimum"]}. Received: {value}')
+
+
+def _check_data(config):
+    sources = ",".join(config.source)
+    if config.data_dir and len(config.data_dir) != len(config.source):
+        raise ValueError(
+            '"--data_dir" must name one folder a source, in the order of --source. '
+            f"Received: {len(config.source)} in --source={sources}, "
+            f"{len(config.data_dir)} in --data_dir={','.join(config.data_dir)}"
+        )
+    if not config.seeds or len(set(config.seeds)) < len(config.seeds):
+        raise ValueError(
+            '"--seeds" must name at least one seed, each once. '
+            f"Received: {_listed(config.seeds) or 'nothing'}"
+        )
+    percents = config.split_percent
+    if len(percents) != 3 or sum(percents) != 100 or min(percents) < 1:
+        raise ValueError(
+            '"--split_percent" must be three whole numbers of at least 1 that add up to 100 '
+            f"(train,val,test). Received: {_listed(percents)}"
+        )
+    weights = config.source_weights
+    if weights and (len(weights) != len(config.source) or min(weights) <= 0):
+        raise ValueError(
+            '"--source_weights" must be one positive number a source, in the order of --source. '
+            f"Received: {len(config.source)} in --source={sources}, "
+            f"--source_weights={_listed(weights)}"
+        )
+    if weights and len(set(config.source)) < len(config.source):
+        raise ValueError(
+            f'"--source_weights" needs sources of different names. Received: --source={sources}'
+        )
+
+
+def _check_outputs(config):
+    if "mask" not in config.heads or set(config.heads) - {"mask", "melanoma"}:
+        raise ValueError(
+            f'"--heads" must be "mask" or "mask,melanoma". Received: --heads={_listed(config.heads)}'
+        )
+    if config.image_score == "melanoma" and "melanoma" not in config.heads:
+        raise ValueError(
+            '"--image_score=melanoma" needs that head: add --heads=mask,melanoma. '
+            f"Received: --heads={_listed(config.heads)}"
+        )
+    if config.image_score in ("mean", "max") and config.mask_source == "lesion":
+        raise ValueError(
+            f'"--image_score={config.image_score}" needs --mask_source=label: an outline says '
+            "nothing about melanoma. Use --image_score=melanoma with --heads=mask,melanoma"
+        )
+    if config.monitor == "dice" and config.mask_source == "label":
+        raise ValueError(
+            '"--monitor=dice" needs --mask_source=lesion: a Dice on painted labels measures the '
+            "class. Use --monitor=auc or loss"
+        )
+    if config.monitor == "auc" and config.score_rule == "none":
+        raise ValueError(
+            '"--monitor=auc" needs a melanoma score: add --heads=mask,melanoma, or '
+            "--mask_source=label"
+        )
+    if not 0 < config.prevalence < 1:
+        raise ValueError(
+            f'"--prevalence" must lie between 0 and 1, both excluded. Received: {config.prevalence}'
+        )
+
+
+def _check_losses(config):
+    if len(config.head_weights) != 2 or min(config.head_weights) <= 0:
+        raise ValueError(
+            '"--head_weights" must be two positive numbers, of mask and melanoma. Received: '
+            f"{_listed(config.head_weights)}"
+        )
+    if set(config.class_weights) - set(config.heads):
+        raise ValueError(
+            f'"--class_weights" must name heads that are on, of {_listed(config.heads)}. '
+            f"Received: {_listed(config.class_weights)}"
+        )
+    if "melanoma" in config.class_weights and (
+        config.balance == "resample" or config.source_weights
+    ):
+        raise ValueError(
+            '"--class_weights=melanoma" counts every training image once, which '
+            "--balance=resample and --source_weights change: take one of them"
+        )
+    if "mask" in config.class_weights and config.mask_loss in OVERLAP_LOSSES:
+        raise ValueError(
+            '"--class_weights=mask" needs a --mask_loss that is a sum over pixels: bce, bce_dice, '
+            f"focal or boundary_bce. Received: --mask_loss={config.mask_loss}"
+        )
+    if config.mask_loss == "boundary_bce" and config.mask_source == "label":
+        raise ValueError(
+            '"--mask_loss=boundary_bce" needs --mask_source=lesion: a painted label has no outline'
+        )
+
+
+def _check_optimisation(config):
+    if config.learning_rate <= 0:
+        raise ValueError(f'"--learning_rate" must be positive. Received: {config.learning_rate}')
+    for name in ("label_smoothing", "average_weights"):
+        if getattr(config, name) >= 1:
+            raise ValueError(f'"--{name}" must be below 1. Received: {getattr(config, name)}')
+    if config.teacher_weight > 1:
+        raise ValueError(f'"--teacher_weight" must be at most 1. Received: {config.teacher_weight}')
+    for name in ("warmup_epochs", "frozen_epochs"):
+        if getattr(config, name) >= max(config.epochs, 1):
+            raise ValueError(
+                f'"--{name}" must be less than --epochs. Received: --{name}='
+                f"{getattr(config, name)}, --epochs={config.epochs}"
+            )
+    if config.model == "unet" and config.encoder_weights != "none":
+        raise ValueError(
+            '"--model=unet" has no pretrained weights: add --encoder_weights=none. Received: '
+            f"--encoder_weights={config.encoder_weights}"
+        )
+
+
+def _check_of_use(config, given):
+    """Raises a ValueError for a flag that the others leave without effect."""
+    for name in LBUNET_FLAGS:
+        if config.model != "lbunet" and name in given:
+            raise ValueError(
+                f'"--{name}" is a flag of --model=lbunet. Received: --model={config.model}, '
+                f"--{name}={getattr(config, name)}"
+            )
+    for name in MELANOMA_FLAGS:
+        if "melanoma" not in config.heads and name in given:
+            raise ValueError(
+                f'"--{name}" is about the melanoma head: add --heads=mask,melanoma. Received: '
+                f"--heads={_listed(config.heads)}, --{name}={getattr(config, name)}"
+            )
+    for name in PRETRAINED_FLAGS:
+        if config.encoder_weights == "none" and name in given:
+            raise ValueError(
+                f'"--{name}" needs a pretrained encoder: random weights must be trained. Received: '
+                f"--encoder_weights=none, --{name}={getattr(config, name)}"
+            )
+
+
+def _listed(values):
+    return ",".join(map(str, values))
