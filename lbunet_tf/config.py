@@ -12,8 +12,9 @@ from absl import flags
 
 TRAIN = ("train",)
 DATA = ("train", "prepare")
-RUN = ("train", "evaluate", "predict", "export", "compare")
+RUN = ("train", "evaluate", "predict", "export", "compare", "pseudo_label")
 COMPARE = ("compare",)
+PSEUDO = ("pseudo_label",)
 LIST = (list, tuple)
 # Outputs of deep supervision by their stride, and the weight of their loss beside the mask's.
 AUXILIARY = {"mask_s2": 0.5, "mask_s4": 0.25, "mask_s8": 0.125}
@@ -43,10 +44,10 @@ class Config:
     )
     overwrite: bool = _flag(
         False,
-        "Start anew where --run holds another or a finished run (deletes it); predict: "
-        "replace older predictions.",
+        "Start anew where --run holds another or a finished run (deletes it); predict and "
+        "pseudo_label: replace what they wrote before.",
         "Run",
-        entries=("train", "predict"),
+        entries=("train", "predict", "pseudo_label"),
     )
     experiments: tuple[str, ...] = _flag(
         (),
@@ -67,7 +68,7 @@ class Config:
         0,
         "Seeds subset, split, order, initial weights and drawn images.",
         "Run",
-        entries=DATA,
+        entries=DATA + PSEUDO,
         minimum=0,
     )
     source: tuple[str, ...] = _flag(
@@ -75,7 +76,7 @@ class Config:
         "Where images come from, one or several, comma-separated: "
         "isic2016 to isic2020, isic_archive, ham10000, ph2, folder, manifest, synthetic.",
         "Data",
-        entries=DATA,
+        entries=DATA + PSEUDO,
         many=True,
     )
     source_weights: tuple[float, ...] = _flag(
@@ -90,7 +91,7 @@ class Config:
         "One folder a source, in the same order: the official download as it "
         "lies on disk (manifest: the CSV file; synthetic: where to draw).",
         "Data",
-        entries=DATA,
+        entries=DATA + PSEUDO,
         many=True,
     )
     allow_missing_images: bool = _flag(
@@ -98,14 +99,14 @@ class Config:
         "Go on without images that the labels name but the folder lacks (a "
         "partial download). They are counted and listed in skipped.csv.",
         "Data",
-        entries=DATA,
+        entries=DATA + PSEUDO,
     )
     on_bad_image: str = _flag(
         "error",
         "What to do about an image or mask that cannot be decoded: stop, or skip it, "
         "count it and list it in skipped.csv.",
         "Data",
-        entries=DATA,
+        entries=DATA + PSEUDO,
         choices=("error", "skip"),
     )
     mask_source: str = _flag(
@@ -136,7 +137,7 @@ class Config:
         0,
         "Use a seeded draw of at most this many images; 0 uses all.",
         "Data",
-        entries=DATA,
+        entries=DATA + PSEUDO,
         minimum=0,
     )
     split_by: str = _flag(
@@ -159,7 +160,7 @@ class Config:
         1000,
         "Images that --source=synthetic draws.",
         "Data",
-        entries=DATA,
+        entries=DATA + PSEUDO,
         minimum=12,
     )
     image_size: int = _flag(
@@ -409,12 +410,61 @@ class Config:
         entries=("evaluate", "predict", "export"),
         choices=("none", "flips", "dihedral"),
     )
+    weak_targets: str = _flag(
+        "prediction",
+        "What becomes a target: 'prediction', the run's own outlines and scores; 'activation', "
+        "the class activation map of its melanoma head, the evidence for the class that it "
+        "predicts; 'label_map', the melanoma probability "
+        "of each pixel of a run of --mask_source=label.",
+        "Pseudo-labels",
+        entries=PSEUDO,
+        choices=("prediction", "activation", "label_map"),
+    )
+    targets: tuple[str, ...] = _flag(
+        ("mask", "melanoma"),
+        "Which targets are filled where the source has none: mask, melanoma, or both.",
+        "Pseudo-labels",
+        entries=PSEUDO,
+        many=True,
+    )
+    confidence: float = _flag(
+        0.9,
+        "An image becomes melanoma at a score of at least this, not melanoma at 1 - this or "
+        "less; between them its label stays empty.",
+        "Pseudo-labels",
+        entries=PSEUDO,
+        minimum=0.5,
+    )
+    mask_confidence: float = _flag(
+        0.85,
+        "An outline of --weak_targets=prediction is kept where the mean probability of its "
+        "pixels is at least this.",
+        "Pseudo-labels",
+        entries=PSEUDO,
+        minimum=0,
+    )
+    mask_threshold: str = _flag(
+        "auto",
+        "Where a mask begins: 'half', at probability 0.5; 'otsu', at Otsu's threshold of each "
+        "image's map; 'auto' takes otsu for activation, else half.",
+        "Pseudo-labels",
+        entries=PSEUDO,
+        choices=("auto", "half", "otsu"),
+    )
+    ignore_true_masks: bool = _flag(
+        False,
+        "Write the weak masks also where the source has true ones, to learn what weak masks "
+        "are worth. Off: a true mask is never replaced.",
+        "Pseudo-labels",
+        entries=PSEUDO,
+    )
     output: str = _flag(
         "",
         "Where to write: the CSV of the checked manifest (prepare); the folder of the "
-        "predictions, RUN/predicted by default (predict).",
+        "predictions, RUN/predicted by default (predict); of the targets, RUN/pseudo by default "
+        "(pseudo_label).",
         "Output",
-        entries=("prepare", "predict"),
+        entries=("prepare", "predict", "pseudo_label"),
     )
 
     @property
@@ -606,7 +656,8 @@ def from_flags(entry: str, flag_values=flags.FLAGS) -> Config:
     """Returns the Config of parsed flags.
 
     `train`, `prepare` and `compare` start from the defaults, the others from the run's own
-    flags; what the command line names replaces them. What `compare` is given for its
+    flags; what the command line names replaces them. `pseudo_label` takes from the run
+    what it does not take itself. What `compare` is given for its
     runs is not in its own Config, but in `overrides`.
     """
     if entry in DATA:
@@ -619,6 +670,9 @@ def from_flags(entry: str, flag_values=flags.FLAGS) -> Config:
             f'"--run" must name the run directory to {entry}, as in --run=runs/paper. '
             "Received: nothing"
         )
+    if entry in PSEUDO:
+        # Its images are not the run's: what it takes comes from the command line alone.
+        given = {**_values(accepted_by(entry), flag_values), "source_weights": ()}
     return read(given["run"]).replace(**given)
 
 

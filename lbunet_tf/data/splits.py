@@ -1,6 +1,7 @@
 """Balance and split: which images are used, and on which side each stands."""
 
 import hashlib
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -136,12 +137,14 @@ def _divide(rows, by_image, shares, seed):
     return side[group].to_numpy()
 
 
-def group_numbers(manifest: pd.DataFrame) -> np.ndarray:
+def group_numbers(
+    manifest: pd.DataFrame, group_columns: Sequence[str] = GROUP_COLUMNS
+) -> np.ndarray:
     """Returns (N,) int: rows that share a patient, lesion, duplicate or content share a number."""
     rows = [np.arange(len(manifest))]
     columns = [np.arange(len(manifest))]
     nodes = len(manifest)
-    for column in GROUP_COLUMNS:
+    for column in group_columns:
         if column not in manifest:
             continue
         known = np.flatnonzero(manifest[column].to_numpy() != "")
