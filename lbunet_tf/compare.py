@@ -181,9 +181,15 @@ def _train_and_evaluate(config, is_finished):
 
 
 def _is_evaluated(run):
-    """Returns whether the report, evaluate's last file, is of the finished training."""
+    """Returns whether the report, evaluate's last file, is of the finished training.
+
+    And without --tta, or one experiment would be compared with another's mean over symmetries.
+    """
     report_file, finished = run / run_directory.REPORT, run / run_directory.FINISHED
-    return report_file.is_file() and report_file.stat().st_mtime >= finished.stat().st_mtime
+    if not report_file.is_file() or report_file.stat().st_mtime < finished.stat().st_mtime:
+        return False
+    metrics = json.loads((run / run_directory.METRICS).read_text())
+    return metrics["test"].get("tta", "none") == "none"
 
 
 def _check_split(first, config):

@@ -6,18 +6,26 @@ values.
 
 import dataclasses
 import pathlib
+import re
 import typing
+from collections.abc import Sequence
 
 from absl import flags
 
 TRAIN = ("train",)
 DATA = ("train", "prepare")
-RUN = ("train", "evaluate", "predict", "export", "compare", "pseudo_label")
+SOURCE = ("train", "prepare", "evaluate", "pseudo_label")
+RUN = ("train", "evaluate", "predict", "export", "compare", "tune", "pseudo_label")
 COMPARE = ("compare",)
+TUNE = ("tune",)
 PSEUDO = ("pseudo_label",)
+# The entries that take --run several times.
+COMBINE = ("evaluate", "predict", "export")
 LIST = (list, tuple)
 # Outputs of deep supervision by their stride, and the weight of their loss beside the mask's.
 AUXILIARY = {"mask_s2": 0.5, "mask_s4": 0.25, "mask_s8": 0.125}
+# Losses of a mask as a whole: no single pixel has a term that --class_weights could multiply.
+OVERLAP_LOSSES = ("dice", "tversky", "focal_tversky", "lovasz")
 
 
 def _flag(default, help, section, entries=TRAIN, choices=None, many=False, minimum=None):
@@ -38,10 +46,13 @@ class Config:
 
     run: str = _flag(
         "",
-        "The run directory: everything about one run is written here.",
+        "The run directory: everything about one run is written here. evaluate, predict and "
+        "export take it several times, as in --run=A --run=B: the mean probability of all.",
         "Run",
         entries=RUN,
     )
+    # The runs that --run names after the first; no flag of its own.
+    other_runs: tuple[str, ...] = _flag((), "", "Run", entries=())
     overwrite: bool = _flag(
         False,
         "Start anew where --run holds another or a finished run (deletes it); predict and "
@@ -64,19 +75,47 @@ class Config:
         entries=COMPARE,
         many=True,
     )
+    space: str = _flag(
+        "optimization",
+        "Which flags are searched: 'optimization' (learning rates, schedule, decay, averaging, "
+        "batch), 'loss', 'augmentation', 'decoder', or 'all'. What the command line itself names, "
+        "outside a flagfile, is fixed.",
+        "Run",
+        entries=TUNE,
+        choices=("optimization", "loss", "augmentation", "decoder", "all"),
+    )
+    trials: int = _flag(
+        20,
+        "How many trainings the search makes, the first with the flags as given. May be raised "
+        "later: the search goes on.",
+        "Run",
+        entries=TUNE,
+        minimum=1,
+    )
+    objective: str = _flag(
+        "dice",
+        "What trials are compared by, on val: Dice of the mask head, AUC of the melanoma score, or "
+        "the loss. It is also their --monitor, unless that is given.",
+        "Run",
+        entries=TUNE,
+        choices=("dice", "auc", "loss"),
+    )
     seed: int = _flag(
         0,
-        "Seeds subset, split, order, initial weights and drawn images.",
+        "Seeds subset, split, order, initial weights and drawn images; evaluate: the draw of "
+        "--max_images, and drawn images.",
         "Run",
-        entries=DATA + PSEUDO,
+        entries=SOURCE,
         minimum=0,
     )
     source: tuple[str, ...] = _flag(
         (),
         "Where images come from, one or several, comma-separated: "
-        "isic2016 to isic2020, isic_archive, ham10000, ph2, folder, manifest, synthetic.",
+        "isic2016 to isic2020, isic_archive, ham10000, ph2, folder, manifest, synthetic. "
+        "evaluate: score all its images instead of the run's own test images, but for those that "
+        "the run has seen.",
         "Data",
-        entries=DATA + PSEUDO,
+        entries=SOURCE,
         many=True,
     )
     source_weights: tuple[float, ...] = _flag(
@@ -91,7 +130,7 @@ class Config:
         "One folder a source, in the same order: the official download as it "
         "lies on disk (manifest: the CSV file; synthetic: where to draw).",
         "Data",
-        entries=DATA + PSEUDO,
+        entries=SOURCE,
         many=True,
     )
     allow_missing_images: bool = _flag(
@@ -99,14 +138,14 @@ class Config:
         "Go on without images that the labels name but the folder lacks (a "
         "partial download). They are counted and listed in skipped.csv.",
         "Data",
-        entries=DATA + PSEUDO,
+        entries=SOURCE,
     )
     on_bad_image: str = _flag(
         "error",
         "What to do about an image or mask that cannot be decoded: stop, or skip it, "
         "count it and list it in skipped.csv.",
         "Data",
-        entries=DATA + PSEUDO,
+        entries=SOURCE,
         choices=("error", "skip"),
     )
     mask_source: str = _flag(
@@ -137,7 +176,7 @@ class Config:
         0,
         "Use a seeded draw of at most this many images; 0 uses all.",
         "Data",
-        entries=DATA + PSEUDO,
+        entries=SOURCE,
         minimum=0,
     )
     split_by: str = _flag(
@@ -160,7 +199,7 @@ class Config:
         1000,
         "Images that --source=synthetic draws.",
         "Data",
-        entries=DATA + PSEUDO,
+        entries=SOURCE,
         minimum=12,
     )
     image_size: int = _flag(
@@ -183,7 +222,7 @@ class Config:
     )
     remove_hair: bool = _flag(
         False,
-        "Find thin dark hairs (black-hat) and fill them from their surroundings.",
+        "Find long, thin, dark lines (hairs, a ruler) and fill them from their surroundings.",
         "Data",
         entries=DATA,
     )
@@ -191,7 +230,8 @@ class Config:
         "none",
         "Training augmentation: 'none' (the paper's); 'flips'; 'dermoscopy' (flips, rotation, "
         "scale, colour, blur, drawn hair, ruler, dark corner); 'albumentations' (a recipe of "
-        "that library); 'keras_cv' (RandAugment, MixUp, CutMix).",
+        "that library); 'keras_cv' (of batches: flips and RandAugment's colours by keras_cv, "
+        "MixUp, CutMix).",
         "Data",
         entries=DATA,
         choices=("none", "flips", "dermoscopy", "albumentations", "keras_cv"),
@@ -375,7 +415,7 @@ class Config:
     teacher: tuple[str, ...] = _flag(
         (),
         "Finished runs, comma-separated, whose mean prediction is mixed into the targets "
-        "(distillation); they need this run's --image_size and heads.",
+        "(distillation); they need this run's preprocessing and heads.",
         "Training",
         many=True,
     )
@@ -405,17 +445,17 @@ class Config:
     tta: str = _flag(
         "none",
         "Test-time augmentation, the mean probability over: 'flips', 4 flips; 'dihedral', 8 "
-        "flips and quarter turns.",
+        "flips and quarter turns. It takes 4 or 8 times the time and memory.",
         "Evaluation",
-        entries=("evaluate", "predict", "export"),
+        entries=COMBINE + PSEUDO,
         choices=("none", "flips", "dihedral"),
     )
     weak_targets: str = _flag(
         "prediction",
         "What becomes a target: 'prediction', the run's own outlines and scores; 'activation', "
         "the class activation map of its melanoma head, the evidence for the class that it "
-        "predicts; 'label_map', the melanoma probability "
-        "of each pixel of a run of --mask_source=label.",
+        "predicts; 'label_map', the melanoma probability of each pixel of a run of "
+        "--mask_source=label.",
         "Pseudo-labels",
         entries=PSEUDO,
         choices=("prediction", "activation", "label_map"),
@@ -460,11 +500,19 @@ class Config:
     )
     output: str = _flag(
         "",
-        "Where to write: the CSV of the checked manifest (prepare); the folder of the "
-        "predictions, RUN/predicted by default (predict); of the targets, RUN/pseudo by default "
-        "(pseudo_label).",
+        "Where to write: the CSV of the checked manifest (prepare); or a folder, by default "
+        "RUN/predicted (predict), RUN/export (export), RUN/pseudo (pseudo_label), RUN, or "
+        "RUN/on_SOURCE for another --source (evaluate). Needed for several runs: nothing is "
+        "written into one of them.",
         "Output",
-        entries=("prepare", "predict", "pseudo_label"),
+        entries=("prepare", *COMBINE, *PSEUDO),
+    )
+    preview: str = _flag(
+        "",
+        "Where to write a PNG of images as the network sees them, the outline of the lesion, and "
+        "versions of them by --augment.",
+        "Output",
+        entries=("prepare",),
     )
 
     @property
@@ -475,6 +523,11 @@ class Config:
         if "melanoma" in self.heads:
             return "melanoma"
         return "mean" if self.mask_source == "label" else "none"
+
+    @property
+    def runs(self) -> tuple[str, ...]:
+        """The run directories whose mean is taken; mostly one."""
+        return (self.run, *self.other_runs)
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -503,6 +556,16 @@ LBUNET_FLAGS = (
     "encoder_learning_rate",
     "frozen_epochs",
     "freeze_batch_norm",
+)
+# What `evaluate` needs to know of another source than the run's own.
+OTHER_SOURCE = (
+    "source",
+    "data_dir",
+    "allow_missing_images",
+    "on_bad_image",
+    "max_images",
+    "synthetic_count",
+    "seed",
 )
 FIELDS = {field.name: field for field in dataclasses.fields(Config)}
 
@@ -578,6 +641,15 @@ def _check_training(config):
             f'"--class_weights" must name heads that are on, of {",".join(config.heads)}. '
             f"Received: {','.join(config.class_weights)}"
         )
+    if "melanoma" in config.class_weights and config.balance == "resample":
+        raise ValueError(
+            '"--class_weights=melanoma" and --balance=resample both balance the classes: take one'
+        )
+    if "mask" in config.class_weights and config.mask_loss in OVERLAP_LOSSES:
+        raise ValueError(
+            '"--class_weights=mask" needs a --mask_loss that is a sum over pixels: bce, bce_dice, '
+            f"focal or boundary_bce. Received: --mask_loss={config.mask_loss}"
+        )
     for name in ("label_smoothing", "average_weights"):
         if getattr(config, name) >= 1:
             raise ValueError(f'"--{name}" must be below 1. Received: {getattr(config, name)}')
@@ -625,9 +697,9 @@ def fields_of(entry: str) -> list[dataclasses.Field]:
 def accepted_by(entry: str) -> list[dataclasses.Field]:
     """Returns the flags that an entry takes.
 
-    prepare takes train's too, for its flagfiles; compare, for all its runs.
+    prepare takes train's too, for its flagfiles; compare and tune, for all their runs.
     """
-    others = fields_of("train") if entry in ("prepare", "compare") else []
+    others = fields_of("train") if entry in ("prepare", "compare", "tune") else []
     return fields_of(entry) + [field for field in others if field not in fields_of(entry)]
 
 
@@ -635,7 +707,9 @@ def define_flags(entry: str, flag_values=flags.FLAGS) -> None:
     """Defines the flags of one entry. Call it under `__main__` only."""
     for field in accepted_by(entry):
         keywords = {"flag_values": flag_values}
-        if field.metadata["many"]:
+        if field.name == "run" and entry in COMBINE:
+            flags.DEFINE_multi_string("run", [], field.metadata["help"], **keywords)
+        elif field.metadata["many"]:
             flags.DEFINE_list(
                 field.name,
                 [str(item) for item in field.default],
@@ -655,25 +729,29 @@ def define_flags(entry: str, flag_values=flags.FLAGS) -> None:
 def from_flags(entry: str, flag_values=flags.FLAGS) -> Config:
     """Returns the Config of parsed flags.
 
-    `train`, `prepare` and `compare` start from the defaults, the others from the run's own
-    flags; what the command line names replaces them. `pseudo_label` takes from the run
-    what it does not take itself. What `compare` is given for its
-    runs is not in its own Config, but in `overrides`.
+    `train`, `prepare`, `compare` and `tune` start from the defaults, the others from the first
+    run's own flags; what the command line names replaces them. What `compare` is given for its
+    runs is not in its own Config, but in `overrides`; what `evaluate` is given about another
+    source, in `other_source`. `pseudo_label` takes all about its source from the command line.
     """
-    if entry in DATA:
+    if entry in (*DATA, *TUNE):
         return check(Config(**_values(accepted_by(entry), flag_values)))
     if entry in COMPARE:
         return check(Config(**_values(fields_of(entry), flag_values)))
-    given = _values(_present(accepted_by(entry), flag_values), flag_values)
-    if not given.get("run"):
+    fields = [field for field in accepted_by(entry) if field.name not in OTHER_SOURCE]
+    given = _values(_present(fields, flag_values), flag_values)
+    runs = given.pop("run", "")
+    run, *others = [runs] if isinstance(runs, str) else runs
+    if not all((run, *others)):
         raise ValueError(
             f'"--run" must name the run directory to {entry}, as in --run=runs/paper. '
             "Received: nothing"
         )
     if entry in PSEUDO:
-        # Its images are not the run's: what it takes comes from the command line alone.
-        given = {**_values(accepted_by(entry), flag_values), "source_weights": ()}
-    return read(given["run"]).replace(**given)
+        # Its images are not the run's: they are named here alone.
+        given |= _values([FIELDS[name] for name in OTHER_SOURCE], flag_values)
+        given["source_weights"] = ()
+    return read(run).replace(**given, other_runs=tuple(others))
 
 
 def overrides(flag_values=flags.FLAGS) -> dict:
@@ -681,6 +759,34 @@ def overrides(flag_values=flags.FLAGS) -> dict:
     own = fields_of("compare")
     others = [field for field in accepted_by("compare") if field not in own]
     return _values(_present(others, flag_values), flag_values)
+
+
+def other_source(flag_values=flags.FLAGS) -> dict:
+    """Returns the flags by which `evaluate` was given another source; {} without one.
+
+    Raises:
+        ValueError: They name no --source, and would change nothing.
+    """
+    fields = [FIELDS[name] for name in OTHER_SOURCE]
+    given = _values(_present(fields, flag_values), flag_values)
+    if given and not given.get("source"):
+        names = ", ".join(f"--{name}" for name in given)
+        raise ValueError(
+            '"--source" must name another source where a flag about its images is given; the '
+            f"run's own images are those of its manifest.csv. Received: {names} without --source"
+        )
+    return given
+
+
+def named_in(entry: str, arguments: Sequence[str]) -> dict:
+    """Returns the flags that a command line names itself, those of its flagfiles left out."""
+    flag_values = flags.FlagValues()
+    define_flags(entry, flag_values)
+    # What follows a "--flagfile X" of two words, or a flag of absl's own, is still read.
+    flag_values.set_gnu_getopt()
+    kept = [argument for argument in arguments if not re.match("--?flagfile(=|$)", argument)]
+    flag_values([entry, *kept], known_only=True)
+    return _values(_present(accepted_by(entry), flag_values), flag_values)
 
 
 def _present(fields, flag_values):

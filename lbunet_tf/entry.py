@@ -48,7 +48,7 @@ def help_text(entry: str, doc: str) -> str:
             section = field.metadata["section"]
             lines += ["", f"  {section}"]
         lines += _flag_help(field)
-    if entry in (*config_lib.DATA, *config_lib.COMPARE):
+    if entry in (*config_lib.DATA, *config_lib.COMPARE, *config_lib.TUNE):
         lines += ["", "  --flagfile=flags/X.cfg: read flags from a file; later flags win."]
     lines += ["  --v=1: show the traceback of an error."]
     return "\n".join(lines)

@@ -1,12 +1,19 @@
-"""Evaluates a finished run: predictions table, numbers, figures and a report.
+"""Evaluates finished runs: predictions table, numbers, figures and a report.
 
     python -m lbunet_tf.evaluate --run=runs/paper
+    python -m lbunet_tf.evaluate --run=runs/a --run=runs/b --output=runs/a_and_b
+    python -m lbunet_tf.evaluate --run=runs/a --source=ham10000 --data_dir=$DATA/ham10000
 
+Several runs: the mean of their probabilities. Another source: all its images are test, but for
+those from which a run has learnt; the threshold stays that of the run's own val images.
 Everything that is printed comes from predictions.csv and pixel_histograms.npz.
 """
 
 import json
+import os
 import pathlib
+import shutil
+import time
 
 import numpy as np
 import pandas as pd
@@ -14,9 +21,10 @@ from absl import logging
 
 from lbunet_tf import config as config_lib
 from lbunet_tf import entry
-from lbunet_tf import models
+from lbunet_tf import members
 from lbunet_tf import run_directory
-from lbunet_tf.data import manifest as manifest_lib
+from lbunet_tf.data import held_out
+from lbunet_tf.evaluation import facts
 from lbunet_tf.evaluation import figures
 from lbunet_tf.evaluation import predictions
 from lbunet_tf.evaluation import report
@@ -24,36 +32,91 @@ from lbunet_tf.evaluation import scores
 
 
 def main(config: config_lib.Config) -> None:
-    """Evaluates the run that --run names."""
-    evaluate(config)
+    """Evaluates the runs that --run names, on their own images or on those of --source."""
+    evaluate(config, config_lib.other_source())
 
 
-def evaluate(config: config_lib.Config) -> dict[str, dict]:
-    """Returns the metrics of val and test, all files written to the run directory."""
-    run = pathlib.Path(config.run)
-    model = models.load_best(run)
-    manifest = manifest_lib.check_files_exist(manifest_lib.read(run / run_directory.MANIFEST))
-    table = predictions.predict_run(config, run, model, manifest)
-    with np.load(run / run_directory.HISTOGRAMS) as histograms:
+def evaluate(config: config_lib.Config, other_source: dict | None = None) -> dict[str, dict]:
+    """Returns the metrics of val and test; all files are written to the output folder.
+
+    That is the run directory, or --output, or RUN/on_SOURCE.
+
+    Args:
+        config: Of the first run, with the others in `other_runs`.
+        other_source: Values of config.OTHER_SOURCE by name: all images of that source are
+            test instead of the run's own. Nothing: the run's own.
+    """
+    source = _source_config(config, other_source or {})
+    output = _output_folder(config, source)
+    model = members.load_mean(config)
+    scored = held_out.other_images(config, source) if source else held_out.own_images(config)
+    _write_scored(output, config, scored)
+    start = time.perf_counter()
+    table = predictions.predict_run(config, output, model, scored.manifest)
+    speed = members.describe_speed(config, len(table), time.perf_counter() - start)
+    logging.info("scored %s", speed)
+    with np.load(output / run_directory.HISTOGRAMS) as histograms:
         metrics = scores.evaluate_table(
             table, dict(histograms), config.mask_source, config.prevalence
         )
-    run_directory.write_json(run / run_directory.METRICS, metrics)
-    drawn = _draw(config, run, model, manifest, table, metrics)
-    _write_report(config, run, metrics, drawn)
-    _log(run, metrics)
+    what = {"tta": config.tta, "runs": len(config.runs)}
+    metrics = {split: {**values, **what} for split, values in metrics.items()}
+    run_directory.write_json(output / run_directory.METRICS, metrics)
+    drawn = _draw(config, output, model, scored.manifest, table, metrics)
+    _write_report(config, source, output, scored.checks, metrics, drawn)
+    _log(output, metrics)
     return metrics
 
 
-def _draw(config, run, model, manifest, table, metrics):
+def _source_config(config, other_source):
+    """Returns how another source is read, None without one; nothing of it is the run's own."""
+    if not other_source:
+        return None
+    return config_lib.Config(image_size=config.image_size).replace(**other_source)
+
+
+def _output_folder(config, source):
+    """Returns where to write; a folder of something else is refused."""
+    run = pathlib.Path(config.run)
+    default = run / f"on_{'+'.join(source.source)}" if source else run
+    output = members.output_folder(config, default)
+    is_other = output != run and output.is_dir() and any(output.iterdir())
+    if is_other and not (output / run_directory.CHECKS).is_file():
+        raise ValueError(
+            f'"--output" must be new, empty or an older evaluation. {output} holds other files'
+        )
+    return output
+
+
+def _write_scored(output, config, scored):
+    """Writes what tells which images were scored; a run directory holds it already."""
+    run = pathlib.Path(config.run)
+    if output == run:
+        return
+    # First the file by which an older evaluation is known.
+    run_directory.write_json(output / run_directory.CHECKS, scored.checks)
+    if scored.skipped is None:
+        shutil.copyfile(run / run_directory.SKIPPED, output / run_directory.SKIPPED)
+    else:
+        run_directory.write_table(output / run_directory.SKIPPED, scored.skipped)
+    manifest = scored.manifest.copy()
+    for column in ("image", "mask"):
+        # A manifest's paths may be relative to its folder, and this is another.
+        manifest[column] = [os.path.abspath(path) if path else "" for path in manifest[column]]
+    run_directory.write_table(output / run_directory.MANIFEST, manifest)
+
+
+def _draw(config, output, model, manifest, table, metrics):
     """Draws every figure that the data allows; returns their paths in the report's order."""
-    folder = run / run_directory.FIGURES
+    folder = output / run_directory.FIGURES
     path = {name: folder / f"{name}.png" for name in report.CAPTIONS}
     for old in path.values():
         old.unlink(missing_ok=True)
     test = table[table["split"] == "test"]
     figures.class_balance(manifest, path["class_balance"])
-    figures.training_curves(pd.read_csv(run / run_directory.HISTORY), path["training_curves"])
+    if not config.other_runs:
+        history = pd.read_csv(pathlib.Path(config.run) / run_directory.HISTORY)
+        figures.training_curves(history, path["training_curves"])
     if metrics["test"].get("num_scored"):
         _draw_classification(config, table, metrics, path)
     if metrics["test"].get("num_masks"):
@@ -86,43 +149,26 @@ def _draw_classification(config, table, metrics, path):
     figures.threshold_curves(curves, marks, config.prevalence, path["threshold_curves"])
 
 
-def _write_report(config, run, metrics, drawn):
-    checks = json.loads((run / run_directory.CHECKS).read_text())
-    finished = run / run_directory.FINISHED
-    training = json.loads(finished.read_text()) if finished.is_file() else {"state": "unfinished"}
-    crossing = {name: count for name, count in checks["crossings"].items() if count}
-    known = ", ".join(f"{name} {count}" for name, count in checks["known"].items())
-    data = ", ".join(config.source).replace("synthetic", "drawn images (no patients)")
-    has_threshold = "at_val_threshold" in metrics["test"]
-    context = {
-        "Data": f"{data}; split by {config.split_by}; seed {config.seed}",
-        "Leak check": (
-            "nothing that is known stands on two sides of the split"
-            if not crossing
-            else "on more than one side of the split: "
-            + ", ".join(f"{count} {name}" for name, count in crossing.items())
-        )
-        + f". Known for, of {checks['images']} images: {known}",
-        "Skipped images": f"{checks['skipped']} (skipped.csv)",
-        "Training": ", ".join(f"{name} {value}" for name, value in training.items()),
-        "Threshold": "chosen on val by Youden's J, never on test"
-        if has_threshold
-        else "none chosen: val has not both classes with scores",
-        "Masks": "scored at the network's size, "
-        f"{config.image_size} x {config.image_size} px, at probability 0.5",
-    }
-    encoder = f" ({config.encoder}, {config.encoder_weights})" if config.model == "lbunet" else ""
+def _write_report(config, source, output, checks, metrics, drawn):
+    training = {}
+    for run in config.runs:
+        finished = pathlib.Path(run) / run_directory.FINISHED
+        training[run] = json.loads(finished.read_text()) if finished.is_file() else {}
     text = report.build_report(
-        f"{config.model}{encoder} on {data}",
+        facts.title(config, source),
         metrics,
         drawn,
-        context,
+        {
+            "Scored": members.describe(config),
+            **facts.of_images(config, source, checks, metrics["test"]),
+            **facts.of_training(training),
+        },
         config_lib.flag_lines(config),
     )
-    run_directory.write_text(run / run_directory.REPORT, text)
+    run_directory.write_text(output / run_directory.REPORT, text)
 
 
-def _log(run, metrics):
+def _log(output, metrics):
     for split, values in metrics.items():
         shown = (
             f"{name} {value:.4f}" if isinstance(value, float) else f"{name} {value}"
@@ -130,9 +176,13 @@ def _log(run, metrics):
             if not isinstance(value, dict)
         )
         logging.info("%s: %s", split, ", ".join(shown))
-    logging.info("numbers: %s", run / run_directory.METRICS)
-    logging.info("figures: %s", run / run_directory.FIGURES)
-    logging.info("report:  %s", run / run_directory.REPORT)
+        for source, part in values.get("by_source", {}).items():
+            names = [name for name in ("auc", "dice", "iou") if part.get(name) is not None]
+            found = ", ".join(f"{name} {part[name]:.4f}" for name in names)
+            logging.info("%s of %s: %d images, %s", split, source, part["num_images"], found)
+    logging.info("numbers: %s", output / run_directory.METRICS)
+    logging.info("figures: %s", output / run_directory.FIGURES)
+    logging.info("report:  %s", output / run_directory.REPORT)
 
 
 if __name__ == "__main__":

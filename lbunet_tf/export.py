@@ -1,11 +1,14 @@
 """Exports a run as a SavedModel for TF Serving, to RUN/export/<version>/, the next free number.
 
     python -m lbunet_tf.export --run=runs/lesion
+    python -m lbunet_tf.export --run=runs/a --run=runs/b --output=DIR --tta=flips
+
+Several runs and --tta are inside the model; --output=DIR gives DIR/<version>/.
 
 Signature `serving_default`: `image_bytes` (JPEG or PNG, any sizes in one batch) to
-`probability`, `mask_png_bytes` and `lesion_share`. Signature `identity`: flags, hash of the
-data and version of the package. Loading it needs TensorFlow alone. Requests in `assets.extra`
-warm a server up.
+`probability`, `mask_png_bytes` and `lesion_share`. Signature `identity`: runs, flags, hash of
+the data and version of the package. Loading it needs TensorFlow alone. Requests in
+`assets.extra` warm a server up.
 """
 
 import hashlib
@@ -20,7 +23,7 @@ from absl import logging
 import lbunet_tf
 from lbunet_tf import config as config_lib
 from lbunet_tf import entry
-from lbunet_tf import models
+from lbunet_tf import members
 from lbunet_tf import run_directory
 from lbunet_tf.data import preprocessing
 from lbunet_tf.serving import signature
@@ -28,15 +31,14 @@ from lbunet_tf.serving import warmup
 
 
 def main(config: config_lib.Config) -> None:
-    """Exports the run that --run names."""
+    """Exports the mean of the runs that --run names; mostly one."""
     export(config)
 
 
 def export(config: config_lib.Config) -> pathlib.Path:
     """Returns the folder of a new version, written whole or not at all."""
-    run = pathlib.Path(config.run)
-    model = models.load_best(run)
-    folder = run / run_directory.EXPORT
+    folder = members.output_folder(config, pathlib.Path(config.run) / run_directory.EXPORT)
+    model = members.load_mean(config)
     version = 1 + max((int(path.name) for path in _versions(folder)), default=0)
     partial = folder / f"partial-{version}"
     shutil.rmtree(partial, ignore_errors=True)
@@ -52,7 +54,7 @@ def export(config: config_lib.Config) -> pathlib.Path:
     archive.add_endpoint(
         signature.NAME, serve, [tf.TensorSpec((None,), tf.string, name=signature.INPUT)]
     )
-    archive.add_endpoint("identity", signature.make_identity_function(_identity(config, run)), [])
+    archive.add_endpoint("identity", signature.make_identity_function(_identity(config)), [])
     verbosity = logging.get_verbosity()
     # TensorFlow logs five lines of its own here.
     logging.set_verbosity(logging.WARNING)
@@ -60,7 +62,7 @@ def export(config: config_lib.Config) -> pathlib.Path:
     logging.set_verbosity(verbosity)
     warmup.write_requests(partial)
     os.replace(partial, folder / str(version))
-    logging.info("exported %s", folder / str(version))
+    logging.info("exported %s: %s", folder / str(version), members.describe(config))
     return folder / str(version)
 
 
@@ -68,10 +70,20 @@ def _versions(folder):
     return [path for path in folder.glob("*") if path.name.isdigit()]
 
 
-def _identity(config, run):
-    manifest = (run / run_directory.MANIFEST).read_bytes()
+def _identity(config):
+    others = [_run_identity(config_lib.read(run)) for run in config.other_runs]
     return {
         "package": f"lbunet_tf {lbunet_tf.__version__}",
+        "tta": config.tta,
+        **_run_identity(config),
+        "other_runs": others,
+    }
+
+
+def _run_identity(config):
+    run = pathlib.Path(config.run)
+    manifest = (run / run_directory.MANIFEST).read_bytes()
+    return {
         "run": run.resolve().name,
         "flags": " ".join(config_lib.flag_lines(config)),
         "manifest_sha256": hashlib.sha256(manifest).hexdigest(),

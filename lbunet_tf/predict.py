@@ -1,6 +1,7 @@
 """Predicts new images with a finished run: scores, lesion areas, masks and overlays.
 
     python -m lbunet_tf.predict --run=runs/lesion PATH [PATH ...]
+    python -m lbunet_tf.predict --run=runs/a --run=runs/b --output=DIR --tta=flips PATH [PATH ...]
 
 A PATH is an image (JPEG, PNG, BMP, or DICOM where pydicom is installed), a folder, a quoted
 glob, or a CSV with a column "image". Results are written as they come. Files that cannot be
@@ -12,6 +13,7 @@ import csv
 import pathlib
 import shutil
 import sys
+import time
 from collections.abc import Sequence
 
 import keras
@@ -22,7 +24,7 @@ from PIL import Image
 
 from lbunet_tf import config as config_lib
 from lbunet_tf import entry
-from lbunet_tf import models
+from lbunet_tf import members
 from lbunet_tf import run_directory
 from lbunet_tf.data import inputs
 from lbunet_tf.data import preprocessing
@@ -50,11 +52,13 @@ def predict(config: config_lib.Config, paths: Sequence[str]) -> list[str]:
     and `failures.txt`.
     """
     images = inputs.list_images(paths)
-    model = models.load_best(pathlib.Path(config.run))
-    output = _make_output(config)
+    folder = members.output_folder(config, pathlib.Path(config.run) / "predicted")
+    model = members.load_mean(config)
+    output = _make_output(config, folder)
     has_outlines = config.mask_source == "lesion"
     if not has_outlines:
         logging.info("this run learnt label-as-mask: scores are written, no masks and no areas")
+    started = time.perf_counter()
     progress = keras.utils.Progbar(len(images), unit_name="image")
     failures = []
     with (
@@ -72,14 +76,16 @@ def predict(config: config_lib.Config, paths: Sequence[str]) -> list[str]:
                 writer.writerow(row)
             file.flush()
             progress.add(len(rows))
+    num_predicted = len(images) - len(failures)
+    speed = members.describe_speed(config, num_predicted, time.perf_counter() - started)
+    logging.info("predicted %s", speed)
     run_directory.write_text(output / "failures.txt", "".join(f"{line}\n" for line in failures))
-    logging.info("%d of %d images predicted: %s", len(images) - len(failures), len(images), output)
+    logging.info("%d of %d images predicted: %s", num_predicted, len(images), output)
     return failures
 
 
-def _make_output(config):
-    """Returns the output folder, new; an older one needs --overwrite."""
-    output = pathlib.Path(config.output or pathlib.Path(config.run) / "predicted")
+def _make_output(config, output):
+    """Returns the output folder, made new; an older one needs --overwrite."""
     if (output / "scores.csv").is_file():
         if not config.overwrite:
             raise ValueError(

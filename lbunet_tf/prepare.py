@@ -2,11 +2,15 @@
 
     python -m lbunet_tf.prepare --source=isic2020 --data_dir=$DATA/isic2020 --mask_source=label
 
-Every image and mask is decoded once; bad or missing ones are named.
+Every image and mask is decoded once; bad or missing ones are named. With --preview=FILE.png it
+draws images of the training part as the network sees them, and versions of them by --augment.
 """
 
+import pathlib
 import sys
 
+import numpy as np
+import pandas as pd
 from absl import logging
 
 from lbunet_tf import config as config_lib
@@ -14,10 +18,14 @@ from lbunet_tf import entry
 from lbunet_tf import run_directory
 from lbunet_tf.data import manifest as manifest_lib
 from lbunet_tf.data import prepared as prepared_lib
+from lbunet_tf.data import preview
+from lbunet_tf.evaluation import figures
+
+NUM_PREVIEWED, NUM_VERSIONS = 6, 7
 
 
 def main(config: config_lib.Config) -> None:
-    """Prepares, prints and, where --output is given, writes the manifest."""
+    """Prepares and prints; writes the manifest and the preview where they are asked for."""
     prepared = prepared_lib.prepare(config)
     manifest = prepared.manifest
     lines = [
@@ -41,6 +49,24 @@ def main(config: config_lib.Config) -> None:
             config.output,
             config.output,
         )
+    if config.preview:
+        write_preview(config, manifest)
+
+
+def write_preview(config: config_lib.Config, manifest: pd.DataFrame) -> None:
+    """Draws training images and what --augment makes of them, evenly taken from the manifest."""
+    rows = manifest[manifest["split"] == "train"]
+    if rows.empty:
+        raise ValueError('"--preview" needs training images. Received: a split without any')
+    count = min(NUM_PREVIEWED, len(rows))
+    rows = rows.iloc[np.linspace(0, len(rows) - 1, count).astype(int)]
+    num_versions = 0 if config.augment == "none" else NUM_VERSIONS
+    original, *versions = preview.make_versions(config, rows, num_versions)
+    columns = {"as the network sees it": original}
+    for number, version in enumerate(versions, start=1):
+        columns[f"--augment={config.augment} {number}"] = version
+    figures.contact_sheet(columns, rows["image_id"].tolist(), pathlib.Path(config.preview))
+    logging.info("wrote %s", config.preview)
 
 
 def _known(manifest):

@@ -32,6 +32,7 @@ from lbunet_tf.evaluation import agreement
 from lbunet_tf.evaluation import predictions
 from lbunet_tf.evaluation import weak_masks
 from lbunet_tf.models import activation
+from lbunet_tf.models import combined
 
 TARGETS = "targets.csv"
 HELD_OUT = "held_out.csv"
@@ -61,7 +62,7 @@ def pseudo_label(config: config_lib.Config) -> dict[str, dict]:
     """
     _check(config)
     of_run = manifest_lib.read(pathlib.Path(config.run) / run_directory.MANIFEST)
-    look = _make_look(config, models.load_best(pathlib.Path(config.run)))
+    look = _make_look(config)
     output = _check_output(config)
     rows, skipped = pseudo_labels.list_images(config, of_run)
     # After reading: a second round may read what the first one wrote here.
@@ -135,15 +136,17 @@ def _clear(output):
     (output / pseudo_labels.MASKS).mkdir(parents=True)
 
 
-def _make_look(config, model) -> Callable:
+def _make_look(config) -> Callable:
     """Returns a function: list of (H, W, 3) uint8 -> (maps (B, S, S, 1) logits, scores (B,)).
 
     An activation map is that of the class that the head predicts: most lesions are no
     melanoma, and in them the evidence against it lies in the lesion.
     """
     by_activation = config.weak_targets == "activation" and "mask" in config.targets
+    model = models.load_best(pathlib.Path(config.run))
     if by_activation:
         model = activation.build_activation_model(config, model)
+    model = combined.build_mean([model], config.tta)
 
     def look(pictures):
         small = tf.stack([preprocessing.prepare_image(picture, config) for picture in pictures])
@@ -257,7 +260,10 @@ def _log(output, manifest, found):
                 standing,
             )
     for standing, labels in found["labels"].items():
-        words = ", ".join(f"{name} {value:.4g}" for name, value in labels.items())
+        words = ", ".join(
+            f"{name} {'none' if value is None else format(value, '.4g')}"
+            for name, value in labels.items()
+        )
         logging.info("%s, sure labels: %s", standing, words)
     own_masks, own_labels = (manifest[name] == 1 for name in ("pseudo_mask", "pseudo_label"))
     logging.info(

@@ -25,7 +25,9 @@ from lbunet_tf.data import prepared as prepared_lib
 from lbunet_tf.training import callbacks
 from lbunet_tf.training import losses
 from lbunet_tf.training import metrics
+from lbunet_tf.training import optimizers
 from lbunet_tf.training import tensorboard
+from lbunet_tf.training import trainer
 
 NUM_OVERLAYS = 8
 
@@ -49,7 +51,7 @@ def _train(config, run, flag_lines):
     # The model first: wrong or missing weights are known in seconds, files in minutes.
     keras.config.set_dtype_policy(config.precision)
     model = models.build_model(config)
-    compile_model(model, config)
+    teachers = _load_teachers(config)
     logging.info(
         "%s on %s: %s trainable parameters, outputs %s",
         model.name,
@@ -57,22 +59,92 @@ def _train(config, run, flag_lines):
         f"{_num_trainable(model):,}",
         ", ".join(model.output_names),
     )
-    _fit(model, config, run, _frozen_manifest(config, run), flag_lines)
+    manifest = _frozen_manifest(config, run)
+    train_rows = manifest[manifest["split"] == "train"]
+    fitted = trainer.make_trainer(model, _batch_transforms(config, teachers))
+    compile_model(fitted, config, train_rows)
+    _fit(fitted, config, run, manifest, flag_lines)
     _finish(run, model, config)
 
 
-def compile_model(model: keras.Model, config: config_lib.Config) -> None:
-    """Compiles with the paper's optimizer (III.L) and the losses and metrics of the heads.
+def compile_model(model: keras.Model, config: config_lib.Config, train_rows: pd.DataFrame) -> None:
+    """Compiles with the flags' optimizer, losses and metrics; the paper's are III.L.
 
-    Adam's epsilon is PyTorch's 1e-8; Keras' default is 1e-7.
+    Args:
+        model: Outputs `config.outputs`.
+        config: The flags.
+        train_rows: The training part of the manifest, for --class_weights and schedules.
     """
+    encoder = [layer for layer in model.layers if layer.name == "encoder"]
+    for layer in encoder[0].layers if encoder and config.freeze_batch_norm else ():
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.trainable = False
+    outputs = config.outputs
     model.compile(
-        optimizer=keras.optimizers.Adam(
-            config.learning_rate, beta_1=0.9, beta_2=0.999, epsilon=1e-8
+        optimizer=optimizers.make_optimizer(
+            config,
+            pipeline.steps_per_epoch(config, len(train_rows)),
+            encoder[0].trainable_variables if encoder else (),
         ),
-        loss=losses.make_losses(config.heads),
+        loss=losses.make_losses(
+            outputs,
+            config.mask_loss,
+            config.melanoma_loss,
+            config.label_smoothing,
+            _class_weights(config, train_rows),
+        ),
+        loss_weights=config.loss_weights if set(config.loss_weights.values()) != {1.0} else None,
         weighted_metrics=metrics.make_metrics(config.heads, config.mask_source),
     )
+
+
+def _class_weights(config, rows):
+    """Returns head -> weights of class 0 and 1 that give both the same sum over training."""
+    weights = {}
+    for head in config.class_weights:
+        of_pixels = head == "mask" and config.mask_source == "lesion"
+        share = float(rows["mask_share" if of_pixels else "label"].mean())
+        if not 0 < share < 1:
+            raise ValueError(
+                f'"--class_weights={head}" needs both classes among the training images. '
+                f"Received: a share of {share} of class 1"
+            )
+        weights[head] = (0.5 / (1 - share), 0.5 / share)
+        logging.info("class weights of %s: %.3f and %.3f", head, *weights[head])
+    return weights
+
+
+def _load_teachers(config):
+    """Returns the models of --teacher, which must see and mean the same as the student."""
+    teachers = []
+    for run in config.teacher:
+        if not (pathlib.Path(run) / run_directory.FINISHED).is_file():
+            raise ValueError(
+                f'"--teacher" must name finished runs. {run} holds no {run_directory.FINISHED}'
+            )
+        theirs = config_lib.read(run)
+        for flag in ("image_size", "antialias", "shades_of_gray", "remove_hair", "mask_source"):
+            if getattr(theirs, flag) != getattr(config, flag):
+                raise ValueError(
+                    f'"--teacher" must share the student\'s --{flag}. {run} has '
+                    f"{getattr(theirs, flag)}. Received: --{flag}={getattr(config, flag)}"
+                )
+        if set(config.heads) - set(theirs.heads):
+            raise ValueError(
+                f'"--teacher" must have the student\'s heads. {run} has '
+                f"--heads={','.join(theirs.heads)}. Received: --heads={','.join(config.heads)}"
+            )
+        teacher = models.load_best(pathlib.Path(run))
+        teacher.trainable = False
+        teachers.append(teacher)
+    return teachers
+
+
+def _batch_transforms(config, teachers):
+    """Returns what changes a training batch on the accelerator, in order."""
+    augment = pipeline.make_batch_augmentation(config) if pipeline.augments_in_step() else None
+    teacher = trainer.make_teacher(teachers, config.teacher_weight) if teachers else None
+    return [transform for transform in (augment, teacher) if transform]
 
 
 def _num_trainable(model):
@@ -106,7 +178,7 @@ def _fit(model, config, run, manifest, flag_lines):
         logging.info("going on after %d finished epochs", start)
     tensorboard.write_flags(run, flag_lines, {split: len(part) for split, part in rows.items()})
     history = callbacks.read_history(run)
-    if start >= config.epochs or _is_out_of_patience(history, config.patience):
+    if start >= config.epochs or _is_out_of_patience(history, config):
         return
     val = pipeline.make_evaluation_dataset(config, rows["val"])
     preview = config.replace(cache=False, batch_size=NUM_OVERLAYS)
@@ -122,15 +194,33 @@ def _fit(model, config, run, manifest, flag_lines):
         verbose=1 if sys.stdout.isatty() else 2,
         steps_per_epoch=pipeline.steps_per_epoch(config, len(rows["train"])),
         validation_data=val,
-        callbacks=callbacks.make_callbacks(run, config.patience, val_batch, config.mask_source),
+        callbacks=callbacks.make_callbacks(
+            run,
+            config.patience,
+            val_batch,
+            config.mask_source,
+            monitored(config),
+            models.inference_model(model, config.heads),
+            has_average=bool(config.average_weights),
+        ),
     )
 
 
-def _is_out_of_patience(history, patience):
+def monitored(config: config_lib.Config) -> str:
+    """Returns the column of history.csv that --monitor means."""
+    if config.monitor == "loss":
+        return callbacks.LOSS
+    head = "melanoma" if config.monitor == "auc" and config.score_rule == "melanoma" else "mask"
+    # Keras puts the output's name in front where there are several.
+    return f"val_{head}_{config.monitor}" if len(config.outputs) > 1 else f"val_{config.monitor}"
+
+
+def _is_out_of_patience(history, config):
     """Returns whether early stopping had already ended the run before it was killed."""
     if history.empty:
         return False
-    return len(history) - 1 - int(history["val_loss"].to_numpy().argmin()) >= patience
+    best = callbacks.best_epoch(history, monitored(config))
+    return len(history) - 1 - best >= config.patience
 
 
 def _first_of_both(rows, count):
@@ -143,35 +233,30 @@ def _first_of_both(rows, count):
 
 def _finish(run, model, config):
     history = callbacks.read_history(run)
-    best = int(history["val_loss"].to_numpy().argmin())
+    best = callbacks.best_epoch(history, monitored(config))
     result = {
         "epochs": len(history),
         "best_epoch": best + 1,
-        "best_val_loss": float(history["val_loss"].iloc[best]),
+        "best_val_loss": float(history[callbacks.LOSS].iloc[best]),
+        "monitor": monitored(config),
+        "best_monitor": float(history[monitored(config)].iloc[best]),
         "stopped_early": len(history) < config.epochs,
         "trainable_parameters": _num_trainable(model),
         "training_seconds": round(float(history["seconds"].sum()), 1),
         "keras": keras.__version__,
         "backend": keras.backend.backend(),
     }
-    _drop_optimizer(run / run_directory.MODEL)
     run_directory.write_json(run / run_directory.FINISHED, result)
     shutil.rmtree(run / run_directory.BACKUP)
     logging.info(
-        "finished after %d epochs, best val_loss %.4f in epoch %d. Evaluate with "
+        "finished after %d epochs, best %s %.4f in epoch %d. Evaluate with "
         "python -m lbunet_tf.evaluate --run=%s",
         result["epochs"],
-        result["best_val_loss"],
+        result["monitor"],
+        result["best_monitor"],
         result["best_epoch"],
         run,
     )
-
-
-def _drop_optimizer(path):
-    """Saves the best model anew without Adam's state, which is two thirds of its file."""
-    model = keras.models.load_model(path, compile=False)
-    with run_directory.whole_file(path) as partial:
-        model.save(partial)
 
 
 if __name__ == "__main__":

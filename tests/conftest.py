@@ -57,13 +57,23 @@ def evaluated(tmp_path_factory):
 @pytest.fixture(scope="session")
 def untrained_run(tmp_path_factory):
     """A run directory with an untrained model of two heads at 32 px."""
-    path = tmp_path_factory.mktemp("runs") / "untrained"
+    return _write_untrained(tmp_path_factory.mktemp("runs") / "untrained", seed=0)
+
+
+@pytest.fixture(scope="session")
+def other_untrained_run(tmp_path_factory):
+    """A run directory like `untrained_run`, with other weights in its decoder and heads."""
+    return _write_untrained(tmp_path_factory.mktemp("runs") / "other_untrained", seed=1)
+
+
+def _write_untrained(path, seed):
     config = config_lib.Config(
         run=str(path),
         encoder="efficientnet_lite0",
         heads=("mask", "melanoma"),
         image_size=32,
         batch_size=4,
+        seed=seed,
     )
     path.mkdir()
     models.build_model(config).save(path / "model.keras")

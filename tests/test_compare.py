@@ -223,3 +223,14 @@ def test_a_training_inside_a_comparison_gives_the_digits_of_one_alone(evaluated,
     assert os.stat(again / "model.keras").st_mtime_ns == before
     assert json.loads((again / "evaluation" / "metrics.json").read_text())["test"]
     assert (again / "evaluation" / "report.html").is_file()
+
+
+def test_a_finished_run_that_was_evaluated_with_symmetries_is_evaluated_anew(tmp_path):
+    run = write_run(tmp_path / "small")
+    metrics = json.loads((run / "evaluation" / "metrics.json").read_text())
+    metrics["test"]["tta"] = "flips"
+    run_directory.write_json(run / "evaluation" / "metrics.json", metrics)
+
+    # The run has no model to evaluate anew.
+    with pytest.raises(ValueError, match="small/model.keras must be there"):
+        compare.compare(config_of(tmp_path, run), {})

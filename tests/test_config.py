@@ -50,6 +50,10 @@ def test_later_flags_win_over_the_flagfile(tmp_path):
         ({"source": ("isic2020",), "data_dir": ("a", "b")}, '"--data_dir" must name one folder'),
         ({"image_score": "melanoma"}, "add --heads=mask,melanoma"),
         ({"image_score": "max"}, "needs --mask_source=label"),
+        (
+            {"class_weights": ("mask",), "mask_loss": "lovasz"},
+            '"--class_weights=mask" needs a --mask_loss that is a sum over pixels',
+        ),
         ({"model": "unet"}, '"--model=unet" has no pretrained weights: add --encoder_weights=none'),
     ],
 )
@@ -93,6 +97,54 @@ def test_evaluate_without_run_says_what_to_give():
         parse("evaluate")
 
 
+@pytest.mark.parametrize("entry", config_lib.COMBINE)
+def test_run_may_be_given_several_times(entry, tmp_path):
+    for name, seed in (("a", 1), ("b", 2)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "flags.cfg").write_text(f"--seed={seed}")
+
+    config = parse(entry, f"--run={tmp_path / 'a'}", f"--run={tmp_path / 'b'}", "--tta=flips")
+
+    assert config.runs == (str(tmp_path / "a"), str(tmp_path / "b"))
+    assert (config.run, config.seed, config.tta) == (str(tmp_path / "a"), 1, "flips")
+
+
+def test_an_empty_second_run_says_what_to_give(tmp_path):
+    (tmp_path / "flags.cfg").write_text("")
+
+    with pytest.raises(ValueError, match='"--run" must name the run directory to predict'):
+        parse("predict", f"--run={tmp_path}", "--run=")
+
+
+def parse_source(*arguments):
+    values = flags.FlagValues()
+    config_lib.define_flags("evaluate", values)
+    values(["evaluate", *arguments])
+    return values
+
+
+def test_evaluate_keeps_another_source_apart_from_the_runs_own(tmp_path):
+    own = config_lib.Config(run=str(tmp_path), source=("isic2017",), max_images=200, seed=4)
+    (tmp_path / "flags.cfg").write_text("\n".join(config_lib.flag_lines(own)))
+    values = parse_source(f"--run={tmp_path}", "--source=ph2,ham10000", "--max_images=9")
+
+    config = config_lib.from_flags("evaluate", values)
+
+    assert config == own
+    # Only what is given: neither the run's draw nor its seed is meant for another source.
+    assert config_lib.other_source(values) == {"source": ("ph2", "ham10000"), "max_images": 9}
+
+
+def test_evaluate_without_another_source_has_none():
+    assert config_lib.other_source(parse_source("--run=r")) == {}
+
+
+@pytest.mark.parametrize("flag", ["--max_images=9", "--data_dir=d", "--seed=1", "--source="])
+def test_flags_about_another_source_need_its_name(flag):
+    with pytest.raises(ValueError, match='"--source" must name another source where .* Received:'):
+        config_lib.other_source(parse_source("--run=r", flag))
+
+
 def test_compare_keeps_what_it_is_given_for_its_runs_apart():
     values = flags.FlagValues()
     config_lib.define_flags("compare", values)
@@ -103,6 +155,21 @@ def test_compare_keeps_what_it_is_given_for_its_runs_apart():
     assert (config.run, config.seeds, config.experiments) == ("r", (0, 2), ("a.cfg", "b.cfg"))
     # Given, although it is the default: it replaces what a flagfile says.
     assert config_lib.overrides(values) == {"epochs": 30}
+
+
+def test_tune_takes_every_flag_of_train():
+    config = parse("tune", "--run=r", "--space=loss", "--trials=5", "--epochs=7")
+
+    assert (config.space, config.trials, config.objective, config.epochs) == ("loss", 5, "dice", 7)
+
+
+@pytest.mark.parametrize("spelling", [["--flagfile=x.cfg"], ["--flagfile", "x.cfg"]])
+def test_what_a_command_line_names_itself_is_known_from_what_its_flagfile_says(spelling):
+    arguments = ["--run=r", *spelling, "--v=1", "--nocache", "--heads=mask,melanoma"]
+
+    named = config_lib.named_in("tune", arguments)
+
+    assert named == {"run": "r", "cache": False, "heads": ("mask", "melanoma")}
 
 
 def test_seeds_must_be_whole_numbers():
@@ -130,7 +197,9 @@ def test_prepare_explains_only_the_flags_that_change_what_it_does():
     assert "--output=" in text and "--learning_rate=" not in text
 
 
-@pytest.mark.parametrize("entry", ["train", "prepare", "evaluate", "compare"])
+@pytest.mark.parametrize(
+    "entry", ["train", "prepare", "evaluate", "predict", "export", "compare", "tune"]
+)
 def test_help_names_every_flag_of_the_entry(entry):
     text = entry_lib.help_text(entry, "What it does.")
     missing = [
@@ -139,6 +208,14 @@ def test_help_names_every_flag_of_the_entry(entry):
         if f"--{field.name}=" not in text and f"--[no]{field.name}" not in text
     ]
     assert missing == []
+
+
+def test_help_of_evaluate_names_the_flags_of_another_source():
+    text = entry_lib.help_text("evaluate", "What it does.")
+
+    names = [name for name in config_lib.OTHER_SOURCE if name != "allow_missing_images"]
+    assert [name for name in names if f"--{name}=" not in text] == []
+    assert "--other_runs" not in text
 
 
 def test_help_fits_a_terminal_of_100_columns():

@@ -75,7 +75,8 @@ def test_every_number_is_recomputed_from_the_predictions_table(evaluated):
         again = scores.evaluate_table(
             table, dict(histograms), config.mask_source, config.prevalence
         )
-    assert json.dumps(again) == json.dumps(metrics)
+    scored = {split: {**values, "tta": "none", "runs": 1} for split, values in again.items()}
+    assert json.dumps(scored) == json.dumps(metrics)
 
 
 def test_predictions_keep_the_manifests_rows_and_columns(evaluated):

@@ -56,10 +56,19 @@ def images(tmp_path_factory):
     return paths
 
 
+@pytest.fixture(scope="module", params=["one run", "two runs, 8 symmetries"])
+def config(request, untrained_run, other_untrained_run, tmp_path_factory):
+    """What is exported."""
+    one = config_lib.read(str(untrained_run))
+    if request.param == "one run":
+        return one
+    output = tmp_path_factory.mktemp("exports") / "mean"
+    return one.replace(other_runs=(str(other_untrained_run),), tta="dihedral", output=str(output))
+
+
 @pytest.fixture(scope="module")
-def answers(untrained_run, images, tmp_path_factory):
+def answers(config, images, tmp_path_factory):
     """What a fresh process says that imports only TensorFlow, and what `predict` wrote."""
-    config = config_lib.read(str(untrained_run))
     folder = export.export(config)
     result = subprocess.run(
         [sys.executable, "-c", SERVE, str(folder), *images],
@@ -113,8 +122,20 @@ def test_the_exported_model_knows_its_run(answers, untrained_run):
     assert "--image_size=32" in identity["flags"] and len(identity["manifest_sha256"]) == 64
 
 
+def test_the_exported_model_names_all_its_runs_and_symmetries(answers, config):
+    identity = json.loads(answers[0]["identity"])
+    names = [identity["run"], *(other["run"] for other in identity["other_runs"])]
+    assert names == [pathlib.Path(run).name for run in config.runs]
+    assert identity["tta"] == config.tta
+
+
 def test_output_names_that_hold_bytes_end_in_bytes(answers):
     assert answers[0]["outputs"] == ["lesion_share", "mask_png_bytes", "probability"]
+
+
+def test_several_runs_are_exported_to_a_version_in_the_output(config, answers):
+    if config.other_runs:
+        assert [path.name for path in pathlib.Path(config.output).iterdir()] == ["1"]
 
 
 def test_a_second_export_gets_the_next_version(untrained_run):

@@ -5,15 +5,16 @@ import pytest
 
 PACKAGE = pathlib.Path(__file__).parent.parent / "lbunet_tf"
 SHARED = {"config", "run_directory"}
-ROOMS = {"data", "models", "training", "evaluation", "serving"}
+ROOMS = {"data", "models", "training", "evaluation", "serving", "tuning"}
 # The one module that runs a model for `evaluation`, and what it needs for that.
 ALLOWED = {("evaluation", "predictions"): {"data"}}
 
 
-def imported(path):
-    """Returns the dotted names that a module imports, anywhere in it."""
+def imported(path, when_imported=False):
+    """Returns the dotted names that a module imports: anywhere in it, or when it is imported."""
     names = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    tree = ast.parse(path.read_text())
+    for node in tree.body if when_imported else ast.walk(tree):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -70,14 +71,24 @@ def test_only_config_touches_absl_flags():
     assert guilty == []
 
 
-def test_keras_cv_is_imported_inside_a_function_of_one_module():
-    users = [path.name for path in PACKAGE.rglob("*.py") if "keras_cv" in path.read_text()]
-    top = [
-        node
-        for node in ast.parse((PACKAGE / "models/encoders.py").read_text()).body
-        if isinstance(node, ast.ImportFrom) and node.module.startswith("keras_cv")
-    ]
-    assert (users, top) == (["encoders.py"], [])
+# Slow to import; albumentations also asks the network for its newest version. Once there, each
+# stays behind the modules named.
+HEAVY = {
+    "keras_cv": {"encoders.py", "rand_augment.py"},
+    "albumentations": {"albumentations_recipe.py"},
+}
+
+
+@pytest.mark.parametrize("library", HEAVY)
+def test_a_heavy_library_is_imported_inside_functions_of_its_modules_only(library):
+    def users(**keywords):
+        return {
+            path.name
+            for path in PACKAGE.rglob("*.py")
+            if library in {name.split(".")[0] for name in imported(path, **keywords)}
+        }
+
+    assert (users(), users(when_imported=True)) == (HEAVY[library], set())
 
 
 def test_the_package_has_no_assert():

@@ -97,6 +97,52 @@ def test_files_of_one_name_in_two_folders_get_results_of_their_own(config, folde
     assert [row["image_id"] for row in read_scores(config)] == ["image1", "image1_2"]
 
 
+def test_several_runs_give_the_mean_of_their_probabilities(config, other_untrained_run, folder):
+    several = []
+    for run in (config.run, str(other_untrained_run)):
+        alone = config.replace(run=run, output=f"{config.output}_{len(several)}")
+        predict.predict(alone, [str(folder)])
+        several.append([float(row["score"]) for row in read_scores(alone)])
+
+    predict.predict(config.replace(other_runs=(str(other_untrained_run),)), [str(folder)])
+
+    result = [float(row["score"]) for row in read_scores(config)]
+    assert np.abs(np.subtract(*several)).max() > 0.01
+    np.testing.assert_allclose(result, np.mean(several, axis=0), atol=2e-6)
+
+
+def test_several_runs_without_output_are_refused(config, other_untrained_run, folder):
+    config = config.replace(other_runs=(str(other_untrained_run),), output="")
+
+    with pytest.raises(ValueError, match='"--output" must name a folder for the mean of several'):
+        predict.predict(config, [str(folder)])
+
+
+def test_with_flips_a_mirrored_image_has_the_mirrored_mask_and_the_same_score(config, tmp_path):
+    (tmp_path / "images").mkdir()
+    # At the network's size nothing is resized, and the mirrored image is exactly that.
+    pixels = np.random.default_rng(4).integers(0, 255, (32, 32, 3)).astype("uint8")
+    Image.fromarray(pixels).save(tmp_path / "images" / "left.png")
+    Image.fromarray(pixels[:, ::-1]).save(tmp_path / "images" / "right.png")
+
+    predict.predict(config.replace(tta="flips"), [str(tmp_path / "images")])
+
+    left, right = (
+        np.asarray(Image.open(f"{config.output}/masks/{name}.png")) for name in ("left", "right")
+    )
+    np.testing.assert_array_equal(left, right[:, ::-1])
+    scores = [float(row["score"]) for row in read_scores(config)]
+    assert scores[0] == pytest.approx(scores[1], abs=2e-6)
+
+
+def test_the_log_states_passes_and_images_per_second(config, folder, caplog):
+    caplog.set_level("INFO", logger="absl")
+
+    predict.predict(config.replace(tta="dihedral"), [str(folder / "image1.png")])
+
+    assert "images per second" in caplog.text and "8 forward passes an image" in caplog.text
+
+
 def test_a_path_that_is_not_there_is_named(config):
     with pytest.raises(ValueError, match="no such file, folder or glob: /nowhere/x.jpg"):
         predict.predict(config, ["/nowhere/x.jpg"])

@@ -137,7 +137,7 @@ def test_images_that_the_run_was_validated_or_tested_on_are_left_out(
 ):
     _, run, _ = evaluated
     of_run = manifest_lib.read(run / "manifest.csv")
-    table = manifest_lib.read(new_images)
+    table = manifest_lib.read(new_images).assign(patient_id="", lesion_id="")
     val, test = (of_run[of_run["split"] == split].iloc[0] for split in ("val", "test"))
     table.loc[5, "patient_id"] = test["patient_id"]
     table.loc[6, "image_id"] = val["image_id"]
@@ -265,9 +265,9 @@ def test_a_second_round_may_replace_the_first_that_it_reads(evaluated, new_image
         (["--mask_confidence=2"], '"--mask_confidence" must be at most 1'),
         (["--weak_targets=label_map"], "needs a run of --mask_source=label"),
         (["--targets=melanoma", "--ignore_true_masks"], "add mask to --targets"),
-        (["--source="], '"--source" must name at least one of'),
-        (["--data_dir="], '"--data_dir" must name'),
-        (["--mask_threshold=best"], '"--mask_threshold" must be one of half, otsu'),
+        (["--source=", "--data_dir="], '"--source" must name at least one of'),
+        (["--data_dir="], '"--data_dir" must name the folder of --source=manifest'),
+        (["--mask_threshold=best"], '"--mask_threshold" must be one of auto, half, otsu'),
     ],
 )
 def test_flags_that_do_not_fit_are_named(evaluated, new_images, tmp_path, arguments, message):

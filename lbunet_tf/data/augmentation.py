@@ -4,6 +4,9 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
+from lbunet_tf.data import albumentations_recipe
+from lbunet_tf.data import dermoscopy
+
 
 def none(example: dict, seed: tf.Tensor) -> dict:
     """Returns the example as it is (the paper's, IV.C)."""
@@ -22,4 +25,9 @@ def flips(example: dict, seed: tf.Tensor) -> dict:
     return {**example, "image": stacked[..., :3], "mask": stacked[..., 3:]}
 
 
-AUGMENTATIONS: dict[str, Callable[[dict, tf.Tensor], dict]] = {"none": none, "flips": flips}
+AUGMENTATIONS: dict[str, Callable[[dict, tf.Tensor], dict]] = {
+    "none": none,
+    "flips": flips,
+    "dermoscopy": dermoscopy.dermoscopy,
+    "albumentations": albumentations_recipe.by_albumentations,
+}

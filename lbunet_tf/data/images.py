@@ -3,6 +3,7 @@
 import concurrent.futures
 import hashlib
 
+import numpy as np
 import pandas as pd
 from absl import logging
 
@@ -10,7 +11,10 @@ from lbunet_tf.data import preprocessing
 
 
 def check_files(manifest: pd.DataFrame, on_bad_image: str) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Returns (manifest, skipped); the manifest gains `content_hash`, the SHA-1 of each file.
+    """Returns (manifest, skipped).
+
+    The manifest gains `content_hash`, the SHA-1 of each image file, and `mask_share`, the
+    mask's share of the image (NaN without a mask).
 
     Raises:
         ValueError: A file cannot be decoded, or a mask's size is not its image's, and
@@ -22,8 +26,9 @@ def check_files(manifest: pd.DataFrame, on_bad_image: str) -> tuple[pd.DataFrame
             results.append(result)
             if len(results) % 2000 == 0:
                 logging.info("checked %d of %d images", len(results), len(manifest))
-    manifest = manifest.assign(content_hash=[content_hash for content_hash, _ in results])
-    reasons = pd.Series([reason for _, reason in results], index=manifest.index)
+    hashes, mask_shares, reasons = zip(*results, strict=True)
+    manifest = manifest.assign(content_hash=hashes, mask_share=mask_shares)
+    reasons = pd.Series(reasons, index=manifest.index)
     bad = reasons != ""
     if bad.any() and on_bad_image == "error":
         row = manifest[bad].iloc[0]
@@ -42,23 +47,24 @@ def check_files(manifest: pd.DataFrame, on_bad_image: str) -> tuple[pd.DataFrame
 
 
 def _check_row(image_path, mask_path):
-    """Returns (SHA-1 of the image file, what is wrong or "")."""
+    """Returns (SHA-1 of the image file, the mask's share, what is wrong or "")."""
     try:
         contents, image = preprocessing.decode_file(image_path, preprocessing.decode_image)
     except ValueError as error:
-        return "", str(error)
+        return "", np.nan, str(error)
     digest = hashlib.sha1(contents, usedforsecurity=False).hexdigest()
     try:
-        return digest, _check_mask(mask_path, image.shape) if mask_path else ""
+        return digest, _check_mask(mask_path, image.shape) if mask_path else np.nan, ""
     except ValueError as error:
-        return digest, str(error)
+        return digest, np.nan, str(error)
 
 
 def _check_mask(mask_path, image_shape):
+    """Returns the mask's share of the image."""
     _, mask = preprocessing.decode_file(mask_path, preprocessing.decode_mask)
     if mask.shape[:2] == image_shape[:2]:
-        return ""
-    return (
+        return round(float(mask.mean()), 6)
+    raise ValueError(
         f"{mask_path} must have the size of its image, {image_shape[1]} x {image_shape[0]} px. "
         f"It has {mask.shape[1]} x {mask.shape[0]} px"
     )

@@ -2,9 +2,11 @@
 
 import os
 import pathlib
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from absl import logging
 
 from lbunet_tf.data import tables
 
@@ -30,6 +32,7 @@ COLUMNS = (
 NUMBERS = ("label", "age", "skin_type")
 IDENTITIES = ("patient_id", "lesion_id", "duplicate_group", "sex", "site")
 UNKNOWN_WORDS = ("", "nan", "none", "null", "na", "n/a", "unknown")
+OFFICIAL_ID = r"ISIC_\d{7}"
 SPLITS = ("train", "val", "test")
 # Columns that evaluation adds to the rows; a manifest with them would hold them twice.
 RESERVED = (
@@ -112,6 +115,49 @@ def check(manifest: pd.DataFrame) -> pd.DataFrame:
         f"split must be one of {', '.join(SPLITS)} or empty",
     )
     return manifest
+
+
+def join(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Returns the rows of several sources; an image of two sources is one row.
+
+    The challenges share images (ISIC 2018 Task 3 is HAM10000), under the archive's id; two
+    images of another name in common need not be one. The row of the first source is kept,
+    and what it does not know is taken from the next that does.
+
+    Raises:
+        ValueError: Two sources give an image different labels.
+    """
+    table = pd.concat(parts, ignore_index=True)
+    several = table.groupby("image_id")["source"].transform("nunique") > 1
+    # Twice within one source is an error, which `check` names.
+    several &= ~table.duplicated(["image_id", "source"], keep=False)
+    several &= table["image_id"].str.fullmatch(OFFICIAL_ID)
+    if not several.any():
+        return table
+    shared = table[several]
+    _refuse_contradiction(shared)
+    # `first` takes the first that is not missing; "" is text's missing.
+    blank = shared.replace("", None)
+    merged = blank.groupby("image_id", sort=False).first()
+    rows = shared.drop_duplicates("image_id")
+    for column in [name for name in table.columns if name not in ("image_id", "image", "source")]:
+        values = merged[column].reindex(rows["image_id"]).to_numpy()
+        text = column not in NUMBERS and column in COLUMNS
+        table.loc[rows.index, column] = pd.Series(values, rows.index).fillna("") if text else values
+    logging.info("%d images stand in more than one source; each is taken once", len(rows))
+    return table.drop(index=shared.index.difference(rows.index)).reset_index(drop=True)
+
+
+def _refuse_contradiction(shared):
+    labels = shared.groupby("image_id")["label"].nunique()
+    different = labels.index[labels > 1]
+    if len(different):
+        rows = shared[shared["image_id"] == different[0]]
+        raise ValueError(
+            "sources must agree on the label of an image that they share; "
+            f"{len(different)} images differ. Received for {different[0]!r}: "
+            + ", ".join(f"{row.label:g} in {row.source}" for row in rows.itertuples())
+        )
 
 
 def _refuse(manifest, wrong, rule):

@@ -1,7 +1,9 @@
 """tf.data pipelines: manifest rows -> batches of (images, targets, weights)."""
 
 import math
+from collections.abc import Callable
 
+import keras
 import numpy as np
 import pandas as pd
 import tensorflow as tf
@@ -9,6 +11,7 @@ from absl import logging
 
 from lbunet_tf import config as config_lib
 from lbunet_tf.data import augmentation
+from lbunet_tf.data import batch_augmentation
 from lbunet_tf.data import preprocessing
 
 
@@ -23,44 +26,118 @@ def make_training_dataset(
     """
     take_examples = _taker(config, rows)
     labels = rows["label"].to_numpy()
+    sources = rows["source"].to_numpy()
+    shares = _source_shares(config, sources)
 
     def order_of(epoch):
-        return epoch_order(labels, config.balance, config.seed, int(epoch))
+        return epoch_order(labels, config.balance, config.seed, int(epoch), sources, shares)
 
     def one_epoch(epoch):
         order = tf.ensure_shape(tf.numpy_function(order_of, (epoch,), tf.int64), (len(rows),))
         dataset = take_examples(tf.data.Dataset.from_tensor_slices(order))
-        return _batched(config, _augmented(config, dataset, epoch))
+        batches = _batched(config, _augmented(config, dataset, epoch))
+        return _batches_augmented(config, batches, epoch)
 
     epochs = tf.data.Dataset.range(start_epoch, config.epochs)
     return epochs.flat_map(one_epoch).prefetch(tf.data.AUTOTUNE)
 
 
-def epoch_order(labels: np.ndarray, balance: str, seed: int, epoch: int) -> np.ndarray:
+def _source_shares(config, sources):
+    """Returns source -> share of an epoch; {} where --source_weights is not given.
+
+    The sources of a manifest that was read (`manifest`) have the names that it gives.
+    """
+    if not config.source_weights:
+        return {}
+    weights = dict(zip(config.source, config.source_weights, strict=True))
+    names = set(sources)
+    if names != set(weights):
+        raise ValueError(
+            '"--source_weights" needs training images of each --source, by that name. Received: '
+            f"--source={','.join(config.source)}, training images of {', '.join(sorted(names))}"
+        )
+    total = sum(weights.values())
+    return {name: weight / total for name, weight in weights.items()}
+
+
+def epoch_order(
+    labels: np.ndarray,
+    balance: str,
+    seed: int,
+    epoch: int,
+    sources: np.ndarray | None = None,
+    source_shares: dict[str, float] | None = None,
+) -> np.ndarray:
     """Returns (N,) int64: the rows that epoch number `epoch` shows, in order.
 
-    Every row once; with balance="resample" others and melanomas in turn, each class
-    gone through in a new order until N rows are drawn.
+    Every row once. With balance="resample" or `source_shares` the rows are drawn by
+    stratum, each gone through in a new order until it has its share of N, and evenly
+    interleaved, so that every batch has about the same mixture.
+
+    Args:
+        labels: (N,) 0, 1 or NaN.
+        balance: "resample" gives the known classes of a source equal shares.
+        seed: With `epoch` all that chance depends on.
+        epoch: From 0.
+        sources: (N,) names.
+        source_shares: Source -> share of the epoch, adding up to 1; empty: as they are.
     """
     rng = np.random.default_rng((seed, epoch))
-    if balance != "resample":
+    if balance != "resample" and not source_shares:
         return rng.permutation(len(labels))
-    half = -(-len(labels) // 2)
-    turns = [_drawn(np.flatnonzero(labels == label), half, rng) for label in (0, 1)]
-    return np.stack(turns, axis=1).ravel()[: len(labels)]
+    if sources is None:
+        sources = np.zeros(len(labels), int)
+    strata = _strata(labels, balance, sources, source_shares or {})
+    counts = _whole_counts([share for _, share in strata], len(labels))
+    drawn = [_drawn(rows, count, rng) for (rows, _), count in zip(strata, counts, strict=True)]
+    places = [(np.arange(count) + 0.5) / max(count, 1) for count in counts]
+    return np.concatenate(drawn)[np.argsort(np.concatenate(places), kind="stable")]
+
+
+def _strata(labels, balance, sources, source_shares):
+    """Returns [(rows, share of the epoch)], source by source, others before melanomas."""
+    strata = []
+    for source in sorted(set(sources)):
+        of_source = sources == source
+        share = source_shares.get(source, of_source.mean())
+        if balance != "resample":
+            strata.append((np.flatnonzero(of_source), share))
+            continue
+        parts = [np.flatnonzero(of_source & (labels == label)) for label in (0, 1)]
+        parts = [rows for rows in parts if len(rows)]
+        unknown = np.flatnonzero(of_source & np.isnan(labels))
+        known_share = share * (1 - len(unknown) / of_source.sum())
+        strata += [(rows, known_share / len(parts)) for rows in parts]
+        if len(unknown):
+            strata.append((unknown, share - known_share if parts else share))
+    return strata
+
+
+def _whole_counts(shares, total):
+    """Returns whole counts that add up to `total`, by largest remainder."""
+    exact = np.array(shares) / sum(shares) * total
+    counts = np.floor(exact + 1e-9).astype(int)
+    largest_first = np.argsort(-(exact - counts), kind="stable")
+    counts[largest_first[: total - counts.sum()]] += 1
+    return counts
 
 
 def _drawn(rows, count, rng):
     rounds = -(-count // len(rows))
-    return np.concatenate([rng.permutation(rows) for _ in range(rounds)])[:count]
+    return np.concatenate([rows[:0], *(rng.permutation(rows) for _ in range(rounds))])[:count]
 
 
 def make_evaluation_dataset(config: config_lib.Config, rows: pd.DataFrame) -> tf.data.Dataset:
     """Returns the batches of `rows` in their order, the short last batch included."""
-    examples = _decoded(config, _listed(rows))
+    examples = make_examples(config, rows)
     if config.cache:
         examples = examples.cache()
     return _batched(config, examples).prefetch(tf.data.AUTOTUNE)
+
+
+def make_examples(config: config_lib.Config, rows: pd.DataFrame) -> tf.data.Dataset:
+    """Returns `rows` in their order, each a dict of `image`, `mask`, `has_mask`, `label`."""
+    return _decoded(config, _listed(rows))
 
 
 def steps_per_epoch(config: config_lib.Config, num_images: int) -> int:
@@ -127,15 +204,45 @@ def _decoded(config, dataset):
 
 
 def _augmented(config, dataset, epoch):
-    if config.augment == "none":
+    if config.augment in ("none", *batch_augmentation.BATCH_AUGMENTATIONS):
         return dataset
     augment = augmentation.AUGMENTATIONS[config.augment]
-    numbered = dataset.enumerate()
-    seeds = tf.cast(config.seed, tf.int64) + 7919 * epoch
-    return numbered.map(
-        lambda number, example: augment(example, tf.stack([seeds, number])),
+    return dataset.enumerate().map(
+        lambda number, example: augment(example, _seed(config, epoch, number)),
         num_parallel_calls=tf.data.AUTOTUNE,
     )
+
+
+def _batches_augmented(config, batches, epoch):
+    augment = make_batch_augmentation(config)
+    if augment is None or augments_in_step():
+        return batches
+    first = epoch * batches.cardinality()
+    return batches.enumerate().map(
+        lambda number, batch: augment(batch, first + number),
+        num_parallel_calls=tf.data.AUTOTUNE,
+    )
+
+
+def augments_in_step() -> bool:
+    """Returns whether batches are augmented in the training step, on the accelerator.
+
+    The augmentation is of TensorFlow ops; other backends have them in tf.data only.
+    """
+    return keras.backend.backend() == "tensorflow"
+
+
+def make_batch_augmentation(config: config_lib.Config) -> Callable | None:
+    """Returns (batch, number of the training step) -> batch; None where --augment has none."""
+    augment = batch_augmentation.BATCH_AUGMENTATIONS.get(config.augment)
+    if augment is None:
+        return None
+    return lambda batch, step: augment(*batch, tf.stack([config.seed, tf.cast(step, tf.int32)]))
+
+
+def _seed(config, epoch, number):
+    """Returns the (2,) seed of the example or batch of this number in this epoch."""
+    return tf.stack([tf.cast(config.seed, tf.int64) + 7919 * epoch, number])
 
 
 def _batched(config, dataset):

@@ -65,9 +65,9 @@ def check_targets(config: config_lib.Config, manifest: pd.DataFrame) -> None:
         if needs_label and len(classes) == 1:
             logging.warning("%s has images of one class only: AUC is not defined there", split)
     train = manifest[manifest["split"] == "train"]
-    if config.balance == "resample" and set(train["label"]) != {0.0, 1.0}:
+    if config.balance == "resample" and set(train["label"].dropna()) != {0.0, 1.0}:
         raise ValueError(
-            '"--balance=resample" needs a label for every training image and both classes. '
-            f"Received: {int(train['label'].isna().sum())} without, "
-            f"{int((train['label'] == 1).sum())} melanoma, {int((train['label'] == 0).sum())} not"
+            '"--balance=resample" needs training images of both classes. '
+            f"Received: {int((train['label'] == 1).sum())} melanoma, "
+            f"{int((train['label'] == 0).sum())} not, {int(train['label'].isna().sum())} unknown"
         )

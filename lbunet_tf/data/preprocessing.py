@@ -10,7 +10,9 @@ import tensorflow as tf
 from PIL import Image
 
 from lbunet_tf import config as config_lib
+from lbunet_tf.data import colour_constancy
 from lbunet_tf.data import exif
+from lbunet_tf.data import hair_removal
 
 # JPEG, PNG, BMP. A name does not say what is inside.
 SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"BM")
@@ -96,7 +98,12 @@ def prepare_image(image: tf.Tensor, config: config_lib.Config) -> tf.Tensor:
 
     Training, evaluation, prediction and the exported model all call this.
     """
-    return resize_image(image, config.image_size, config.antialias)
+    image = resize_image(image, config.image_size, config.antialias)
+    if config.remove_hair:
+        image = hair_removal.remove_hair(image)
+    if config.shades_of_gray:
+        image = colour_constancy.shades_of_gray(image)
+    return image
 
 
 def resize_image(image: tf.Tensor, size_px: int, antialias: bool = False) -> tf.Tensor:

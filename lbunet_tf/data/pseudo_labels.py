@@ -7,6 +7,7 @@ import pandas as pd
 from absl import logging
 
 from lbunet_tf import config as config_lib
+from lbunet_tf.data import held_out
 from lbunet_tf.data import images
 from lbunet_tf.data import manifest as manifest_lib
 from lbunet_tf.data import sources
@@ -61,12 +62,8 @@ def standing(rows: pd.DataFrame, of_run: pd.DataFrame) -> np.ndarray:
     way of other rows. Of several splits the first counts in the order test, val, train:
     what may not be learnt from comes before what was.
     """
-    both = pd.concat([of_run, rows], ignore_index=True)
-    columns = ("image_id", *splits.GROUP_COLUMNS)
-    known = [column for column in columns if column in both]
-    # What only one side has is unknown on the other.
-    both[known] = both[known].fillna("")
-    group = splits.group_numbers(both, columns)
+    both = [table.reindex(columns=held_out.KEYS).fillna("") for table in (of_run, rows)]
+    group = splits.group_numbers(pd.concat(both, ignore_index=True), held_out.KEYS)
     theirs, ours = group[: len(of_run)], group[len(of_run) :]
     sides = ("test", "val", "train")
     stands = [np.isin(ours, theirs[(of_run["split"] == side).to_numpy()]) for side in sides]

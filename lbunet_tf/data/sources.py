@@ -45,9 +45,7 @@ def make_manifest(config: config_lib.Config) -> tuple[pd.DataFrame, pd.DataFrame
             table = _read_source(name, _folder(config, name, position))
         table = table if name == "manifest" else manifest.complete(table, name)
         parts.append(table)
-    return _without_missing(
-        manifest.check(pd.concat(parts, ignore_index=True)), config.allow_missing_images
-    )
+    return _without_missing(manifest.check(manifest.join(parts)), config.allow_missing_images)
 
 
 def _read_source(name, folder):

@@ -1,7 +1,6 @@
 """Balance and split: which images are used, and on which side each stands."""
 
 import hashlib
-from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -137,23 +136,24 @@ def _divide(rows, by_image, shares, seed):
     return side[group].to_numpy()
 
 
-def group_numbers(
-    manifest: pd.DataFrame, group_columns: Sequence[str] = GROUP_COLUMNS
-) -> np.ndarray:
-    """Returns (N,) int: rows that share a patient, lesion, duplicate or content share a number."""
+def group_numbers(manifest: pd.DataFrame, columns: tuple[str, ...] = GROUP_COLUMNS) -> np.ndarray:
+    """Returns (N,) int: rows that share a patient, lesion, duplicate or content share a number.
+
+    Directly, or over other rows. An empty value is shared with none.
+    """
     rows = [np.arange(len(manifest))]
-    columns = [np.arange(len(manifest))]
+    groups = [np.arange(len(manifest))]
     nodes = len(manifest)
-    for column in group_columns:
+    for column in columns:
         if column not in manifest:
             continue
         known = np.flatnonzero(manifest[column].to_numpy() != "")
         codes, values = pd.factorize(manifest[column].to_numpy()[known])
         rows.append(known)
-        columns.append(codes + nodes)
+        groups.append(codes + nodes)
         nodes += len(values)
-    rows, columns = np.concatenate(rows), np.concatenate(columns)
-    graph = csr_array((np.ones(len(rows), np.int8), (rows, columns)), shape=(nodes, nodes))
+    rows, groups = np.concatenate(rows), np.concatenate(groups)
+    graph = csr_array((np.ones(len(rows), np.int8), (rows, groups)), shape=(nodes, nodes))
     return csgraph.connected_components(graph, directed=False)[1][: len(manifest)]
 
 

@@ -231,3 +231,32 @@ def mask_sheet(
         )
         figure.supxlabel(note, fontsize=9)
         _save(figure, path)
+
+
+def contact_sheet(
+    columns: dict[str, tuple[np.ndarray, np.ndarray]], names: Sequence[str], path: pathlib.Path
+) -> None:
+    """Draws several versions of images with the outlines of their masks, an image a row.
+
+    Args:
+        columns: Title -> images (N, S, S, 3) uint8 and masks (N, S, S) in 0..1.
+        names: Of the N images.
+        path: Where the PNG goes.
+    """
+    with plt.rc_context({**STYLE, "axes.grid": False}):
+        figure, axes = plt.subplots(
+            len(names),
+            len(columns),
+            figsize=(1.7 * len(columns), 1.85 * len(names)),
+            squeeze=False,
+            layout="constrained",
+        )
+        for place, (title, (images, masks)) in enumerate(columns.items()):
+            for number, axis in enumerate(axes[:, place]):
+                axis.imshow(images[number])
+                if masks[number].min() < 0.5 < masks[number].max():
+                    axis.contour(masks[number], [0.5], colors="lime", linewidths=0.9)
+                axis.set_axis_off()
+                name = names[number] if place == 0 else ""
+                axis.set_title(f"{title}\n{name}" if number == 0 else name, fontsize=7)
+        _save(figure, path)

@@ -21,7 +21,7 @@ EVALUATED_SPLITS = ("val", "test")
 
 
 def predict_run(
-    config: config_lib.Config, run: pathlib.Path, model: keras.Model, manifest: pd.DataFrame
+    config: config_lib.Config, output: pathlib.Path, model: keras.Model, manifest: pd.DataFrame
 ) -> pd.DataFrame:
     """Returns the predictions table of val and test, and writes it with the pixel histograms.
 
@@ -41,8 +41,8 @@ def predict_run(
     table = pd.concat(parts, ignore_index=True)
     measures = scores.image_mask_scores(table).drop(columns="image_id")
     table = table.join(measures.add_prefix(scores.name_prefix(config.mask_source)))
-    run_directory.write_table(run / run_directory.PREDICTIONS, table)
-    with run_directory.whole_file(run / run_directory.HISTOGRAMS) as partial:
+    run_directory.write_table(output / run_directory.PREDICTIONS, table)
+    with run_directory.whole_file(output / run_directory.HISTOGRAMS) as partial:
         np.savez_compressed(partial, **histograms)
     return table
 

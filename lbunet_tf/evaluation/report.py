@@ -42,6 +42,7 @@ WIDE = ("mask_sheet",)
 FEW = 20
 WORDS = {
     "num_images": "images",
+    "runs": "runs whose mean is scored",
     "num_scored": "images with label and score",
     "num_melanoma": "melanomas among them",
     "num_masks": "images with a target mask",
@@ -92,6 +93,7 @@ def build_report(
         _label_note(test),
         "<h2>All numbers</h2>",
         _table(metrics),
+        _source_table(test),
         _threshold_tables(test),
         "<h2>Figures</h2>",
         *(_figure(path) for path in figures),
@@ -204,6 +206,20 @@ def _table(metrics):
         for name in names
     ]
     return _html_table(["", "val", "test"], rows)
+
+
+def _source_table(test):
+    """Returns the test split's scores of each source, where there are several."""
+    parts = test.get("by_source")
+    if not parts:
+        return ""
+    names = list(dict.fromkeys(name for part in parts.values() for name in part))
+    rows = [[_words(name), *(_number(part.get(name)) for part in parts.values())] for name in names]
+    return (
+        "<h2>Test images by source</h2><p>The sources differ in their share of melanoma, so the "
+        "pooled AUC is partly about telling the sources apart; these are not.</p>"
+        + _html_table(["", *parts], rows)
+    )
 
 
 def _threshold_tables(test):

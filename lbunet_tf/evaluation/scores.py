@@ -24,9 +24,29 @@ def evaluate_table(
             ),
             **pixel_scores(histograms[split], mask_source),
             **mask_scores(table[table["split"] == split], mask_source),
+            **_by_source(table[table["split"] == split], mask_source),
         }
         for split in ("val", "test")
     }
+
+
+def _by_source(table, mask_source):
+    """Returns the scores of each source where there are several.
+
+    Their melanoma shares differ, and a score that knows the source ranks the pooled
+    images by that alone; only within a source is AUC about the lesion.
+    """
+    if "source" not in table or table["source"].nunique() < 2:
+        return {}
+    parts = {}
+    for source, rows in table.groupby("source"):
+        scores = {
+            "num_images": len(rows),
+            **classification_scores(*_scored(rows), None, 0.5),
+            **mask_scores(rows, mask_source),
+        }
+        parts[source] = {name: value for name, value in scores.items() if name != "at_0.5"}
+    return {"by_source": parts}
 
 
 def _scored(table):

@@ -1,8 +1,11 @@
-"""The parts around an encoder: padding to its stride, U-Net decoder, heads."""
+"""The parts around an encoder: padding to its stride, and the U-Net decoder."""
 
+from collections.abc import Callable
 from collections.abc import Sequence
 
 import keras
+
+from lbunet_tf.models import attention as attention_lib
 
 # segmentation_models_pytorch's widths; the paper states none (SYSTEMS G14).
 DECODER_FILTERS = (256, 128, 64, 32, 16)
@@ -23,12 +26,15 @@ def pad_to_stride(images: keras.KerasTensor, stride: int) -> tuple[keras.KerasTe
     return images, tuple(padding)
 
 
-def conv_block(x: keras.KerasTensor, filters: int, name: str) -> keras.KerasTensor:
-    """Returns x after 3x3 convolution without bias, batch norm (momentum 0.9) and ReLU."""
+def conv_block(
+    x: keras.KerasTensor, filters: int, name: str, kernel_size: int = 3, dilation_rate: int = 1
+) -> keras.KerasTensor:
+    """Returns x after a convolution without bias, batch norm (momentum 0.9) and ReLU."""
     x = keras.layers.Conv2D(
         filters,
-        3,
+        kernel_size,
         padding="same",
+        dilation_rate=dilation_rate,
         use_bias=False,
         kernel_initializer="he_normal",
         name=f"{name}_conv",
@@ -38,54 +44,56 @@ def conv_block(x: keras.KerasTensor, filters: int, name: str) -> keras.KerasTens
 
 
 def unet_decoder(
-    features: Sequence[keras.KerasTensor], filters: Sequence[int] = DECODER_FILTERS
-) -> keras.KerasTensor:
-    """Returns features at full resolution.
+    features: Sequence[keras.KerasTensor],
+    filters: Sequence[int] = DECODER_FILTERS,
+    upsampling: str = "nearest",
+    attention: str = "none",
+) -> dict[int, keras.KerasTensor]:
+    """Returns the features of the stages by their stride; 1 is the full resolution.
 
-    Each stage: nearest up-sampling by 2, concatenation with the skip (none at stride 1),
-    two `conv_block`s.
+    Each stage: up-sampling by 2, concatenation with the skip (none at stride 1), two
+    `conv_block`s.
 
     Args:
         features: Encoder features at strides 2, 4, 8, ... from fine to coarse.
         filters: Widths of the stages, from coarse to fine; one a feature.
+        upsampling: A key of UPSAMPLINGS.
+        attention: A key of `attention.ATTENTIONS`.
     """
-    x = features[-1]
+    upsample, attend = UPSAMPLINGS[upsampling], attention_lib.ATTENTIONS[attention]
+    x, stages = features[-1], {}
     skips = [*features[-2::-1], None]
     for stage, (skip, width) in enumerate(zip(skips, filters, strict=True)):
         stride = 2 ** (len(filters) - 1 - stage)
         name = f"decoder_s{stride}"
-        x = keras.layers.UpSampling2D(2, interpolation="nearest", name=f"{name}_up")(x)
+        signal, x = x, upsample(x, width, f"{name}_up")
         if skip is not None:
+            skip = attend.on_skip(skip, signal, name)
             x = keras.layers.Concatenate(name=f"{name}_concat")([x, skip])
         x = conv_block(x, width, f"{name}_1")
         x = conv_block(x, width, f"{name}_2")
-    return x
+        stages[stride] = x = attend.after_stage(x, name)
+    return stages
 
 
-def mask_head(x: keras.KerasTensor, padding: tuple, kernel_size: int) -> keras.KerasTensor:
-    """Returns `mask` (B, S, S, 1) logits in float32, the padding cropped away."""
-    x = keras.layers.Conv2D(1, kernel_size, padding="same", name="mask_logits")(x)
-    if any(map(any, padding)):
-        x = keras.layers.Cropping2D(padding, name="crop_padding")(x)
-    return keras.layers.Activation("linear", dtype="float32", name="mask")(x)
+def _interpolation(kind):
+    def upsample(x, filters, name):
+        return keras.layers.UpSampling2D(2, interpolation=kind, name=name)(x)
+
+    return upsample
 
 
-def melanoma_head(deepest: keras.KerasTensor) -> keras.KerasTensor:
-    """Returns `melanoma` (B, 1) logits in float32 from the mean of the deepest features."""
-    x = keras.layers.GlobalAveragePooling2D(name="melanoma_pool")(deepest)
-    x = keras.layers.Dense(1, name="melanoma_logits")(x)
-    return keras.layers.Activation("linear", dtype="float32", name="melanoma")(x)
+def _transposed(x, filters, name):
+    """Returns x after a learned 2x2 transposed convolution (Ronneberger et al. 2015).
+
+    Kernel and stride are the same, so no pixel is written twice: overlaps of a larger
+    kernel are what draws checkerboards. No bias: batch norm takes it away again.
+    """
+    return keras.layers.Conv2DTranspose(filters, 2, strides=2, use_bias=False, name=name)(x)
 
 
-def outputs(
-    x: keras.KerasTensor,
-    deepest: keras.KerasTensor,
-    padding: tuple,
-    heads: Sequence[str],
-    kernel_size: int,
-) -> dict[str, keras.KerasTensor]:
-    """Returns the outputs of the heads that are on."""
-    heads_on = {"mask": mask_head(x, padding, kernel_size)}
-    if "melanoma" in heads:
-        heads_on["melanoma"] = melanoma_head(deepest)
-    return heads_on
+UPSAMPLINGS: dict[str, Callable[[keras.KerasTensor, int, str], keras.KerasTensor]] = {
+    "nearest": _interpolation("nearest"),
+    "bilinear": _interpolation("bilinear"),
+    "transposed": _transposed,
+}

@@ -3,8 +3,10 @@
 import keras
 
 from lbunet_tf import config as config_lib
+from lbunet_tf.models import bottleneck
 from lbunet_tf.models import decoder
 from lbunet_tf.models import encoders
+from lbunet_tf.models import heads
 
 
 def build_lbunet(config: config_lib.Config) -> keras.Model:
@@ -21,7 +23,21 @@ def build_lbunet(config: config_lib.Config) -> keras.Model:
         mean=encoder.mean, variance=[std**2 for std in encoder.std], name="normalization"
     )(images)
     x, padding = decoder.pad_to_stride(x, 32)
-    features = encoder.model(x)
-    x = decoder.unet_decoder(features)
-    outputs = decoder.outputs(x, features[-1], padding, config.heads, kernel_size=3)
+    *skips, deepest = encoder.model(x)
+    x = bottleneck.BOTTLENECKS[config.bottleneck](deepest, "bottleneck_s32")
+    stages = decoder.unet_decoder(
+        [*skips, x], upsampling=config.upsampling, attention=config.attention
+    )
+    # The melanoma head looks at the encoder: its pretrained features say more of a class
+    # than a bottleneck that starts at random.
+    outputs = heads.outputs(
+        stages[1],
+        deepest,
+        padding,
+        config.heads,
+        kernel_size=3,
+        melanoma_pool=config.melanoma_pool,
+    )
+    if config.deep_supervision:
+        outputs |= heads.auxiliary_mask_heads(stages, padding)
     return keras.Model(images, outputs, name="lbunet")

@@ -5,6 +5,7 @@ import keras
 from lbunet_tf import config as config_lib
 from lbunet_tf.models import decoder
 from lbunet_tf.models import encoders
+from lbunet_tf.models import heads
 
 FILTERS = (64, 128, 256, 512, 1024)
 
@@ -36,7 +37,7 @@ def build_unet(config: config_lib.Config) -> keras.Model:
         x = keras.layers.Conv2DTranspose(FILTERS[level], 2, strides=2, name=f"{name}_up")(x)
         x = keras.layers.Concatenate(name=f"{name}_concat")([skips.pop(), x])
         x = _two_convolutions(x, FILTERS[level], name)
-    outputs = decoder.outputs(x, deepest, padding, config.heads, kernel_size=1)
+    outputs = heads.outputs(x, deepest, padding, config.heads, kernel_size=1)
     return keras.Model(images, outputs, name="unet")
 
 

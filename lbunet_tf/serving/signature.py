@@ -87,7 +87,7 @@ def _outline(logits_and_size):
     return png, tf.reduce_mean(tf.cast(mask, tf.float32))
 
 
-def make_identity_function(identity: dict[str, str]) -> Callable[[], dict[str, tf.Tensor]]:
+def make_identity_function(identity: dict) -> Callable[[], dict[str, tf.Tensor]]:
     """Returns a function of no input that says which run the model is of, as JSON."""
     text = json.dumps(identity)
 

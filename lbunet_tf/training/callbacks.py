@@ -9,7 +9,10 @@ import numpy as np
 import pandas as pd
 
 from lbunet_tf import run_directory
+from lbunet_tf.training import averaging as averaging_lib
 from lbunet_tf.training import tensorboard
+
+LOSS = "val_loss"
 
 
 def read_history(run: pathlib.Path) -> pd.DataFrame:
@@ -83,41 +86,73 @@ class WholeBackup(keras.callbacks.Callback):
                 old.unlink()
 
 
-class WholeCheckpoint(keras.callbacks.ModelCheckpoint):
-    """ModelCheckpoint of the best val_loss to model.keras, whole or not at all."""
+def best_epoch(history: pd.DataFrame, monitor: str = LOSS) -> int:
+    """Returns the row of the best epoch: the least of a loss, the most of a score."""
+    values = history[monitor].to_numpy()
+    return int(values.argmin() if _mode(monitor) == "min" else values.argmax())
 
-    def __init__(self, run: pathlib.Path, history: pd.DataFrame):
+
+def _mode(monitor):
+    return "min" if monitor == LOSS else "max"
+
+
+class WholeCheckpoint(keras.callbacks.ModelCheckpoint):
+    """ModelCheckpoint of the best epoch to model.keras, whole or not at all.
+
+    Args:
+        run: The run directory.
+        history: The epochs before a restart.
+        monitor: The column of the history that decides.
+        saved_model: What is saved, with the layers of the model that is trained; None:
+            that model itself.
+        averaging: Puts averaged weights in place while the model is saved.
+    """
+
+    def __init__(
+        self,
+        run: pathlib.Path,
+        history: pd.DataFrame,
+        monitor: str = LOSS,
+        saved_model: keras.Model | None = None,
+        averaging: keras.callbacks.SwapEMAWeights | None = None,
+    ):
         self.path = run / run_directory.MODEL
         self.partial = run / "model.partial.keras"
-        best = float(history["val_loss"].min()) if len(history) else None
+        self.saved_model, self.averaging = saved_model, averaging
+        best = float(history[monitor].iloc[best_epoch(history, monitor)]) if len(history) else None
         super().__init__(
             self.partial,
-            monitor="val_loss",
-            mode="min",
+            monitor=monitor,
+            mode=_mode(monitor),
             save_best_only=True,
             initial_value_threshold=best,
         )
 
+    def set_model(self, model):
+        """Takes the model that is saved instead of the one that is trained."""
+        super().set_model(self.saved_model or model)
+
     def on_epoch_end(self, epoch, logs=None):
-        """Saves where val_loss is the best so far, and renames what was saved."""
+        """Saves where the epoch is the best so far, and renames what was saved."""
         self.partial.unlink(missing_ok=True)
-        super().on_epoch_end(epoch, logs)
+        with averaging_lib.averaged(self.averaging):
+            super().on_epoch_end(epoch, logs)
         if self.partial.is_file():
             os.replace(self.partial, self.path)
 
 
 class ResumedEarlyStopping(keras.callbacks.EarlyStopping):
-    """EarlyStopping on val_loss that remembers the epochs before a restart."""
+    """EarlyStopping that remembers the epochs before a restart."""
 
-    def __init__(self, patience: int, history: pd.DataFrame):
-        super().__init__(monitor="val_loss", mode="min", patience=patience)
+    def __init__(self, patience: int, history: pd.DataFrame, monitor: str = LOSS):
+        super().__init__(monitor=monitor, mode=_mode(monitor), patience=patience)
         self.history = history
 
     def on_train_begin(self, logs=None):
         """Replays the finished epochs."""
         super().on_train_begin(logs)
-        for epoch, val_loss in enumerate(self.history.get("val_loss", ())):
-            self.on_epoch_end(epoch, {"val_loss": float(val_loss)})
+        for epoch, value in enumerate(self.history.get(self.monitor, ())):
+            self.on_epoch_end(epoch, {self.monitor: float(value)})
 
 
 class HistoryFile(keras.callbacks.Callback):
@@ -162,17 +197,28 @@ class StopOnNaN(keras.callbacks.Callback):
 
 
 def make_callbacks(
-    run: pathlib.Path, patience: int, val_batch: tuple, mask_source: str
+    run: pathlib.Path,
+    patience: int,
+    val_batch: tuple,
+    mask_source: str,
+    monitor: str = LOSS,
+    saved_model: keras.Model | None = None,
+    has_average: bool = False,
 ) -> list[keras.callbacks.Callback]:
-    """Returns the callbacks of a run, in the order in which they must act."""
+    """Returns the callbacks of a run, in the order in which they must act.
+
+    `has_average`: whether the optimizer averages weights; validation then uses the average.
+    """
     history = read_history(run)
+    averaging = keras.callbacks.SwapEMAWeights() if has_average else None
     return [
+        *([averaging] if averaging else []),
         StopOnNaN(),
-        WholeCheckpoint(run, history),
+        WholeCheckpoint(run, history, monitor, saved_model, averaging),
         HistoryFile(run, history),
-        ResumedEarlyStopping(patience, history),
+        ResumedEarlyStopping(patience, history, monitor),
         keras.callbacks.TensorBoard(run / run_directory.TENSORBOARD, write_graph=False),
-        tensorboard.MaskOverlays(run, val_batch, mask_source),
+        tensorboard.MaskOverlays(run, val_batch, mask_source, averaging),
         tensorboard.PrecisionRecallCurves(run),
         WholeBackup(run),
     ]

@@ -6,6 +6,29 @@ import keras
 from keras import ops
 
 
+def _hard(y_true):
+    """Returns 0 or 1: a mixed target (MixUp, a teacher) counts as the nearer class."""
+    return ops.cast(ops.convert_to_tensor(y_true) >= 0.5, "float32")
+
+
+@keras.saving.register_keras_serializable("lbunet_tf")
+class Accuracy(keras.metrics.BinaryAccuracy):
+    """Share of the pixels or images on whose side of the logit 0 the target lies."""
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        """Adds a batch of logits."""
+        return super().update_state(_hard(y_true), y_pred, sample_weight)
+
+
+@keras.saving.register_keras_serializable("lbunet_tf")
+class MelanomaAUC(keras.metrics.AUC):
+    """ROC AUC over images of the melanoma head, by 200 thresholds on the probability."""
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        """Adds a batch. y_true and y_pred: (B, 1), y_pred logits; weight (B,)."""
+        return super().update_state(_hard(y_true), ops.sigmoid(y_pred), sample_weight)
+
+
 @keras.saving.register_keras_serializable("lbunet_tf")
 class ImageAUC(keras.metrics.AUC):
     """ROC AUC over images; an image's score is the mean of its pixel probabilities.
@@ -19,7 +42,7 @@ class ImageAUC(keras.metrics.AUC):
         score = ops.mean(ops.sigmoid(y_pred), axis=(1, 2, 3))
         if sample_weight is not None:
             sample_weight = sample_weight[:, 0, 0]
-        return super().update_state(y_true[:, 0, 0, 0], score, sample_weight)
+        return super().update_state(_hard(y_true[:, 0, 0, 0]), score, sample_weight)
 
 
 @keras.saving.register_keras_serializable("lbunet_tf")
@@ -31,7 +54,7 @@ class PixelAUC(keras.metrics.AUC):
         if sample_weight is not None:
             sample_weight = ops.reshape(sample_weight, (-1,))
         probability = ops.reshape(ops.sigmoid(y_pred), (-1,))
-        return super().update_state(ops.reshape(y_true, (-1,)), probability, sample_weight)
+        return super().update_state(_hard(ops.reshape(y_true, (-1,))), probability, sample_weight)
 
 
 @keras.saving.register_keras_serializable("lbunet_tf")
@@ -41,12 +64,12 @@ class MaskDice(keras.metrics.Mean):
     def update_state(self, y_true, y_pred, sample_weight=None):
         """Adds a batch. y_true and y_pred: (B, H, W, 1), y_pred logits; weight (B, H, W)."""
         predicted = ops.cast(y_pred > 0, "float32")
-        true = ops.cast(y_true, "float32")
+        true = _hard(y_true)
         both = ops.sum(predicted * true, axis=(1, 2, 3))
         total = ops.sum(predicted, axis=(1, 2, 3)) + ops.sum(true, axis=(1, 2, 3))
         dice = ops.where(total > 0, 2 * both / ops.maximum(total, 1), 1.0)
         if sample_weight is not None:
-            sample_weight = sample_weight[:, 0, 0]
+            sample_weight = ops.mean(ops.cast(sample_weight, "float32"), axis=(1, 2))
         return super().update_state(dice, sample_weight)
 
 
@@ -59,7 +82,7 @@ def make_metrics(heads: Sequence[str], mask_source: str) -> dict[str, list[keras
     """
     metrics = {
         "mask": [
-            keras.metrics.BinaryAccuracy(name="accuracy", threshold=0.0),
+            Accuracy(name="accuracy", threshold=0.0),
             *(
                 [ImageAUC(name="auc")]
                 if mask_source == "label"
@@ -67,8 +90,8 @@ def make_metrics(heads: Sequence[str], mask_source: str) -> dict[str, list[keras
             ),
         ],
         "melanoma": [
-            keras.metrics.BinaryAccuracy(name="accuracy", threshold=0.0),
-            keras.metrics.AUC(name="auc", from_logits=True),
+            Accuracy(name="accuracy", threshold=0.0),
+            MelanomaAUC(name="auc"),
         ],
     }
     return {head: metrics[head] for head in heads}

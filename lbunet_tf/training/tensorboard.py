@@ -16,6 +16,7 @@ from tensorboard.plugins.hparams import api as hparams_api
 from tensorboard.plugins.pr_curve import summary as pr_curve
 
 from lbunet_tf import run_directory
+from lbunet_tf.training import averaging as averaging_lib
 from lbunet_tf.training import metrics as metrics_lib
 
 
@@ -35,9 +36,15 @@ class MaskOverlays(keras.callbacks.Callback):
     every pixel there is no outline, and the predicted probability stands beside the image.
     """
 
-    def __init__(self, run: pathlib.Path, batch: tuple, mask_source: str):
+    def __init__(
+        self,
+        run: pathlib.Path,
+        batch: tuple,
+        mask_source: str,
+        averaging: keras.callbacks.SwapEMAWeights | None = None,
+    ):
         super().__init__()
-        self.mask_source = mask_source
+        self.mask_source, self.averaging = mask_source, averaging
         self.folder = run / run_directory.TENSORBOARD / "validation"
         self.images, targets, weights = batch
         self.masks = np.asarray(targets["mask"])
@@ -45,7 +52,8 @@ class MaskOverlays(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         """Predicts and writes the overlays."""
-        logits = np.asarray(self.model.predict_on_batch(self.images)["mask"])
+        with averaging_lib.averaged(self.averaging):
+            logits = np.asarray(self.model.predict_on_batch(self.images)["mask"])
         images = np.asarray(self.images)
         if self.mask_source == "label":
             name = "label-as-mask: image, predicted probability (white 1)"
@@ -87,7 +95,7 @@ class PrecisionRecallCurves(keras.callbacks.Callback):
     NAMES = {
         metrics_lib.ImageAUC: "pr curve: label-as-mask, images",
         metrics_lib.PixelAUC: "pr curve: mask, pixels",
-        keras.metrics.AUC: "pr curve: melanoma, images",
+        metrics_lib.MelanomaAUC: "pr curve: melanoma, images",
     }
 
     def __init__(self, run: pathlib.Path):

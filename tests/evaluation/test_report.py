@@ -199,3 +199,17 @@ def test_the_report_ends_with_the_flags_that_repeat_the_run(evaluate):
     text = _Page(_build(evaluate(), flag_lines=["--seed=7", "--model=unet"])).text
 
     assert "--seed=7\n--model=unet" in text
+
+
+def test_several_sources_stand_in_a_table_of_their_own(evaluate):
+    metrics = evaluate(change=lambda table: table.assign(source=["ab"[n % 2] for n in table.index]))
+
+    page = _Page(_build(metrics))
+
+    assert "Test images by source" in page.text
+    for part in metrics["test"]["by_source"].values():
+        assert f"{part['auc']:.4f}" in page.text and f"{part['dice']:.4f}" in page.text
+
+
+def test_one_source_has_no_such_table(evaluate):
+    assert "by source" not in _build(evaluate())

@@ -254,3 +254,29 @@ def test_metrics_name_their_mask_source(random_table):
     result = scores.evaluate_table(random_table, EMPTY, "label", 0.018)
 
     assert [result[split]["mask_source"] for split in ("val", "test")] == ["label", "label"]
+
+
+def _of_sources(sources):
+    labels = [0.0, 0.0, 1.0, 0.0, 1.0, 1.0]
+    return pd.DataFrame(
+        {
+            "image_id": list("uvwxyz"),
+            "source": sources,
+            "split": "test",
+            "label": labels,
+            # Within each source the melanoma scores lower; pooled, the source decides.
+            "score": [0.1, 0.2, 0.05, 0.9, 0.8, 0.7],
+            **{name: np.nan for name in ("mask_tp", "mask_fp", "mask_fn", "mask_tn")},
+        }
+    )
+
+
+def test_several_sources_are_scored_one_by_one():
+    found = scores._by_source(_of_sources(["a"] * 3 + ["b"] * 3), "lesion")["by_source"]
+
+    assert {name: part["auc"] for name, part in found.items()} == {"a": 0.0, "b": 0.0}
+    assert (found["a"]["num_scored"], found["b"]["num_melanoma"]) == (3, 2)
+
+
+def test_one_source_is_not_scored_twice():
+    assert scores._by_source(_of_sources(["a"] * 6), "lesion") == {}

@@ -4,13 +4,49 @@ import pytest
 
 from lbunet_tf import config as config_lib
 from lbunet_tf import models
+from lbunet_tf.models import attention
+from lbunet_tf.models import bottleneck
+from lbunet_tf.models import decoder
 from lbunet_tf.models import encoders
+from lbunet_tf.models import heads
 from lbunet_tf.training import losses
 
 BOTH_HEADS = ("mask", "melanoma")
-# Every encoder of lbunet, and every model that has none (its encoder is not looked at).
-ARCHITECTURES = [("lbunet", encoder) for encoder in encoders.ENCODERS]
-ARCHITECTURES += [(name, "resnet101") for name in models.MODELS if name != "lbunet"]
+# What the flags of lbunet choose from.
+CHOICES = {
+    "upsampling": decoder.UPSAMPLINGS,
+    "attention": attention.ATTENTIONS,
+    "bottleneck": bottleneck.BOTTLENECKS,
+    "melanoma_pool": heads.MELANOMA_POOLS,
+    "deep_supervision": (False, True),
+}
+# Each choice that is not the default, and several at once.
+VARIANTS = {
+    f"{flag}={choice}": {flag: choice}
+    for flag, choices in CHOICES.items()
+    for choice in choices
+    if choice != config_lib.FIELDS[flag].default
+}
+VARIANTS["several"] = {
+    "upsampling": "transposed",
+    "attention": "gate",
+    "bottleneck": "self_attention",
+    "melanoma_pool": "mask",
+    "deep_supervision": True,
+}
+# Every encoder of lbunet, every model that has none (its encoder is not looked at), and
+# every variant of the decoder.
+ARCHITECTURES = {
+    f"lbunet-{encoder}": {"model": "lbunet", "encoder": encoder} for encoder in encoders.ENCODERS
+}
+ARCHITECTURES |= {
+    f"{name}-resnet101": {"model": name, "encoder": "resnet101"}
+    for name in models.MODELS
+    if name != "lbunet"
+}
+ARCHITECTURES |= {
+    f"lbunet-{name}": {"encoder": "efficientnet_lite0", **flags} for name, flags in VARIANTS.items()
+}
 
 
 @pytest.fixture
@@ -24,12 +60,23 @@ def make_model():
     return make
 
 
-@pytest.fixture(scope="module", params=ARCHITECTURES, ids="-".join)
+@pytest.fixture(params=VARIANTS)
+def variant(request):
+    """The flags of each variant of lbunet's decoder and heads."""
+    return VARIANTS[request.param]
+
+
+@pytest.fixture(params=CHOICES)
+def choices(request):
+    """A flag of lbunet, and what the models know by its values."""
+    return request.param, CHOICES[request.param]
+
+
+@pytest.fixture(scope="module", params=ARCHITECTURES)
 def architecture(request):
     """The Config of each architecture: both heads, 64 px, random weights."""
-    name, encoder = request.param
     return config_lib.Config(
-        model=name, encoder=encoder, encoder_weights="none", heads=BOTH_HEADS, image_size=64
+        encoder_weights="none", heads=BOTH_HEADS, image_size=64, **ARCHITECTURES[request.param]
     )
 
 

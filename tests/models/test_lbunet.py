@@ -5,8 +5,20 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from lbunet_tf import config as config_lib
 from lbunet_tf import models
 from lbunet_tf.training import losses
+
+LAYERS = ("conv", "bn", "relu")
+
+
+@pytest.fixture
+def mixed_bfloat16():
+    """The dtype policy for the time of one test."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    yield
+    keras.config.set_dtype_policy(before)
 
 
 @pytest.mark.parametrize(
@@ -19,6 +31,62 @@ def test_lbunet_has_the_parameters_of_its_pytorch_twin(
     model = make_model(encoder=encoder)
 
     assert (num_trainable(model), model.count_params()) == (trainable, total)
+
+
+@pytest.mark.parametrize(
+    "flags, trainable, total",
+    [
+        ({}, 7_823_442, 7_867_442),
+        ({"upsampling": "bilinear"}, 7_823_442, 7_867_442),
+        # Fewer: its up-sampling narrows before the skip is added, not after.
+        ({"upsampling": "transposed"}, 6_753_106, 6_797_106),
+        ({"attention": "gate"}, 7_932_438, 7_976_438),
+        ({"attention": "scse"}, 7_911_983, 7_955_983),
+        ({"bottleneck": "self_attention"}, 9_136_722, 9_180_722),
+        ({"bottleneck": "aspp"}, 15_297_618, 15_344_690),
+        ({"melanoma_pool": "mask"}, 7_824_722, 7_868_722),
+        ({"deep_supervision": True}, 7_823_669, 7_867_669),
+    ],
+    ids=str,
+)
+def test_a_variant_has_its_stated_parameters(make_model, num_trainable, flags, trainable, total):
+    model = make_model(heads=("mask", "melanoma"), **flags)
+
+    assert (num_trainable(model), model.count_params()) == (trainable, total)
+
+
+def test_a_flag_offers_what_the_models_know(choices):
+    flag, known = choices
+    field = config_lib.FIELDS[flag]
+
+    offered = field.metadata["choices"] or (False, True)
+
+    assert set(offered) == set(known)
+
+
+def test_the_default_has_the_layers_it_always_had(make_model):
+    model = make_model(heads=("mask", "melanoma"), image_size=124)
+
+    stages = [
+        f"decoder_s{stride}_{part}"
+        for stride in (16, 8, 4, 2, 1)
+        for part in ("up", "concat", *(f"{n}_{kind}" for n in (1, 2) for kind in LAYERS))
+        if (stride, part) != (1, "concat")
+    ]
+    assert {layer.name for layer in model.layers} == {
+        *("image", "normalization", "pad_to_stride", "encoder", *stages),
+        *("mask_logits", "crop_padding", "mask"),
+        *("melanoma_pool", "melanoma_logits", "melanoma"),
+    }
+
+
+def test_flags_of_the_decoder_leave_the_encoders_initial_weights(make_model):
+    expected = make_model(seed=5).get_layer("encoder").get_weights()
+
+    model = make_model(seed=5, attention="gate", bottleneck="aspp", upsampling="transposed")
+
+    for weight, other in zip(model.get_layer("encoder").get_weights(), expected, strict=True):
+        np.testing.assert_array_equal(weight, other)
 
 
 @pytest.mark.parametrize("heads", [("mask",), ("mask", "melanoma")])
@@ -39,6 +107,29 @@ def test_outputs_have_the_size_of_the_input(make_model, name, size):
 
     shapes = {head: tuple(output.shape) for head, output in outputs.items()}
     assert shapes == {"mask": (2, size, size, 1), "melanoma": (2, 1)}
+
+
+@pytest.mark.parametrize(
+    "size", [16, 124, *(pytest.param(size, marks=pytest.mark.slow) for size in (32, 64))]
+)
+def test_outputs_of_a_variant_have_the_size_of_the_input(make_model, variant, size):
+    model = make_model(heads=("mask", "melanoma"), image_size=size, **variant)
+
+    outputs = model(np.zeros((2, size, size, 3), "float32"), training=False)
+
+    shapes = {head: tuple(output.shape) for head, output in outputs.items()}
+    expected = dict.fromkeys(shapes, (2, size, size, 1)) | {"melanoma": (2, 1)}
+    assert shapes == expected
+
+
+def test_a_variant_in_mixed_precision_gives_finite_float32(make_model, mixed_bfloat16, variant):
+    model = make_model(heads=("mask", "melanoma"), image_size=64, **variant)
+    images = np.random.default_rng(1).integers(0, 256, (2, 64, 64, 3)).astype("float32")
+
+    outputs = model(images, training=False)
+
+    assert {output.dtype for output in outputs.values()} == {tf.float32}
+    assert all(np.all(np.isfinite(output)) for output in outputs.values())
 
 
 def test_cropping_at_124_px_keeps_mask_and_image_in_place(make_model):
@@ -67,16 +158,19 @@ def test_images_may_be_uint8(make_model, images):
 
 def test_every_trainable_weight_receives_gradient(any_model, images):
     rng = np.random.default_rng(2)
-    mask = rng.integers(0, 2, (4, 64, 64, 1)).astype("float32")
-    label = np.array([[0.0], [1.0], [1.0], [0.0]], "float32")
+    targets = {
+        "mask": rng.integers(0, 2, (4, 64, 64, 1)).astype("float32"),
+        "melanoma": np.array([[0.0], [1.0], [1.0], [0.0]], "float32"),
+    }
     loss = losses.make_losses(("mask", "melanoma"))
     # Batch norm's running statistics are put back: other tests share the model.
     before = [weight.numpy() for weight in any_model.non_trainable_weights]
 
     with tf.GradientTape() as tape:
         outputs = any_model(images, training=True)
-        total = loss["mask"](mask, outputs["mask"])
-        total += loss["melanoma"](label, outputs["melanoma"])
+        # mask_s2 and the like have the target and loss of the mask.
+        kinds = {name: name.partition("_")[0] for name in outputs}
+        total = sum(loss[kind](targets[kind], outputs[name]) for name, kind in kinds.items())
     gradients = tape.gradient(total, [weight.value for weight in any_model.trainable_weights])
 
     for weight, value in zip(any_model.non_trainable_weights, before, strict=True):
@@ -94,7 +188,7 @@ def test_outputs_at_inference_do_not_depend_on_the_other_images(any_model, image
 
     alone = any_model(images[2:3], training=False)
 
-    for head in ("mask", "melanoma"):
+    for head in together:
         scale = float(np.abs(together[head]).max())
         np.testing.assert_allclose(alone[head][0], together[head][2], atol=1e-4 * scale)
 
@@ -107,7 +201,7 @@ def test_a_saved_and_loaded_model_gives_the_same_numbers(any_model, images, tmp_
     expected = any_model(images, training=False)
     outputs = loaded(images, training=False)
     differences = {head: float(np.abs(outputs[head] - expected[head]).max()) for head in outputs}
-    assert differences == {"mask": 0.0, "melanoma": 0.0}
+    assert differences == dict.fromkeys(any_model.output_names, 0.0)
 
 
 def test_every_batch_norm_has_momentum_nine_tenths(any_model):

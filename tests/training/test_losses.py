@@ -1,8 +1,11 @@
+import inspect
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from lbunet_tf import config as config_lib
 from lbunet_tf.training import losses
 
 
@@ -21,6 +24,26 @@ def _random_masks(count=3):
     rng = np.random.default_rng(0)
     target = rng.integers(0, 2, (count, 5, 5, 1)).astype("float32")
     return target, rng.normal(0, 2, (count, 5, 5, 1)).astype("float32")
+
+
+@pytest.mark.parametrize(
+    "flag, names", [("mask_loss", losses.MASK_LOSSES), ("melanoma_loss", losses.MELANOMA_LOSSES)]
+)
+def test_the_flag_offers_the_losses_that_there_are(flag, names):
+    assert config_lib.FIELDS[flag].metadata["choices"] == tuple(names)
+
+
+@pytest.mark.parametrize("kind", losses.MASK_LOSSES)
+def test_class_weights_are_of_the_losses_that_are_sums_over_pixels(kind):
+    takes = "class_weights" in inspect.signature(losses.MASK_LOSSES[kind]).parameters
+
+    assert takes == (kind not in config_lib.OVERLAP_LOSSES)
+
+
+@pytest.mark.parametrize("head", ["mask", "melanoma"])
+def test_an_unknown_loss_raises_an_error_that_names_the_flag(head):
+    with pytest.raises(ValueError, match=f'"--{head}_loss" must be one of bce,.* Received: hinge'):
+        losses.make_losses(("mask", "melanoma"), **{f"{head}_loss": "hinge"})
 
 
 @pytest.mark.parametrize("heads", [("mask",), ("mask", "melanoma")])
@@ -125,3 +148,12 @@ def test_a_model_with_two_heads_minimises_the_sum_of_their_losses():
     logits = images.sum(-1, keepdims=True)
     expected = _cross_entropy(1.0, logits).mean() + np.log(2)
     assert float(loss) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", losses.MASK_LOSSES)
+def test_every_output_of_deep_supervision_has_the_loss_of_masks(kind):
+    made = losses.make_losses(("mask", "melanoma", "mask_s8"), kind, melanoma_loss="focal")
+
+    target, logit = _random_masks()
+    assert float(made["mask_s8"](target, logit)) == float(made["mask"](target, logit))
+    assert made["melanoma"].kind == "focal"

@@ -1,0 +1,179 @@
+"""The images that an evaluation scores: none that one of its runs has learnt from."""
+
+import dataclasses
+import json
+import pathlib
+
+import numpy as np
+import pandas as pd
+from absl import logging
+
+from lbunet_tf import config as config_lib
+from lbunet_tf import run_directory
+from lbunet_tf.data import images
+from lbunet_tf.data import manifest as manifest_lib
+from lbunet_tf.data import sources
+from lbunet_tf.data import splits
+
+KEYS = ("image_id", *splits.GROUP_COLUMNS)
+# The best epoch and the threshold are chosen on val.
+LEARNT = ("train", "val")
+# By split, the sides whose images must not stand in it.
+EARLIER = {"train": (), "val": ("train",), "test": LEARNT}
+
+
+@dataclasses.dataclass(frozen=True)
+class Scored:
+    """A manifest whose val and test images are scored, its checks, and what was skipped.
+
+    `skipped` is None for a run's own images: its skipped.csv lists them.
+    """
+
+    manifest: pd.DataFrame
+    checks: dict
+    skipped: pd.DataFrame | None = None
+
+
+def own_images(config: config_lib.Config) -> Scored:
+    """Returns the manifest of the first run.
+
+    Raises:
+        ValueError: Another run has learnt from one of its val or test images, or a file
+            is gone.
+    """
+    manifests = _read_manifests(config)
+    refuse_learnt(manifests, ("val", "test"))
+    checks = json.loads((pathlib.Path(config.run) / run_directory.CHECKS).read_text())
+    return Scored(manifest_lib.check_files_exist(manifests[config.run]), checks)
+
+
+def other_images(config: config_lib.Config, source: config_lib.Config) -> Scored:
+    """Returns all images of another source as test, and the val images of the first run.
+
+    Those that stand in train or val of a run are left out, counted and listed in `skipped`,
+    with all that share a patient, a lesion or more with one of them.
+
+    Args:
+        config: The runs.
+        source: Names the source and how it is read and drawn from.
+
+    Raises:
+        ValueError: Nothing is left, or has something to be scored against; or another run has
+            learnt from a val image of the first.
+    """
+    manifests = _read_manifests(config)
+    refuse_learnt(manifests, ("val",))
+    every = pd.concat(manifests.values(), ignore_index=True)
+    learnt = every[every["split"].isin(LEARNT)]
+    rows, missing = sources.make_manifest(source)
+    rows, seen = _leave_out(rows, learnt, config)
+    if source.max_images:
+        rows = splits.draw_at_most(rows, source.max_images, source.seed)
+    _refuse_unscored(config, rows)
+    rows, bad = images.check_files(rows, source.on_bad_image)
+    # Once more: only now is the content of the files known.
+    rows, copies = _leave_out(rows, learnt, config)
+    skipped = pd.concat([missing, seen, bad, copies], ignore_index=True)
+    own = manifests[config.run]
+    val = manifest_lib.check_files_exist(own[own["split"] == "val"])
+    manifest = pd.concat([val, rows.assign(split="test")], ignore_index=True)
+    logging.info("images to score:\n%s", manifest_lib.describe(manifest))
+    sides = pd.concat([_keys(learnt, "learnt"), _keys(rows, "test")], ignore_index=True)
+    checks = {
+        "images": len(rows),
+        "skipped": len(skipped),
+        "left_out": len(seen) + len(copies),
+        "crossings": splits.crossings(sides),
+        "known": splits.known_groups(rows),
+    }
+    return Scored(manifest, checks, skipped)
+
+
+def _read_manifests(config):
+    """Returns the manifest of each run, the first run's first."""
+    return {
+        run: manifest_lib.read(pathlib.Path(run) / run_directory.MANIFEST) for run in config.runs
+    }
+
+
+def refuse_learnt(manifests: dict[str, pd.DataFrame], scored: tuple[str, ...]) -> None:
+    """Raises a ValueError where a run has learnt from a scored image of the first run.
+
+    Also where it has learnt from one of its patient, lesion, duplicates or content; but for
+    those that stand on that side of the first run, too: its own split shares them,
+    and its checks say how many (--split_by=image, the paper's).
+
+    Args:
+        manifests: By run, the first run's first.
+        scored: The splits of the first run that are scored, of val and test.
+    """
+    (first, own), *others = manifests.items()
+    for run, other in others:
+        for split in scored:
+            rows = own[own["split"] == split]
+            for side in EARLIER[split]:
+                shared = own[own["split"].isin((*EARLIER[side], side))]
+                _refuse(rows, other[other["split"] == side], shared, (first, split, run, side))
+
+
+def _refuse(rows, learnt, shared, places):
+    first, split, run, side = places
+    for column in KEYS:
+        if column not in rows or column not in learnt:
+            continue
+        values = set(learnt[column]) - set(shared[column]) - {""}
+        found = rows[rows[column].isin(values)]
+        if len(found):
+            raise ValueError(
+                f"the {split} images of the first run must be new to all others, or the score of "
+                f"their mean would be too high. {len(found)} of {len(rows)} in --run={first} stand "
+                f"by their {column} in {side} of --run={run}; the first is image "
+                f"{found['image_id'].iloc[0]!r}, {column} {found[column].iloc[0]!r}. Name runs of "
+                "one split"
+            )
+
+
+def _leave_out(rows, learnt, config):
+    """Returns (rows that no run has learnt from, what is left out and why)."""
+    table = pd.concat([_keys(rows, "test"), _keys(learnt, "learnt")], ignore_index=True)
+    groups = splits.group_numbers(table, KEYS)
+    is_learnt = np.isin(groups[: len(rows)], groups[len(rows) :])
+    by = pd.Series("a further image of its group", index=rows.index)
+    for column in reversed(KEYS):
+        values = set(table[column][len(rows) :]) - {""}
+        by = by.mask(table[column][: len(rows)].isin(values).to_numpy(), column)
+    by = by[is_learnt]
+    if is_learnt.any():
+        counts = ", ".join(f"{name} {count}" for name, count in by.value_counts().items())
+        logging.info(
+            "left out %d of %d images that stand in train or val of %s, by: %s",
+            len(by),
+            len(rows),
+            ", ".join(config.runs),
+            counts,
+        )
+    if is_learnt.all():
+        raise ValueError(
+            f'"--source" must have images that are new to the run. All {len(rows)} stand in train '
+            f"or val of {', '.join(config.runs)}; name another source"
+        )
+    reasons = "stands in train or val of a run, by " + by + "; left out"
+    left_out = rows.loc[is_learnt, ["image_id", "image", "source"]].assign(reason=reasons)
+    return rows[~is_learnt].reset_index(drop=True), left_out
+
+
+def _keys(rows, side):
+    """Returns what tells images apart, "" where it is not known, and where they stand."""
+    return rows.reindex(columns=KEYS).fillna("").assign(split=side)
+
+
+def _refuse_unscored(config, rows):
+    """Raises a ValueError where nothing that the outputs say can be scored."""
+    has_label, has_mask = rows["label"].notna().any(), (rows["mask"] != "").any()
+    paints_labels = config.mask_source == "label" or config.score_rule != "none"
+    if not (has_label and paints_labels or has_mask and config.mask_source == "lesion"):
+        raise ValueError(
+            '"--source" must have something to score the outputs against: lesion masks, or labels '
+            f"for a melanoma score. None of {len(rows)} images has it; the run's are "
+            f"--heads={','.join(config.heads)} --mask_source={config.mask_source}"
+        )

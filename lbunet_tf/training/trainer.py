@@ -1,0 +1,67 @@
+"""What happens to a batch between the pipeline and the loss: batch augmentation, a teacher."""
+
+from collections.abc import Callable
+from collections.abc import Sequence
+
+import keras
+from keras import ops
+
+Batch = tuple
+# The second is the number of the training step, from 0.
+Transform = Callable[[Batch, keras.KerasTensor], Batch]
+
+
+class Trainer(keras.Model):
+    """A functional model whose training batches are changed first, on the accelerator.
+
+    Validation and prediction see batches as they are. It shares its layers with the model
+    that it is built of, and is never saved itself.
+    """
+
+    transforms: Sequence[Transform] = ()
+
+    def train_step(self, *arguments):
+        """Trains on a changed batch. TensorFlow gives (batch,), JAX (state, batch)."""
+        *state, batch = arguments
+        for transform in self.transforms:
+            batch = transform(batch, self.optimizer.iterations)
+        return super().train_step(*state, batch)
+
+
+def make_trainer(model: keras.Model, transforms: Sequence[Transform]) -> keras.Model:
+    """Returns what to fit: the model itself where nothing changes its batches."""
+    if not transforms:
+        return model
+    trainer = Trainer(model.inputs, model.output, name=model.name)
+    trainer.transforms = tuple(transforms)
+    return trainer
+
+
+def make_teacher(teachers: Sequence[keras.Model], share: float) -> Transform:
+    """Returns a transform that mixes the teachers' mean probability into the targets.
+
+    Distillation (Hinton et al. 2015) at temperature 1: cross-entropy is linear in its
+    target, so the mixed target (1 - share) y + share p gives the mixed loss. A target that
+    is not known becomes p alone and counts.
+
+    Args:
+        teachers: Models with the student's input and at least its heads.
+        share: In 0..1.
+    """
+
+    def mix(batch, step):
+        del step
+        images, targets, weights = batch
+        logits = [teacher(images, training=False) for teacher in teachers]
+        mixed, counted = {}, {}
+        for name, target in targets.items():
+            # Deep supervision learns from the teacher's mask.
+            head = name if name == "melanoma" else "mask"
+            probability = sum(ops.sigmoid(each[head]) for each in logits) / len(logits)
+            known = ops.reshape(weights[name], (*ops.shape(weights[name]), 1))
+            trust = 1 - known * (1 - share)
+            mixed[name] = ops.stop_gradient(trust * probability + (1 - trust) * target)
+            counted[name] = ops.ones_like(weights[name])
+        return images, mixed, counted
+
+    return mix

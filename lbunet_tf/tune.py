@@ -1,0 +1,260 @@
+r"""Searches flags for the best validation score: a training a trial, the test split untouched.
+
+    python -m lbunet_tf.tune --run=runs/tuned --flagfile=flags/lesion.cfg \
+      --data_dir=$DATA/isic2017 --space=optimization --trials=20
+
+Takes every flag of lbunet_tf.train. The first trial has the flags as given, the others vary
+those of --space. What a flagfile says of them is where the search begins; what the command line
+itself names is fixed, and wins wherever it stands. The same command goes on after an
+interruption, and with a higher --trials. Needs keras-tuner: pip install '.[tune]'.
+"""
+
+import importlib.util
+import json
+import math
+import pathlib
+import shutil
+import sys
+from collections.abc import Collection
+
+import keras
+import pandas as pd
+import tensorflow as tf
+from absl import logging
+
+from lbunet_tf import config as config_lib
+from lbunet_tf import entry
+from lbunet_tf import run_directory
+from lbunet_tf import train
+from lbunet_tf.data import manifest as manifest_lib
+from lbunet_tf.training import tensorboard
+from lbunet_tf.tuning import results
+from lbunet_tf.tuning import spaces
+
+SEARCH = "search.json"
+TRIALS = "trials"
+
+
+def main(config: config_lib.Config) -> None:
+    """Searches, or goes on searching; flags of the command line win over those of flagfiles."""
+    given = config_lib.named_in("tune", sys.argv[1:])
+    tune(config.replace(**given), fixed=given)
+
+
+def tune(config: config_lib.Config, fixed: Collection[str] = ()) -> pd.DataFrame:
+    """Returns the table of trials; everything is written to the run directory.
+
+    Writes `trials/NNNN/` (runs of `train`; only the best keeps its model.keras), `trials.csv`,
+    `best.cfg`, `tensorboard/` (HParams), `search.json` and `tuner/` (keras-tuner's files).
+
+    Args:
+        config: The flags of the first trial, and of all trials but for what is searched.
+        fixed: Names of flags that are not searched.
+
+    Raises:
+        ValueError: keras-tuner is missing, the objective is not defined, nothing is left
+            to search, the folder holds something else, or no trial could be trained.
+    """
+    search = _load_search()
+    space = spaces.narrow(config.space, config, fixed)
+    results.check_objective(config, space)
+    base = _make_base(config, fixed)
+    with run_directory.locked(config.run):
+        run = _open(config, _settings(base, space))
+        tuner = search.make_tuner(
+            lambda: search.Oracle(space, base, config.trials),
+            run,
+            lambda number, point: _train_trial(base, space, number, point),
+            lambda ended: _write(run, base, space, ended),
+        )
+        search.run(tuner)
+        # Once more, where all trials had been made before: what is written may be of a kill.
+        return _conclude(base, space, _write(run, base, space, tuner.oracle.ended()))
+
+
+def _load_search():
+    if importlib.util.find_spec("keras_tuner") is None:
+        raise ValueError(
+            "a search needs keras-tuner: pip install '.[tune]' in this repository, or pip install "
+            "'keras-tuner>=1.4.7,<1.5'. It is not installed"
+        )
+    from lbunet_tf.tuning import search
+
+    return search
+
+
+def _make_base(config, fixed):
+    """Returns the flags of training; what is best for the search is best within a trial too."""
+    if "monitor" in fixed or config.monitor != config_lib.FIELDS["monitor"].default:
+        return config.replace(overwrite=False)
+    return config.replace(overwrite=False, monitor=config.objective)
+
+
+def _settings(base, space):
+    """Returns what makes a search this one, name -> text; --trials may grow."""
+    flags = dict(line.split("=", 1) for line in config_lib.flag_lines(base))
+    flags |= {"--space": base.space, "--objective": base.objective}
+    del flags["--run"]
+    return flags | {
+        f"searched --{flag}": spaces.describe(dimension) for flag, dimension in space.items()
+    }
+
+
+def _open(config, settings):
+    """Returns the folder of the search, new or to be continued."""
+    run = pathlib.Path(config.run)
+    if run.exists() and any(run.iterdir()):
+        if not (run / SEARCH).is_file():
+            raise ValueError(
+                f'"--run" must be new, empty or the folder of a search. {run} holds other files '
+                f"and no {SEARCH}; name another --run on the command line"
+            )
+        old = json.loads((run / SEARCH).read_text())
+        different = "; ".join(
+            f"{name} was {old.get(name, 'not there')}, is {settings.get(name, 'not there')}"
+            for name in {**old, **settings}
+            if old.get(name) != settings.get(name)
+        )
+        has_epochs = any((run / TRIALS).glob(f"*/{run_directory.HISTORY}"))
+        if different and has_epochs and not config.overwrite:
+            raise ValueError(
+                f"{run} holds another search: {different}. Give the same flags to go on, name "
+                "another --run, or give --overwrite to start anew"
+            )
+        if different or config.overwrite:
+            logging.info("deleting the old search in %s, starting anew", run)
+            shutil.rmtree(run)
+    run_directory.write_json(run / SEARCH, settings)
+    return run
+
+
+def _trial_config(base, space, number, point):
+    run = pathlib.Path(base.run) / TRIALS / f"{number:04d}"
+    return base.replace(run=str(run), **spaces.changes(space, base, point))
+
+
+def _train_trial(base, space, number, point):
+    """Returns the score and "", or None and why the trial failed."""
+    config = _trial_config(base, space, number, point)
+    values = [f"{flag} {spaces.text(getattr(config, flag)) or 'none'}" for flag in space]
+    logging.info("trial %d (%d of %d): %s", number, number + 1, base.trials, ", ".join(values))
+    if not (pathlib.Path(config.run) / run_directory.FINISHED).is_file():
+        failure = _train(config)
+        if failure:
+            return None, failure
+    _check_val(config)
+    score = results.measure(config)["score"]
+    logging.info("trial %d: %s %.4f on val", number, config.objective, score)
+    return (score, "") if math.isfinite(score) else (None, f"{config.objective} is {score} on val")
+
+
+def _train(config):
+    """Trains, and returns "", or why these flags cannot be trained.
+
+    Raises:
+        ValueError: Flags or images of every trial are at fault: it failed before the first
+            one's rows were frozen, or images are no longer there.
+    """
+    manifest = pathlib.Path(config.run) / run_directory.MANIFEST
+    _share_rows(config)
+    try:
+        train.train(config)
+    except (ValueError, tf.errors.ResourceExhaustedError) as error:
+        if not manifest.is_file():
+            raise
+        logging.warning("the trial failed: %s", error)
+        return " ".join(str(error).split())[:500]
+    finally:
+        keras.backend.clear_session()
+    return ""
+
+
+def _share_rows(config):
+    """Gives a trial the rows and splits that the first one froze, and checks that files are there.
+
+    The check of every image, done once, holds for all.
+    """
+    run = pathlib.Path(config.run)
+    first = run.parent / f"{0:04d}"
+    if not (first / run_directory.MANIFEST).is_file():
+        return
+    run_directory.prepare_for_training(config.run, config_lib.flag_lines(config), overwrite=False)
+    if not (run / run_directory.MANIFEST).is_file():
+        # The manifest last: a trial that has it has the others.
+        for name in (run_directory.SKIPPED, run_directory.CHECKS, run_directory.MANIFEST):
+            with run_directory.whole_file(run / name) as partial:
+                shutil.copyfile(first / name, partial)
+    manifest_lib.check_files_exist(manifest_lib.read(run / run_directory.MANIFEST))
+
+
+def _check_val(config):
+    if config.objective != "auc":
+        return
+    manifest = manifest_lib.read(pathlib.Path(config.run) / run_directory.MANIFEST)
+    classes = set(manifest.loc[manifest["split"] == "val", "label"].dropna())
+    if len(classes) < 2:
+        raise ValueError(
+            '"--objective=auc" needs validation images of both classes. Use more images, another '
+            f"--seed or --split_percent, or --objective=dice. Received: labels {classes}"
+        )
+
+
+def _write(run, base, space, ended):
+    """Writes table, flagfile and HParams of the trials that are over, and returns the trials."""
+    trials = []
+    for number, point, failure in ended:
+        config = _trial_config(base, space, number, point)
+        measured = {} if failure else results.measure(config)
+        trials.append(results.Trial(number, config, measured, failure))
+    run_directory.write_table(run / "trials.csv", results.to_table(trials, space))
+    best = results.best_of(trials)
+    if best:
+        run_directory.write_text(run / "best.cfg", results.best_flagfile(base, trials, space))
+    shutil.rmtree(run / run_directory.TENSORBOARD, ignore_errors=True)
+    tensorboard.write_hparams(
+        run / run_directory.TENSORBOARD,
+        {f"{trial.number:04d}": results.to_hparams(trial, space) for trial in trials},
+    )
+    _drop_models(trials, best)
+    return trials
+
+
+def _drop_models(trials, best):
+    """Deletes what is large in trials that are not the best; their flags make it again."""
+    for trial in trials:
+        run = pathlib.Path(trial.config.run)
+        if trial != best:
+            (run / run_directory.MODEL).unlink(missing_ok=True)
+            shutil.rmtree(run / run_directory.BACKUP, ignore_errors=True)
+
+
+def _conclude(base, space, trials):
+    """Says what was found, and returns the table."""
+    failed = [trial for trial in trials if trial.failure]
+    for trial in failed:
+        logging.warning("trial %d failed: %s", trial.number, trial.failure)
+    best = results.best_of(trials)
+    if best is None:
+        raise ValueError(
+            f"at least one trial must be trained. All {len(trials)} failed, the first with: "
+            f"{failed[0].failure}. Mend the flags and give --overwrite"
+        )
+    if len(trials) < base.trials:
+        logging.info("no further combination: %d trials, of %d", len(trials), base.trials)
+    logging.info(
+        "%d trials, %d failed. Best on val: %s %.4f, trial %d, in %s (evaluate it with "
+        "python -m lbunet_tf.evaluate --run=%s). Wrote %s/best.cfg, trials.csv and tensorboard/",
+        len(trials),
+        len(failed),
+        base.objective,
+        best.measured["score"],
+        best.number,
+        best.config.run,
+        best.config.run,
+        base.run,
+    )
+    return results.to_table(trials, space)
+
+
+if __name__ == "__main__":
+    entry.run(main, "tune")

@@ -1,0 +1,1 @@
+"""The search of flags: spaces, keras-tuner, and what a search leaves."""

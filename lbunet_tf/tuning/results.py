@@ -1,0 +1,166 @@
+"""What a search measures and leaves: scores of trials, their table, and best.cfg."""
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Collection
+from collections.abc import Sequence
+
+import pandas as pd
+
+from lbunet_tf import config as config_lib
+from lbunet_tf import run_directory
+from lbunet_tf.tuning import spaces
+
+DIRECTIONS = {"dice": "max", "auc": "max", "loss": "min"}
+# With another value of these, val_loss is another quantity.
+LOSS_FLAGS = (
+    "mask_loss",
+    "melanoma_loss",
+    "label_smoothing",
+    "head_weights",
+    "class_weights",
+    "deep_supervision",
+)
+
+
+def check_objective(config: config_lib.Config, searched: Collection[str]) -> None:
+    """Raises a ValueError where --objective is not defined, or not one for all trials."""
+    if config.objective == "dice" and config.mask_source == "label":
+        raise ValueError(
+            '"--objective=dice" needs --mask_source=lesion: a Dice on painted labels measures the '
+            "class. Use --objective=auc. Received: --mask_source=label"
+        )
+    if config.objective == "auc" and config.score_rule == "none":
+        raise ValueError(
+            '"--objective=auc" needs a melanoma score: add --heads=mask,melanoma, or use '
+            f"--objective=dice. Received: --heads={','.join(config.heads)}"
+        )
+    changing = [flag for flag in LOSS_FLAGS if flag in searched]
+    if config.objective == "loss" and changing:
+        fixed = " ".join(f"--{flag}={spaces.text(getattr(config, flag))}" for flag in changing)
+        raise ValueError(
+            '"--objective=loss" needs one loss for all trials. Use --objective=dice or auc, or fix '
+            f"what changes it on the command line: {fixed}. Received: --space={config.space}"
+        )
+
+
+def measure(config: config_lib.Config) -> dict:
+    """Returns what a finished training reached on val, in its best epoch by --monitor.
+
+    That epoch's weights are its model.keras: the score is that of a model that exists.
+
+    Returns:
+        `score`, the objective; `validation`, every number of val in that epoch by its column in
+        history.csv; `best_epoch`, `epochs` and `training_seconds`.
+    """
+    run = pathlib.Path(config.run)
+    training = json.loads((run / run_directory.FINISHED).read_text())
+    row = pd.read_csv(run / run_directory.HISTORY).iloc[training["best_epoch"] - 1]
+    validation = {name: float(value) for name, value in row.items() if name.startswith("val_")}
+    return {
+        "score": validation[_column(config, validation)],
+        "validation": validation,
+        **{name: training[name] for name in ("best_epoch", "epochs", "training_seconds")},
+    }
+
+
+def _column(config, columns):
+    """Returns the column of the objective; Keras names no output where there is but one."""
+    if config.objective == "loss":
+        return "val_loss"
+    is_of_melanoma = config.objective == "auc" and config.score_rule == "melanoma"
+    head = "melanoma" if is_of_melanoma else "mask"
+    names = (f"val_{head}_{config.objective}", f"val_{config.objective}")
+    for name in names:
+        if name in columns:
+            return name
+    raise ValueError(
+        f'"--objective={config.objective}" needs the column {" or ".join(names)} in '
+        f"{config.run}/{run_directory.HISTORY}. It has {', '.join(columns)}"
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+    """A trial that is over: what `measure` returns, or why it failed."""
+
+    number: int
+    config: config_lib.Config
+    measured: dict
+    failure: str = ""
+
+
+def to_table(trials: Sequence[Trial], searched: Collection[str]) -> pd.DataFrame:
+    """Returns trials.csv: a row a trial, empty cells where it failed."""
+    table = pd.DataFrame([_row(trial, searched) for trial in trials])
+    return table.astype({"best_epoch": "Int64", "epochs": "Int64"})
+
+
+def _row(trial, searched):
+    return {
+        "trial": trial.number,
+        "status": "failed" if trial.failure else "completed",
+        f"val_{trial.config.objective}": trial.measured.get("score"),
+        **{name: trial.measured.get(name) for name in ("best_epoch", "epochs", "training_seconds")},
+        **{flag: spaces.text(getattr(trial.config, flag)) for flag in searched},
+        "error": trial.failure,
+    }
+
+
+def to_hparams(trial: Trial, searched: Collection[str]) -> tuple[dict, dict]:
+    """Returns the trial's row of TensorBoard's HParams: its searched flags, its scores of val."""
+    flags = {flag: getattr(trial.config, flag) for flag in searched}
+    flags = {
+        flag: spaces.text(value) if isinstance(value, tuple) else value
+        for flag, value in flags.items()
+    }
+    validation = trial.measured.get("validation", {})
+    return flags, {name.replace("_", " "): value for name, value in validation.items()}
+
+
+def best_of(trials: Sequence[Trial]) -> Trial | None:
+    """Returns the best trial, the earliest of equal ones; None where all failed."""
+    completed = [trial for trial in trials if not trial.failure]
+    if not completed:
+        return None
+    sign = 1 if DIRECTIONS[completed[0].config.objective] == "max" else -1
+    return max(completed, key=lambda trial: (sign * trial.measured["score"], -trial.number))
+
+
+def best_flagfile(
+    config: config_lib.Config, trials: Sequence[Trial], searched: Collection[str]
+) -> str:
+    """Returns best.cfg: how the best trial was found, then its flags.
+
+    Left out are folders, and what is at its default and was not searched.
+
+    Args:
+        config: The flags of the search.
+        trials: Those that are over; one of them at least was trained.
+        searched: Names of flags.
+    """
+    best = best_of(trials)
+    num_failed = sum(bool(trial.failure) for trial in trials)
+    folders = ",".join(f"$DATA/{source}" for source in config.source)
+    first = trials[0].measured.get("score")
+    header = [
+        f"The best of {len(trials)} trials of lbunet_tf.tune ({num_failed} failed) on "
+        f"{', '.join(config.source)}.",
+        f"Command: python -m lbunet_tf.train --flagfile={config.run}/best.cfg "
+        f"--run={config.run}_best --data_dir={folders}",
+        f"Found with --space={config.space} --objective={config.objective} "
+        f"--trials={config.trials}, over {', '.join(searched)}.",
+        f"Trial {best.number}, epoch {best.measured['best_epoch']}: score on val, "
+        f"{config.objective} {best.measured['score']:.4f}"
+        + ("." if first is None else f"; {first:.4f} with the flags as given (trial 0)."),
+        "Chosen on val as the best of many, so too good for new images. The test split was not "
+        "touched.",
+    ]
+    lines = [f"# {line}" for line in header]
+    default = config_lib.flag_lines(config_lib.Config())
+    for line in config_lib.flag_lines(best.config):
+        flag = line.partition("=")[0].removeprefix("--")
+        if flag not in ("run", "data_dir") and (flag in searched or line not in default):
+            lines.append(line)
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,86 @@
+"""What the report says beside the numbers."""
+
+import pytest
+
+from lbunet_tf import config as config_lib
+from lbunet_tf.evaluation import facts
+
+RUN = config_lib.Config(
+    run="runs/a", source=("isic2017",), split_by="official", encoder="efficientnet_lite0"
+)
+TWO = RUN.replace(other_runs=("runs/b",))
+HAM = config_lib.Config(source=("ham10000",))
+CHECKS = {
+    "images": 40,
+    "skipped": 3,
+    "left_out": 2,
+    "crossings": {"patient_id": 0, "content_hash": 0},
+    "known": {"patient_id": 0, "content_hash": 40},
+}
+TEST = {"num_images": 40}
+
+
+@pytest.mark.parametrize(
+    ("config", "source", "expected"),
+    [
+        (RUN, None, "lbunet (efficientnet_lite0, imagenet) on isic2017"),
+        (TWO, None, "mean of 2 runs on isic2017"),
+        (
+            RUN,
+            HAM,
+            "lbunet (efficientnet_lite0, imagenet), trained on isic2017, on ham10000",
+        ),
+    ],
+)
+def test_the_title_says_what_was_scored_on_which_images(config, source, expected):
+    assert facts.title(config, source) == expected
+
+
+def test_a_runs_own_images_are_named_with_their_split():
+    assert facts.of_images(RUN, None, CHECKS, TEST)["Data"] == (
+        "isic2017; split by official; seed 0"
+    )
+
+
+def test_images_of_another_source_are_named_apart_from_val():
+    source = HAM.replace(max_images=40, seed=3)
+
+    assert facts.of_images(RUN, source, CHECKS, TEST)["Data"] == (
+        "test: 40 images of ham10000, drawn with seed 3; val, for the threshold: isic2017; "
+        "split by official; seed 0"
+    )
+
+
+def test_the_split_of_several_runs_is_said_to_be_that_of_the_first():
+    data = facts.of_images(TWO, None, CHECKS, TEST)
+
+    assert data["Data"].endswith("(the split of runs/a)")
+    assert "the split of runs/a; the others' train shares no more" in data["Leak check"]
+
+
+def test_what_crosses_the_split_is_counted():
+    checks = {**CHECKS, "crossings": {"patient_id": 7, "lesion_id": 0}}
+
+    leak_check = facts.of_images(RUN, None, checks, TEST)["Leak check"]
+
+    assert leak_check.startswith("on more than one side of the split: 7 patient_id. Known for,")
+
+
+def test_images_that_were_left_out_are_counted():
+    leak_check = facts.of_images(RUN, HAM, CHECKS, TEST)["Leak check"]
+
+    assert leak_check.startswith("2 images of the source stand in train or val of a run")
+    assert leak_check.endswith("Known for, of 40 images: patient_id 0, content_hash 40")
+
+
+def test_each_run_has_its_training():
+    training = {"runs/a": {"epochs": 3, "best_epoch": 2}, "runs/b": {}}
+
+    assert facts.of_training(training) == {
+        "Training of runs/a": "epochs 3, best_epoch 2",
+        "Training of runs/b": "state unfinished",
+    }
+
+
+def test_the_training_of_one_run_needs_no_name():
+    assert facts.of_training({"runs/a": {"epochs": 3}}) == {"Training": "epochs 3"}

@@ -1,0 +1,165 @@
+"""Trainings by flags of the optimisation, the losses and a teacher, on drawn images."""
+
+import json
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+
+from lbunet_tf import config as config_lib
+from lbunet_tf import models
+from lbunet_tf import run_directory
+from lbunet_tf import train
+
+pytestmark = pytest.mark.slow
+
+ALL = {
+    "augment": "keras_cv",
+    "mask_loss": "bce_dice",
+    "melanoma_loss": "focal",
+    "label_smoothing": 0.1,
+    "class_weights": ("melanoma",),
+    "head_weights": (1.0, 0.5),
+    "schedule": "cosine",
+    "warmup_epochs": 1,
+    "weight_decay": 0.01,
+    "encoder_learning_rate": 1e-4,
+    "freeze_batch_norm": True,
+    "clip_norm": 1.0,
+    "average_weights": 0.9,
+    "deep_supervision": True,
+    "monitor": "dice",
+    "epochs": 3,
+}
+
+
+class _Kill(keras.callbacks.Callback):
+    """Raises in the middle of the second epoch."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.epoch == 1 and batch == 1:
+            raise KeyboardInterrupt
+
+
+@pytest.fixture(scope="module")
+def all_at_once(tmp_path_factory, drawn_folder):
+    """(Config, run directory) of a training that uses nearly every flag."""
+    config = config_lib.Config(
+        run=str(tmp_path_factory.mktemp("all") / "run"),
+        source=("synthetic",),
+        data_dir=(str(drawn_folder),),
+        synthetic_count=40,
+        image_size=64,
+        encoder="efficientnet_lite0",
+        heads=("mask", "melanoma"),
+        learning_rate=1e-3,
+        patience=5,
+    ).replace(**ALL)
+    return config, train.train(config)
+
+
+def test_all_flags_at_once_train_and_validation_finds_lesions(all_at_once):
+    _, run = all_at_once
+    history = pd.read_csv(run / run_directory.HISTORY)
+
+    assert len(history) == 3
+    assert np.isfinite(history.to_numpy()).all()
+    assert history["val_mask_dice"].max() > 0.3
+
+
+def test_the_best_epoch_is_the_one_of_the_best_dice(all_at_once):
+    _, run = all_at_once
+    history = pd.read_csv(run / run_directory.HISTORY)
+    finished = json.loads((run / run_directory.FINISHED).read_text())
+
+    assert finished["monitor"] == "val_mask_dice"
+    assert finished["best_epoch"] == history["val_mask_dice"].argmax() + 1
+
+
+def test_the_saved_model_has_the_heads_alone_and_no_optimizer(all_at_once):
+    _, run = all_at_once
+    model = keras.models.load_model(run / run_directory.MODEL)
+
+    assert model.output_names == ["mask", "melanoma"]
+    assert not model.compiled
+
+
+def test_frozen_batch_norm_keeps_its_pretrained_statistics(all_at_once):
+    config, run = all_at_once
+    encoder = keras.models.load_model(run / run_directory.MODEL, compile=False).get_layer("encoder")
+    fresh = models.build_model(config).get_layer("encoder")
+
+    for name in ("bn0", "bn1"):
+        for ours, theirs in zip(
+            encoder.get_layer(name).get_weights(), fresh.get_layer(name).get_weights(), strict=True
+        ):
+            np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_killed_run_of_all_flags_ends_as_an_undisturbed_one(all_at_once, tmp_path, monkeypatch):
+    config, undisturbed = all_at_once
+    config = config.replace(run=str(tmp_path / "run"))
+    make = train.callbacks.make_callbacks
+    with monkeypatch.context() as patch:
+        patch.setattr(train.callbacks, "make_callbacks", lambda *a, **k: [_Kill(), *make(*a, **k)])
+        with pytest.raises(KeyboardInterrupt):
+            train.train(config)
+
+    run = train.train(config)
+
+    ours, theirs = (
+        pd.read_csv(folder / run_directory.HISTORY).drop(columns="seconds")
+        for folder in (run, undisturbed)
+    )
+    pd.testing.assert_frame_equal(ours, theirs, rtol=1e-3)
+
+
+def test_a_student_learns_from_a_teacher_whose_targets_are_its_only_ones(all_at_once, tmp_path):
+    config, teacher = all_at_once
+    student = config_lib.Config(
+        **{
+            name: getattr(config, name)
+            for name in ("source", "data_dir", "synthetic_count", "image_size", "encoder", "heads")
+        },
+        run=str(tmp_path / "student"),
+        learning_rate=1e-3,
+        epochs=2,
+        teacher=(str(teacher),),
+        teacher_weight=1.0,
+    )
+
+    history = pd.read_csv(train.train(student) / run_directory.HISTORY)
+
+    assert history["loss"].iloc[-1] < history["loss"].iloc[0]
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"image_size": 32}, '"--teacher" must share the student\'s --image_size'),
+        ({"remove_hair": True}, '"--teacher" must share the student\'s --remove_hair'),
+        ({"mask_source": "label", "monitor": "loss"}, "must share the student's --mask_source"),
+    ],
+)
+def test_a_teacher_that_does_not_fit_is_refused_before_training(
+    all_at_once, tmp_path, changes, message
+):
+    config, teacher = all_at_once
+    student = config.replace(
+        run=str(tmp_path / "student"), teacher=(str(teacher),), augment="none", **changes
+    )
+
+    with pytest.raises(ValueError, match=message):
+        train.train(student)
+
+
+def test_a_teacher_that_is_no_finished_run_is_refused(all_at_once, tmp_path):
+    config, _ = all_at_once
+    student = config.replace(run=str(tmp_path / "student"), teacher=(str(tmp_path),))
+
+    with pytest.raises(ValueError, match='"--teacher" must name finished runs'):
+        train.train(student)
