@@ -16,10 +16,11 @@ from lbunet_tf import flag_checks
 
 TRAIN = ("train",)
 DATA = ("train", "prepare")
-SOURCE = ("train", "prepare", "evaluate")
-RUN = ("train", "evaluate", "predict", "export", "compare", "tune")
+SOURCE = ("train", "prepare", "evaluate", "pseudo_label")
+RUN = ("train", "evaluate", "predict", "export", "compare", "tune", "pseudo_label")
 COMPARE = ("compare",)
 TUNE = ("tune",)
+PSEUDO = ("pseudo_label",)
 # The entries that take --run several times.
 COMBINE = ("evaluate", "predict", "export")
 LIST = (list, tuple)
@@ -54,10 +55,10 @@ class Config:
     other_runs: tuple[str, ...] = _flag((), "", "Run", entries=())
     overwrite: bool = _flag(
         False,
-        "Start anew where --run holds another or a finished run (deletes it); predict: "
-        "replace older predictions.",
+        "Start anew where --run holds another or a finished run (deletes it); predict and "
+        "pseudo_label: replace what they wrote before.",
         "Run",
-        entries=("train", "predict"),
+        entries=("train", "predict", "pseudo_label"),
     )
     experiments: tuple[str, ...] = _flag(
         (),
@@ -447,16 +448,65 @@ class Config:
         "Test-time augmentation, the mean probability over: 'flips', 4 flips; 'dihedral', 8 "
         "flips and quarter turns. It takes 4 or 8 times the time and memory.",
         "Evaluation",
-        entries=COMBINE,
+        entries=COMBINE + PSEUDO,
         choices=("none", "flips", "dihedral"),
+    )
+    weak_targets: str = _flag(
+        "prediction",
+        "What becomes a target: 'prediction', the run's own outlines and scores; 'activation', "
+        "the class activation map of its melanoma head, the evidence for the class that it "
+        "predicts; 'label_map', the melanoma probability of each pixel of a run of "
+        "--mask_source=label.",
+        "Pseudo-labels",
+        entries=PSEUDO,
+        choices=("prediction", "activation", "label_map"),
+    )
+    targets: tuple[str, ...] = _flag(
+        ("mask", "melanoma"),
+        "Which targets are filled where the source has none: mask, melanoma, or both.",
+        "Pseudo-labels",
+        entries=PSEUDO,
+        many=True,
+    )
+    confidence: float = _flag(
+        0.9,
+        "An image becomes melanoma at a score of at least this, not melanoma at 1 - this or "
+        "less; between them its label stays empty.",
+        "Pseudo-labels",
+        entries=PSEUDO,
+        minimum=0.5,
+    )
+    mask_confidence: float = _flag(
+        0.85,
+        "An outline of --weak_targets=prediction is kept where the mean probability of its "
+        "pixels is at least this.",
+        "Pseudo-labels",
+        entries=PSEUDO,
+        minimum=0,
+    )
+    mask_threshold: str = _flag(
+        "auto",
+        "Where a mask begins: 'half', at probability 0.5; 'otsu', at Otsu's threshold of each "
+        "image's map; 'auto' takes otsu for activation, else half.",
+        "Pseudo-labels",
+        entries=PSEUDO,
+        choices=("auto", "half", "otsu"),
+    )
+    ignore_true_masks: bool = _flag(
+        False,
+        "Write the weak masks also where the source has true ones, to learn what weak masks "
+        "are worth. Off: a true mask is never replaced.",
+        "Pseudo-labels",
+        entries=PSEUDO,
     )
     output: str = _flag(
         "",
         "Where to write: the CSV of the checked manifest (prepare); or a folder, by default "
-        "RUN/predicted (predict), RUN/export (export), RUN, or RUN/on_SOURCE for another "
-        "--source (evaluate). Needed for several runs: nothing is written into one of them.",
+        "RUN/predicted (predict), RUN/export (export), RUN/pseudo (pseudo_label), RUN, or "
+        "RUN/on_SOURCE for another --source (evaluate). Needed for several runs: nothing is "
+        "written into one of them.",
         "Output",
-        entries=("prepare", *COMBINE),
+        entries=("prepare", *COMBINE, *PSEUDO),
     )
     preview: str = _flag(
         "",
@@ -567,7 +617,7 @@ def from_flags(entry: str, flag_values=flags.FLAGS) -> Config:
     `train`, `prepare`, `compare` and `tune` start from the defaults, the others from the first
     run's own flags; what the command line names replaces them. What `compare` is given for its
     runs is not in its own Config, but in `overrides`; what `evaluate` is given about another
-    source, in `other_source`.
+    source, in `other_source`. `pseudo_label` takes all about its source from the command line.
     """
     if entry in (*DATA, *TUNE):
         return check(Config(**_values(accepted_by(entry), flag_values)))
@@ -582,6 +632,10 @@ def from_flags(entry: str, flag_values=flags.FLAGS) -> Config:
             f'"--run" must name the run directory to {entry}, as in --run=runs/paper. '
             "Received: nothing"
         )
+    if entry in PSEUDO:
+        # Its images are not the run's: they are named here alone.
+        given |= _values([FIELDS[name] for name in OTHER_SOURCE], flag_values)
+        given["source_weights"] = ()
     return read(run).replace(**given, other_runs=tuple(others))
 
 

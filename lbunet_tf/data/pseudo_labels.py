@@ -1,0 +1,116 @@
+"""Which images a finished run may label, and the manifest that its labels are filled into."""
+
+import os
+
+import numpy as np
+import pandas as pd
+from absl import logging
+
+from lbunet_tf import config as config_lib
+from lbunet_tf.data import held_out
+from lbunet_tf.data import images
+from lbunet_tf.data import manifest as manifest_lib
+from lbunet_tf.data import sources
+from lbunet_tf.data import splits
+
+MASKS = "masks"
+NEW = "new"
+
+
+def list_images(
+    config: config_lib.Config, of_run: pd.DataFrame
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Returns (the checked images of the flags that the run was not tested on, skipped).
+
+    The rows gain `standing`. A target that a network made before is no true one, and is
+    emptied.
+    """
+    rows, missing = sources.make_manifest(config)
+    if config.max_images:
+        rows = splits.draw_at_most(rows, config.max_images, config.seed)
+    for column, target, unknown in (("pseudo_mask", "mask", ""), ("pseudo_label", "label", np.nan)):
+        if column in rows:
+            made = pd.to_numeric(rows[column], errors="coerce") == 1
+            rows[target] = rows[target].where(~made, unknown)
+    rows, bad = images.check_files(rows, config.on_bad_image)
+    rows["standing"] = standing(rows, of_run)
+    counts = {name: int((rows["standing"] == name).sum()) for name in (*manifest_lib.SPLITS, NEW)}
+    logging.info(
+        "of %d images %d stand in the test of %s (by image, patient, lesion, duplicate or content) "
+        "and are left out; %d stand in its val and only show how far targets agree; %d stand in "
+        "its train; %d are new",
+        len(rows),
+        counts["test"],
+        config.run,
+        counts["val"],
+        counts["train"],
+        counts[NEW],
+    )
+    if counts["train"] + counts[NEW] == 0:
+        raise ValueError(
+            f"at least one image must stand neither in val nor in test of {config.run}. Received: "
+            f"{len(rows)} images that do; give another --source"
+        )
+    skipped = pd.concat([missing, bad], ignore_index=True)
+    return rows[rows["standing"] != "test"].reset_index(drop=True), skipped
+
+
+def standing(rows: pd.DataFrame, of_run: pd.DataFrame) -> np.ndarray:
+    """Returns (N,) the split of a run that each row stands in: test, val, train, or "new".
+
+    A row stands where its image_id, patient, lesion, duplicate or content does, also by
+    way of other rows. Of several splits the first counts in the order test, val, train:
+    what may not be learnt from comes before what was.
+    """
+    both = [table.reindex(columns=held_out.KEYS).fillna("") for table in (of_run, rows)]
+    group = splits.group_numbers(pd.concat(both, ignore_index=True), held_out.KEYS)
+    theirs, ours = group[: len(of_run)], group[len(of_run) :]
+    sides = ("test", "val", "train")
+    stands = [np.isin(ours, theirs[(of_run["split"] == side).to_numpy()]) for side in sides]
+    return np.select(stands, sides, NEW)
+
+
+def lacks_mask(config: config_lib.Config, rows: pd.DataFrame) -> np.ndarray:
+    """Returns (N,) bool: rows to learn from whose mask is to be filled."""
+    if "mask" not in config.targets:
+        return np.zeros(len(rows), bool)
+    unknown = (rows["mask"] == "") | config.ignore_true_masks
+    return (unknown & (rows["standing"] != "val")).to_numpy()
+
+
+def fill(config: config_lib.Config, rows: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
+    """Returns the manifest: true targets as they are, the network's own where none is.
+
+    `pseudo_mask` and `pseudo_label` are 1 where the target is the network's own. All
+    rows are train; those of val, and those left without any target, are dropped.
+
+    Args:
+        config: `targets` and `ignore_true_masks` are used.
+        rows: The images, with `standing`.
+        table: In the order of `rows`: `is_sure_mask`, and `sure_label`, NaN where unsure.
+    """
+    result = with_absolute_paths(rows)
+    lacks = lacks_mask(config, rows)
+    fill_mask = lacks & table["is_sure_mask"].to_numpy()
+    # Relative to the CSV, so that the folder can be moved.
+    written = [f"{MASKS}/{name}.png" for name in rows["image_id"]]
+    result["mask"] = np.where(fill_mask, written, np.where(lacks, "", result["mask"]))
+    sure = table["sure_label"].notna() & ("melanoma" in config.targets)
+    fill_label = rows["label"].isna() & sure.to_numpy()
+    result["label"] = result["label"].where(~fill_label, table["sure_label"].to_numpy())
+    result["pseudo_mask"] = fill_mask.astype(int)
+    result["pseudo_label"] = fill_label.astype(int)
+    # Not official_part: such rows would be divided, and weak targets scored as if true.
+    result["split"] = "train"
+    has_target = (result["mask"] != "") | result["label"].notna()
+    used = result[has_target & (rows["standing"] != "val")]
+    return used.drop(columns="standing").reset_index(drop=True)
+
+
+def with_absolute_paths(rows: pd.DataFrame) -> pd.DataFrame:
+    """Returns the rows with paths that hold wherever the CSV is written."""
+    paths = {
+        column: [os.path.abspath(path) if path else "" for path in rows[column]]
+        for column in ("image", "mask")
+    }
+    return rows.assign(**paths)

@@ -1,0 +1,283 @@
+"""Makes targets out of what a finished run sees in images: a manifest to train on.
+
+    python -m lbunet_tf.pseudo_label --run=runs/lesion --source=isic2020 --data_dir=$DATA/isic2020
+
+True targets are kept; what the run must not learn from, its val and test, is left out. Train on
+it, scored where the run was scored, with --split_by=official --source=manifest,manifest and
+  --data_dir=RUN/manifest.csv,RUN/pseudo/manifest.csv    the run's own images and these
+  --data_dir=RUN/pseudo/held_out.csv,RUN/pseudo/manifest.csv    these alone
+"""
+
+import concurrent.futures
+import pathlib
+import shutil
+from collections.abc import Callable
+
+import keras
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+from absl import logging
+from PIL import Image
+
+from lbunet_tf import config as config_lib
+from lbunet_tf import entry
+from lbunet_tf import models
+from lbunet_tf import run_directory
+from lbunet_tf.data import inputs
+from lbunet_tf.data import manifest as manifest_lib
+from lbunet_tf.data import preprocessing
+from lbunet_tf.data import pseudo_labels
+from lbunet_tf.evaluation import agreement
+from lbunet_tf.evaluation import predictions
+from lbunet_tf.evaluation import weak_masks
+from lbunet_tf.models import activation
+from lbunet_tf.models import combined
+
+TARGETS = "targets.csv"
+HELD_OUT = "held_out.csv"
+AGREEMENT = "agreement.json"
+WRITTEN = {
+    run_directory.MANIFEST,
+    run_directory.SKIPPED,
+    TARGETS,
+    HELD_OUT,
+    AGREEMENT,
+    pseudo_labels.MASKS,
+}
+
+
+def main(config: config_lib.Config) -> None:
+    """Makes the targets that the flags ask for."""
+    pseudo_label(config)
+
+
+def pseudo_label(config: config_lib.Config) -> dict[str, dict]:
+    """Returns how far the weak targets agree with the true ones that are known.
+
+    Writes to --output (RUN/pseudo by default): `manifest.csv`, all rows train, with the
+    columns `pseudo_mask` and `pseudo_label`, 1 where that target is the network's own;
+    `masks/ID.png` at the size of the image; `held_out.csv`, the run's val and test;
+    `targets.csv`, what decided for each image; `agreement.json`; `skipped.csv`.
+    """
+    _check(config)
+    of_run = manifest_lib.read(pathlib.Path(config.run) / run_directory.MANIFEST)
+    look = _make_look(config)
+    output = _check_output(config)
+    rows, skipped = pseudo_labels.list_images(config, of_run)
+    # After reading: a second round may read what the first one wrote here.
+    _clear(output)
+    table, true_masks = _look_at_all(config, look, rows, output)
+    manifest = pseudo_labels.fill(config, rows, table)
+    found = agreement.compare(table, true_masks)
+    run_directory.write_json(output / AGREEMENT, found)
+    run_directory.write_table(output / TARGETS, table)
+    run_directory.write_table(output / run_directory.SKIPPED, skipped)
+    kept_apart = of_run[of_run["split"].isin(("val", "test"))]
+    run_directory.write_table(output / HELD_OUT, pseudo_labels.with_absolute_paths(kept_apart))
+    _log(output, manifest, found)
+    if manifest.empty:
+        raise ValueError(
+            f"at least one image must get a target. Received: none of {len(rows)}, see "
+            f"{output / TARGETS}; lower --confidence or --mask_confidence, or give more images"
+        )
+    # Last: where it is, the rest is whole.
+    run_directory.write_table(output / run_directory.MANIFEST, manifest)
+    return found
+
+
+def _check(config):
+    """Raises a ValueError where the flags do not fit together or ask for more than the run has."""
+    if not config.targets or set(config.targets) - {"mask", "melanoma"}:
+        raise ValueError(
+            '"--targets" must be mask, melanoma, or both. '
+            f"Received: --targets={','.join(config.targets)}"
+        )
+    for name in ("confidence", "mask_confidence"):
+        if getattr(config, name) > 1:
+            raise ValueError(f'"--{name}" must be at most 1. Received: {getattr(config, name)}')
+    if "melanoma" in config.targets and config.score_rule == "none":
+        raise ValueError(
+            f'"--targets=melanoma" needs a run that scores melanoma, and {config.run} has no such '
+            "head. Give --targets=mask, or a run of --heads=mask,melanoma"
+        )
+    if "mask" not in config.targets:
+        if config.ignore_true_masks:
+            raise ValueError(
+                '"--ignore_true_masks" needs masks to put in their place: add mask to --targets. '
+                f"Received: --targets={','.join(config.targets)}"
+            )
+        return
+    needed = {"prediction": "lesion", "label_map": "label"}.get(config.weak_targets)
+    if needed not in (None, config.mask_source):
+        other = {"lesion": "label_map", "label": "prediction"}[needed]
+        raise ValueError(
+            f'"--weak_targets={config.weak_targets}" needs a run of --mask_source={needed} for its '
+            f"masks. Received: {config.run} with --mask_source={config.mask_source}; give "
+            f"--weak_targets={other}, or --targets=melanoma"
+        )
+
+
+def _check_output(config):
+    """Returns the output folder; replacing what was written before needs --overwrite."""
+    output = pathlib.Path(config.output or pathlib.Path(config.run) / "pseudo")
+    if output.exists() and {path.name for path in output.iterdir()} - WRITTEN:
+        raise ValueError(f'"--output" must be a new or empty folder. {output} holds other files')
+    if (output / run_directory.MANIFEST).is_file() and not config.overwrite:
+        raise ValueError(
+            f"{output} holds targets already. Name another --output, or give --overwrite"
+        )
+    return output
+
+
+def _clear(output):
+    (output / run_directory.MANIFEST).unlink(missing_ok=True)
+    shutil.rmtree(output / pseudo_labels.MASKS, ignore_errors=True)
+    (output / pseudo_labels.MASKS).mkdir(parents=True)
+
+
+def _make_look(config) -> Callable:
+    """Returns a function: list of (H, W, 3) uint8 -> (maps (B, S, S, 1) logits, scores (B,)).
+
+    An activation map is that of the class that the head predicts: most lesions are no
+    melanoma, and in them the evidence against it lies in the lesion.
+    """
+    by_activation = config.weak_targets == "activation" and "mask" in config.targets
+    model = models.load_best(pathlib.Path(config.run))
+    if by_activation:
+        model = activation.build_activation_model(config, model)
+    model = combined.build_mean([model], config.tta)
+
+    def look(pictures):
+        small = tf.stack([preprocessing.prepare_image(picture, config) for picture in pictures])
+        outputs = model.predict_on_batch(tf.cast(small, tf.float32))
+        logits = {name: np.asarray(value, "float64") for name, value in outputs.items()}
+        maps = logits["mask"]
+        if by_activation:
+            sign = np.where(logits["melanoma"] >= 0, 1, -1)
+            maps = sign[:, :, None, None] * logits[activation.OUTPUT]
+        return maps, predictions.image_scores(logits, config)
+
+    return look
+
+
+def _look_at_all(config, look, rows, output):
+    """Returns the table of what decides, a row an image, and the true masks that are known.
+
+    The masks that are kept are written. True masks are at the network's size, as `evaluate`
+    compares them: bool, (S, S) each, None where unknown.
+    """
+    tables, true_masks = [], []
+    progress = keras.utils.Progbar(len(rows), unit_name="image")
+    with concurrent.futures.ThreadPoolExecutor() as threads:
+        for start in range(0, len(rows), config.batch_size):
+            part = rows.iloc[start : start + config.batch_size]
+            pictures = list(threads.map(inputs.read_image, part["image"]))
+            true = list(threads.map(lambda path: _true_mask(path, config.image_size), part["mask"]))
+            maps, scores = look(pictures)
+            table = _decide(config, part, maps, scores, true)
+            _write_masks(config, part, table, maps, pictures, output)
+            tables.append(table)
+            true_masks += true
+            progress.add(len(part))
+    return pd.concat(tables, ignore_index=True), true_masks
+
+
+def _true_mask(path, size):
+    """Returns (size, size) bool, None without a path."""
+    if not path:
+        return None
+    mask = preprocessing.decode_file(path, preprocessing.decode_mask)[1]
+    return preprocessing.resize_mask(mask, size).numpy()[..., 0] > 0
+
+
+def _decide(config, rows, maps, scores, true):
+    """Returns the table of a batch: what decides, and where the true mask is known, the pixels."""
+    rule = config.mask_threshold
+    if rule == "auto":
+        rule = "otsu" if config.weak_targets == "activation" else "half"
+    thresholds = [weak_masks.mask_threshold(logits, rule) for logits in maps]
+    masks = maps >= np.reshape(thresholds, (-1, 1, 1, 1))
+    table = pd.DataFrame(
+        {
+            "image_id": rows["image_id"].to_numpy(),
+            "standing": rows["standing"].to_numpy(),
+            "label": rows["label"].to_numpy(),
+            "score": scores,
+            "sure_label": weak_masks.sure_labels(scores, config.confidence),
+        }
+    )
+    if "mask" not in config.targets:
+        return table.assign(is_sure_mask=False)
+    confidence = np.full(len(rows), np.nan)
+    table["mask_threshold"] = thresholds
+    table["weak_share"] = masks.mean((1, 2, 3))
+    table["is_sure_mask"] = masks.any((1, 2, 3))
+    if config.weak_targets == "prediction":
+        confidence = weak_masks.mean_inside(predictions.sigmoid(maps), masks)
+        table["is_sure_mask"] &= confidence >= config.mask_confidence
+    table["mask_confidence"] = confidence
+    known = np.array([mask is not None for mask in true])
+    nothing = np.zeros(maps.shape[1:3], bool)
+    stacked = np.stack([nothing if mask is None else mask for mask in true])[..., None]
+    counts = predictions.confusion_counts(stacked, masks, known)
+    return table.assign(**counts)
+
+
+def _write_masks(config, rows, table, maps, pictures, output):
+    """Writes the masks that become targets, each at the size of its image.
+
+    One that is empty there, of an image smaller than the network's, is no longer sure: as a
+    target it would say that there is no lesion.
+    """
+    wanted = table["is_sure_mask"].to_numpy() & pseudo_labels.lacks_mask(config, rows)
+    for number in np.flatnonzero(wanted):
+        size = pictures[number].shape[:2]
+        mask = tf.image.resize(maps[number], size).numpy()[..., 0]
+        mask = mask >= table["mask_threshold"].iloc[number]
+        if not mask.any():
+            table.loc[number, "is_sure_mask"] = False
+            continue
+        name = f"{rows['image_id'].iloc[number]}.png"
+        Image.fromarray(mask.astype("uint8") * 255).save(output / pseudo_labels.MASKS / name)
+
+
+def _log(output, manifest, found):
+    for standing, parts in found["masks"].items():
+        for name, masks in parts.items():
+            if not masks:
+                logging.info("%s: no weak mask is sure", standing)
+                continue
+            words = ", ".join(
+                f"{kind} Dice {values['dice']:.3f} IoU {values['iou']:.3f}"
+                for kind, values in masks.items()
+            )
+            logging.info("%s, %s %d masks: %s", standing, name, masks["weak"]["num_masks"], words)
+        if parts["all"]["weak"]["dice"] <= parts["all"]["centred_ellipse"]["dice"]:
+            logging.warning(
+                "%s: the weak masks agree with the true ones no better than the same ellipse in "
+                "the middle of every image",
+                standing,
+            )
+    for standing, labels in found["labels"].items():
+        words = ", ".join(
+            f"{name} {'none' if value is None else format(value, '.4g')}"
+            for name, value in labels.items()
+        )
+        logging.info("%s, sure labels: %s", standing, words)
+    own_masks, own_labels = (manifest[name] == 1 for name in ("pseudo_mask", "pseudo_label"))
+    logging.info(
+        "%d images have a target; the network's own are %d of %d masks and %d of %d labels (%d "
+        "melanoma): %s",
+        len(manifest),
+        own_masks.sum(),
+        (manifest["mask"] != "").sum(),
+        own_labels.sum(),
+        manifest["label"].notna().sum(),
+        (own_labels & (manifest["label"] == 1)).sum(),
+        output,
+    )
+
+
+if __name__ == "__main__":
+    entry.run(main, "pseudo_label")
