@@ -352,8 +352,8 @@ class Config:
     )
     frozen_epochs: int = _flag(
         0,
-        "Epochs in which the encoder's kernels and biases stay as they are, before they are trained "
-        "too. --freeze_batch_norm keeps its statistics as well.",
+        "Epochs in which the encoder's kernels and biases stay as they are, before they are "
+        "trained too. --freeze_batch_norm keeps its statistics as well.",
         "Training",
         minimum=0,
     )

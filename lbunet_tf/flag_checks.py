@@ -80,7 +80,8 @@ def _check_data(config):
 def _check_outputs(config):
     if "mask" not in config.heads or set(config.heads) - {"mask", "melanoma"}:
         raise ValueError(
-            f'"--heads" must be "mask" or "mask,melanoma". Received: --heads={_listed(config.heads)}'
+            '"--heads" must be "mask" or "mask,melanoma". '
+            f"Received: --heads={_listed(config.heads)}"
         )
     if config.image_score == "melanoma" and "melanoma" not in config.heads:
         raise ValueError(
