@@ -1,4 +1,9 @@
-"""Augmentation by the library albumentations, as one function of an example and a seed."""
+"""Augmentation by the library albumentations, as one function of an example and a seed.
+
+The recipe is after the winners of SIIM-ISIC 2020 (Ha, Liu and Liu, arXiv 2010.05351), whose
+images had 384 pixels and more: weaker blur, noise, bending and colour for small ones, and
+mirrored edges instead of black ones.
+"""
 
 import os
 import random
@@ -51,12 +56,7 @@ def _compose_of_this_thread():
 
 
 def make_compose():
-    """Returns the recipe, an albumentations `Compose`.
-
-    After the winners of SIIM-ISIC 2020 (Ha, Liu and Liu, arXiv 2010.05351), whose images had
-    384 pixels and more: weaker blur, noise, bending and colour for small ones, and mirrored
-    edges instead of black ones.
-    """
+    """Returns the recipe, an albumentations `Compose`."""
     # It asks the network for its newest version when it is imported.
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
     import albumentations

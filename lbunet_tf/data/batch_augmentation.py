@@ -1,7 +1,8 @@
 """Training augmentation of whole batches: images are mixed with one another.
 
 TensorFlow ops that XLA compiles too, so that a batch can be changed in tf.data or in the
-training step, on the accelerator. The seed alone decides.
+training step, on the accelerator. The seed alone decides; compiled by XLA, TensorFlow draws
+other numbers from the same seed.
 """
 
 import math
