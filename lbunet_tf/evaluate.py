@@ -9,6 +9,7 @@ those from which a run has learnt; the threshold stays that of the run's own val
 Everything that is printed comes from predictions.csv and pixel_histograms.npz.
 """
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -156,6 +157,8 @@ def _write_report(config, source, output, checks, metrics, drawn):
     for run in config.runs:
         finished = pathlib.Path(run) / run_directory.FINISHED
         training[run] = json.loads(finished.read_text()) if finished.is_file() else {}
+    sources = [name for run in config.runs for name in config_lib.read(run).source]
+    config = dataclasses.replace(config, source=tuple(dict.fromkeys(sources)))
     text = report.build_report(
         facts.title(config, source),
         metrics,

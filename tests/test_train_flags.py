@@ -11,6 +11,7 @@ from lbunet_tf import config as config_lib
 from lbunet_tf import models
 from lbunet_tf import run_directory
 from lbunet_tf import train
+from lbunet_tf.data import manifest as manifest_lib
 
 pytestmark = pytest.mark.slow
 
@@ -163,3 +164,23 @@ def test_a_teacher_that_is_no_finished_run_is_refused(all_at_once, tmp_path):
 
     with pytest.raises(ValueError, match='"--teacher" must name finished runs'):
         train.train(student)
+
+
+def test_a_teacher_that_has_learnt_from_a_test_image_is_refused(all_at_once, tmp_path):
+    config, teacher = all_at_once
+    student = config.replace(run=str(tmp_path / "student"), teacher=(str(teacher),), seed=1)
+
+    with pytest.raises(ValueError, match="images of .* must be new to"):
+        train.train(student)
+
+
+def test_weights_of_the_masks_classes_survive_the_restart_of_a_run(all_at_once):
+    config, run = all_at_once
+    manifest = manifest_lib.read(run / run_directory.MANIFEST)
+
+    weights = train._class_weights(
+        config.replace(class_weights=("mask",), mask_loss="bce"), manifest
+    )
+
+    share = float(pd.read_csv(run / run_directory.MANIFEST)["mask_share"].mean())
+    assert weights["mask"] == pytest.approx((0.5 / (1 - share), 0.5 / share))

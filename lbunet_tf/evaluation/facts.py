@@ -1,7 +1,5 @@
 """What the report of an evaluation says beside the numbers: which runs, on which images."""
 
-import dataclasses
-
 from lbunet_tf import config as config_lib
 
 
@@ -11,8 +9,6 @@ def title(config: config_lib.Config, source: config_lib.Config | None) -> str:
     network = f"{config.model}{encoder}"
     if config.other_runs:
         network = f"mean of {len(config.runs)} runs"
-        sources = [name for run in config.runs for name in config_lib.read(run).source]
-        config = dataclasses.replace(config, source=tuple(dict.fromkeys(sources)))
     if not source:
         return f"{network} on {_names(config)}"
     return f"{network}, trained on {_names(config)}, on {_names(source)}"

@@ -35,14 +35,14 @@ def test_runs_of_other_images_are_accepted():
 @pytest.mark.parametrize(
     ("split", "error"),
     [
-        ("test val train test", "1 of 2 in --run=runs/own stand by their image_id in train of"),
-        ("train test val test", "1 of 2 in --run=runs/own stand by their image_id in val of"),
-        ("val train test test", "1 of 1 in --run=runs/own stand by their image_id in train of"),
+        ("test val train test", "1 of 2 stand by their image_id in train of"),
+        ("train test val test", "1 of 2 stand by their image_id in val of"),
+        ("val train test test", "1 of 1 stand by their image_id in train of"),
     ],
     ids=["test in train", "test in val", "val in train"],
 )
 def test_an_image_from_which_another_run_has_learnt_is_refused(split, error):
-    with pytest.raises(ValueError, match=re.escape(f"{error} --run=runs/other")):
+    with pytest.raises(ValueError, match=re.escape(f"{error} runs/other")):
         refuse(make_manifest(), make_manifest(split=split))
 
 
@@ -94,16 +94,21 @@ def test_test_images_that_are_not_scored_are_not_looked_at():
 def make_run(tmp_path, write_image):
     """A function of columns: a run directory of 4 images (train, val, test, test) and flags."""
 
-    def make(name="run", **columns):
+    def make(name="run", teacher=(), **columns):
         table = make_manifest(**columns)
         for number, image_id in enumerate(table["image_id"]):
             path = write_image(tmp_path / name / f"{image_id}.png", colour=(number, 50, 50))
             table.loc[number, "image"] = str(path)
             table.loc[number, "content_hash"] = hashlib.sha1(path.read_bytes()).hexdigest()
         table.to_csv(tmp_path / name / "manifest.csv", index=False)
-        return config_lib.Config(
-            run=str(tmp_path / name), heads=("mask", "melanoma"), source=("folder",)
+        config = config_lib.Config(
+            run=str(tmp_path / name),
+            heads=("mask", "melanoma"),
+            source=("folder",),
+            teacher=tuple(str(tmp_path / each) for each in teacher),
         )
+        (tmp_path / name / "flags.cfg").write_text("\n".join(config_lib.flag_lines(config)))
+        return config
 
     return make
 
@@ -207,5 +212,24 @@ def test_a_val_image_from_which_another_run_has_learnt_is_refused(make_run, make
     other = make_run("other_run", split="val train test test")
     config = make_run().replace(other_runs=(other.run,))
 
-    with pytest.raises(ValueError, match="the val images of the first run must be new"):
+    with pytest.raises(ValueError, match="the val images of .* must be new"):
         held_out.other_images(config, make_source({"x": "red"}))
+
+
+def test_what_a_runs_teacher_has_seen_is_left_out_too(make_run, make_source):
+    make_run("teacher", image_id="e f g h")
+    config = make_run(teacher=("teacher",))
+
+    scored = held_out.other_images(config, make_source({"e": "red", "g": "green", "y": "blue"}))
+
+    # Image e is in the teacher's train; its test image g is new to both.
+    assert scored.manifest["image_id"].tolist() == ["b", "g", "y"]
+
+
+def test_a_teacher_that_is_gone_is_said_to_be(make_run, make_source, caplog):
+    config = make_run(teacher=("gone",))
+
+    with caplog.at_level(logging.WARNING):
+        held_out.other_images(config, make_source({"y": "blue"}))
+
+    assert "which is no longer there" in caplog.text

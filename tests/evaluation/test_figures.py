@@ -85,13 +85,13 @@ def test_roc_is_drawn(path, num_curves, num_runs):
 @pytest.mark.parametrize("epochs", [1, 2, 30])
 @pytest.mark.parametrize("heads", [("mask",), ("mask", "melanoma")], ids="-".join)
 def test_training_curves_are_drawn(path, epochs, heads):
-    figures.training_curves(_history(epochs, heads), path)
+    figures.training_curves(_history(epochs, heads), 1, path)
 
     assert _is_drawn(path)
 
 
 def test_training_curves_of_the_loss_alone_are_drawn(path):
-    figures.training_curves(_history(3)[["epoch", "loss", "val_loss"]], path)
+    figures.training_curves(_history(3)[["epoch", "loss", "val_loss"]], 3, path)
 
     assert _is_drawn(path)
 

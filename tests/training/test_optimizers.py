@@ -141,3 +141,12 @@ def test_the_moving_average_follows_its_momentum():
 
     average = optimizer._model_variables_moving_average[0].numpy().mean()
     assert average == pytest.approx(0.75 * first + 0.25 * second, rel=1e-5)
+
+
+def test_frozen_epochs_count_batches_also_where_gradients_are_accumulated():
+    optimizer, variables = _make(learning_rate=0.1, frozen_epochs=1, gradient_accumulation=2)
+
+    _, frozen, _ = _apply(optimizer, variables, steps=4)
+    _, trained, _ = _apply(optimizer, variables, steps=2)
+
+    assert frozen == 1 and trained < 1

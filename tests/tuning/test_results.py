@@ -67,9 +67,7 @@ def test_a_score_by_the_mean_of_label_masks_is_the_mask_heads(tmp_path):
 def test_a_history_without_the_objective_names_file_and_columns(tmp_path):
     config = finished(tmp_path, TWO_HEADS, {"val_loss": [1.0, 1.0]})
 
-    with pytest.raises(
-        ValueError, match=re.escape("needs the column val_mask_dice in")
-    ):
+    with pytest.raises(ValueError, match=re.escape("needs the column val_mask_dice in")):
         results.measure(config)
 
 

@@ -61,16 +61,19 @@ def test_a_warmup_longer_than_the_training_is_not_tried():
 
 
 def test_a_value_that_another_searched_flag_makes_possible_stays(monkeypatch):
-    space = {"frozen_epochs": spaces.Choice((0, 2)), "warmup_epochs": spaces.Choice((0, 1))}
+    space = {
+        "mask_loss": spaces.Choice(("dice", "bce")),
+        "class_weights": spaces.Choice(((), ("mask",))),
+    }
     monkeypatch.setitem(spaces.SPACES, "all", space)
-    # With its own 2 frozen epochs the base has none left for a warmup.
-    base = BASE.replace(epochs=3, frozen_epochs=2)
+    # With the base's own loss the pixels' classes cannot be weighed.
+    base = BASE.replace(mask_loss="dice")
 
     narrowed = spaces.narrow("all", base, ())
 
-    assert narrowed["warmup_epochs"].values == (0, 1)
-    assert not spaces.is_possible(narrowed, base, {"frozen_epochs": 2, "warmup_epochs": 1})
-    assert spaces.is_possible(narrowed, base, {"frozen_epochs": 0, "warmup_epochs": 1})
+    assert narrowed["class_weights"].values == ((), ("mask",))
+    assert not spaces.is_possible(narrowed, base, {"mask_loss": "dice", "class_weights": ("mask",)})
+    assert spaces.is_possible(narrowed, base, {"mask_loss": "bce", "class_weights": ("mask",)})
 
 
 def test_a_ratio_becomes_a_rate():
