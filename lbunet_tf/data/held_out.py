@@ -79,15 +79,19 @@ def other_images(config: config_lib.Config, source: config_lib.Config) -> Scored
     val = manifest_lib.check_files_exist(own[own["split"] == "val"])
     manifest = pd.concat([val, rows.assign(split="test")], ignore_index=True)
     logging.info("images to score:\n%s", manifest_lib.describe(manifest))
-    sides = pd.concat([_keys(learnt, "learnt"), _keys(rows, "test")], ignore_index=True)
-    checks = {
+    return Scored(manifest, _checks(rows, learnt, skipped, len(seen) + len(copies)), skipped)
+
+
+def _checks(rows, learnt, skipped, num_left_out):
+    """Returns checks.json; what crosses is counted anew, not taken to be nothing."""
+    sides = pd.concat([_keys(learnt).assign(split="learnt"), _keys(rows).assign(split="test")])
+    return {
         "images": len(rows),
         "skipped": len(skipped),
-        "left_out": len(seen) + len(copies),
+        "left_out": num_left_out,
         "crossings": splits.crossings(sides),
         "known": splits.known_groups(rows),
     }
-    return Scored(manifest, checks, skipped)
 
 
 def _read_manifests(config):
@@ -145,24 +149,22 @@ def refuse_learnt(manifests: dict[str, pd.DataFrame], scored: tuple[str, ...]) -
 
 def _refuse(rows, learnt, shared, places):
     first, split, run, side = places
+    keys, learnt, shared = _keys(rows), _keys(learnt), _keys(shared)
     for column in KEYS:
-        if column not in rows or column not in learnt:
-            continue
-        values = set(learnt[column]) - set(shared[column]) - {""}
-        found = rows[rows[column].isin(values)]
-        if len(found):
+        found = keys[column].isin(set(learnt[column]) - set(shared[column]) - {""})
+        if found.any():
+            image_id = rows["image_id"][found].iloc[0]
+            by = f", {column} {keys[column][found].iloc[0]!r}" if column != "image_id" else ""
             raise ValueError(
                 f"the {split} images of {first} must be new to {run}, or the score would be too "
-                f"high. {len(found)} of {len(rows)} stand "
-                f"by their {column} in {side} of {run}; the first is image "
-                f"{found['image_id'].iloc[0]!r}, {column} {found[column].iloc[0]!r}. Name runs of "
-                "one split"
+                f"high. {found.sum()} of {len(rows)} stand by their {column} in {side} of {run}; "
+                f"the first is image {image_id!r}{by}. Name runs of one split"
             )
 
 
 def _leave_out(rows, learnt, config):
     """Returns (rows that no run has learnt from, what is left out and why)."""
-    table = pd.concat([_keys(rows, "test"), _keys(learnt, "learnt")], ignore_index=True)
+    table = pd.concat([_keys(rows), _keys(learnt)], ignore_index=True)
     groups = splits.group_numbers(table, KEYS)
     is_learnt = np.isin(groups[: len(rows)], groups[len(rows) :])
     by = pd.Series("a further image of its group", index=rows.index)
@@ -170,15 +172,14 @@ def _leave_out(rows, learnt, config):
         values = set(table[column][len(rows) :]) - {""}
         by = by.mask(table[column][: len(rows)].isin(values).to_numpy(), column)
     by = by[is_learnt]
-    if is_learnt.any():
-        counts = ", ".join(f"{name} {count}" for name, count in by.value_counts().items())
-        logging.info(
-            "left out %d of %d images that stand in train or val of %s, by: %s",
-            len(by),
-            len(rows),
-            ", ".join(config.runs),
-            counts,
-        )
+    counts = ", ".join(f"{name} {count}" for name, count in by.value_counts().items())
+    logging.info(
+        "left out %d of %d images that stand in train or val of %s%s",
+        len(by),
+        len(rows),
+        ", ".join(config.runs),
+        f", by: {counts}" if counts else "",
+    )
     if is_learnt.all():
         raise ValueError(
             f'"--source" must have images that are new to the run. All {len(rows)} stand in train '
@@ -189,9 +190,11 @@ def _leave_out(rows, learnt, config):
     return rows[~is_learnt].reset_index(drop=True), left_out
 
 
-def _keys(rows, side):
-    """Returns what tells images apart, "" where it is not known, and where they stand."""
-    return rows.reindex(columns=KEYS).fillna("").assign(split=side)
+def _keys(rows):
+    """Returns what tells images apart, "" where it is not known."""
+    keys = rows.reindex(columns=KEYS).fillna("")
+    # ISIC 2019 has smaller copies of older images under names of their own.
+    return keys.assign(image_id=keys["image_id"].str.removesuffix("_downsampled"))
 
 
 def _refuse_unscored(config, rows):

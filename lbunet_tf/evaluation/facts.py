@@ -21,7 +21,7 @@ def _names(config):
 def of_images(
     config: config_lib.Config, source: config_lib.Config | None, checks: dict, test: dict
 ) -> dict[str, str]:
-    """Returns which images were scored and how, name -> sentence.
+    """Returns which runs were scored on which images and how, name -> sentence.
 
     Args:
         config: Of the runs, the first before `other_runs`.
@@ -30,6 +30,7 @@ def of_images(
         test: The test part of `metrics.json`.
     """
     return {
+        "Runs" if config.other_runs else "Run": ", ".join(config.runs),
         "Data": _data(config, source, test),
         "Leak check": _leak_check(config, source, checks),
         "Skipped images": f"{checks['skipped']} (skipped.csv)",

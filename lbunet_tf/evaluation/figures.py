@@ -36,7 +36,7 @@ def _save(figure, path):
 
 def class_balance(manifest: pd.DataFrame, path: pathlib.Path) -> None:
     """Draws images by split and class (the paper's Fig. 2, which shows the whole subset)."""
-    groups = ["train", "val", "test"]
+    groups = [name for name in ("train", "val", "test") if (manifest["split"] == name).any()]
     names = {1.0: ("melanoma", ORANGE), 0.0: ("not melanoma", BLUE), -1.0: ("unknown", GREY)}
     labels = manifest["label"].fillna(-1.0)
     with plt.rc_context(STYLE):
@@ -48,14 +48,15 @@ def class_balance(manifest: pd.DataFrame, path: pathlib.Path) -> None:
                 int(((manifest["split"] == name) & (labels == value)).sum()) for name in groups
             ]
             name, colour = names[value]
-            places = np.arange(3) + (position - (len(present) - 1) / 2) * width
+            places = np.arange(len(groups)) + (position - (len(present) - 1) / 2) * width
             bars = axes.bar(places, counts, width * 0.94, color=colour, label=name)
             axes.bar_label(bars)
-        axes.set_xticks(range(3), groups)
+        axes.set_xticks(range(len(groups)), groups)
         axes.set_ylabel("images")
         axes.grid(axis="x", visible=False)
         axes.margins(y=0.12)
-        axes.legend(loc="upper right")
+        # Above: any corner may hold the tallest bar.
+        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=len(present))
         _save(figure, path)
 
 

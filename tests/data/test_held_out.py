@@ -54,6 +54,13 @@ def test_the_refusal_names_image_and_value():
         refuse(own, other)
 
 
+def test_the_smaller_copy_of_isic_2019_is_the_image_itself():
+    other = make_manifest(image_id="c_downsampled f g h")
+
+    with pytest.raises(ValueError, match="by their image_id in train .* the first is image 'c'[.]"):
+        refuse(make_manifest(), other)
+
+
 @pytest.mark.parametrize("column", ["patient_id", "lesion_id", "duplicate_group", "content_hash"])
 def test_what_shares_a_value_with_a_training_image_is_refused(column):
     own = make_manifest(**{column: "- - same -"})

@@ -73,6 +73,13 @@ def test_images_that_were_left_out_are_counted():
     assert leak_check.endswith("Known for, of 40 images: patient_id 0, content_hash 40")
 
 
+@pytest.mark.parametrize(
+    ("config", "name", "expected"), [(RUN, "Run", "runs/a"), (TWO, "Runs", "runs/a, runs/b")]
+)
+def test_the_runs_are_named(config, name, expected):
+    assert facts.of_images(config, HAM, CHECKS, TEST)[name] == expected
+
+
 def test_each_run_has_its_training():
     training = {"runs/a": {"epochs": 3, "best_epoch": 2}, "runs/b": {}}
 

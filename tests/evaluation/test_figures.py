@@ -72,6 +72,14 @@ def test_class_balance_is_drawn(path, labels):
     assert _is_drawn(path)
 
 
+def test_class_balance_of_another_source_has_no_bars_of_train(path):
+    manifest = pd.DataFrame({"split": ["val", "test"], "label": [0.0, 1.0]})
+
+    figures.class_balance(manifest, path)
+
+    assert _is_drawn(path)
+
+
 @pytest.mark.parametrize("num_runs", [1, 3])
 @pytest.mark.parametrize("num_curves", [0, 1, 2, 9])
 def test_roc_is_drawn(path, num_curves, num_runs):
