@@ -63,7 +63,7 @@ def test_a_mean_whose_second_run_has_learnt_from_test_images_is_refused(copy_run
     other = copy_run("other", lambda table: table.assign(split=table["split"].map(sides)))
     config = copy_run("run").replace(other_runs=(other.run,), output=str(tmp_path / "both"))
 
-    with pytest.raises(ValueError, match=f"in train of --run={other.run}; the first is image"):
+    with pytest.raises(ValueError, match=f"in train of {other.run}; the first is image"):
         evaluate.evaluate(config)
 
     assert not (tmp_path / "both").exists()

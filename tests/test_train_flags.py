@@ -168,7 +168,9 @@ def test_a_teacher_that_is_no_finished_run_is_refused(all_at_once, tmp_path):
 
 def test_a_teacher_that_has_learnt_from_a_test_image_is_refused(all_at_once, tmp_path):
     config, teacher = all_at_once
-    student = config.replace(run=str(tmp_path / "student"), teacher=(str(teacher),), seed=1)
+    student = config.replace(
+        run=str(tmp_path / "student"), teacher=(str(teacher),), split_percent=(20, 20, 60)
+    )
 
     with pytest.raises(ValueError, match="images of .* must be new to"):
         train.train(student)
