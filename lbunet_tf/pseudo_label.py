@@ -75,7 +75,8 @@ def pseudo_label(config: config_lib.Config) -> dict[str, dict]:
     run_directory.write_table(output / run_directory.SKIPPED, skipped)
     kept_apart = of_run[of_run["split"].isin(("val", "test"))]
     run_directory.write_table(output / HELD_OUT, pseudo_labels.with_absolute_paths(kept_apart))
-    _log(output, manifest, found)
+    _log_agreement(found)
+    _log_targets(output, manifest)
     if manifest.empty:
         raise ValueError(
             f"at least one image must get a target. Received: none of {len(rows)}, see "
@@ -242,17 +243,20 @@ def _write_masks(config, rows, table, maps, pictures, output):
         Image.fromarray(mask.astype("uint8") * 255).save(output / pseudo_labels.MASKS / name)
 
 
-def _log(output, manifest, found):
+def _log_agreement(found):
     for standing, parts in found["masks"].items():
-        for name, masks in parts.items():
-            if not masks:
-                logging.info("%s: no weak mask is sure", standing)
-                continue
-            words = ", ".join(
-                f"{kind} Dice {values['dice']:.3f} IoU {values['iou']:.3f}"
-                for kind, values in masks.items()
-            )
-            logging.info("%s, %s %d masks: %s", standing, name, masks["weak"]["num_masks"], words)
+        for name, kinds in parts.items():
+            for kind, values in kinds.items():
+                logging.info(
+                    "%s, %s %d masks, %s: Dice %.3f, IoU %.3f, below IoU 0.65 %.0f %%",
+                    standing,
+                    name,
+                    values["num_masks"],
+                    kind,
+                    values["dice"],
+                    values["iou"],
+                    100 * values["share_below_iou_0.65"],
+                )
         if parts["all"]["weak"]["dice"] <= parts["all"]["centred_ellipse"]["dice"]:
             logging.warning(
                 "%s: the weak masks agree with the true ones no better than the same ellipse in "
@@ -265,6 +269,9 @@ def _log(output, manifest, found):
             for name, value in labels.items()
         )
         logging.info("%s, sure labels: %s", standing, words)
+
+
+def _log_targets(output, manifest):
     own_masks, own_labels = (manifest[name] == 1 for name in ("pseudo_mask", "pseudo_label"))
     logging.info(
         "%d images have a target; the network's own are %d of %d masks and %d of %d labels (%d "

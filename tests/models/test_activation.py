@@ -5,6 +5,7 @@ import pytest
 from lbunet_tf import config as config_lib
 from lbunet_tf import models
 from lbunet_tf.models import activation
+from lbunet_tf.models import combined
 
 
 def build(**changes):
@@ -59,6 +60,17 @@ def test_the_padding_of_the_input_is_cut_off_the_map():
     np.testing.assert_allclose(maps[:, 0, 0], coarse[:, 0, 0], atol=1e-4)
     np.testing.assert_allclose(maps[:, 13, 13], coarse[:, 0, 0], atol=1e-4)
     assert not np.allclose(maps[:, 15, 15], coarse[:, 0, 0], atol=1e-4)
+
+
+def test_the_mean_over_flips_of_a_mirrored_image_is_the_mirrored_map():
+    config, model = build(image_size=64)
+    images = pictures(64)
+    mean = combined.build_mean([activation.build_activation_model(config, model)], "flips")
+
+    maps = mean.predict_on_batch(images)["activation"]
+
+    mirrored = mean.predict_on_batch(images[:, :, ::-1])["activation"]
+    np.testing.assert_allclose(mirrored[:, :, ::-1], maps, atol=1e-4)
 
 
 @pytest.mark.parametrize("changes", [{"heads": ("mask",)}, {"melanoma_pool": "mask"}])
