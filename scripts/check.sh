@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The quick loop before a commit: format, lint, layering and fast tests, under two minutes.
+# The quick loop before a commit: format, lint, layering and fast tests; a few minutes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/setup.sh
