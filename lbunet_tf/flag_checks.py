@@ -120,12 +120,12 @@ def _check_losses(config):
             f'"--class_weights" must name heads that are on, of {_listed(config.heads)}. '
             f"Received: {_listed(config.class_weights)}"
         )
-    if "melanoma" in config.class_weights and (
-        config.balance == "resample" or config.source_weights
-    ):
+    of_label = "melanoma" in config.class_weights or config.mask_source == "label"
+    is_redrawn = config.balance == "resample" or config.source_weights
+    if config.class_weights and of_label and is_redrawn:
         raise ValueError(
-            '"--class_weights=melanoma" counts every training image once, which '
-            "--balance=resample and --source_weights change: take one of them"
+            f'"--class_weights={_listed(config.class_weights)}" counts every training image once, '
+            "which --balance=resample and --source_weights change: take one of them"
         )
     if "mask" in config.class_weights and config.mask_loss in OVERLAP_LOSSES:
         raise ValueError(
@@ -173,6 +173,11 @@ def _check_of_use(config, given):
                 f'"--{name}" is about the melanoma head: add --heads=mask,melanoma. Received: '
                 f"--heads={_listed(config.heads)}, --{name}={getattr(config, name)}"
             )
+    if "teacher_weight" in given and not config.teacher:
+        raise ValueError(
+            '"--teacher_weight" is the share of a teacher: add --teacher. Received: '
+            f"--teacher_weight={config.teacher_weight}"
+        )
     for name in PRETRAINED_FLAGS:
         if config.encoder_weights == "none" and name in given:
             raise ValueError(

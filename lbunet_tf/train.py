@@ -63,7 +63,9 @@ def _train(config, run, flag_lines):
     )
     manifest = _frozen_manifest(config, run)
     train_rows = manifest[manifest["split"] == "train"]
-    _check_teachers(config, manifest)
+    # Teachers, initial weights and makers of pseudo-labels must not have learnt from val or test.
+    ancestors = held_out.read_ancestors([config])
+    held_out.refuse_learnt({config.run: manifest, **ancestors}, ("val", "test"))
     fitted = trainer.make_trainer(model, _batch_transforms(config, teachers))
     compile_model(fitted, config, train_rows, _lacks_targets(config, manifest))
     _fit(fitted, config, run, manifest, flag_lines)
@@ -163,13 +165,6 @@ def _load_teachers(config):
     return teachers
 
 
-def _check_teachers(config, manifest):
-    """Raises a ValueError where a teacher has learnt from val or test: scores would be too high."""
-    for run in config.teacher:
-        theirs = manifest_lib.read(pathlib.Path(run) / run_directory.MANIFEST)
-        held_out.refuse_learnt({config.run: manifest, run: theirs}, ("val", "test"))
-
-
 def _batch_transforms(config, teachers):
     """Returns what changes a training batch on the accelerator, in order."""
     augment = pipeline.make_batch_augmentation(config) if pipeline.augments_in_step() else None
@@ -259,7 +254,7 @@ def _finish(run, model, config):
     result = {
         "epochs": len(history),
         "best_epoch": best + 1,
-        "best_val_loss": float(history[callbacks.LOSS].iloc[best]),
+        "val_loss": float(history[callbacks.LOSS].iloc[best]),
         "monitor": config.val_column(config.monitor),
         "best_monitor": float(history[config.val_column(config.monitor)].iloc[best]),
         "stopped_early": len(history) < config.epochs,

@@ -26,7 +26,7 @@ def write_run(folder, config=FLAGS, auc=0.75, split=("train", "val", "test", "te
     table = pd.DataFrame({"image_id": list("abcd"), "split": split, "label": [0, 1, 0, 1]})
     table.assign(image="x.jpg").to_csv(folder / "manifest.csv", index=False)
     table.assign(score=[0.1, 0.9, 0.2, 0.8]).to_csv(folder / "predictions.csv", index=False)
-    training = {"epochs": 5, "best_epoch": 3, "best_val_loss": 0.5, "training_seconds": 60.0}
+    training = {"epochs": 5, "best_epoch": 3, "val_loss": 0.5, "training_seconds": 60.0}
     training["trainable_parameters"] = 24_436_369
     run_directory.write_json(folder / "training.json", training)
     scores = {"num_scored": 2, "num_melanoma": 1, "num_masks": 2, "accuracy": 0.7, "auc": auc}

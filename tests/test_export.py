@@ -56,12 +56,15 @@ def images(tmp_path_factory):
     return paths
 
 
-@pytest.fixture(scope="module", params=["one run", "two runs, 8 symmetries"])
+@pytest.fixture(scope="module", params=["one run", "without hair and cast", "two runs, 8 symmetries"])
 def config(request, untrained_run, other_untrained_run, tmp_path_factory):
     """What is exported."""
     one = config_lib.read(str(untrained_run))
     if request.param == "one run":
         return one
+    if request.param == "without hair and cast":
+        output = tmp_path_factory.mktemp("exports") / "clean"
+        return one.replace(remove_hair=True, shades_of_gray=True, output=str(output))
     output = tmp_path_factory.mktemp("exports") / "mean"
     return one.replace(other_runs=(str(other_untrained_run),), tta="dihedral", output=str(output))
 

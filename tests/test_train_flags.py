@@ -176,6 +176,18 @@ def test_a_teacher_that_has_learnt_from_a_test_image_is_refused(all_at_once, tmp
         train.train(student)
 
 
+def test_initial_weights_that_have_learnt_from_a_test_image_are_refused(all_at_once, tmp_path):
+    config, first = all_at_once
+    second = config.replace(
+        run=str(tmp_path / "second"),
+        encoder_weights=str(first / run_directory.MODEL),
+        split_percent=(20, 20, 60),
+    )
+
+    with pytest.raises(ValueError, match="images of .* must be new to"):
+        train.train(second)
+
+
 def test_weights_of_the_masks_classes_survive_the_restart_of_a_run(all_at_once):
     config, run = all_at_once
     manifest = manifest_lib.read(run / run_directory.MANIFEST)

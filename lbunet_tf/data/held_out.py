@@ -16,7 +16,6 @@ from lbunet_tf.data import manifest as manifest_lib
 from lbunet_tf.data import sources
 from lbunet_tf.data import splits
 
-KEYS = ("image_id", *splits.GROUP_COLUMNS)
 # The best epoch and the threshold are chosen on val.
 LEARNT = ("train", "val")
 # By split, the sides whose images must not stand in it.
@@ -64,7 +63,8 @@ def other_images(config: config_lib.Config, source: config_lib.Config) -> Scored
     """
     manifests = _read_manifests(config)
     refuse_learnt(manifests, ("val",))
-    every = pd.concat([*manifests.values(), *_read_ancestors(config.runs)], ignore_index=True)
+    configs = [config_lib.read(run) for run in config.runs]
+    every = pd.concat([*manifests.values(), *read_ancestors(configs).values()], ignore_index=True)
     learnt = every[every["split"].isin(LEARNT)]
     rows, missing = sources.make_manifest(source)
     rows, seen = _leave_out(rows, learnt, config)
@@ -84,7 +84,7 @@ def other_images(config: config_lib.Config, source: config_lib.Config) -> Scored
 
 def _checks(rows, learnt, skipped, num_left_out):
     """Returns checks.json; what crosses is counted anew, not taken to be nothing."""
-    sides = pd.concat([_keys(learnt).assign(split="learnt"), _keys(rows).assign(split="test")])
+    sides = pd.concat([learnt.assign(split="learnt"), rows.assign(split="test")])
     return {
         "images": len(rows),
         "skipped": len(skipped),
@@ -101,15 +101,16 @@ def _read_manifests(config):
     }
 
 
-def _read_ancestors(runs):
-    """Returns the manifests of the runs that `runs` learnt from: teachers, initial weights."""
-    waiting, seen, found = list(runs), {pathlib.Path(run).resolve() for run in runs}, []
+def read_ancestors(configs: list[config_lib.Config]) -> dict[str, pd.DataFrame]:
+    """Returns by run the manifests of the runs that those of `configs` learnt from.
+
+    Their teachers, initial weights and makers of pseudo-labels, and those of these.
+    """
+    waiting, found = list(configs), {}
+    seen = {pathlib.Path(config.run).resolve() for config in configs}
     while waiting:
-        config = config_lib.read(waiting.pop())
-        parents = list(config.teacher)
-        if config.encoder_weights.endswith(".keras"):
-            parents.append(os.path.dirname(config.encoder_weights))
-        for parent in parents:
+        config = waiting.pop()
+        for parent in _parents(config):
             path = pathlib.Path(parent)
             if path.resolve() in seen:
                 continue
@@ -122,9 +123,18 @@ def _read_ancestors(runs):
                     parent,
                 )
                 continue
-            found.append(manifest_lib.read(path / run_directory.MANIFEST))
-            waiting.append(parent)
+            found[parent] = manifest_lib.read(path / run_directory.MANIFEST)
+            waiting.append(config_lib.read(parent))
     return found
+
+
+def _parents(config):
+    """Returns the folders of the runs that a run learnt from itself."""
+    parents = list(config.teacher)
+    if config.encoder_weights.endswith(".keras"):
+        parents.append(os.path.dirname(config.encoder_weights))
+    rows = manifest_lib.read(pathlib.Path(config.run) / run_directory.MANIFEST)
+    return [*parents, *sorted(set(rows.get("pseudo_run", pd.Series(dtype=str)).dropna()) - {""})]
 
 
 def refuse_learnt(manifests: dict[str, pd.DataFrame], scored: tuple[str, ...]) -> None:
@@ -149,8 +159,8 @@ def refuse_learnt(manifests: dict[str, pd.DataFrame], scored: tuple[str, ...]) -
 
 def _refuse(rows, learnt, shared, places):
     first, split, run, side = places
-    keys, learnt, shared = _keys(rows), _keys(learnt), _keys(shared)
-    for column in KEYS:
+    keys, learnt, shared = (splits.keys(table) for table in (rows, learnt, shared))
+    for column in keys.columns.intersection(learnt.columns):
         found = keys[column].isin(set(learnt[column]) - set(shared[column]) - {""})
         if found.any():
             image_id = rows["image_id"][found].iloc[0]
@@ -164,11 +174,11 @@ def _refuse(rows, learnt, shared, places):
 
 def _leave_out(rows, learnt, config):
     """Returns (rows that no run has learnt from, what is left out and why)."""
-    table = pd.concat([_keys(rows), _keys(learnt)], ignore_index=True)
-    groups = splits.group_numbers(table, KEYS)
+    table = splits.keys(pd.concat([rows, learnt], ignore_index=True))
+    groups = splits.group_numbers(table)
     is_learnt = np.isin(groups[: len(rows)], groups[len(rows) :])
     by = pd.Series("a further image of its group", index=rows.index)
-    for column in reversed(KEYS):
+    for column in reversed(table.columns):
         values = set(table[column][len(rows) :]) - {""}
         by = by.mask(table[column][: len(rows)].isin(values).to_numpy(), column)
     by = by[is_learnt]
@@ -188,13 +198,6 @@ def _leave_out(rows, learnt, config):
     reasons = "stands in train or val of a run, by " + by + "; left out"
     left_out = rows.loc[is_learnt, ["image_id", "image", "source"]].assign(reason=reasons)
     return rows[~is_learnt].reset_index(drop=True), left_out
-
-
-def _keys(rows):
-    """Returns what tells images apart, "" where it is not known."""
-    keys = rows.reindex(columns=KEYS).fillna("")
-    # ISIC 2019 has smaller copies of older images under names of their own.
-    return keys.assign(image_id=keys["image_id"].str.removesuffix("_downsampled"))
 
 
 def _refuse_unscored(config, rows):

@@ -33,6 +33,8 @@ NUMBERS = ("label", "age", "skin_type")
 IDENTITIES = ("patient_id", "lesion_id", "duplicate_group", "sex", "site")
 UNKNOWN_WORDS = ("", "nan", "none", "null", "na", "n/a", "unknown")
 OFFICIAL_ID = r"ISIC_\d{7}"
+# What belongs to the image file; the rest of a row is about the lesion.
+OF_FILE = ("image_id", "image", "mask", "pseudo_mask", "source")
 SPLITS = ("train", "val", "test")
 # Columns that evaluation adds to the rows; a manifest with them would hold them twice.
 RESERVED = (
@@ -117,42 +119,83 @@ def check(manifest: pd.DataFrame) -> pd.DataFrame:
     return manifest
 
 
+def archive_ids(image_ids: pd.Series) -> pd.Series:
+    """Returns the ids that tell images apart: ISIC 2019 names smaller copies ID_downsampled."""
+    return image_ids.str.removesuffix("_downsampled")
+
+
 def join(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """Returns the rows of several sources; an image of two sources is one row.
 
     The challenges share images (ISIC 2018 Task 3 is HAM10000), under the archive's id; two
-    images of another name in common need not be one. The row of the first source is kept,
-    and what it does not know is taken from the next that does.
+    images of another name in common need not be one, unless they are one file. Image and mask
+    are those of the first source that has both, else of the first; whatever else that source
+    does not know is taken from the next that does. What a network made (`pseudo_label`,
+    `pseudo_mask`) gives way to what is known.
 
     Raises:
         ValueError: Two sources give an image different labels.
     """
     table = pd.concat(parts, ignore_index=True)
-    several = table.groupby("image_id")["source"].transform("nunique") > 1
+    ids = archive_ids(table["image_id"]).rename("archive_id")
+    part = pd.Series(np.repeat(np.arange(len(parts)), [len(rows) for rows in parts]))
+    several = part.groupby(ids).transform("nunique") > 1
     # Twice within one source is an error, which `check` names.
-    several &= ~table.duplicated(["image_id", "source"], keep=False)
-    several &= table["image_id"].str.fullmatch(OFFICIAL_ID)
+    several &= ~pd.DataFrame({"id": ids, "part": part}).duplicated(keep=False)
+    is_one_file = table["image"].groupby(ids).transform("nunique") == 1
+    several &= ids.str.fullmatch(OFFICIAL_ID) | is_one_file
     if not several.any():
         return table
-    shared = table[several]
-    _refuse_contradiction(shared)
-    # `first` takes the first that is not missing; "" is text's missing.
-    blank = shared.replace("", None)
-    merged = blank.groupby("image_id", sort=False).first()
-    rows = shared.drop_duplicates("image_id")
-    for column in [name for name in table.columns if name not in ("image_id", "image", "source")]:
-        values = merged[column].reindex(rows["image_id"]).to_numpy()
+    shared, ids = table[several], ids[several]
+    merged = _merge(shared, ids)
+    first = ids.drop_duplicates()
+    for column in table.columns:
+        values = merged[column].reindex(first).to_numpy()
         text = column not in NUMBERS and column in COLUMNS
-        table.loc[rows.index, column] = pd.Series(values, rows.index).fillna("") if text else values
-    logging.info("%d images stand in more than one source; each is taken once", len(rows))
-    return table.drop(index=shared.index.difference(rows.index)).reset_index(drop=True)
+        table.loc[first.index, column] = (
+            pd.Series(values, first.index).fillna("") if text else values
+        )
+    logging.info("%d images stand in more than one source; each is taken once", len(first))
+    return table.drop(index=shared.index.difference(first.index)).reset_index(drop=True)
 
 
-def _refuse_contradiction(shared):
-    labels = shared.groupby("image_id")["label"].nunique()
+def _merge(shared, ids):
+    """Returns one row an id, of what its rows know."""
+    # `first` takes the first that is not missing; "" is text's missing.
+    merged = shared.replace("", None).groupby(ids).first()
+    has_mask = shared["mask"] != ""
+    wanted = pd.DataFrame(
+        {
+            "image": [os.path.isfile(path) for path in shared["image"]],
+            "mask": [os.path.isfile(path) for path in shared["mask"]],
+            "known": has_mask & ~_is_one(shared, "pseudo_mask"),
+            "made": has_mask,
+        },
+        shared.index,
+    )
+    order = wanted.sort_values(list(wanted), ascending=False, kind="stable").index
+    chosen = ids[order].drop_duplicates()
+    of_file = [column for column in OF_FILE if column in shared]
+    merged[of_file] = shared.loc[chosen.index, of_file].set_axis(chosen)
+    is_made = _is_one(shared, "pseudo_label")
+    known = shared["label"].mask(is_made).groupby(ids).first()
+    _refuse_contradiction(shared[~is_made], ids[~is_made])
+    merged["label"] = known.fillna(merged["label"])
+    if "pseudo_label" in shared:
+        merged["pseudo_label"] = (known.isna() & merged["label"].notna()).astype(int)
+    return merged
+
+
+def _is_one(rows, column):
+    """Returns (N,) bool; all False where there is no such column."""
+    return pd.to_numeric(rows.get(column, pd.Series(0, rows.index)), errors="coerce") == 1
+
+
+def _refuse_contradiction(shared, ids):
+    labels = shared["label"].groupby(ids).nunique()
     different = labels.index[labels > 1]
     if len(different):
-        rows = shared[shared["image_id"] == different[0]]
+        rows = shared[ids == different[0]]
         raise ValueError(
             "sources must agree on the label of an image that they share; "
             f"{len(different)} images differ. Received for {different[0]!r}: "

@@ -7,7 +7,6 @@ import pandas as pd
 from absl import logging
 
 from lbunet_tf import config as config_lib
-from lbunet_tf.data import held_out
 from lbunet_tf.data import images
 from lbunet_tf.data import manifest as manifest_lib
 from lbunet_tf.data import sources
@@ -27,7 +26,7 @@ def list_images(
     """
     rows, missing = sources.make_manifest(config)
     if config.max_images:
-        rows = splits.draw_at_most(rows, config.max_images, config.seed)
+        rows = _draw(rows, of_run, config)
     for column, target, unknown in (("pseudo_mask", "mask", ""), ("pseudo_label", "label", np.nan)):
         if column in rows:
             made = pd.to_numeric(rows[column], errors="coerce") == 1
@@ -55,6 +54,14 @@ def list_images(
     return rows[rows["standing"] != "test"].reset_index(drop=True), skipped
 
 
+def _draw(rows, of_run, config):
+    """Returns at most --max_images rows, new ones first: the run's seed may have drawn alike."""
+    is_new = standing(rows, of_run) == NEW
+    new = splits.draw_at_most(rows[is_new], config.max_images, config.seed)
+    other = splits.draw_at_most(rows[~is_new], config.max_images - len(new), config.seed)
+    return pd.concat([new, other], ignore_index=True)
+
+
 def standing(rows: pd.DataFrame, of_run: pd.DataFrame) -> np.ndarray:
     """Returns (N,) the split of a run that each row stands in: test, val, train, or "new".
 
@@ -62,8 +69,7 @@ def standing(rows: pd.DataFrame, of_run: pd.DataFrame) -> np.ndarray:
     way of other rows. Of several splits the first counts in the order test, val, train:
     what may not be learnt from comes before what was.
     """
-    both = [table.reindex(columns=held_out.KEYS).fillna("") for table in (of_run, rows)]
-    group = splits.group_numbers(pd.concat(both, ignore_index=True), held_out.KEYS)
+    group = splits.group_numbers(pd.concat([of_run, rows], ignore_index=True))
     theirs, ours = group[: len(of_run)], group[len(of_run) :]
     sides = ("test", "val", "train")
     stands = [np.isin(ours, theirs[(of_run["split"] == side).to_numpy()]) for side in sides]
@@ -81,8 +87,9 @@ def lacks_mask(config: config_lib.Config, rows: pd.DataFrame) -> np.ndarray:
 def fill(config: config_lib.Config, rows: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
     """Returns the manifest: true targets as they are, the network's own where none is.
 
-    `pseudo_mask` and `pseudo_label` are 1 where the target is the network's own. All
-    rows are train; those of val, and those left without any target, are dropped.
+    `pseudo_mask` and `pseudo_label` are 1 where the target is the network's own, and
+    `pseudo_run` then names its run. All rows are train; those of val, and those left without
+    any target, are dropped.
 
     Args:
         config: `targets` and `ignore_true_masks` are used.
@@ -100,6 +107,8 @@ def fill(config: config_lib.Config, rows: pd.DataFrame, table: pd.DataFrame) -> 
     result["label"] = result["label"].where(~fill_label, table["sure_label"].to_numpy())
     result["pseudo_mask"] = fill_mask.astype(int)
     result["pseudo_label"] = fill_label.astype(int)
+    # What this run has seen is seen by whoever learns from its targets.
+    result["pseudo_run"] = np.where(fill_mask | fill_label, os.path.abspath(config.run), "")
     # Not official_part: such rows would be divided, and weak targets scored as if true.
     result["split"] = "train"
     has_target = (result["mask"] != "") | result["label"].notna()

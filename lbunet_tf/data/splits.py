@@ -11,6 +11,7 @@ from scipy.sparse import csr_array
 from lbunet_tf.data import manifest as manifest_lib
 
 GROUP_COLUMNS = ("patient_id", "lesion_id", "duplicate_group", "content_hash")
+KEYS = ("image_id", *GROUP_COLUMNS)
 
 
 def balanced_subset(manifest: pd.DataFrame, benign_count: int, seed: int) -> pd.DataFrame:
@@ -136,19 +137,24 @@ def _divide(rows, by_image, shares, seed):
     return side[group].to_numpy()
 
 
-def group_numbers(manifest: pd.DataFrame, columns: tuple[str, ...] = GROUP_COLUMNS) -> np.ndarray:
-    """Returns (N,) int: rows that share a patient, lesion, duplicate or content share a number.
+def keys(manifest: pd.DataFrame) -> pd.DataFrame:
+    """Returns what tells images apart, of the columns that there are; "" where unknown."""
+    known = manifest[[column for column in KEYS if column in manifest]].fillna("")
+    return known.assign(image_id=manifest_lib.archive_ids(known["image_id"]))
+
+
+def group_numbers(manifest: pd.DataFrame) -> np.ndarray:
+    """Returns (N,) int: rows of one id, patient, lesion, duplicate or content have one number.
 
     Directly, or over other rows. An empty value is shared with none.
     """
+    table = keys(manifest)
     rows = [np.arange(len(manifest))]
     groups = [np.arange(len(manifest))]
     nodes = len(manifest)
-    for column in columns:
-        if column not in manifest:
-            continue
-        known = np.flatnonzero(manifest[column].to_numpy() != "")
-        codes, values = pd.factorize(manifest[column].to_numpy()[known])
+    for column in table:
+        known = np.flatnonzero(table[column].to_numpy() != "")
+        codes, values = pd.factorize(table[column].to_numpy()[known])
         rows.append(known)
         groups.append(codes + nodes)
         nodes += len(values)
@@ -160,11 +166,10 @@ def group_numbers(manifest: pd.DataFrame, columns: tuple[str, ...] = GROUP_COLUM
 def crossings(manifest: pd.DataFrame) -> dict[str, int]:
     """Returns how many values of each kind stand on more than one side of the split."""
     found = {}
-    for column in ("image_id", *GROUP_COLUMNS):
-        if column in manifest:
-            known = manifest[manifest[column] != ""]
-            sides = known.groupby(column)["split"].nunique()
-            found[column] = int((sides > 1).sum())
+    for column, values in keys(manifest).items():
+        is_known = values != ""
+        sides = manifest["split"][is_known].groupby(values[is_known]).nunique()
+        found[column] = int((sides > 1).sum())
     return found
 
 

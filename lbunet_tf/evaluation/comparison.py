@@ -97,7 +97,7 @@ def validation_scores(val: dict, training: dict) -> dict[str, float]:
     names = [name for name in SCORES if val.get(name) is not None]
     return {
         **{f"val {name.replace('_', ' ')}": val[name] for name in names},
-        "best val loss": training["best_val_loss"],
+        "val loss": training["val_loss"],
         "training minutes": training["training_seconds"] / 60,
     }
 

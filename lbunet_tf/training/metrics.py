@@ -44,7 +44,8 @@ class ImageAUC(keras.metrics.AUC):
         score = ops.mean(ops.sigmoid(y_pred), axis=(1, 2, 3))
         if sample_weight is not None:
             sample_weight = sample_weight[:, 0, 0]
-        return super().update_state(_hard(y_true[:, 0, 0, 0]), score, sample_weight)
+        label = ops.mean(y_true, axis=(1, 2, 3))  # CutMix pastes another's into some pixels.
+        return super().update_state(_hard(label), score, sample_weight)
 
 
 @keras.saving.register_keras_serializable("lbunet_tf")

@@ -233,6 +233,17 @@ def test_what_a_runs_teacher_has_seen_is_left_out_too(make_run, make_source):
     assert scored.manifest["image_id"].tolist() == ["b", "g", "y"]
 
 
+def test_what_the_run_that_made_pseudo_labels_has_seen_is_left_out_too(
+    make_run, make_source, tmp_path
+):
+    make_run("maker", image_id="e f g h")
+    config = make_run(pseudo_run=f"{tmp_path / 'maker'} - - -")
+
+    scored = held_out.other_images(config, make_source({"e": "red", "g": "green", "y": "blue"}))
+
+    assert scored.manifest["image_id"].tolist() == ["b", "g", "y"]
+
+
 def test_a_teacher_that_is_gone_is_said_to_be(make_run, make_source, caplog):
     config = make_run(teacher=("gone",))
 

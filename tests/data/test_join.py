@@ -34,8 +34,61 @@ def test_an_image_of_two_sources_is_one_row_that_knows_what_both_know(labelled, 
 
     assert list(table.index) == ["ISIC_0000007", "y", "z"]
     row = table.loc["ISIC_0000007"]
-    assert (row["image"], row["source"], row["label"]) == ("h/x.jpg", "ham10000", 1)
-    assert (row["mask"], row["lesion_id"], row["skin_type"]) == ("i/x.png", "l7", 3)
+    # Image and mask are of one download: copies of an image can differ in size.
+    assert (row["image"], row["mask"], row["source"]) == ("i/x.jpg", "i/x.png", "isic2018")
+    assert (row["label"], row["lesion_id"], row["skin_type"]) == (1, "l7", 3)
+
+
+def test_the_first_source_is_taken_where_neither_has_a_mask(labelled, outlined):
+    outlined["mask"] = ""
+
+    row = manifest.join([labelled, outlined]).set_index("image_id").loc["ISIC_0000007"]
+
+    assert (row["image"], row["source"], row["lesion_id"]) == ("h/x.jpg", "ham10000", "l7")
+
+
+def test_the_source_whose_files_are_there_is_taken(labelled, outlined, tmp_path):
+    (tmp_path / "x.jpg").touch()
+    labelled["image"] = [str(tmp_path / "x.jpg"), "h/y.jpg"]
+
+    row = manifest.join([labelled, outlined]).set_index("image_id").loc["ISIC_0000007"]
+
+    assert (row["image"], row["mask"]) == (str(tmp_path / "x.jpg"), "")
+
+
+def test_a_smaller_copy_of_isic_2019_is_the_image_that_it_is_a_copy_of(labelled, outlined):
+    labelled["image_id"] = ["ISIC_0000007_downsampled", "y"]
+
+    table = manifest.join([labelled, outlined])
+
+    assert table["image_id"].tolist() == ["ISIC_0000007", "y", "z"]
+    assert table["label"][0] == 1
+
+
+def test_two_manifests_that_name_one_file_know_it_together(labelled):
+    other = labelled.assign(image_id=["ISIC_0000007", "y"], age=[50, 60])
+
+    assert manifest.join([labelled, other])["age"].tolist() == [50, 60]
+
+
+def test_what_a_network_made_gives_way_to_what_is_known(labelled, outlined):
+    outlined = outlined.assign(label=[1.0, 0.0], pseudo_label=1, pseudo_mask=1)
+    labelled["mask"] = ["h/x.png", ""]
+
+    row = manifest.join([outlined, labelled]).set_index("image_id").loc["ISIC_0000007"]
+
+    assert (row["label"], row["mask"]) == (1, "h/x.png")
+    assert row["pseudo_label"] == 0 and row["pseudo_mask"] != 1
+
+
+def test_what_a_network_made_is_kept_where_nothing_is_known(labelled, outlined):
+    outlined = outlined.assign(label=[1.0, 0.0], pseudo_label=1, pseudo_mask=1)
+    labelled["label"] = float("nan")
+
+    row = manifest.join([labelled, outlined]).set_index("image_id").loc["ISIC_0000007"]
+
+    assert (row["label"], row["mask"]) == (0, "i/x.png")
+    assert (row["pseudo_label"], row["pseudo_mask"]) == (1, 1)
 
 
 def test_what_no_source_knows_stays_unknown(labelled, outlined):

@@ -135,13 +135,17 @@ def test_the_same_seed_gives_the_same_batches(rows, training, augment, balance):
 
 
 @pytest.mark.parametrize("augment", ["dermoscopy", "albumentations", "keras_cv"])
-def test_every_augmentation_goes_on_after_a_resume_as_it_would_have(rows, training, augment):
+def test_every_augmentation_goes_on_after_a_resume_as_it_would_have(
+    rows, training, augment, monkeypatch
+):
+    monkeypatch.setattr(pipeline, "augments_in_step", lambda: False)
     full = training(rows, epochs=2, augment=augment)
 
     _assert_same(training(rows, start_epoch=1, epochs=2, augment=augment), full.skip(3))
 
 
-def test_augmented_batches_have_the_form_of_others(rows, training):
+def test_augmented_batches_have_the_form_of_others(rows, training, monkeypatch):
+    monkeypatch.setattr(pipeline, "augments_in_step", lambda: False)
     fields = {"heads": ("mask", "melanoma"), "deep_supervision": True}
     plain, mixed = (training(rows, augment=name, **fields) for name in ("none", "keras_cv"))
 

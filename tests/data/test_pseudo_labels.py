@@ -130,6 +130,31 @@ def test_what_a_network_made_before_is_no_true_target(tmp_path, drawn_folder):
     assert (again["mask"][1:] != "").all() and again["label"][1:].notna().all()
 
 
+def test_a_smaller_copy_of_a_test_image_is_left_out(of_run):
+    of_run["image_id"] = ["ISIC_0000001", "ISIC_0000002", "ISIC_0000003"]
+
+    assert list(pseudo_labels.standing(rows_of("ISIC_0000003_downsampled"), of_run)) == ["test"]
+
+
+def test_images_that_are_new_to_the_run_are_drawn_first(drawn_folder):
+    drawn = config_lib.Config(
+        source=("synthetic",), data_dir=(str(drawn_folder),), synthetic_count=40, image_size=64
+    )
+    every = pseudo_labels.list_images(drawn, rows_of("x", split="test"))[0]
+    # As a run with --max_images=20 and the same seed has drawn.
+    of_run = splits.draw_at_most(every, 20, seed=0).assign(split="train")
+
+    rows, _ = pseudo_labels.list_images(drawn.replace(max_images=25), of_run)
+
+    assert rows["standing"].value_counts().to_dict() == {"new": 20, "train": 5}
+
+
+def test_targets_name_the_run_that_made_them():
+    result = fill(rows_of("a", "b", label=[np.nan, 1.0]), [False] * 2, [1.0, 0.0], run="/runs/a")
+
+    assert list(result["pseudo_run"]) == ["/runs/a", ""]
+
+
 def test_images_that_are_all_held_out_are_refused(drawn_folder):
     config = config_lib.Config(
         source=("synthetic",), data_dir=(str(drawn_folder),), synthetic_count=40, image_size=64

@@ -342,6 +342,17 @@ def test_nothing_crosses_a_patient_split(thousand):
     assert not any(splits.report_crossings(table, "patient").values())
 
 
+def test_a_smaller_copy_stands_on_the_side_of_its_image(make_table):
+    names = [f"ISIC_{number:07d}" for number in range(50)]
+    table = make_table(100, image_id=[*names, *(f"{name}_downsampled" for name in names)])
+
+    side = splits.assign(table, "patient", (50, 20, 30), seed=0)["split"].to_numpy()
+
+    assert (side[:50] == side[50:]).all()
+    crossing = table.assign(split=["train"] * 50 + ["test"] * 50)
+    assert splits.crossings(crossing)["image_id"] == 50
+
+
 def test_known_groups_count_the_images_of_which_each_kind_is_known(make_table):
     table = make_table(4, patient_id=["p", "p", "q", ""], lesion_id=["", "", "", "l"])
 

@@ -13,7 +13,7 @@ TRAINING = {
     "trainable_parameters": 51513233,
     "epochs": 12,
     "best_epoch": 9,
-    "best_val_loss": 0.5,
+    "val_loss": 0.5,
     "training_seconds": 1530.0,
 }
 TEST = {
@@ -162,4 +162,4 @@ def test_markdown_has_a_line_an_experiment_and_as_many_cells_as_its_head():
 def test_runs_are_sorted_by_scores_of_val_only():
     names = comparison.validation_scores({"auc": 0.8, "accuracy": 0.7}, TRAINING)
 
-    assert set(names) == {"val auc", "val accuracy", "best val loss", "training minutes"}
+    assert set(names) == {"val auc", "val accuracy", "val loss", "training minutes"}
