@@ -56,7 +56,9 @@ def images(tmp_path_factory):
     return paths
 
 
-@pytest.fixture(scope="module", params=["one run", "without hair and cast", "two runs, 8 symmetries"])
+@pytest.fixture(
+    scope="module", params=["one run", "without hair and cast", "two runs, 8 symmetries"]
+)
 def config(request, untrained_run, other_untrained_run, tmp_path_factory):
     """What is exported."""
     one = config_lib.read(str(untrained_run))
