@@ -396,7 +396,7 @@ class Config:
     average_weights: float = _flag(
         0.0,
         "Momentum a batch of an exponential moving average of the weights, as in 0.99; validation "
-        "and model.keras then use the average (batch norm's statistics stay the last). 0 takes none.",
+        "and model.keras then use the average, and batch norm's last statistics. 0 takes none.",
         "Training",
         minimum=0,
     )

@@ -12,7 +12,10 @@ from PIL import Image
 
 from lbunet_tf import config as config_lib
 from lbunet_tf import export
+from lbunet_tf import models
 from lbunet_tf import predict
+from lbunet_tf.data import inputs
+from lbunet_tf.data import preprocessing
 
 pytestmark = pytest.mark.slow
 
@@ -56,15 +59,13 @@ def images(tmp_path_factory):
     return paths
 
 
-@pytest.fixture(
-    scope="module", params=["one run", "without hair and cast", "two runs, 8 symmetries"]
-)
+@pytest.fixture(scope="module", params=["one run", "no hair, no cast", "two runs, 8 symmetries"])
 def config(request, untrained_run, other_untrained_run, tmp_path_factory):
     """What is exported."""
     one = config_lib.read(str(untrained_run))
     if request.param == "one run":
         return one
-    if request.param == "without hair and cast":
+    if request.param == "no hair, no cast":
         output = tmp_path_factory.mktemp("exports") / "clean"
         return one.replace(remove_hair=True, shades_of_gray=True, output=str(output))
     output = tmp_path_factory.mktemp("exports") / "mean"
@@ -100,6 +101,15 @@ def test_the_exported_model_gives_the_scores_of_predict(answers):
     np.testing.assert_allclose(
         served["probability"], [float(row["score"]) for row in rows], atol=1e-4
     )
+
+
+def test_the_network_sees_what_the_flags_say(config, answers, images):
+    if config.other_runs:
+        pytest.skip("the mean of runs has tests of its own")
+    small = [preprocessing.prepare_image(inputs.read_image(path), config) for path in images]
+    model = models.load_best(pathlib.Path(config.run))
+    logits = model.predict(np.stack(small).astype("float32"), verbose=0)["melanoma"][:, 0]
+    np.testing.assert_allclose(answers[0]["probability"], 1 / (1 + np.exp(-logits)), atol=1e-4)
 
 
 def test_the_exported_model_gives_the_areas_of_predict(answers):
