@@ -174,7 +174,8 @@ class Config:
     )
     max_images: int = _flag(
         0,
-        "Use a seeded draw of at most this many images; 0 uses all.",
+        "Use a seeded draw of at most this many images; 0 uses all. evaluate: of --source, beside "
+        "the run's own val, on which the threshold is chosen.",
         "Data",
         entries=SOURCE,
         minimum=0,
@@ -403,7 +404,7 @@ class Config:
     monitor: str = _flag(
         "loss",
         "What the best epoch, early stopping and model.keras are chosen by, on val: the loss, "
-        "Dice of the mask head, or AUC of the melanoma score.",
+        "Dice of the mask head, or AUC of the melanoma score (of several sources together).",
         "Training",
         choices=("loss", "dice", "auc"),
     )
@@ -609,6 +610,18 @@ def define_flags(entry: str, flag_values=flags.FLAGS) -> None:
             flags.DEFINE_float(field.name, field.default, field.metadata["help"], **keywords)
         else:
             flags.DEFINE_string(field.name, field.default, field.metadata["help"], **keywords)
+
+
+def parse(arguments: Sequence[str], flag_values=flags.FLAGS) -> list[str]:
+    """Returns what is left of a command line after its flags.
+
+    Raises:
+        ValueError: A flag is unknown, or its value cannot be read.
+    """
+    try:
+        return flag_values(arguments)
+    except flags.Error as error:
+        raise ValueError(str(error)) from error
 
 
 def from_flags(entry: str, flag_values=flags.FLAGS) -> Config:

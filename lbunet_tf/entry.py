@@ -36,7 +36,16 @@ def run(main: Callable[..., None], entry: str, takes_paths: bool = False) -> Non
             sys.stderr.write(f"\nERROR: {error}\n")
             sys.exit(1)
 
-    app.run(call)
+    app.run(call, flags_parser=_parse)
+
+
+def _parse(arguments):
+    """Returns what is left after the flags; one clear line for a wrong one."""
+    try:
+        return config_lib.parse(arguments)
+    except ValueError as error:
+        sys.stderr.write(f"\nERROR: {error}. All flags: --help\n")
+        sys.exit(1)
 
 
 def help_text(entry: str, doc: str) -> str:

@@ -49,10 +49,11 @@ def evaluate(config: config_lib.Config, other_source: dict | None = None) -> dic
             test instead of the run's own. Nothing: the run's own.
     """
     source = _source_config(config, other_source or {})
-    output = _output_folder(config, source)
+    asked = _asked(config, source)
+    output = _output_folder(config, source, asked)
     model = members.load_mean(config)
     scored = held_out.other_images(config, source) if source else held_out.own_images(config)
-    _write_scored(output, config, scored)
+    _write_scored(output, config, scored, asked)
     start = time.perf_counter()
     table = predictions.predict_run(config, output, model, scored.manifest)
     speed = members.describe_speed(config, len(table), time.perf_counter() - start)
@@ -77,8 +78,17 @@ def _source_config(config, other_source):
     return config_lib.Config(image_size=config.image_size).replace(**other_source)
 
 
-def _output_folder(config, source):
-    """Returns where to write; a folder of something else is refused."""
+def _asked(config, source):
+    """Returns what decides an evaluation, by flag."""
+    asked = {"run": list(config.runs), "tta": config.tta}
+    if source:
+        asked |= {"source": list(source.source), "data_dir": list(source.data_dir)}
+        asked |= {"max_images": source.max_images, "seed": source.seed}
+    return asked
+
+
+def _output_folder(config, source, asked):
+    """Returns where to write; a folder of something else, other flags too, is refused."""
     run = pathlib.Path(config.run)
     default = run / f"on_{'+'.join(source.source)}" if source else run
     output = members.output_folder(config, default)
@@ -87,16 +97,26 @@ def _output_folder(config, source):
         raise ValueError(
             f'"--output" must be new, empty or an older evaluation. {output} holds other files'
         )
+    if is_other:
+        before = json.loads((output / run_directory.CHECKS).read_text()).get("asked", asked)
+        changed = sorted(name for name in asked if before.get(name) != asked[name])
+        if changed:
+            words = ", ".join(f"--{name} {before.get(name)}, now {asked[name]}" for name in changed)
+            raise ValueError(
+                f"{output} holds an evaluation of other flags ({words}). Give --output for another "
+                "folder, or delete that one"
+            )
     return output
 
 
-def _write_scored(output, config, scored):
+def _write_scored(output, config, scored, asked):
     """Writes what tells which images were scored; a run directory holds it already."""
     run = pathlib.Path(config.run)
     if output == run:
         return
     # First the file by which an older evaluation is known.
-    run_directory.write_json(output / run_directory.CHECKS, scored.checks)
+    checks = {**scored.checks, "asked": asked}
+    run_directory.write_json(output / run_directory.CHECKS, checks)
     if scored.skipped is None:
         shutil.copyfile(run / run_directory.SKIPPED, output / run_directory.SKIPPED)
     else:

@@ -149,8 +149,8 @@ def _check_optimisation(config):
     for name in ("warmup_epochs", "frozen_epochs"):
         if getattr(config, name) >= max(config.epochs, 1):
             raise ValueError(
-                f'"--{name}" must be less than --epochs. Received: --{name}='
-                f"{getattr(config, name)}, --epochs={config.epochs}"
+                f'"--{name}" must be less than --epochs; give --{name}=0 or more epochs. '
+                f"Received: --{name}={getattr(config, name)}, --epochs={config.epochs}"
             )
     if config.model == "unet" and config.encoder_weights != "none":
         raise ValueError(

@@ -269,6 +269,12 @@ def _log_agreement(found):
             for name, value in labels.items()
         )
         logging.info("%s, sure labels: %s", standing, words)
+        if labels.get("accuracy", 1) < labels.get("accuracy_of_majority", 0):
+            logging.warning(
+                "%s: the sure labels are right less often than calling every image the more "
+                "frequent class; take --targets=mask",
+                standing,
+            )
 
 
 def _log_targets(output, manifest):

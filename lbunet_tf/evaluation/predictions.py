@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 import pandas as pd
+from absl import logging
 
 from lbunet_tf import config as config_lib
 from lbunet_tf import run_directory
@@ -37,6 +38,7 @@ def predict_run(
     for split in EVALUATED_SPLITS:
         rows = manifest[manifest["split"] == split].reset_index(drop=True)
         histograms[split] = np.zeros((2, NUM_BINS), "int64")
+        logging.info("scoring %d images of %s", len(rows), split)
         parts.append(_predict_rows(config, model, rows, histograms[split]))
     table = pd.concat(parts, ignore_index=True)
     measures = scores.image_mask_scores(table).drop(columns="image_id")
@@ -49,6 +51,7 @@ def predict_run(
 
 def _predict_rows(config, model, rows, histogram):
     measures = []
+    progress = keras.utils.Progbar(len(rows), unit_name="image")
     dataset = pipeline.make_evaluation_dataset(config.replace(cache=False), rows)
     for images, targets, weights in dataset:
         logits = {
@@ -68,6 +71,7 @@ def _predict_rows(config, model, rows, histogram):
                 }
             )
         )
+        progress.add(len(known))
     return pd.concat([rows, pd.concat(measures, ignore_index=True)], axis=1)
 
 

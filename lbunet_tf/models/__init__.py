@@ -66,7 +66,10 @@ def load_best(run: pathlib.Path) -> keras.Model:
     try:
         return keras.models.load_model(path, compile=False)
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} must be a whole Keras model. {error}") from error
+        raise ValueError(
+            f"{path} must be a whole Keras model; it is damaged or cut short. Copy it again, or "
+            f"train again with --overwrite. Keras says: {error}"
+        ) from error
 
 
 def load_mean(runs: Sequence[str], tta: str) -> keras.Model:

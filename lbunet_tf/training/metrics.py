@@ -22,8 +22,19 @@ class Accuracy(keras.metrics.BinaryAccuracy):
         return super().update_state(_hard(y_true), y_pred, sample_weight)
 
 
+class _DefinedAUC(keras.metrics.AUC):
+    """An AUC that is NaN, not 0, where all targets are of one class."""
+
+    def result(self):
+        """Returns the AUC."""
+        positive = self.true_positives[0] + self.false_negatives[0]
+        negative = self.false_positives[0] + self.true_negatives[0]
+        is_defined = ops.logical_and(positive > 0, negative > 0)
+        return ops.where(is_defined, super().result(), float("nan"))
+
+
 @keras.saving.register_keras_serializable("lbunet_tf")
-class MelanomaAUC(keras.metrics.AUC):
+class MelanomaAUC(_DefinedAUC):
     """ROC AUC over images of the melanoma head, by 200 thresholds on the probability."""
 
     def update_state(self, y_true, y_pred, sample_weight=None):
@@ -32,7 +43,7 @@ class MelanomaAUC(keras.metrics.AUC):
 
 
 @keras.saving.register_keras_serializable("lbunet_tf")
-class ImageAUC(keras.metrics.AUC):
+class ImageAUC(_DefinedAUC):
     """ROC AUC over images; an image's score is the mean of its pixel probabilities.
 
     For masks that hold the image's label on every pixel (paper IV.A). 200 thresholds:
@@ -49,7 +60,7 @@ class ImageAUC(keras.metrics.AUC):
 
 
 @keras.saving.register_keras_serializable("lbunet_tf")
-class PixelAUC(keras.metrics.AUC):
+class PixelAUC(_DefinedAUC):
     """ROC AUC over pixels, by 200 thresholds on the probability: a training-time estimate."""
 
     def update_state(self, y_true, y_pred, sample_weight=None):

@@ -127,7 +127,7 @@ def best_flagfile(
 ) -> str:
     """Returns best.cfg: how the best trial was found, then its flags.
 
-    Left out are folders, and what is at its default and was not searched.
+    Left out are folders, --max_images, and what is at its default and was not searched.
 
     Args:
         config: The flags of the search.
@@ -151,10 +151,17 @@ def best_flagfile(
         "Chosen on val as the best of many, so too good for new images. The test split was not "
         "touched.",
     ]
+    if config.max_images:
+        header.append(
+            f"Searched on a draw of {config.max_images} images (--max_images), for at most "
+            f"{config.epochs} epochs: without that limit, more --epochs may help."
+        )
     lines = [f"# {line}" for line in header]
     default = config_lib.flag_lines(config_lib.Config())
     for line in config_lib.flag_lines(best.config):
         flag = line.partition("=")[0].removeprefix("--")
-        if flag not in ("run", "data_dir") and (flag in searched or line not in default):
+        if flag not in ("run", "data_dir", "max_images") and (
+            flag in searched or line not in default
+        ):
             lines.append(line)
     return "\n".join(lines) + "\n"

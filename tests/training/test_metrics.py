@@ -186,3 +186,12 @@ def test_melanoma_auc_takes_logits_and_ignores_weight_zero():
     )
 
     assert float(auc.result()) == pytest.approx(1.0, abs=1e-3)
+
+
+@pytest.mark.parametrize("label", [0, 1])
+def test_an_auc_of_one_class_is_not_a_number(label):
+    auc = metrics.MelanomaAUC()
+
+    auc.update_state(np.full((3, 1), label), np.array([[-1.0], [0.5], [2.0]]))
+
+    assert np.isnan(float(auc.result()))

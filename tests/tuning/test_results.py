@@ -143,6 +143,15 @@ def test_best_cfg_names_no_folder_of_this_machine_and_what_was_searched():
     assert "--batch_size=8" in flags and "--epochs=30" not in flags
 
 
+def test_best_cfg_says_that_a_draw_was_searched_and_does_not_repeat_it():
+    trial = dataclasses.replace(TRIALS[2], config=TRIALS[2].config.replace(max_images=40))
+
+    text = results.best_flagfile(TWO_HEADS.replace(max_images=40), [trial], SEARCHED)
+
+    assert "Searched on a draw of 40 images (--max_images)" in text
+    assert "--max_images=" not in text
+
+
 def test_best_cfg_opens_as_the_flagfiles_of_the_repository_do():
     header = results.best_flagfile(TWO_HEADS, TRIALS, SEARCHED).splitlines()[:5]
 
