@@ -168,9 +168,9 @@ def _refuse(rows, learnt, shared, places):
             raise ValueError(
                 f"the {split} images of {first} must be new to {run}, or the score would be too "
                 f"high. {found.sum()} of {len(rows)} stand by their {column} in {side} of {run}; "
-                f"the first is image {image_id!r}{by}. Name runs of one split; a training takes that "
-                f"of {run} with --source=manifest --data_dir={run}/{run_directory.MANIFEST} "
-                "--split_by=official"
+                f"the first is image {image_id!r}{by}. Name runs of one split; a training "
+                f"takes that of {run} with --split_by=official --source=manifest "
+                f"--data_dir={run}/{run_directory.MANIFEST}"
             )
 
 

@@ -192,6 +192,6 @@ def test_melanoma_auc_takes_logits_and_ignores_weight_zero():
 def test_an_auc_of_one_class_is_not_a_number(label):
     auc = metrics.MelanomaAUC()
 
-    auc.update_state(np.full((3, 1), label), np.array([[-1.0], [0.5], [2.0]]))
+    auc.update_state(np.full((3, 1), float(label)), np.array([[-1.0], [0.5], [2.0]]))
 
     assert np.isnan(float(auc.result()))
