@@ -137,6 +137,8 @@ def join(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
         ValueError: Two sources give an image different labels.
     """
     table = pd.concat(parts, ignore_index=True)
+    if len(parts) == 1:
+        return table
     ids = archive_ids(table["image_id"]).rename("archive_id")
     part = pd.Series(np.repeat(np.arange(len(parts)), [len(rows) for rows in parts]))
     several = part.groupby(ids).transform("nunique") > 1
