@@ -143,10 +143,15 @@ def test_images_that_are_new_to_the_run_are_drawn_first(drawn_folder):
     every = pseudo_labels.list_images(drawn, rows_of("x", split="test"))[0]
     # As a run with --max_images=20 and the same seed has drawn.
     of_run = splits.draw_at_most(every, 20, seed=0).assign(split="train")
+    # By patient, fewer than 20 of the other 20 are new.
+    num_new = int((pseudo_labels.standing(every, of_run) == "new").sum())
 
-    rows, _ = pseudo_labels.list_images(drawn.replace(max_images=25), of_run)
+    few, _ = pseudo_labels.list_images(drawn.replace(max_images=num_new - 1), of_run)
+    many, _ = pseudo_labels.list_images(drawn.replace(max_images=25), of_run)
 
-    assert rows["standing"].value_counts().to_dict() == {"new": 20, "train": 5}
+    assert num_new > 2 and set(few["standing"]) == {"new"}
+    counts = many["standing"].value_counts().to_dict()
+    assert counts == {"new": num_new, "train": 25 - num_new}
 
 
 def test_targets_name_the_run_that_made_them():
