@@ -79,11 +79,12 @@ def _source_config(config, other_source):
 
 
 def _asked(config, source):
-    """Returns what decides an evaluation, by flag."""
-    asked = {"run": list(config.runs), "tta": config.tta}
+    """Returns what decides an evaluation, by flag; folders do not depend on how they are named."""
+    asked = {"run": [os.path.abspath(run) for run in config.runs], "tta": config.tta}
     if source:
-        asked |= {"source": list(source.source), "data_dir": list(source.data_dir)}
-        asked |= {"max_images": source.max_images, "seed": source.seed}
+        folders = [os.path.abspath(folder) for folder in source.data_dir]
+        fields = {name: getattr(source, name) for name in config_lib.OTHER_SOURCE}
+        asked |= {**fields, "source": list(source.source), "data_dir": folders}
     return asked
 
 

@@ -64,7 +64,7 @@ def _train(config, run, flag_lines):
     manifest = _frozen_manifest(config, run)
     train_rows = manifest[manifest["split"] == "train"]
     # Teachers, initial weights and makers of pseudo-labels must not have learnt from val or test.
-    ancestors = held_out.read_ancestors([config])
+    ancestors = held_out.read_ancestors([(config, manifest)])
     held_out.refuse_learnt({config.run: manifest, **ancestors}, ("val", "test"))
     fitted = trainer.make_trainer(model, _batch_transforms(config, teachers))
     compile_model(fitted, config, train_rows, _lacks_targets(config, manifest))

@@ -3,12 +3,14 @@
 import dataclasses
 import pathlib
 
+import keras
 import pytest
 
 from lbunet_tf import config as config_lib
 from lbunet_tf import evaluate
 from lbunet_tf import models
 from lbunet_tf import train
+from lbunet_tf.training import callbacks
 
 
 @pytest.fixture(scope="session")
@@ -32,6 +34,30 @@ def small_config(tmp_path, drawn_folder):
         epochs=2,
         learning_rate=1e-3,
     )
+
+
+class _Kill(keras.callbacks.Callback):
+    """Raises in the middle of the second epoch."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.epoch == 1 and batch == 1:
+            raise KeyboardInterrupt
+
+
+@pytest.fixture
+def train_until_killed(monkeypatch):
+    """A function of a Config: trains until it is killed in the second epoch."""
+
+    def run(config):
+        make = callbacks.make_callbacks
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(callbacks, "make_callbacks", lambda *a, **k: [_Kill(), *make(*a, **k)])
+            train.train(config)
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -15,14 +15,6 @@ from lbunet_tf.data import synthetic
 pytestmark = pytest.mark.slow
 
 
-class _Kill(keras.callbacks.Callback):
-    """Raises in the second epoch."""
-
-    def on_epoch_begin(self, epoch, logs=None):
-        if epoch == 1:
-            raise KeyboardInterrupt
-
-
 @pytest.fixture(scope="module")
 def config(tmp_path_factory, drawn_folder):
     """One source knows masks and no labels, the other labels and few masks."""
@@ -84,13 +76,9 @@ def test_the_logged_loss_is_the_mean_over_the_images_whose_target_is_known(confi
     assert best["val_melanoma_loss"] == pytest.approx(of_labels, rel=1e-4)
 
 
-def test_it_goes_on_after_a_kill_as_it_would_have(config, history, tmp_path, monkeypatch):
+def test_it_goes_on_after_a_kill_as_it_would_have(config, history, tmp_path, train_until_killed):
     config = config.replace(run=str(tmp_path / "run"))
-    make = train.callbacks.make_callbacks
-    with monkeypatch.context() as patch:
-        patch.setattr(train.callbacks, "make_callbacks", lambda *a, **k: [*make(*a, **k), _Kill()])
-        with pytest.raises(KeyboardInterrupt):
-            train.train(config)
+    train_until_killed(config)
 
     resumed = pd.read_csv(train.train(config) / run_directory.HISTORY)
 

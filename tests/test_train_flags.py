@@ -35,17 +35,6 @@ ALL = {
 }
 
 
-class _Kill(keras.callbacks.Callback):
-    """Raises in the middle of the second epoch."""
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self.epoch = epoch
-
-    def on_train_batch_end(self, batch, logs=None):
-        if self.epoch == 1 and batch == 1:
-            raise KeyboardInterrupt
-
-
 @pytest.fixture(scope="module")
 def all_at_once(tmp_path_factory, drawn_folder):
     """(Config, run directory) of a training that uses nearly every flag."""
@@ -101,14 +90,12 @@ def test_frozen_batch_norm_keeps_its_pretrained_statistics(all_at_once):
             np.testing.assert_array_equal(ours, theirs)
 
 
-def test_a_killed_run_of_all_flags_ends_as_an_undisturbed_one(all_at_once, tmp_path, monkeypatch):
+def test_a_killed_run_of_all_flags_ends_as_an_undisturbed_one(
+    all_at_once, tmp_path, train_until_killed
+):
     config, undisturbed = all_at_once
     config = config.replace(run=str(tmp_path / "run"))
-    make = train.callbacks.make_callbacks
-    with monkeypatch.context() as patch:
-        patch.setattr(train.callbacks, "make_callbacks", lambda *a, **k: [_Kill(), *make(*a, **k)])
-        with pytest.raises(KeyboardInterrupt):
-            train.train(config)
+    train_until_killed(config)
 
     run = train.train(config)
 

@@ -63,8 +63,8 @@ def other_images(config: config_lib.Config, source: config_lib.Config) -> Scored
     """
     manifests = _read_manifests(config)
     refuse_learnt(manifests, ("val",))
-    configs = [config_lib.read(run) for run in config.runs]
-    every = pd.concat([*manifests.values(), *read_ancestors(configs).values()], ignore_index=True)
+    own = [(config_lib.read(run), rows) for run, rows in manifests.items()]
+    every = pd.concat([*manifests.values(), *read_ancestors(own).values()], ignore_index=True)
     learnt = every[every["split"].isin(LEARNT)]
     rows, missing = sources.make_manifest(source)
     rows, seen = _leave_out(rows, learnt, config)
@@ -101,16 +101,19 @@ def _read_manifests(config):
     }
 
 
-def read_ancestors(configs: list[config_lib.Config]) -> dict[str, pd.DataFrame]:
-    """Returns by run the manifests of the runs that those of `configs` learnt from.
+def read_ancestors(runs: list[tuple[config_lib.Config, pd.DataFrame]]) -> dict[str, pd.DataFrame]:
+    """Returns by run the manifests of the runs that `runs` learnt from.
 
     Their teachers, initial weights and makers of pseudo-labels, and those of these.
+
+    Args:
+        runs: Of each its flags and its manifest.
     """
-    waiting, found = list(configs), {}
-    seen = {pathlib.Path(config.run).resolve() for config in configs}
+    waiting, found = list(runs), {}
+    seen = {pathlib.Path(config.run).resolve() for config, _ in runs}
     while waiting:
-        config = waiting.pop()
-        for parent in _parents(config):
+        config, rows = waiting.pop()
+        for parent in _parents(config, rows):
             path = pathlib.Path(parent)
             if path.resolve() in seen:
                 continue
@@ -124,16 +127,15 @@ def read_ancestors(configs: list[config_lib.Config]) -> dict[str, pd.DataFrame]:
                 )
                 continue
             found[parent] = manifest_lib.read(path / run_directory.MANIFEST)
-            waiting.append(config_lib.read(parent))
+            waiting.append((config_lib.read(parent), found[parent]))
     return found
 
 
-def _parents(config):
+def _parents(config, rows):
     """Returns the folders of the runs that a run learnt from itself."""
     parents = list(config.teacher)
     if config.encoder_weights.endswith(".keras"):
         parents.append(os.path.dirname(config.encoder_weights))
-    rows = manifest_lib.read(pathlib.Path(config.run) / run_directory.MANIFEST)
     return [*parents, *sorted(set(rows.get("pseudo_run", pd.Series(dtype=str)).dropna()) - {""})]
 
 

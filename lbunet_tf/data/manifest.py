@@ -170,7 +170,7 @@ def _merge(shared, ids):
         {
             "image": [os.path.isfile(path) for path in shared["image"]],
             "mask": [os.path.isfile(path) for path in shared["mask"]],
-            "known": has_mask & ~_is_one(shared, "pseudo_mask"),
+            "known": has_mask & ~is_made(shared, "mask"),
             "made": has_mask,
         },
         shared.index,
@@ -179,18 +179,19 @@ def _merge(shared, ids):
     chosen = ids[order].drop_duplicates()
     of_file = [column for column in OF_FILE if column in shared]
     merged[of_file] = shared.loc[chosen.index, of_file].set_axis(chosen)
-    is_made = _is_one(shared, "pseudo_label")
-    known = shared["label"].mask(is_made).groupby(ids).first()
-    _refuse_contradiction(shared[~is_made], ids[~is_made])
+    made = is_made(shared, "label")
+    known = shared["label"].mask(made).groupby(ids).first()
+    _refuse_contradiction(shared[~made], ids[~made])
     merged["label"] = known.fillna(merged["label"])
     if "pseudo_label" in shared:
         merged["pseudo_label"] = (known.isna() & merged["label"].notna()).astype(int)
     return merged
 
 
-def _is_one(rows, column):
-    """Returns (N,) bool; all False where there is no such column."""
-    return pd.to_numeric(rows.get(column, pd.Series(0, rows.index)), errors="coerce") == 1
+def is_made(rows: pd.DataFrame, target: str) -> pd.Series:
+    """Returns (N,) bool: whose `target`, mask or label, a network made (pseudo_label)."""
+    marks = rows.get(f"pseudo_{target}", pd.Series(0, rows.index))
+    return pd.to_numeric(marks, errors="coerce") == 1
 
 
 def _refuse_contradiction(shared, ids):

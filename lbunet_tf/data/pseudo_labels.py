@@ -27,10 +27,8 @@ def list_images(
     rows, missing = sources.make_manifest(config)
     if config.max_images:
         rows = _draw(rows, of_run, config)
-    for column, target, unknown in (("pseudo_mask", "mask", ""), ("pseudo_label", "label", np.nan)):
-        if column in rows:
-            made = pd.to_numeric(rows[column], errors="coerce") == 1
-            rows[target] = rows[target].where(~made, unknown)
+    for target, unknown in (("mask", ""), ("label", np.nan)):
+        rows[target] = rows[target].where(~manifest_lib.is_made(rows, target), unknown)
     rows, bad = images.check_files(rows, config.on_bad_image)
     rows["standing"] = standing(rows, of_run)
     counts = {name: int((rows["standing"] == name).sum()) for name in (*manifest_lib.SPLITS, NEW)}
