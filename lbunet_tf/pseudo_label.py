@@ -75,7 +75,7 @@ def pseudo_label(config: config_lib.Config) -> dict[str, dict]:
     run_directory.write_table(output / run_directory.SKIPPED, skipped)
     kept_apart = of_run[of_run["split"].isin(("val", "test"))]
     run_directory.write_table(output / HELD_OUT, pseudo_labels.with_absolute_paths(kept_apart))
-    _log_agreement(found)
+    _log_agreement(config, found)
     _log_targets(output, manifest)
     if manifest.empty:
         raise ValueError(
@@ -243,7 +243,7 @@ def _write_masks(config, rows, table, maps, pictures, output):
         Image.fromarray(mask.astype("uint8") * 255).save(output / pseudo_labels.MASKS / name)
 
 
-def _log_agreement(found):
+def _log_agreement(config, found):
     for standing, parts in found["masks"].items():
         for name, kinds in parts.items():
             for kind, values in kinds.items():
@@ -269,7 +269,8 @@ def _log_agreement(found):
             for name, value in labels.items()
         )
         logging.info("%s, sure labels: %s", standing, words)
-        if labels.get("accuracy", 1) < labels.get("accuracy_of_majority", 0):
+        is_worse = labels.get("accuracy", 1) < labels.get("accuracy_of_majority", 0)
+        if is_worse and "melanoma" in config.targets:
             logging.warning(
                 "%s: the sure labels are right less often than calling every image the more "
                 "frequent class; take --targets=mask",
