@@ -25,6 +25,7 @@ from lbunet_tf.data import manifest as manifest_lib
 from lbunet_tf.data import pipeline
 from lbunet_tf.data import prepared as prepared_lib
 from lbunet_tf.training import callbacks
+from lbunet_tf.training import fused
 from lbunet_tf.training import losses
 from lbunet_tf.training import metrics
 from lbunet_tf.training import optimizers
@@ -100,6 +101,7 @@ def compile_model(
     for layer in encoder[0].layers if encoder and config.freeze_batch_norm else ():
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.trainable = False
+    fused.fuse_batch_norm(model)
     make_losses = functools.partial(
         losses.make_losses,
         config.outputs,

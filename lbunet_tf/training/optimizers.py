@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from lbunet_tf import config as config_lib
+from lbunet_tf.training import fused
 
 # Of --learning_rate, where the cosine ends.
 LAST_RATE = 0.01
@@ -40,7 +41,7 @@ def make_optimizer(
         else None,
     }
     if not (config.weight_decay or config.encoder_learning_rate or config.frozen_epochs):
-        return keras.optimizers.Adam(**settings)
+        return fused.FusedAdam(**settings)
     return DecoupledAdam(
         decay=config.weight_decay,
         encoder_variables=encoder_variables,
@@ -90,7 +91,7 @@ class WarmedUpRate(keras.optimizers.schedules.LearningRateSchedule):
         return {name: getattr(self, name) for name in names}
 
 
-class DecoupledAdam(keras.optimizers.Adam):
+class DecoupledAdam(fused.FusedAdam):
     """AdamW (Loshchilov and Hutter 2019) with a learning rate of its own for the encoder.
 
     keras.optimizers.AdamW decays with one rate; here the decay of a kernel is its own

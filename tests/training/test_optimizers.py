@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from lbunet_tf import config as config_lib
+from lbunet_tf.training import fused
 from lbunet_tf.training import optimizers
 
 
@@ -39,7 +40,7 @@ def test_the_default_is_the_papers_adam():
     optimizer, _ = _make()
 
     settings = optimizer.get_config()
-    assert type(optimizer) is keras.optimizers.Adam
+    assert type(optimizer) is fused.FusedAdam
     assert settings["learning_rate"] == pytest.approx(1e-4)
     assert (settings["beta_1"], settings["beta_2"], settings["epsilon"]) == (0.9, 0.999, 1e-8)
     assert settings["use_ema"] is False and settings["global_clipnorm"] is None

@@ -1,0 +1,87 @@
+"""TensorFlow's fused kernels in training, in the place of Keras' chains of small operations.
+
+Keras 3 writes batch norm and Adam as some fifteen operations a layer and a variable, each of
+which reads and writes whole tensors. TensorFlow has one kernel for each. The arithmetic is the
+same but for rounding; what is saved is the same file. Other backends fuse by themselves.
+"""
+
+import functools
+from collections.abc import Sequence
+
+import keras
+import tensorflow as tf
+from keras import ops
+
+
+def fuse_batch_norm(model: keras.Model) -> None:
+    """Makes the batch norm layers of a model use the fused kernel while they train.
+
+    Their class stays keras.layers.BatchNormalization, and so does the saved model. Frozen
+    layers, inference and statistics that are synchronised over replicas are Keras' own.
+    Nothing happens under another backend than TensorFlow.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return
+    for layer in model._flatten_layers():
+        if isinstance(layer, keras.layers.BatchNormalization) and layer.axis == -1:
+            layer.call = functools.partial(_batch_norm, layer)
+
+
+def _batch_norm(layer, inputs, training=None, mask=None):
+    """Returns what `layer` returns for (B, H, W, C), by FusedBatchNormV3."""
+    is_plain = layer.scale and layer.center and not (layer.renorm or layer.synchronized)
+    trains = training and layer.trainable
+    if not (trains and is_plain and mask is None and len(inputs.shape) == 4):
+        return type(layer).call(layer, inputs, training=training, mask=mask)
+    outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+        x=inputs,
+        scale=layer.gamma.value,
+        offset=layer.beta.value,
+        mean=[],
+        variance=[],
+        epsilon=layer.epsilon,
+        is_training=True,
+    )
+    # The kernel's variance is that of a sample, n / (n - 1) of Keras'.
+    count = tf.cast(tf.reduce_prod(tf.shape(inputs)[:3]), tf.float32)
+    variance *= (count - 1) / count
+    for moving, value in ((layer.moving_mean, mean), (layer.moving_variance, variance)):
+        moving.assign(moving * layer.momentum + value * (1 - layer.momentum))
+    return outputs
+
+
+class FusedAdam(keras.optimizers.Adam):
+    """keras.optimizers.Adam by ResourceApplyAdam, one kernel a variable, under TensorFlow."""
+
+    # Of the step that is being traced: 1 - beta^t is the same for every variable.
+    _bias_correction = None
+
+    def apply(self, grads: Sequence, trainable_variables: Sequence | None = None):
+        """Updates the variables once."""
+        self._bias_correction = None
+        return super().apply(grads, trainable_variables)
+
+    def update_step(self, gradient, variable, learning_rate):
+        """Updates one variable (Kingma and Ba 2015, algorithm 1 in the order of section 2)."""
+        if keras.backend.backend() != "tensorflow" or isinstance(gradient, tf.IndexedSlices):
+            super().update_step(gradient, variable, learning_rate)
+            return
+        if self._bias_correction is None:
+            step = ops.cast(self.iterations + 1, "float32")
+            first, second = (1 - ops.power(beta, step) for beta in (self.beta_1, self.beta_2))
+            self._bias_correction = ops.sqrt(second) / first
+        index = self._get_variable_index(variable)
+        rate = ops.cast(learning_rate, "float32") * self._bias_correction
+        tf.raw_ops.ResourceApplyAdam(
+            var=variable.handle,
+            m=self._momentums[index].value.handle,
+            v=self._velocities[index].value.handle,
+            # The correction is in the rate already.
+            beta1_power=tf.zeros((), variable.dtype),
+            beta2_power=tf.zeros((), variable.dtype),
+            lr=tf.cast(rate, variable.dtype),
+            beta1=tf.cast(self.beta_1, variable.dtype),
+            beta2=tf.cast(self.beta_2, variable.dtype),
+            epsilon=tf.cast(self.epsilon, variable.dtype),
+            grad=tf.cast(gradient, variable.dtype),
+        )
