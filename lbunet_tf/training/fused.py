@@ -63,7 +63,7 @@ class FusedAdam(keras.optimizers.Adam):
 
     def update_step(self, gradient, variable, learning_rate):
         """Updates one variable (Kingma and Ba 2015, algorithm 1 in the order of section 2)."""
-        if keras.backend.backend() != "tensorflow" or isinstance(gradient, tf.IndexedSlices):
+        if keras.backend.backend() != "tensorflow":
             super().update_step(gradient, variable, learning_rate)
             return
         if self._bias_correction is None:
@@ -71,17 +71,16 @@ class FusedAdam(keras.optimizers.Adam):
             first, second = (1 - ops.power(beta, step) for beta in (self.beta_1, self.beta_2))
             self._bias_correction = ops.sqrt(second) / first
         index = self._get_variable_index(variable)
-        rate = ops.cast(learning_rate, "float32") * self._bias_correction
         tf.raw_ops.ResourceApplyAdam(
             var=variable.handle,
             m=self._momentums[index].value.handle,
             v=self._velocities[index].value.handle,
             # The correction is in the rate already.
-            beta1_power=tf.zeros((), variable.dtype),
-            beta2_power=tf.zeros((), variable.dtype),
-            lr=tf.cast(rate, variable.dtype),
-            beta1=tf.cast(self.beta_1, variable.dtype),
-            beta2=tf.cast(self.beta_2, variable.dtype),
-            epsilon=tf.cast(self.epsilon, variable.dtype),
-            grad=tf.cast(gradient, variable.dtype),
+            beta1_power=0.0,
+            beta2_power=0.0,
+            lr=learning_rate * self._bias_correction,
+            beta1=self.beta_1,
+            beta2=self.beta_2,
+            epsilon=self.epsilon,
+            grad=gradient,
         )

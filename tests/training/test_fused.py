@@ -12,11 +12,11 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def _model(momentum=0.9):
+def _model():
     keras.utils.set_random_seed(0)
     images = keras.Input((8, 8, 3))
     x = keras.layers.Conv2D(4, 3, use_bias=False)(images)
-    x = keras.layers.BatchNormalization(momentum=momentum, epsilon=1e-5, name="norm")(x)
+    x = keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name="norm")(x)
     inner = keras.Model(images, x, name="encoder")
     return keras.Model(images, keras.layers.Conv2D(1, 1)(keras.layers.ReLU()(inner(images))))
 
@@ -48,8 +48,6 @@ def test_fused_batch_norm_traces_the_fused_kernel_and_predicts_as_before():
     before = model.predict_on_batch(_images())
     fused.fuse_batch_norm(model)
     np.testing.assert_array_equal(model.predict_on_batch(_images()), before)
-    model.compile(fused.FusedAdam(), loss="mse")
-    model.train_on_batch(_images(), np.ones((6, 6, 6, 1), "float32"))
     train = tf.function(lambda images: model(images, training=True))
     graph = train.get_concrete_function(tf.constant(_images())).graph
     assert "FusedBatchNormV3" in {node.type for node in graph.get_operations()}
@@ -91,3 +89,17 @@ def test_fused_adam_with_accumulated_gradients_and_average_equals_keras():
     np.testing.assert_allclose(fused_losses, losses, rtol=1e-5)
     for ours, theirs in zip(fused_weights, weights, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_fused_training_in_mixed_precision_follows_keras(policy):
+    keras.config.set_dtype_policy(policy)
+    try:
+        plain, fast = _model(), _model()
+    finally:
+        keras.config.set_dtype_policy("float32")
+    fused.fuse_batch_norm(fast)
+    losses, _ = _trained(plain, keras.optimizers.Adam(0.01))
+    fused_losses, _ = _trained(fast, fused.FusedAdam(0.01))
+    np.testing.assert_allclose(fused_losses, losses, rtol=0.02)
+    assert losses[-1] < losses[0]
