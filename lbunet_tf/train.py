@@ -13,8 +13,10 @@ import shutil
 import sys
 
 import keras
+import numpy as np
 import pandas as pd
 from absl import logging
+from keras import ops
 
 from lbunet_tf import config as config_lib
 from lbunet_tf import entry
@@ -123,6 +125,22 @@ def compile_model(
         loss_weights=config.loss_weights if set(config.loss_weights.values()) != {1.0} else None,
         weighted_metrics=watched,
     )
+    _create_variables(model)
+
+
+def _create_variables(model):
+    """Creates the variables of optimizer, losses and metrics.
+
+    Made within the first step, they would cost a second tracing of it under TensorFlow.
+    """
+    model.optimizer.build(model.trainable_variables)
+    shapes = {name: (1, *output.shape[1:]) for name, output in model.output.items()}
+    targets = {name: np.zeros(shape, "float32") for name, shape in shapes.items()}
+    weights = {name: np.ones(shape[:-1], "float32") for name, shape in shapes.items()}
+    logits = {name: ops.convert_to_tensor(target) for name, target in targets.items()}
+    model.compute_loss(None, targets, logits, weights)
+    model.compute_metrics(None, targets, logits, weights)
+    model.reset_metrics()
 
 
 def _class_weights(config, rows):
