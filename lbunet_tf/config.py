@@ -429,9 +429,11 @@ class Config:
     )
     precision: str = _flag(
         "float32",
-        "Keras dtype policy. mixed_float16 and mixed_bfloat16 are for GPUs.",
+        "Of the arithmetic: float32; mixed_bfloat16 or mixed_float16, Keras' policies for GPUs; "
+        "onednn_bfloat16, convolutions of a CPU with AVX-512 BF16 or AMX; or auto, the fastest of "
+        "them for the device. Evaluation after onednn_bfloat16 is in float32.",
         "Training",
-        choices=("float32", "mixed_float16", "mixed_bfloat16"),
+        choices=("float32", "auto", "mixed_bfloat16", "mixed_float16", "onednn_bfloat16"),
     )
     distribution: str = _flag(
         "auto",
