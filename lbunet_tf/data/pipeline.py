@@ -20,7 +20,7 @@ def make_training_dataset(
     config: config_lib.Config,
     rows: pd.DataFrame,
     start_epoch: int = 0,
-    share: shares.Share = shares.Share(),
+    share: shares.Share = shares.WHOLE,
 ) -> tf.data.Dataset:
     """Returns the batches of epochs `start_epoch`, `start_epoch` + 1, ... up to --epochs.
 
@@ -137,7 +137,7 @@ def _drawn(rows, count, rng):
 
 
 def make_evaluation_dataset(
-    config: config_lib.Config, rows: pd.DataFrame, share: shares.Share = shares.Share()
+    config: config_lib.Config, rows: pd.DataFrame, share: shares.Share = shares.WHOLE
 ) -> tf.data.Dataset:
     """Returns the batches of `rows` in their order, the short last batch included."""
     examples = make_examples(config, share.rows(rows, config.batch_size))

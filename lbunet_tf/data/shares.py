@@ -43,3 +43,6 @@ class Share:
         taken.loc[places < 0, "mask"] = ""
         taken.loc[places < 0, "label"] = np.nan
         return taken
+
+
+WHOLE = Share()

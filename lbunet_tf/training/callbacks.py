@@ -241,7 +241,7 @@ def make_callbacks(
     saved_model: keras.Model | None = None,
     has_average: bool = False,
     known_losses: dict[str, float] | None = None,
-    placement: distribution.Placement = distribution.Placement(),
+    placement: distribution.Placement = distribution.ALONE,
 ) -> list[keras.callbacks.Callback]:
     """Returns the callbacks of a run, in the order in which they must act.
 

@@ -52,6 +52,21 @@ class Placement:
             self.wait(what)
 
 
+ALONE = Placement()
+
+
+class InStep(keras.callbacks.Callback):
+    """Keeps all processes at one epoch: those that do not write wait for the one that does."""
+
+    def __init__(self, placement: Placement):
+        super().__init__()
+        self.placement = placement
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Waits until what the epoch leaves is written."""
+        self.placement.wait(f"epoch {epoch + 1}")
+
+
 @contextlib.contextmanager
 def placed(requested: str, batch_size: int) -> Iterator[Placement]:
     """Makes models that are built and trained within the block use the devices of the flags.
@@ -66,7 +81,7 @@ def placed(requested: str, batch_size: int) -> Iterator[Placement]:
     """
     kind = choose(requested)
     if kind == "none":
-        yield Placement()
+        yield ALONE
     elif kind == "mirrored":
         strategy = tf.distribute.MirroredStrategy(_local_devices())
         placement = Placement(kind, num_devices=strategy.num_replicas_in_sync)
@@ -76,7 +91,10 @@ def placed(requested: str, batch_size: int) -> Iterator[Placement]:
     else:
         placement = _join()
         _check_batch(placement, batch_size)
-        with _ended_with_others(), keras.distribution.DataParallel(auto_shard_dataset=False).scope():
+        with (
+            _ended_with_others(),
+            keras.distribution.DataParallel(auto_shard_dataset=False).scope(),
+        ):
             yield placement
 
 
@@ -103,7 +121,9 @@ def choose(requested: str) -> str:
             f"{', '.join(_local_devices())}"
         )
     gpus = tf.config.list_physical_devices("GPU") if backend == "tensorflow" else ()
-    return "mirrored" if requested == "mirrored" or (requested == "auto" and len(gpus) > 1) else "none"
+    return (
+        "mirrored" if requested == "mirrored" or (requested == "auto" and len(gpus) > 1) else "none"
+    )
 
 
 def _is_launched_as_several(backend):
@@ -191,8 +211,15 @@ def _ended_with_others():
 LOST = ("Gloo", "NCCL", "Barrier", "heartbeat", "UNAVAILABLE", "DEADLINE_EXCEEDED", "ABORTED")
 
 
+def is_distributed() -> bool:
+    """Returns whether models are built for several devices here."""
+    return _num_replicas() > 1 or keras.distribution.distribution() is not None
+
+
 def predict_alone(model: keras.Model) -> Callable:
     """Returns images -> outputs as arrays, which one process may call without the others."""
+    if _num_replicas() > 1:
+        return lambda images: model(images, training=False)
     if keras.distribution.distribution() is None:
         return model.predict_on_batch
     import jax
