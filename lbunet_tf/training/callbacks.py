@@ -83,7 +83,8 @@ class WholeBackup(keras.callbacks.Callback):
         path = folder / f"{epoch + 1:04d}.weights.h5"
         folder.mkdir(exist_ok=True)
         partial = folder / "partial.weights.h5"
-        self.model.save_weights(partial, overwrite=True)
+        with distribution.alone():
+            self.model.save_weights(partial, overwrite=True)
         os.replace(partial, path)
         for finished, old in _backups(self.run).items():
             if finished != epoch + 1:
@@ -145,7 +146,8 @@ class WholeCheckpoint(keras.callbacks.ModelCheckpoint):
             if not self.writes:
                 return
             self.partial.unlink(missing_ok=True)
-            super().on_epoch_end(epoch, logs)
+            with distribution.alone():
+                super().on_epoch_end(epoch, logs)
         if self.partial.is_file():
             os.replace(self.partial, self.path)
 

@@ -162,6 +162,8 @@ def _join():
     import jax
 
     if not jax.distributed.is_initialized():
+        # It would swallow SIGTERM, by which schedulers end a job.
+        jax.config.update("jax_enable_preemption_service", False)
         # TensorFlow only reads the images here; it would take the GPUs' memory.
         tf.config.set_visible_devices([], "GPU")
         addresses = os.environ.get(ADDRESS)
@@ -216,6 +218,20 @@ def is_distributed() -> bool:
     return _num_replicas() > 1 or keras.distribution.distribution() is not None
 
 
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """Lets one process work without the others within the block, as on the writing of a model.
+
+    Every variable that Keras makes would else be checked across processes, and wait for them.
+    """
+    shared = keras.distribution.distribution()
+    keras.distribution.set_distribution(None)
+    try:
+        yield
+    finally:
+        keras.distribution.set_distribution(shared)
+
+
 def predict_alone(model: keras.Model) -> Callable:
     """Returns images -> outputs as arrays, which one process may call without the others."""
     if _num_replicas() > 1:
@@ -233,7 +249,9 @@ def predict_alone(model: keras.Model) -> Callable:
             [np.asarray(variable.value) for variable in variables]
             for variables in (model.trainable_variables, model.non_trainable_variables)
         )
-        return {name: np.asarray(value) for name, value in predict(*values, images).items()}
+        with alone():
+            outputs = predict(*values, images)
+        return {name: np.asarray(value) for name, value in outputs.items()}
 
     return predict_from_copies
 
