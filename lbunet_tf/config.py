@@ -502,11 +502,19 @@ class Config:
         "Pseudo-labels",
         entries=PSEUDO,
     )
+    format: str = _flag(
+        "savedmodel",
+        "What export writes: a SavedModel for TF Serving, image files in; or an OpenVINO model, "
+        "the network alone, faster on CPUs.",
+        "Output",
+        entries=("export",),
+        choices=("savedmodel", "openvino"),
+    )
     output: str = _flag(
         "",
         "Where to write: the CSV of the checked manifest (prepare); or a folder, by default "
-        "RUN/predicted (predict), RUN/export (export), RUN/pseudo (pseudo_label), RUN, or "
-        "RUN/on_SOURCE for another --source (evaluate). Needed for several runs: nothing is "
+        "RUN/predicted (predict), RUN/export or RUN/export_openvino (export), RUN/pseudo "
+        "(pseudo_label), RUN, or RUN/on_SOURCE for another --source (evaluate). Needed for several runs: nothing is "
         "written into one of them.",
         "Output",
         entries=("prepare", *COMBINE, *PSEUDO),

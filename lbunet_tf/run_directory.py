@@ -27,7 +27,8 @@ HISTOGRAMS = "pixel_histograms.npz"
 METRICS = "evaluation/metrics.json"
 FIGURES = "evaluation/figures"
 REPORT = "evaluation/report.html"
-EXPORT = "export"
+# By --format.
+EXPORTS = {"savedmodel": "export", "openvino": "export_openvino"}
 
 
 @contextlib.contextmanager
