@@ -29,7 +29,6 @@ def main():
 
 def floors(options: argparse.Namespace, trains: bool) -> dict[str, float]:
     """Returns the seconds below which a step cannot fall, by what bounds it."""
-    import keras
     import tensorflow as tf
 
     from lbunet_tf import config as config_lib
@@ -41,23 +40,26 @@ def floors(options: argparse.Namespace, trains: bool) -> dict[str, float]:
             encoder=options.encoder, encoder_weights="none", image_size=options.image_size
         )
     )
-    operations = sum(
-        _operations(layer)
-        for layer in model._flatten_layers()
-        if isinstance(layer, (keras.layers.Conv2D, keras.layers.DepthwiseConv2D))
-    )
-    operations *= options.batch_size * (PASSES_OF_TRAINING if trains else 1)
+    count = operations(model) * options.batch_size * (PASSES_OF_TRAINING if trains else 1)
     weights = model.count_params()
     moved = weights * (BYTES_OF_ADAM if trains else 4)
     rates = {name: _matrix_rate(tf, name) for name in ("float32", "bfloat16")}
     found = {
-        f"floor: {operations / 1e9:.0f} G operations at {rate / 1e9:.0f} G/s ({name})": operations
-        / rate
+        f"floor: {count / 1e9:.0f} G operations at {rate / 1e9:.0f} G/s ({name})": count / rate
         for name, rate in rates.items()
     }
     rate = _copy_rate()
     found[f"floor: {moved / 1e9:.2f} GB of weights at {rate / 1e9:.1f} GB/s"] = moved / rate
     return found
+
+
+def operations(model) -> int:
+    """Returns the multiplications and additions of one image's forward pass, convolutions only."""
+    import keras
+
+    convolutions = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
+    layers = model._flatten_layers()
+    return sum(_operations(layer) for layer in layers if isinstance(layer, convolutions))
 
 
 def _operations(layer):

@@ -16,20 +16,23 @@ def main():
     options = _parse()
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
+    device = "cuda" if "cuda" in options.setting else "cpu"
     images = torch.rand(options.batch_size, 3, options.image_size, options.image_size)
-    model = smp.Unet(options.encoder, encoder_weights=None)
+    model = smp.Unet(options.encoder, encoder_weights=None).to(device)
     if "channels_last" in options.setting:
         model = model.to(memory_format=torch.channels_last)
         images = images.to(memory_format=torch.channels_last)
     if options.what == "predict":
-        step = _predictor(model, images, options.setting)
+        step = _predictor(model, images, options.setting, device)
     else:
-        step = _trainer(model, images, options.setting)
+        step = _trainer(model, images, options.setting, device)
     if options.what == "start":
         step()
         print("stepped", bench_turns.peak_megabytes(), flush=True)
     else:
-        bench_turns.work(lambda: [step() for _ in range(options.steps)], options.steps)
+        bench_turns.work(
+            lambda: [step() for _ in range(options.steps)], options.steps, _device_memory
+        )
 
 
 def _parse():
@@ -42,7 +45,13 @@ def _parse():
     return parser.parse_args()
 
 
-def _trainer(model, images, setting):
+def _device_memory():
+    if not torch.cuda.is_available():
+        return {}
+    return {"device_megabytes": torch.cuda.max_memory_allocated() / 1e6}
+
+
+def _trainer(model, images, setting, device):
     masks = (torch.rand(images.shape[0], 1, *images.shape[2:]) > 0.5).float()
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-4, fused=True)
     loss_of = torch.nn.BCEWithLogitsLoss()
@@ -51,9 +60,9 @@ def _trainer(model, images, setting):
 
     def step():
         optimizer.zero_grad(set_to_none=True)
-        with torch.autocast("cpu", torch.bfloat16, enabled="bfloat16" in setting):
-            logits = forward(images)
-        loss = loss_of(logits.float(), masks)
+        with torch.autocast(device, torch.bfloat16, enabled="bfloat16" in setting):
+            logits = forward(images.to(device, non_blocking=True))
+        loss = loss_of(logits.float(), masks.to(device, non_blocking=True))
         loss.backward()
         optimizer.step()
         loss.item()
@@ -61,7 +70,7 @@ def _trainer(model, images, setting):
     return step
 
 
-def _predictor(model, images, setting):
+def _predictor(model, images, setting, device):
     model.eval()
     if "openvino" in setting:
         return _openvino_predictor(model, images, setting)
@@ -70,9 +79,9 @@ def _predictor(model, images, setting):
     def step():
         with (
             torch.inference_mode(),
-            torch.autocast("cpu", torch.bfloat16, enabled="bfloat16" in setting),
+            torch.autocast(device, torch.bfloat16, enabled="bfloat16" in setting),
         ):
-            torch.sigmoid(forward(images).float()).numpy()
+            torch.sigmoid(forward(images.to(device)).float()).cpu().numpy()
 
     return step
 

@@ -46,8 +46,11 @@ def environment(threads: int, **more: str) -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": str(threads), "TF_CPP_MIN_LOG_LEVEL": "2", **more}
 
 
-def work(turn: Callable[[], None], steps: int) -> None:
-    """Runs a worker: two turns of `steps` to warm up, then one for each line that is read."""
+def work(turn: Callable[[], None], steps: int, more: Callable[[], dict[str, float]] = dict) -> None:
+    """Runs a worker: two turns of `steps` to warm up, then one for each line that is read.
+
+    `more` gives further numbers to say after a turn.
+    """
     turn()
     turn()
     print("ready", flush=True)
@@ -55,7 +58,8 @@ def work(turn: Callable[[], None], steps: int) -> None:
         start = time.perf_counter()
         turn()
         seconds = (time.perf_counter() - start) / steps
-        print(json.dumps({"seconds": seconds, "megabytes": peak_megabytes()}), flush=True)
+        said = {"seconds": seconds, "megabytes": peak_megabytes(), **more()}
+        print(json.dumps(said), flush=True)
 
 
 def peak_megabytes() -> float:
@@ -67,7 +71,7 @@ def peak_megabytes() -> float:
 def take_turns(
     workers: dict[str, tuple[Sequence[str], dict[str, str]]], rounds: int
 ) -> dict[str, dict[str, list[float]]]:
-    """Returns name -> {"seconds": of each turn, "megabytes": peak after it}.
+    """Returns name -> what its worker said -> a list over the turns.
 
     Args:
         workers: Name -> command and environment of a worker.
@@ -83,13 +87,13 @@ def take_turns(
         )
         # One after the other: a start beside a start would be slow for both.
         _await(name, running[name], "ready")
-    measured = {name: {"seconds": [], "megabytes": []} for name in workers}
+    measured = {name: {} for name in workers}
     for _ in range(rounds):
         for name, process in running.items():
             process.stdin.write("turn\n")
             process.stdin.flush()
             for key, value in json.loads(_await(name, process, "{")).items():
-                measured[name][key].append(value)
+                measured[name].setdefault(key, []).append(value)
     for process in running.values():
         process.stdin.close()
         process.wait()
@@ -140,14 +144,10 @@ def report(measured: dict, what: str, floors: dict[str, float] | None = None) ->
         print(f"{name} | {seconds:.3f} | | |")
     print()
     best = min((name for name in medians if not name.startswith("peer")), key=medians.get)
-    theirs = [name for name in medians if name.startswith("peer")]
-    for kind in ("peer", "peer openvino"):
-        # The peer has no export of its own: its converted model is another comparison.
-        names = [
-            name
-            for name in theirs
-            if name.startswith(kind) and (kind == "peer openvino" or "openvino" not in name)
-        ]
+    # The peer has no export of its own: its model converted by OpenVINO is another comparison.
+    converted = [name for name in medians if name.startswith("peer openvino")]
+    own = [name for name in medians if name.startswith("peer") and name not in converted]
+    for names in (own, converted):
         if names:
             _print_ratio(measured, medians, best, min(names, key=medians.get))
 
