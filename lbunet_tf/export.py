@@ -12,7 +12,6 @@ the data and version of the package. Loading it needs TensorFlow alone. Requests
 """
 
 import hashlib
-import os
 import pathlib
 import shutil
 
@@ -38,6 +37,11 @@ def main(config: config_lib.Config) -> None:
 def export(config: config_lib.Config) -> pathlib.Path:
     """Returns the folder of a new version, written whole or not at all."""
     folder = members.output_folder(config, pathlib.Path(config.run) / run_directory.EXPORT)
+    with run_directory.locked(folder, "export"):
+        return _export(config, folder)
+
+
+def _export(config, folder):
     model = members.load_mean(config)
     version = 1 + max((int(path.name) for path in _versions(folder)), default=0)
     partial = folder / f"partial-{version}"
@@ -61,7 +65,7 @@ def export(config: config_lib.Config) -> pathlib.Path:
     archive.write_out(str(partial), verbose=False)
     logging.set_verbosity(verbosity)
     warmup.write_requests(partial)
-    os.replace(partial, folder / str(version))
+    run_directory.put_in_place(partial, folder / str(version))
     logging.info("exported %s: %s", folder / str(version), members.describe(config))
     return folder / str(version)
 

@@ -1,3 +1,5 @@
+import os
+import socket
 import subprocess
 import sys
 
@@ -81,24 +83,25 @@ def test_a_folder_of_other_files_is_refused_even_with_overwrite(tmp_path):
 
 
 def test_no_run_says_what_to_give():
-    with pytest.raises(ValueError, match="--run=runs/paper"), run_directory.locked(""):
+    with pytest.raises(ValueError, match="--run=runs/paper"), run_directory.check_named(""):
         pass
 
 
 def test_a_second_process_on_one_run_is_refused(tmp_path):
     run = str(tmp_path / "runs" / "paper")
-    with run_directory.locked(run):
-        code = f"from lbunet_tf import run_directory as r\nwith r.locked({run!r}): pass"
+    with run_directory.locked(run, "train"):
+        code = f"from lbunet_tf import run_directory as r\nwith r.locked({run!r}, 'train'): pass"
         second = subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, check=False
         )
-    assert "one process at a time may train a run" in second.stderr
+    assert f"one process at a time may train {run}" in second.stderr
+    assert f"(process {os.getpid()} on {socket.gethostname()})" in second.stderr
 
 
 def test_a_lock_ends_with_its_block(tmp_path):
     run = str(tmp_path / "paper")
-    with run_directory.locked(run):
+    with run_directory.locked(run, "train"):
         pass
-    with run_directory.locked(run):
+    with run_directory.locked(run, "train"):
         pass
     assert not (tmp_path / "paper").exists()
