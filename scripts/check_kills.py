@@ -39,6 +39,7 @@ TRAINING = (
     "--mask_source=lesion",
     "--heads=mask,melanoma",
     "--model=unet",
+    "--encoder_weights=none",
     "--batch_size=8",
     "--augment=flips",
 )
@@ -223,7 +224,7 @@ def _names(folder):
     return {
         os.fspath(path.relative_to(folder))
         for path in folder.rglob("*")
-        if path.is_file() and "tfevents" not in path.name
+        if path.is_file() and "tfevents" not in path.name and path.suffix != ".lock"
     }
 
 

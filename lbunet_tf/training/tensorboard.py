@@ -34,10 +34,13 @@ def writing(folder: pathlib.Path, part: str) -> Iterator[None]:
     """
     for old in folder.glob(f"*.{part}"):
         old.unlink()
-    writer = tf.summary.create_file_writer(os.fspath(folder), filename_suffix=f".{part}")
-    with writer.as_default():
-        yield
-    writer.close()
+    try:
+        writer = tf.summary.create_file_writer(os.fspath(folder), filename_suffix=f".{part}")
+        with writer.as_default():
+            yield
+        writer.close()
+    except (tf.errors.ResourceExhaustedError, tf.errors.OutOfRangeError) as error:
+        raise run_directory.no_room(folder / part) from error
     for path in folder.glob(f"*.{part}"):
         _check_whole(path)
 
