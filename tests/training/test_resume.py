@@ -1,6 +1,5 @@
 """The callbacks in real trainings: killed, resumed, stopped."""
 
-import contextlib
 import os
 
 import keras
@@ -9,7 +8,6 @@ import pandas as pd
 import pytest
 from tensorboard.backend.event_processing import event_accumulator
 
-from lbunet_tf import run_directory
 from lbunet_tf.training import callbacks
 from lbunet_tf.training import tensorboard
 
@@ -194,33 +192,6 @@ def test_a_backup_of_another_model_is_refused(make_model, fit, run):
 
     with pytest.raises(ValueError, match="must be a whole backup of this model"):
         fit(make_model(), run, epochs=2)
-
-
-class _FillDisk(keras.callbacks.Callback):
-    """From the end of an epoch on, files that hold weights may only have half their size."""
-
-    def __init__(self, epoch, room, stack):
-        super().__init__()
-        self.epoch, self.room, self.stack = epoch, room, stack
-
-    def on_epoch_end(self, epoch, logs=None):
-        if epoch == self.epoch:
-            self.stack.enter_context(self.room(7000))
-
-
-def test_a_full_disk_keeps_checkpoint_and_backup_and_the_same_training_goes_on(
-    make_model, fit, run, undisturbed, room
-):
-    with contextlib.ExitStack() as stack:
-        with pytest.raises(OSError, match="there must be room for .*model.partial.keras"):
-            fit(make_model(), run, epochs=4, more=[_FillDisk(2, room, stack)])
-
-    assert callbacks.finished_epochs(run) == 2
-    run_directory.check_model(run / "model.keras")
-    assert [path for path in run.rglob("*") if "partial" in path.name] == []
-    resumed = fit(make_model(), run, epochs=4)
-    for ours, theirs in zip(resumed.get_weights(), undisturbed[0].get_weights(), strict=True):
-        np.testing.assert_allclose(ours, theirs, atol=1e-6)
 
 
 def test_a_checkpoint_leaves_no_partial_file(make_model, fit, run):
