@@ -15,7 +15,6 @@ the data and version of the package. Loading it needs TensorFlow alone. Requests
 """
 
 import hashlib
-import os
 import pathlib
 import shutil
 
@@ -43,13 +42,18 @@ def export(config: config_lib.Config) -> pathlib.Path:
     """Returns the folder of a new version, written whole or not at all."""
     name = run_directory.EXPORTS[config.format]
     folder = members.output_folder(config, pathlib.Path(config.run) / name)
+    with run_directory.locked(folder, "export"):
+        return _export(config, folder)
+
+
+def _export(config, folder):
     model = members.load_mean(config)
     version = 1 + max((int(path.name) for path in _versions(folder)), default=0)
     partial = folder / f"partial-{version}"
     shutil.rmtree(partial, ignore_errors=True)
     write = {"savedmodel": _write_saved_model, "openvino": _write_openvino}[config.format]
     write(config, model, partial)
-    os.replace(partial, folder / str(version))
+    run_directory.put_in_place(partial, folder / str(version))
     logging.info("exported %s: %s", folder / str(version), members.describe(config))
     return folder / str(version)
 

@@ -43,7 +43,8 @@ def main(config: config_lib.Config) -> None:
     except ValueError as error:
         logging.warning("training with these flags would stop: %s", error)
     if config.output:
-        run_directory.write_table(config.output, manifest)
+        with run_directory.locked(config.output, "prepare"):
+            run_directory.write_table(config.output, manifest)
         logging.info(
             "wrote %s (use it as --source=manifest --data_dir=%s --split_by=official)",
             config.output,

@@ -47,9 +47,15 @@ def train(config: config_lib.Config) -> pathlib.Path:
     """Returns the run directory of a finished training."""
     flag_lines = config_lib.flag_lines(config)
     # Refuse a finished run before hours of checking images.
-    with run_directory.locked(config.run):
+    run_directory.check_named(config.run)
+    with run_directory.locked(config.run, "train"):
         run = run_directory.prepare_for_training(config.run, flag_lines, config.overwrite)
-        _train(config, run, flag_lines)
+        try:
+            _train(config, run, flag_lines)
+        except KeyboardInterrupt as stop:
+            epochs = callbacks.finished_epochs(run)
+            stop.add_note(f"the same command goes on with {run} after epoch {epochs}")
+            raise
     return run
 
 
@@ -223,6 +229,7 @@ def _fit(model, config, run, manifest, flag_lines):
     start = callbacks.finished_epochs(run)
     if start:
         logging.info("going on after %d finished epochs", start)
+        run_directory.check_model(run / run_directory.MODEL)
     tensorboard.write_flags(run, flag_lines, {split: len(part) for split, part in rows.items()})
     history = callbacks.read_history(run)
     if start >= config.epochs or _is_out_of_patience(history, config):
