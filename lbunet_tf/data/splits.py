@@ -9,8 +9,15 @@ from scipy.sparse import csgraph
 from scipy.sparse import csr_array
 
 from lbunet_tf.data import manifest as manifest_lib
+from lbunet_tf.data import near_duplicates
 
-GROUP_COLUMNS = ("patient_id", "lesion_id", "duplicate_group", "content_hash")
+GROUP_COLUMNS = (
+    "patient_id",
+    "lesion_id",
+    "duplicate_group",
+    "content_hash",
+    near_duplicates.GROUP,
+)
 KEYS = ("image_id", *GROUP_COLUMNS)
 
 
