@@ -111,7 +111,7 @@ class Config:
     source: tuple[str, ...] = _flag(
         (),
         "Where images come from, one or several, comma-separated: "
-        "isic2016 to isic2020, isic_archive, ham10000, ph2, folder, manifest, synthetic. "
+        "isic2016 to isic2020, isic_archive, ham10000, ph2, folder, manifest, records, synthetic. "
         "evaluate: score all its images instead of the run's own test images, but for those that "
         "the run has seen.",
         "Data",
@@ -128,7 +128,8 @@ class Config:
     data_dir: tuple[str, ...] = _flag(
         (),
         "One folder a source, in the same order: the official download as it "
-        "lies on disk (manifest: the CSV file; synthetic: where to draw).",
+        "lies on disk (manifest: the CSV file; records: what prepare --records wrote; synthetic: "
+        "where to draw).",
         "Data",
         entries=SOURCE,
         many=True,
@@ -513,6 +514,20 @@ class Config:
         "",
         "Where to write a PNG of images as the network sees them, the outline of the lesion, and "
         "versions of them by --augment.",
+        "Output",
+        entries=("prepare",),
+    )
+    records: str = _flag(
+        "",
+        "A folder for the images and masks at --image_size, in shards of records that "
+        "--source=records and TensorFlow Datasets read. The same command goes on after a kill.",
+        "Output",
+        entries=("prepare",),
+    )
+    beam_options: str = _flag(
+        "",
+        "Write --records by Apache Beam: the options of its runner, as in "
+        "'--runner=DirectRunner --direct_num_workers=4'. Workers need both folders at their paths.",
         "Output",
         entries=("prepare",),
     )

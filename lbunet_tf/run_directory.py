@@ -58,8 +58,8 @@ def write_table(path: str | os.PathLike, table: pd.DataFrame) -> None:
 
 
 @contextlib.contextmanager
-def locked(run: str) -> Iterator[None]:
-    """Holds a lock on the run directory, which ends with the process, even a killed one.
+def locked(run: str, flag: str = "run") -> Iterator[None]:
+    """Holds a lock on the folder that a flag names; it ends with the process, even a killed one.
 
     Raises:
         ValueError: Another process holds it.
@@ -77,8 +77,8 @@ def locked(run: str) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise ValueError(
-                f"one process at a time may train a run. Another is training {path} now; wait for "
-                "it, or name another --run"
+                f"one process at a time may write to a folder. Another is at {path} now; wait for "
+                f"it, or name another --{flag}"
             ) from error
         yield
 

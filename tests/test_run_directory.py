@@ -92,7 +92,7 @@ def test_a_second_process_on_one_run_is_refused(tmp_path):
         second = subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, check=False
         )
-    assert "one process at a time may train a run" in second.stderr
+    assert "one process at a time may write to a folder" in second.stderr
 
 
 def test_a_lock_ends_with_its_block(tmp_path):

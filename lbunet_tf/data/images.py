@@ -8,27 +8,25 @@ import pandas as pd
 from absl import logging
 
 from lbunet_tf.data import preprocessing
+from lbunet_tf.data import records
 
 
 def check_files(manifest: pd.DataFrame, on_bad_image: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Returns (manifest, skipped).
 
     The manifest gains `content_hash`, the SHA-1 of each image file, and `mask_share`, the
-    mask's share of the image (NaN without a mask).
+    mask's share of the image (NaN without a mask). Records have both from when they were
+    prepared, and are not checked again.
 
     Raises:
         ValueError: A file cannot be decoded, or a mask's size is not its image's, and
             `on_bad_image` is "error".
     """
-    with concurrent.futures.ThreadPoolExecutor() as threads:
-        results = []
-        for result in threads.map(_check_row, manifest["image"], manifest["mask"]):
-            results.append(result)
-            if len(results) % 2000 == 0:
-                logging.info("checked %d of %d images", len(results), len(manifest))
-    hashes, mask_shares, reasons = zip(*results, strict=True)
-    manifest = manifest.assign(content_hash=hashes, mask_share=mask_shares)
-    reasons = pd.Series(reasons, index=manifest.index)
+    is_file = ~records.are_records(manifest["image"])
+    found = _check(manifest[is_file])
+    known = manifest.reindex(columns=["content_hash", "mask_share"])[~is_file]
+    manifest = manifest.assign(**pd.concat([found[known.columns], known]))
+    reasons = found["reason"].reindex(manifest.index, fill_value="")
     bad = reasons != ""
     if bad.any() and on_bad_image == "error":
         row = manifest[bad].iloc[0]
@@ -44,6 +42,18 @@ def check_files(manifest: pd.DataFrame, on_bad_image: str) -> tuple[pd.DataFrame
     if bad.all():
         raise ValueError(f"at least one image must be readable. Received: none of {len(bad)}")
     return manifest[~bad].reset_index(drop=True), skipped
+
+
+def _check(rows):
+    """Returns content_hash, mask_share and reason ("" for a good one) of each row."""
+    results = []
+    with concurrent.futures.ThreadPoolExecutor() as threads:
+        for result in threads.map(_check_row, rows["image"], rows["mask"]):
+            results.append(result)
+            if len(results) % 2000 == 0:
+                logging.info("checked %d of %d images", len(results), len(rows))
+    found = pd.DataFrame(results, rows.index, ["content_hash", "mask_share", "reason"])
+    return found.astype({"mask_share": "float64"})
 
 
 def _check_row(image_path, mask_path):
