@@ -436,7 +436,8 @@ class Config:
     )
     cache: bool = _flag(
         True,
-        "Keep decoded, resized images in memory (off for sets larger than memory).",
+        "Keep decoded, resized images in memory, where they take at most half of what is "
+        "available.",
         "Training",
     )
     prevalence: float = _flag(

@@ -40,7 +40,7 @@ def load(
 
 def _load_file(config, row):
     size = config.image_size
-    image = preprocessing.decode_image(tf.io.read_file(row["image"]))
+    image = preprocessing.decode_to_resize(tf.io.read_file(row["image"]), config)
     # Two branches because a row without a mask has no file to read.
     has_mask = tf.strings.length(row["mask"]) > 0
     mask = tf.cond(

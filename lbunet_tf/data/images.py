@@ -59,22 +59,27 @@ def _check(rows):
 def _check_row(image_path, mask_path):
     """Returns (SHA-1 of the image file, the mask's share, what is wrong or "")."""
     try:
-        contents, image = preprocessing.decode_file(image_path, preprocessing.decode_image)
+        contents, (height, width) = preprocessing.decode_file(image_path, _whole_size)
     except ValueError as error:
         return "", np.nan, str(error)
     digest = hashlib.sha1(contents, usedforsecurity=False).hexdigest()
     try:
-        return digest, _check_mask(mask_path, image.shape) if mask_path else np.nan, ""
+        return digest, _check_mask(mask_path, (height, width)) if mask_path else np.nan, ""
     except ValueError as error:
         return digest, np.nan, str(error)
 
 
-def _check_mask(mask_path, image_shape):
+def _whole_size(contents):
+    """Returns height and width of an image; all of it is read, and no more decoded than needed."""
+    return preprocessing.decode_reduced(contents, 1)[1]
+
+
+def _check_mask(mask_path, image_size):
     """Returns the mask's share of the image."""
     _, mask = preprocessing.decode_file(mask_path, preprocessing.decode_mask)
-    if mask.shape[:2] == image_shape[:2]:
+    if mask.shape[:2] == image_size:
         return round(float(mask.mean()), 6)
     raise ValueError(
-        f"{mask_path} must have the size of its image, {image_shape[1]} x {image_shape[0]} px. "
+        f"{mask_path} must have the size of its image, {image_size[1]} x {image_size[0]} px. "
         f"It has {mask.shape[1]} x {mask.shape[0]} px"
     )

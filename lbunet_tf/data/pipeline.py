@@ -7,12 +7,12 @@ import keras
 import numpy as np
 import pandas as pd
 import tensorflow as tf
-from absl import logging
 
 from lbunet_tf import config as config_lib
 from lbunet_tf.data import augmentation
 from lbunet_tf.data import batch_augmentation
 from lbunet_tf.data import examples as examples_lib
+from lbunet_tf.data import memory
 
 
 def make_training_dataset(
@@ -131,7 +131,7 @@ def _drawn(rows, count, rng):
 def make_evaluation_dataset(config: config_lib.Config, rows: pd.DataFrame) -> tf.data.Dataset:
     """Returns the batches of `rows` in their order, the short last batch included."""
     examples = make_examples(config, rows)
-    if config.cache:
+    if config.cache and memory.fits(len(rows), config.image_size):
         examples = examples.cache()
     return _batched(config, examples).prefetch(tf.data.AUTOTUNE)
 
@@ -161,15 +161,12 @@ def _listed(rows):
 def _taker(config, rows):
     """Returns a function: dataset of row numbers -> dataset of examples.
 
-    With --cache each file is decoded once, in parallel, and kept as bytes of the
-    network's size; a cache inside tf.data could only be read in its own order.
+    With --cache, where it fits, each file is decoded once, in parallel, and kept as bytes of
+    the network's size; a cache inside tf.data could only be read in its own order.
     """
     listed = _listed(rows)
-    kept = examples_lib.load(config, rows, listed) if config.cache else listed
-    if config.cache:
-        # Image and mask as bytes; the pipeline holds them once.
-        megabytes = len(rows) * config.image_size**2 * 4 / 1e6
-        logging.info("keeping %d images in memory: %.0f MB (--nocache: none)", len(rows), megabytes)
+    is_kept = config.cache and memory.fits(len(rows), config.image_size)
+    kept = examples_lib.load(config, rows, listed) if is_kept else listed
     columns = next(iter(kept.batch(len(rows))))
 
     def take(numbers):
@@ -177,7 +174,7 @@ def _taker(config, rows):
             lambda number: {name: column[number] for name, column in columns.items()},
             num_parallel_calls=tf.data.AUTOTUNE,
         )
-        return examples if config.cache else examples_lib.load(config, rows, examples)
+        return examples if is_kept else examples_lib.load(config, rows, examples)
 
     return take
 
