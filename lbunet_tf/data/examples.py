@@ -6,7 +6,7 @@ import pandas as pd
 import tensorflow as tf
 
 from lbunet_tf import config as config_lib
-from lbunet_tf.data import manifest as manifest_lib
+from lbunet_tf.data import places
 from lbunet_tf.data import preprocessing
 from lbunet_tf.data import records
 
@@ -19,7 +19,7 @@ def load(
     Each a dict of `image` (S, S, 3) uint8, `mask` (S, S, 1) uint8, `has_mask`, `label`.
     """
     parallel = {"num_parallel_calls": tf.data.AUTOTUNE}
-    are_records = records.are_records(rows["image"])
+    are_records = places.are_records(rows["image"])
     load_file = functools.partial(_load_file, config)
     if not are_records.any():
         return dataset.map(load_file, **parallel)
@@ -32,7 +32,7 @@ def load(
         return {name: value[0] for name, value in examples.items()}
 
     def load_either(row):
-        is_record = tf.strings.regex_full_match(row["image"], manifest_lib.RECORD)
+        is_record = tf.strings.regex_full_match(row["image"], places.RECORD)
         return tf.cond(is_record, lambda: load_record(row), lambda: load_file(row))
 
     return dataset.map(load_either, **parallel)

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 from absl import logging
 
+from lbunet_tf.data import places
 from lbunet_tf.data import preprocessing
-from lbunet_tf.data import records
 
 
 def check_files(manifest: pd.DataFrame, on_bad_image: str) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -22,7 +22,7 @@ def check_files(manifest: pd.DataFrame, on_bad_image: str) -> tuple[pd.DataFrame
         ValueError: A file cannot be decoded, or a mask's size is not its image's, and
             `on_bad_image` is "error".
     """
-    is_file = ~records.are_records(manifest["image"])
+    is_file = ~places.are_records(manifest["image"])
     found = _check(manifest[is_file])
     known = manifest.reindex(columns=["content_hash", "mask_share"])[~is_file]
     manifest = manifest.assign(**pd.concat([found[known.columns], known]))

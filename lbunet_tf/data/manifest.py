@@ -2,13 +2,13 @@
 
 import os
 import pathlib
-import re
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 from absl import logging
 
+from lbunet_tf.data import places
 from lbunet_tf.data import tables
 
 # `label`: 1 melanoma, 0 not, missing unknown. `age`: years. `skin_type`: Fitzpatrick 1-6.
@@ -37,8 +37,6 @@ OFFICIAL_ID = r"ISIC_\d{7}"
 # What belongs to the image file; the rest of a row is about the lesion.
 OF_FILE = ("image_id", "image", "mask", "pseudo_mask", "source")
 SPLITS = ("train", "val", "test")
-# A record of a shard, in place of the path of a file: SHARD#NUMBER.
-RECORD = r".+\.array_record-\d{5}-of-\d{5}#\d+"
 # Columns that evaluation adds to the rows; a manifest with them would hold them twice.
 RESERVED = (
     "score",
@@ -171,8 +169,8 @@ def _merge(shared, ids):
     has_mask = shared["mask"] != ""
     wanted = pd.DataFrame(
         {
-            "image": [os.path.isfile(file_of(path)) for path in shared["image"]],
-            "mask": [os.path.isfile(file_of(path)) for path in shared["mask"]],
+            "image": [os.path.isfile(places.file_of(path)) for path in shared["image"]],
+            "mask": [os.path.isfile(places.file_of(path)) for path in shared["mask"]],
             "known": has_mask & ~is_made(shared, "mask"),
             "made": has_mask,
         },
@@ -255,16 +253,11 @@ def _read(path):
     return check(completed)
 
 
-def file_of(path: str) -> str:
-    """Returns the file that a path of the manifest lies in: itself, or a record's shard."""
-    return path.rsplit("#", 1)[0] if re.fullmatch(RECORD, path) else path
-
-
 def check_files_exist(manifest: pd.DataFrame) -> pd.DataFrame:
     """Returns the manifest, or raises a ValueError that names the first file that is gone."""
     for column in ("image", "mask"):
         paths = manifest[column]
-        gone = [bool(path) and not os.path.isfile(file_of(path)) for path in paths]
+        gone = [bool(path) and not os.path.isfile(places.file_of(path)) for path in paths]
         if any(gone):
             row = manifest[gone].iloc[0]
             raise ValueError(

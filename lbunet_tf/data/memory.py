@@ -1,6 +1,7 @@
 """How much memory there is, so that a cache is kept only where it fits."""
 
 import math
+import os
 import pathlib
 
 from absl import logging
@@ -43,6 +44,9 @@ def available_bytes(root: pathlib.Path = pathlib.Path("/")) -> int:
 
 def _machine_bytes(root):
     path = root / "proc/meminfo"
+    if not path.is_file():
+        # Not Linux: what it has, in use or not.
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     for line in path.read_text().splitlines():
         if line.startswith("MemAvailable:"):
             return int(line.split()[1]) * 1024
@@ -51,12 +55,13 @@ def _machine_bytes(root):
 
 def _groups(root):
     """Yields the folders of the control groups, of version 1 and 2, that this process is in."""
-    for line in (root / "proc/self/cgroup").read_text().splitlines():
-        _, controllers, path = line.split(":", 2)
+    path = root / "proc/self/cgroup"
+    for line in path.read_text().splitlines() if path.is_file() else ():
+        _, controllers, name = line.split(":", 2)
         if controllers not in ("", "memory"):
             continue
         top = root / "sys/fs/cgroup" / controllers
-        folder = top / path.lstrip("/")
+        folder = top / name.lstrip("/")
         # Any of them may have a limit; inside a container only the top is there.
         yield from (group for group in (folder, *folder.parents) if group.is_relative_to(top))
 

@@ -9,7 +9,7 @@ from absl import logging
 from lbunet_tf import config as config_lib
 from lbunet_tf.data import images
 from lbunet_tf.data import manifest as manifest_lib
-from lbunet_tf.data import records
+from lbunet_tf.data import places
 from lbunet_tf.data import sources
 from lbunet_tf.data import splits
 
@@ -26,7 +26,7 @@ def list_images(
     emptied.
     """
     rows, missing = sources.make_manifest(config)
-    if records.are_records(rows["image"]).any():
+    if places.are_records(rows["image"]).any():
         raise ValueError(
             '"--source=records" holds images of the network\'s size, and masks are made of the '
             "image's own: name the files, as in --source=manifest --data_dir=DIR/manifest.csv"

@@ -17,13 +17,13 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 from absl import logging
-from array_record.python import array_record_module
 
 from lbunet_tf import config as config_lib
 from lbunet_tf import run_directory
 from lbunet_tf.data import images
 from lbunet_tf.data import manifest as manifest_lib
 from lbunet_tf.data import pipeline
+from lbunet_tf.data import places
 from lbunet_tf.data import records
 
 DATASET = "lbunet"
@@ -75,12 +75,12 @@ def read_plan(config: config_lib.Config) -> tuple[pd.DataFrame, pd.DataFrame] | 
             )
     logging.info("going on in %s with its own plan", folder)
     skipped = pd.read_csv(folder / run_directory.SKIPPED, dtype=str, keep_default_na=False)
-    return manifest_lib.read(folder / records.MANIFEST), skipped
+    return manifest_lib.read(folder / records.MANIFEST).drop(columns="record"), skipped
 
 
 def write_plan(config: config_lib.Config, manifest: pd.DataFrame, skipped: pd.DataFrame) -> None:
     """Writes which row becomes which record, and the flags; records.json last."""
-    if records.are_records(manifest["image"]).any():
+    if places.are_records(manifest["image"]).any():
         raise ValueError('"--records" needs files to read. Received: --source=records')
     folder = pathlib.Path(config.records)
     planned = manifest.assign(record=_places(manifest, config.image_size))
@@ -97,13 +97,13 @@ def _flags(config):
 
 def _places(manifest, size_px):
     """Returns SHARD#NUMBER of each row: a split's rows in order, in shards of equal size."""
-    places = pd.Series("", index=manifest.index)
+    names = pd.Series("", index=manifest.index)
     for split, rows in manifest.groupby("split"):
         num_shards = -(-len(rows) * size_px**2 * 4 // SHARD_BYTES)
         for shard, part in enumerate(np.array_split(rows.index, num_shards)):
             name = f"{DATASET}-{split}.array_record-{shard:05d}-of-{num_shards:05d}"
-            places[part] = [f"{name}#{number}" for number in range(len(part))]
-    return places
+            names[part] = [f"{name}#{number}" for number in range(len(part))]
+    return names
 
 
 def write_shards(config: config_lib.Config) -> None:
@@ -114,7 +114,7 @@ def write_shards(config: config_lib.Config) -> None:
         OSError: The disk is full.
     """
     folder = str(pathlib.Path(config.records).absolute())
-    sizes = _read(folder).groupby("shard", sort=False).size()
+    sizes = _read(folder)["shard"].value_counts(sort=False)
     to_write = [name for name, count in sizes.items() if not _is_whole(folder, name, count)]
     logging.info("%d of %d shards are to be written", len(to_write), len(sizes))
     run = _run_by_beam if config.beam_options else _run_here
@@ -197,6 +197,8 @@ def write_shard(folder: str, name: str) -> None:
 
 
 def _write_examples(path, features, rows, examples):
+    from array_record.python import array_record_module
+
     writer = array_record_module.ArrayRecordWriter(str(path), "group_size:1")
     of_rows = rows[[name for name in features if name in rows and name not in PATHS]]
     for row, example in zip(of_rows.to_dict("records"), examples.as_numpy_iterator(), strict=True):

@@ -1,7 +1,6 @@
 """Prepared records: images and masks of the network's size, in shards read at random.
 
-`lbunet_tf.prepare --records=DIR` writes them (`record_writer`); --source=records reads them. In a
-manifest a record stands where else the path of a file does, as SHARD#NUMBER.
+`lbunet_tf.prepare --records=DIR` writes them (`record_writer`); --source=records reads them.
 """
 
 import concurrent.futures
@@ -15,10 +14,10 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 import tensorflow as tf
-from array_record.python import array_record_module
 
 from lbunet_tf import config as config_lib
 from lbunet_tf.data import manifest as manifest_lib
+from lbunet_tf.data import places
 
 MANIFEST = "manifest.csv"
 PLAN = "records.json"
@@ -48,12 +47,11 @@ def read(folder: str | os.PathLike) -> pd.DataFrame:
             f"Looked for {MANIFEST} and {PLAN}"
         )
     table = manifest_lib.read(path)
-    places = [str(folder / record) for record in table.pop("record")]
-    counts = pd.Series(map(manifest_lib.file_of, places)).value_counts(sort=False)
+    table["image"] = [str(folder / record) for record in table.pop("record")]
+    counts = table["image"].map(places.file_of).value_counts(sort=False)
     with concurrent.futures.ThreadPoolExecutor() as threads:
         for _ in threads.map(check_shard, counts.index, counts):
             pass
-    table["image"] = places
     table["mask"] = table["image"].where(table["mask"] != "", "")
     return table
 
@@ -68,24 +66,19 @@ def check_shard(path: str | os.PathLike, count: int) -> None:
         raise ValueError(f"{path} must hold {count} records. It holds {found}. {_mend(path)}")
 
 
-def are_records(paths: pd.Series) -> np.ndarray:
-    """Returns (N,) bool: which paths are SHARD#NUMBER."""
-    return paths.str.fullmatch(manifest_lib.RECORD).to_numpy(bool)
-
-
 def make_loader(config: config_lib.Config, images: pd.Series) -> Callable[[dict], dict]:
     """Returns a function in tf.data of a batch of rows, the records among `images`, to examples.
 
     Raises:
         ValueError: Records were made with other flags of preprocessing, which it names.
     """
-    shards = images[are_records(images)].map(manifest_lib.file_of)
+    shards = images[places.are_records(images)].map(places.file_of)
     for folder in {os.path.dirname(shard) for shard in shards.unique()}:
         _check_flags(config, folder)
     open_shard = functools.lru_cache(MAX_OPEN)(_open)
 
-    def fetch(places):
-        return np.array([_fetch(open_shard, place.decode()) for place in places], object)
+    def fetch(images):
+        return np.array([_fetch(open_shard, image.decode()) for image in images], object)
 
     def load(rows):
         contents = tf.ensure_shape(tf.numpy_function(fetch, (rows["image"],), tf.string), (None,))
@@ -117,8 +110,8 @@ def _check_flags(config, folder):
             )
 
 
-def _fetch(open_shard, place):
-    shard, number = place.rsplit("#", 1)
+def _fetch(open_shard, image):
+    shard, number = image.rsplit("#", 1)
     with _named(shard):
         return open_shard(shard).read([int(number)])[0]
 
@@ -133,6 +126,9 @@ def _named(path):
 
 
 def _open(path):
+    # Not where other systems than Linux import it: there it may not be installed.
+    from array_record.python import array_record_module
+
     return array_record_module.ArrayRecordReader(
         path, options=READER_OPTIONS, file_reader_buffer_size=32768
     )

@@ -11,6 +11,7 @@ from lbunet_tf.data import isic
 from lbunet_tf.data import isic_archive
 from lbunet_tf.data import lesion_sets
 from lbunet_tf.data import manifest
+from lbunet_tf.data import places
 from lbunet_tf.data import records
 from lbunet_tf.data import synthetic
 
@@ -116,7 +117,7 @@ def _without_missing(table, allow_missing_images):
 
 
 def _exist(paths):
-    files = paths.map(manifest.file_of)
+    files = paths.map(places.file_of)
     there = {file: bool(file) and pathlib.Path(file).is_file() for file in files.unique()}
     return files.map(there).to_numpy(bool)
 
