@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from absl import logging
 
+from lbunet_tf.data import places
 from lbunet_tf.data import tables
 
 # `label`: 1 melanoma, 0 not, missing unknown. `age`: years. `skin_type`: Fitzpatrick 1-6.
@@ -168,8 +169,8 @@ def _merge(shared, ids):
     has_mask = shared["mask"] != ""
     wanted = pd.DataFrame(
         {
-            "image": [os.path.isfile(path) for path in shared["image"]],
-            "mask": [os.path.isfile(path) for path in shared["mask"]],
+            "image": [os.path.isfile(places.file_of(path)) for path in shared["image"]],
+            "mask": [os.path.isfile(places.file_of(path)) for path in shared["mask"]],
             "known": has_mask & ~is_made(shared, "mask"),
             "made": has_mask,
         },
@@ -265,7 +266,7 @@ def check_files_exist(manifest: pd.DataFrame) -> pd.DataFrame:
     """Returns the manifest, or raises a ValueError that names the first file that is gone."""
     for column in ("image", "mask"):
         paths = manifest[column]
-        gone = [bool(path) and not pathlib.Path(path).is_file() for path in paths]
+        gone = [bool(path) and not os.path.isfile(places.file_of(path)) for path in paths]
         if any(gone):
             row = manifest[gone].iloc[0]
             raise ValueError(
