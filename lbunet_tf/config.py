@@ -436,6 +436,15 @@ class Config:
         "Training",
         choices=("float32", "auto", "mixed_bfloat16", "mixed_float16", "onednn_bfloat16"),
     )
+    distribution: str = _flag(
+        "auto",
+        "'mirrored': the GPUs of this host, under TensorFlow. 'hosts': this process is one of "
+        "several, on one host or more, under KERAS_BACKEND=jax. 'auto': hosts where "
+        "KERAS_DISTRIBUTION_* or srun say so, mirrored where TensorFlow sees more than one GPU. "
+        "--batch_size is of all devices together.",
+        "Training",
+        choices=("auto", "none", "mirrored", "hosts"),
+    )
     cache: bool = _flag(
         True,
         "Keep decoded, resized images in memory, where they take at most half of what is "

@@ -13,29 +13,37 @@ from lbunet_tf.data import augmentation
 from lbunet_tf.data import batch_augmentation
 from lbunet_tf.data import examples as examples_lib
 from lbunet_tf.data import memory
+from lbunet_tf.data import shares
 
 
 def make_training_dataset(
-    config: config_lib.Config, rows: pd.DataFrame, start_epoch: int = 0
+    config: config_lib.Config,
+    rows: pd.DataFrame,
+    start_epoch: int = 0,
+    share: shares.Share = shares.WHOLE,
 ) -> tf.data.Dataset:
     """Returns the batches of epochs `start_epoch`, `start_epoch` + 1, ... up to --epochs.
 
     An epoch is `steps_per_epoch` batches. Order and augmentation of an epoch depend on
     the seed and the epoch's number alone, so a resumed run sees what it would have seen.
     Each batch: images (B, S, S, 3) float32 in 0..255; targets and weights keyed by output.
+    `share`: what this process reads of each batch.
     """
     take_examples = _taker(config, rows)
     labels = rows["label"].to_numpy()
     sources = rows["source"].to_numpy()
-    shares = _source_shares(config, sources)
+    source_shares = _source_shares(config, sources)
+    places = share.places(len(rows), config.batch_size)
 
     def order_of(epoch):
-        return epoch_order(labels, config.balance, config.seed, int(epoch), sources, shares)
+        order = epoch_order(labels, config.balance, config.seed, int(epoch), sources, source_shares)
+        return order[np.maximum(places, ~places)]
 
     def one_epoch(epoch):
-        order = tf.ensure_shape(tf.numpy_function(order_of, (epoch,), tf.int64), (len(rows),))
+        order = tf.ensure_shape(tf.numpy_function(order_of, (epoch,), tf.int64), (len(places),))
         dataset = take_examples(tf.data.Dataset.from_tensor_slices(order))
-        batches = _batched(config, _augmented(config, dataset, epoch))
+        dataset = tf.data.Dataset.zip(tf.data.Dataset.from_tensor_slices(places), dataset)
+        batches = _batched(config, _augmented(config, dataset, epoch), share)
         return _batches_augmented(config, batches, epoch)
 
     epochs = tf.data.Dataset.range(start_epoch, config.epochs)
@@ -128,12 +136,15 @@ def _drawn(rows, count, rng):
     return np.concatenate([rows[:0], *(rng.permutation(rows) for _ in range(rounds))])[:count]
 
 
-def make_evaluation_dataset(config: config_lib.Config, rows: pd.DataFrame) -> tf.data.Dataset:
+def make_evaluation_dataset(
+    config: config_lib.Config, rows: pd.DataFrame, share: shares.Share = shares.WHOLE
+) -> tf.data.Dataset:
     """Returns the batches of `rows` in their order, the short last batch included."""
+    rows = share.rows(rows, config.batch_size)
     examples = make_examples(config, rows)
     if config.cache and memory.fits(len(rows), config.image_size):
         examples = examples.cache()
-    return _batched(config, examples).prefetch(tf.data.AUTOTUNE)
+    return _batched(config, examples, share).prefetch(tf.data.AUTOTUNE)
 
 
 def make_examples(config: config_lib.Config, rows: pd.DataFrame) -> tf.data.Dataset:
@@ -180,13 +191,19 @@ def _taker(config, rows):
 
 
 def _augmented(config, dataset, epoch):
-    if config.augment in ("none", *batch_augmentation.BATCH_AUGMENTATIONS):
-        return dataset
-    augment = augmentation.AUGMENTATIONS[config.augment]
-    return dataset.enumerate().map(
-        lambda number, example: augment(example, _seed(config, epoch, number)),
-        num_parallel_calls=tf.data.AUTOTUNE,
-    )
+    """Returns examples of (place in the epoch, example); a filler loses its targets."""
+    augment = augmentation.AUGMENTATIONS.get(config.augment, augmentation.none)
+
+    def changed(place, example):
+        is_filler = place < 0
+        example = {
+            **example,
+            "has_mask": example["has_mask"] & ~is_filler,
+            "label": tf.where(is_filler, -1.0, example["label"]),
+        }
+        return augment(example, _seed(config, epoch, tf.maximum(place, ~place)))
+
+    return dataset.map(changed, num_parallel_calls=tf.data.AUTOTUNE)
 
 
 def _batches_augmented(config, batches, epoch):
@@ -221,8 +238,8 @@ def _seed(config, epoch, number):
     return tf.stack([tf.cast(config.seed, tf.int64) + 7919 * epoch, number])
 
 
-def _batched(config, dataset):
-    return dataset.batch(config.batch_size).map(
+def _batched(config, dataset, share):
+    return dataset.batch(share.local_size(config.batch_size)).map(
         lambda examples: as_batch(examples, config.mask_source, config.outputs),
         num_parallel_calls=tf.data.AUTOTUNE,
     )
