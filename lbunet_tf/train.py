@@ -48,6 +48,7 @@ def main(config: config_lib.Config) -> None:
 def train(config: config_lib.Config) -> pathlib.Path:
     """Returns the run directory of a finished training."""
     flag_lines = config_lib.flag_lines(config)
+    run_directory.check_named(config.run)
     with distribution.placed(config.distribution, config.batch_size) as placement:
         if not placement.writes:
             placement.wait("the run directory")
@@ -55,10 +56,15 @@ def train(config: config_lib.Config) -> pathlib.Path:
             _train(config, run, flag_lines, placement)
             return run
         # Refuse a finished run before hours of checking images.
-        with run_directory.locked(config.run):
+        with run_directory.locked(config.run, "train"):
             run = run_directory.prepare_for_training(config.run, flag_lines, config.overwrite)
             placement.wait("the run directory")
-            _train(config, run, flag_lines, placement)
+            try:
+                _train(config, run, flag_lines, placement)
+            except KeyboardInterrupt as stop:
+                epochs = callbacks.finished_epochs(run)
+                stop.add_note(f"the same command goes on with {run} after epoch {epochs}")
+                raise
     return run
 
 
@@ -242,6 +248,7 @@ def _fit(model, config, run, manifest, flag_lines, placement, lacks_targets):
     start = callbacks.finished_epochs(run)
     if start:
         logging.info("going on after %d finished epochs", start)
+        run_directory.check_model(run / run_directory.MODEL)
     counts = {split: len(part) for split, part in rows.items()}
     if placement.writes:
         tensorboard.write_flags(run, flag_lines, counts)

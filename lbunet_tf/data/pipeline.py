@@ -7,12 +7,12 @@ import keras
 import numpy as np
 import pandas as pd
 import tensorflow as tf
-from absl import logging
 
 from lbunet_tf import config as config_lib
 from lbunet_tf.data import augmentation
 from lbunet_tf.data import batch_augmentation
-from lbunet_tf.data import preprocessing
+from lbunet_tf.data import examples as examples_lib
+from lbunet_tf.data import memory
 from lbunet_tf.data import shares
 
 
@@ -140,15 +140,16 @@ def make_evaluation_dataset(
     config: config_lib.Config, rows: pd.DataFrame, share: shares.Share = shares.WHOLE
 ) -> tf.data.Dataset:
     """Returns the batches of `rows` in their order, the short last batch included."""
-    examples = make_examples(config, share.rows(rows, config.batch_size))
-    if config.cache:
+    rows = share.rows(rows, config.batch_size)
+    examples = make_examples(config, rows)
+    if config.cache and memory.fits(len(rows), config.image_size):
         examples = examples.cache()
     return _batched(config, examples, share).prefetch(tf.data.AUTOTUNE)
 
 
 def make_examples(config: config_lib.Config, rows: pd.DataFrame) -> tf.data.Dataset:
     """Returns `rows` in their order, each a dict of `image`, `mask`, `has_mask`, `label`."""
-    return _decoded(config, _listed(rows))
+    return examples_lib.load(config, rows, _listed(rows))
 
 
 def steps_per_epoch(config: config_lib.Config, num_images: int) -> int:
@@ -157,9 +158,10 @@ def steps_per_epoch(config: config_lib.Config, num_images: int) -> int:
 
 
 def _listed(rows):
-    """Returns paths and labels, an unknown label as -1."""
+    """Returns ids, paths and labels, an unknown label as -1."""
     return tf.data.Dataset.from_tensor_slices(
         {
+            "image_id": rows["image_id"].to_numpy(str),
             "image": rows["image"].to_numpy(str),
             "mask": rows["mask"].to_numpy(str),
             "label": rows["label"].fillna(-1.0).to_numpy("float32"),
@@ -170,15 +172,12 @@ def _listed(rows):
 def _taker(config, rows):
     """Returns a function: dataset of row numbers -> dataset of examples.
 
-    With --cache each file is decoded once, in parallel, and kept as bytes of the
-    network's size; a cache inside tf.data could only be read in its own order.
+    With --cache, where it fits, each file is decoded once, in parallel, and kept as bytes of
+    the network's size; a cache inside tf.data could only be read in its own order.
     """
     listed = _listed(rows)
-    kept = _decoded(config, listed) if config.cache else listed
-    if config.cache:
-        # Image and mask as bytes; the pipeline holds them once.
-        megabytes = len(rows) * config.image_size**2 * 4 / 1e6
-        logging.info("keeping %d images in memory: %.0f MB (--nocache: none)", len(rows), megabytes)
+    is_kept = config.cache and memory.fits(len(rows), config.image_size)
+    kept = examples_lib.load(config, rows, listed) if is_kept else listed
     columns = next(iter(kept.batch(len(rows))))
 
     def take(numbers):
@@ -186,32 +185,9 @@ def _taker(config, rows):
             lambda number: {name: column[number] for name, column in columns.items()},
             num_parallel_calls=tf.data.AUTOTUNE,
         )
-        return examples if config.cache else _decoded(config, examples)
+        return examples if is_kept else examples_lib.load(config, rows, examples)
 
     return take
-
-
-def _decoded(config, dataset):
-    def load(example):
-        size = config.image_size
-        image = preprocessing.decode_image(tf.io.read_file(example["image"]))
-        # Two branches because a row without a mask has no file to read.
-        has_mask = tf.strings.length(example["mask"]) > 0
-        mask = tf.cond(
-            has_mask,
-            lambda: preprocessing.resize_mask(
-                preprocessing.decode_mask(tf.io.read_file(example["mask"])), size
-            ),
-            lambda: tf.zeros((size, size, 1), tf.uint8),
-        )
-        return {
-            "image": preprocessing.prepare_image(image, config),
-            "mask": tf.ensure_shape(mask, (size, size, 1)),
-            "has_mask": has_mask,
-            "label": example["label"],
-        }
-
-    return dataset.map(load, num_parallel_calls=tf.data.AUTOTUNE)
 
 
 def _augmented(config, dataset, epoch):
