@@ -64,7 +64,8 @@ def compare(config: config_lib.Config, overrides: dict) -> pd.DataFrame:
         ValueError: An experiment is no flagfile and no finished run, the experiments
             do not share split and budget, or a run fails.
     """
-    with run_directory.locked(config.run):
+    run_directory.check_named(config.run)
+    with run_directory.locked(config.run, "compare"):
         runs = _check_budget(_name_runs(config, overrides))
         waiting = [run for run in runs.values() if not _is_finished(run)]
         _check_models(waiting)

@@ -430,9 +430,11 @@ class Config:
     )
     precision: str = _flag(
         "float32",
-        "Keras dtype policy. mixed_float16 and mixed_bfloat16 are for GPUs.",
+        "Of the arithmetic: float32; mixed_bfloat16 or mixed_float16, Keras' policies for GPUs; "
+        "onednn_bfloat16, convolutions of a CPU with AVX-512 BF16 or AMX; or auto, the fastest of "
+        "them for the device. Evaluation after onednn_bfloat16 is in float32.",
         "Training",
-        choices=("float32", "mixed_float16", "mixed_bfloat16"),
+        choices=("float32", "auto", "mixed_bfloat16", "mixed_float16", "onednn_bfloat16"),
     )
     cache: bool = _flag(
         True,
@@ -502,12 +504,20 @@ class Config:
         "Pseudo-labels",
         entries=PSEUDO,
     )
+    format: str = _flag(
+        "savedmodel",
+        "What export writes: a SavedModel for TF Serving, image files in; or an OpenVINO model, "
+        "the network alone, faster on CPUs.",
+        "Output",
+        entries=("export",),
+        choices=("savedmodel", "openvino"),
+    )
     output: str = _flag(
         "",
         "Where to write: the CSV of the checked manifest (prepare); or a folder, by default "
-        "RUN/predicted (predict), RUN/export (export), RUN/pseudo (pseudo_label), RUN, or "
-        "RUN/on_SOURCE for another --source (evaluate). Needed for several runs: nothing is "
-        "written into one of them.",
+        "RUN/predicted (predict), RUN/export or RUN/export_openvino (export), RUN/pseudo "
+        "(pseudo_label), RUN, or RUN/on_SOURCE for another --source (evaluate). Needed for several "
+        "runs: nothing is written into one of them.",
         "Output",
         entries=("prepare", *COMBINE, *PSEUDO),
     )

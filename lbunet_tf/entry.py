@@ -1,5 +1,6 @@
 """What every `python -m lbunet_tf.X` shares: help, flags, and errors in one line."""
 
+import signal
 import sys
 import textwrap
 import traceback
@@ -27,9 +28,15 @@ def run(main: Callable[..., None], entry: str, takes_paths: bool = False) -> Non
     def call(arguments):
         if len(arguments) > 1 and not takes_paths:
             raise app.UsageError(f"Only flags are taken. Received: {' '.join(arguments[1:])}")
+        signal.signal(signal.SIGTERM, _interrupt)
         try:
             config = config_lib.from_flags(entry)
             main(config, arguments[1:]) if takes_paths else main(config)
+        except KeyboardInterrupt as stop:
+            number = stop.args[0] if stop.args else signal.SIGINT
+            words = [f"stopped by {signal.Signals(number).name}", *getattr(stop, "__notes__", ())]
+            sys.stderr.write(f"\n{'; '.join(words)}\n")
+            sys.exit(128 + number)
         except (ValueError, OSError) as error:
             if logging.get_verbosity() > logging.INFO:
                 traceback.print_exc()
@@ -37,6 +44,11 @@ def run(main: Callable[..., None], entry: str, takes_paths: bool = False) -> Non
             sys.exit(1)
 
     app.run(call, flags_parser=_parse)
+
+
+def _interrupt(number, frame):
+    """Ends the process as Ctrl-C does: files that are being written are dropped."""
+    raise KeyboardInterrupt(number)
 
 
 def _parse(arguments):

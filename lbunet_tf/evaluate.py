@@ -51,6 +51,11 @@ def evaluate(config: config_lib.Config, other_source: dict | None = None) -> dic
     source = _source_config(config, other_source or {})
     asked = _asked(config, source)
     output = _output_folder(config, source, asked)
+    with run_directory.locked(output, "evaluate"):
+        return _evaluate(config, source, asked, output)
+
+
+def _evaluate(config, source, asked, output):
     model = members.load_mean(config)
     scored = held_out.other_images(config, source) if source else held_out.own_images(config)
     _write_scored(output, config, scored, asked)

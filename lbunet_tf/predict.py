@@ -53,6 +53,11 @@ def predict(config: config_lib.Config, paths: Sequence[str]) -> list[str]:
     """
     images = inputs.list_images(paths)
     folder = members.output_folder(config, pathlib.Path(config.run) / "predicted")
+    with run_directory.locked(folder, "predict"):
+        return _predict(config, images, folder)
+
+
+def _predict(config, images, folder):
     model = members.load_mean(config)
     output = _make_output(config, folder)
     has_outlines = config.mask_source == "lesion"

@@ -64,6 +64,11 @@ def pseudo_label(config: config_lib.Config) -> dict[str, dict]:
     of_run = manifest_lib.read(pathlib.Path(config.run) / run_directory.MANIFEST)
     look = _make_look(config)
     output = _check_output(config)
+    with run_directory.locked(output, "pseudo_label"):
+        return _pseudo_label(config, look, of_run, output)
+
+
+def _pseudo_label(config, look, of_run, output):
     rows, skipped = pseudo_labels.list_images(config, of_run)
     # After reading: a second round may read what the first one wrote here.
     _clear(output)

@@ -1,11 +1,15 @@
 """The run directory: its file names, and files that are written whole or not at all."""
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
 import pathlib
 import shutil
+import socket
+import zipfile
+import zlib
 from collections.abc import Iterator
 
 import pandas as pd
@@ -27,17 +31,106 @@ HISTOGRAMS = "pixel_histograms.npz"
 METRICS = "evaluation/metrics.json"
 FIGURES = "evaluation/figures"
 REPORT = "evaluation/report.html"
-EXPORT = "export"
+# By --format.
+EXPORTS = {"savedmodel": "export", "openvino": "export_openvino"}
 
 
 @contextlib.contextmanager
-def whole_file(path: str | os.PathLike) -> Iterator[pathlib.Path]:
-    """Yields a path beside `path` to write to; renames it when the block succeeds."""
+def whole_file(path: str | os.PathLike, num_bytes: int = 0) -> Iterator[pathlib.Path]:
+    """Yields a path beside `path` to write to; puts it in place when the block succeeds.
+
+    Raises:
+        OSError: The disk is full. What was at `path` is kept. `num_bytes`, where it is
+            known, tells how much room there must be.
+    """
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.stem}.partial{path.suffix}")
-    yield partial
+    name, dot, suffixes = path.name.partition(".")
+    partial = path.with_name(f"{name}.partial{dot}{suffixes}")
+    with dropped_where_it_fails(partial, max(num_bytes, _size(path))):
+        yield partial
+        put_in_place(partial, path)
+
+
+@contextlib.contextmanager
+def dropped_where_it_fails(partial: pathlib.Path, num_bytes: int = 0) -> Iterator[None]:
+    """Deletes a file where the block that writes it fails, and names a full disk."""
+    try:
+        yield
+    except BaseException as error:
+        num_bytes = max(num_bytes, _size(partial))
+        partial.unlink(missing_ok=True)
+        if is_full_disk(error):
+            raise no_room(partial, num_bytes) from error
+        raise
+
+
+def put_in_place(partial: pathlib.Path, path: pathlib.Path) -> None:
+    """Renames what is whole, once the disk has it: after a loss of power, one of the two is there.
+
+    A folder is put in place with all its files.
+    """
+    for file in [*partial.rglob("*"), partial]:
+        _sync(file)
     os.replace(partial, path)
+    _sync(path.parent)
+
+
+def _sync(path):
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _size(path):
+    return path.stat().st_size if path.is_file() else 0
+
+
+def is_full_disk(error: BaseException) -> bool:
+    """Returns whether room is what was lacking; HDF5 says so in words only."""
+    numbers = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    return getattr(error, "errno", None) in numbers or any(
+        f"errno = {number}," in str(error) for number in numbers
+    )
+
+
+def no_room(path: pathlib.Path, num_bytes: int = 0) -> OSError:
+    """Returns the error for a file that the disk has no room for."""
+    free = shutil.disk_usage(path.parent).free / 1e6
+    needed = f"at least {num_bytes / 1e6:.1f} MB" if num_bytes else "more"
+    return OSError(
+        f"there must be room for {path}: {needed}, and {free:.1f} MB are free in {path.parent}. "
+        "Make room, then give the same command again; what was written whole before is kept"
+    )
+
+
+def crc32(path: pathlib.Path) -> int:
+    """Returns the checksum of a file."""
+    value = 0
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            value = zlib.crc32(block, value)
+    return value
+
+
+def check_model(path: pathlib.Path) -> None:
+    """Checks a .keras file against the checksums that it holds, as every zip archive does.
+
+    Raises:
+        ValueError: It is cut short or damaged.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except (OSError, zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+        damaged = str(error)
+    if damaged:
+        raise ValueError(
+            f"{path} must be a whole Keras model; it is missing, cut short or damaged "
+            f"({damaged}). Copy it again, or train again with --overwrite"
+        )
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
@@ -58,29 +151,47 @@ def write_table(path: str | os.PathLike, table: pd.DataFrame) -> None:
 
 
 @contextlib.contextmanager
-def locked(run: str, flag: str = "run") -> Iterator[None]:
-    """Holds a lock on the folder that a flag names; it ends with the process, even a killed one.
+def locked(path: str | os.PathLike, work: str, waits: bool = False) -> Iterator[None]:
+    """Holds the right to do one kind of work on a file or folder, which ends with the process.
+
+    Also with a killed one. The lock is the operating system's (flock): it holds between hosts
+    only where their network file system passes locks on.
+
+    Args:
+        path: What is written.
+        work: The verb: `train`, `evaluate`, ...
+        waits: Whether to wait for another process instead of raising.
 
     Raises:
         ValueError: Another process holds it.
     """
+    path = pathlib.Path(path)
+    # Beside what is written, not in it: --overwrite deletes what is in it.
+    lock = path.with_name(f".{path.name}.{work}.lock")
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with open(lock, "a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if waits else fcntl.LOCK_NB))
+        except BlockingIOError as error:
+            file.seek(0)
+            raise ValueError(
+                f"one process at a time may {work} {path}. Another does so now "
+                f"({file.read()}); wait for it, or name another folder"
+            ) from error
+        except OSError as error:
+            logging.warning("a second process on %s would not be noticed: %s", path, error)
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}")
+        file.flush()
+        yield
+
+
+def check_named(run: str) -> None:
+    """Raises a ValueError where --run names nothing."""
     if not run:
         raise ValueError(
             '"--run" must name the run directory, as in --run=runs/paper. Received: nothing'
         )
-    # Beside the run, not in it: --overwrite deletes what is in it.
-    path = pathlib.Path(run)
-    lock = path.with_name(f".{path.name}.lock")
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with open(lock, "w", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ValueError(
-                f"one process at a time may write to a folder. Another is at {path} now; wait for "
-                f"it, or name another --{flag}"
-            ) from error
-        yield
 
 
 def prepare_for_training(run: str, flag_lines: list[str], overwrite: bool) -> pathlib.Path:
@@ -114,7 +225,7 @@ def _is_continued(path, flag_lines):
             f"--run={path}, name another --run, or give --overwrite to train anew"
         )
     different = different_flags(path, flag_lines)
-    if different and any((path / BACKUP).glob("*.weights.h5")):
+    if different and any((path / BACKUP).glob("[0-9]*.weights.h5")):
         raise ValueError(
             f"{path} holds an unfinished run of other flags: {different}. Give the same flags to "
             "go on, name another --run, or give --overwrite to start anew"

@@ -13,8 +13,10 @@ import shutil
 import sys
 
 import keras
+import numpy as np
 import pandas as pd
 from absl import logging
+from keras import ops
 
 from lbunet_tf import config as config_lib
 from lbunet_tf import entry
@@ -29,6 +31,7 @@ from lbunet_tf.training import fused
 from lbunet_tf.training import losses
 from lbunet_tf.training import metrics
 from lbunet_tf.training import optimizers
+from lbunet_tf.training import precision as precision_lib
 from lbunet_tf.training import tensorboard
 from lbunet_tf.training import trainer
 
@@ -44,21 +47,28 @@ def train(config: config_lib.Config) -> pathlib.Path:
     """Returns the run directory of a finished training."""
     flag_lines = config_lib.flag_lines(config)
     # Refuse a finished run before hours of checking images.
-    with run_directory.locked(config.run):
+    run_directory.check_named(config.run)
+    with run_directory.locked(config.run, "train"):
         run = run_directory.prepare_for_training(config.run, flag_lines, config.overwrite)
-        _train(config, run, flag_lines)
+        try:
+            _train(config, run, flag_lines)
+        except KeyboardInterrupt as stop:
+            epochs = callbacks.finished_epochs(run)
+            stop.add_note(f"the same command goes on with {run} after epoch {epochs}")
+            raise
     return run
 
 
 def _train(config, run, flag_lines):
     # The model first: wrong or missing weights are known in seconds, files in minutes.
-    keras.config.set_dtype_policy(config.precision)
+    precision = precision_lib.set_precision(config.precision)
     model = models.build_model(config)
     teachers = _load_teachers(config)
     logging.info(
-        "%s on %s: %s trainable parameters, outputs %s",
+        "%s on %s in %s: %s trainable parameters, outputs %s",
         model.name,
         ", ".join(keras.distribution.list_devices()),
+        precision,
         f"{_num_trainable(model):,}",
         ", ".join(model.output_names),
     )
@@ -70,7 +80,7 @@ def _train(config, run, flag_lines):
     fitted = trainer.make_trainer(model, _batch_transforms(config, teachers))
     compile_model(fitted, config, train_rows, _lacks_targets(config, manifest))
     _fit(fitted, config, run, manifest, flag_lines)
-    _finish(run, model, config)
+    _finish(run, model, config, precision)
 
 
 def _lacks_targets(config, manifest):
@@ -123,6 +133,22 @@ def compile_model(
         loss_weights=config.loss_weights if set(config.loss_weights.values()) != {1.0} else None,
         weighted_metrics=watched,
     )
+    _create_variables(model)
+
+
+def _create_variables(model):
+    """Creates the variables of optimizer, losses and metrics.
+
+    Made within the first step, they would cost a second tracing of it under TensorFlow.
+    """
+    model.optimizer.build(model.trainable_variables)
+    shapes = {name: (1, *output.shape[1:]) for name, output in model.output.items()}
+    targets = {name: np.zeros(shape, "float32") for name, shape in shapes.items()}
+    weights = {name: np.ones(shape[:-1], "float32") for name, shape in shapes.items()}
+    logits = {name: ops.convert_to_tensor(target) for name, target in targets.items()}
+    model.compute_loss(None, targets, logits, weights)
+    model.compute_metrics(None, targets, logits, weights)
+    model.reset_metrics()
 
 
 def _class_weights(config, rows):
@@ -203,6 +229,7 @@ def _fit(model, config, run, manifest, flag_lines):
     start = callbacks.finished_epochs(run)
     if start:
         logging.info("going on after %d finished epochs", start)
+        run_directory.check_model(run / run_directory.MODEL)
     tensorboard.write_flags(run, flag_lines, {split: len(part) for split, part in rows.items()})
     history = callbacks.read_history(run)
     if start >= config.epochs or _is_out_of_patience(history, config):
@@ -250,7 +277,7 @@ def _first_of_both(rows, count):
     return pd.concat(parts)
 
 
-def _finish(run, model, config):
+def _finish(run, model, config, precision):
     history = callbacks.read_history(run)
     best = callbacks.best_epoch(history, config.val_column(config.monitor))
     result = {
@@ -261,6 +288,7 @@ def _finish(run, model, config):
         "best_monitor": float(history[config.val_column(config.monitor)].iloc[best]),
         "stopped_early": len(history) < config.epochs,
         "trainable_parameters": _num_trainable(model),
+        "precision": precision,
         "training_seconds": round(float(history["seconds"].sum()), 1),
         "keras": keras.__version__,
         "backend": keras.backend.backend(),

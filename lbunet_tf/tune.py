@@ -59,7 +59,8 @@ def tune(config: config_lib.Config, fixed: Collection[str] = ()) -> pd.DataFrame
     space = spaces.narrow(config.space, config, fixed)
     results.check_objective(config, space)
     base = _make_base(config, fixed)
-    with run_directory.locked(config.run):
+    run_directory.check_named(config.run)
+    with run_directory.locked(config.run, "tune"):
         run = _open(config, _settings(base, space))
         tuner = search.make_tuner(
             lambda: search.Oracle(space, base, config.trials),

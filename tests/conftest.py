@@ -1,7 +1,9 @@
 """Fixtures that several folders of tests share."""
 
+import contextlib
 import dataclasses
 import pathlib
+import resource
 
 import keras
 import pytest
@@ -58,6 +60,22 @@ def train_until_killed(monkeypatch):
             train.train(config)
 
     return run
+
+
+@contextlib.contextmanager
+def _room(num_bytes):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.fixture
+def room():
+    """A context manager of a number of bytes: within it, no file may become larger."""
+    return _room
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,9 @@
+import os
+import socket
 import subprocess
 import sys
+import threading
+import zipfile
 
 import pytest
 
@@ -22,6 +26,66 @@ def test_a_file_that_fails_half_way_leaves_the_old_one(tmp_path):
         partial.write_text("half")
         raise RuntimeError
     assert path.read_text() == "old"
+
+
+def test_a_file_that_fails_half_way_leaves_nothing_beside_the_old_one(tmp_path):
+    with pytest.raises(KeyboardInterrupt), run_directory.whole_file(tmp_path / "a.csv") as partial:
+        partial.write_text("half")
+        raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_the_disk_has_no_room_for_is_named_with_the_room_it_needs(tmp_path, room):
+    run_directory.write_text(tmp_path / "a.csv", "old" * 1_000_000)
+    with pytest.raises(OSError, match=r"a\.partial\.csv: at least 3\.0 MB, and .* MB are free in"):
+        with room(1000):
+            run_directory.write_text(tmp_path / "a.csv", "new" * 1000)
+    assert (tmp_path / "a.csv").read_text() == "old" * 1_000_000
+    assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
+
+
+def test_a_folder_is_put_in_place_with_its_files(tmp_path):
+    (tmp_path / "partial-1" / "variables").mkdir(parents=True)
+    (tmp_path / "partial-1" / "variables" / "index").write_text("x")
+    run_directory.put_in_place(tmp_path / "partial-1", tmp_path / "1")
+    assert (tmp_path / "1" / "variables" / "index").read_text() == "x"
+    assert not (tmp_path / "partial-1").exists()
+
+
+@pytest.fixture
+def archive(tmp_path):
+    """A zip archive as Keras writes it: two members, not compressed."""
+    path = tmp_path / "model.keras"
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("config.json", "{}" * 50)
+        file.writestr("model.weights.h5", bytes(range(256)) * 40)
+    return path
+
+
+def test_a_whole_model_passes(archive):
+    run_directory.check_model(archive)
+
+
+@pytest.mark.parametrize("kept", [0, 0.1, 0.5, 0.99])
+def test_a_model_that_is_cut_short_is_named(archive, kept):
+    content = archive.read_bytes()
+    archive.write_bytes(content[: int(kept * len(content))])
+    with pytest.raises(ValueError, match="model.keras must be a whole.*cut short.*--overwrite"):
+        run_directory.check_model(archive)
+
+
+@pytest.mark.parametrize("share", [0.005, 0.3, 0.5, 0.9])
+def test_one_wrong_bit_of_a_model_is_noticed(archive, share):
+    content = bytearray(archive.read_bytes())
+    content[int(share * len(content))] ^= 4
+    archive.write_bytes(content)
+    with pytest.raises(ValueError, match="model.keras must be a whole Keras model"):
+        run_directory.check_model(archive)
+
+
+def test_a_model_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(ValueError, match="model.keras .* is missing"):
+        run_directory.check_model(tmp_path / "model.keras")
 
 
 def test_a_finished_run_is_not_overwritten(tmp_path):
@@ -81,24 +145,47 @@ def test_a_folder_of_other_files_is_refused_even_with_overwrite(tmp_path):
 
 
 def test_no_run_says_what_to_give():
-    with pytest.raises(ValueError, match="--run=runs/paper"), run_directory.locked(""):
+    with pytest.raises(ValueError, match="--run=runs/paper"), run_directory.check_named(""):
         pass
 
 
 def test_a_second_process_on_one_run_is_refused(tmp_path):
     run = str(tmp_path / "runs" / "paper")
-    with run_directory.locked(run):
-        code = f"from lbunet_tf import run_directory as r\nwith r.locked({run!r}): pass"
+    with run_directory.locked(run, "train"):
+        code = f"from lbunet_tf import run_directory as r\nwith r.locked({run!r}, 'train'): pass"
         second = subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, check=False
         )
-    assert "one process at a time may write to a folder" in second.stderr
+    assert f"one process at a time may train {run}" in second.stderr
+    assert f"(process {os.getpid()} on {socket.gethostname()})" in second.stderr
+
+
+def test_a_lock_for_one_kind_of_work_leaves_the_others_free(tmp_path):
+    run = tmp_path / "paper"
+    with run_directory.locked(run, "train"), run_directory.locked(run, "evaluate"):
+        pass
+
+
+def test_one_may_wait_for_a_lock(tmp_path):
+    order = []
+
+    def wait():
+        with run_directory.locked(tmp_path / "drawn", "draw", waits=True):
+            order.append("second")
+
+    second = threading.Thread(target=wait)
+    with run_directory.locked(tmp_path / "drawn", "draw"):
+        second.start()
+        second.join(0.2)
+        order.append("first")
+    second.join()
+    assert order == ["first", "second"]
 
 
 def test_a_lock_ends_with_its_block(tmp_path):
     run = str(tmp_path / "paper")
-    with run_directory.locked(run):
+    with run_directory.locked(run, "train"):
         pass
-    with run_directory.locked(run):
+    with run_directory.locked(run, "train"):
         pass
     assert not (tmp_path / "paper").exists()

@@ -65,13 +65,21 @@ def draw_folder(path: str, count: int, size_px: int, seed: int) -> pd.DataFrame:
     path = pathlib.Path(path).expanduser().absolute()
     wanted = {"drawing": DRAWING, "count": count, "size_px": size_px, "seed": seed}
     drawn = path / "drawn.json"
-    if drawn.is_file():
-        if json.loads(drawn.read_text()) != wanted:
-            raise ValueError(
-                f"{path} holds other drawings ({drawn.read_text().strip()}). Name another "
-                f"--data_dir, or delete it. Received: {wanted}"
-            )
-        return manifest_lib.read(path / "manifest.csv")
+    if not drawn.is_file():
+        # Trainings that begin together wait, and share what the first one draws.
+        with run_directory.locked(path, "draw", waits=True):
+            if not drawn.is_file():
+                _draw_all(path, wanted)
+    if json.loads(drawn.read_text()) != wanted:
+        raise ValueError(
+            f"{path} holds other drawings ({drawn.read_text().strip()}). Name another "
+            f"--data_dir, or delete it. Received: {wanted}"
+        )
+    return manifest_lib.read(path / "manifest.csv")
+
+
+def _draw_all(path, wanted):
+    count, size_px, seed = wanted["count"], wanted["size_px"], wanted["seed"]
     if path.exists() and not _is_unfinished(path):
         raise ValueError(f"{path} must be new or hold drawings only. It holds other files")
     logging.info("drawing %d images of %d px in %s", count, size_px, path)
@@ -80,8 +88,7 @@ def draw_folder(path: str, count: int, size_px: int, seed: int) -> pd.DataFrame:
     table = pd.DataFrame(_draw_files(path, count, size_px, seed))
     table = manifest_lib.complete(table, "synthetic")
     run_directory.write_table(path / "manifest.csv", table)
-    run_directory.write_json(drawn, wanted)
-    return manifest_lib.read(path / "manifest.csv")
+    run_directory.write_json(path / "drawn.json", wanted)
 
 
 def _is_unfinished(path):

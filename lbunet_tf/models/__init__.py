@@ -1,7 +1,6 @@
 """The architectures, by name."""
 
 import pathlib
-import zipfile
 from collections.abc import Callable
 from collections.abc import Sequence
 
@@ -63,12 +62,13 @@ def load_best(run: pathlib.Path) -> keras.Model:
         )
     if not (run / run_directory.FINISHED).is_file():
         logging.warning("%s is not finished; taking its best epoch so far", run)
+    run_directory.check_model(path)
     try:
         return keras.models.load_model(path, compile=False)
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError) as error:
         raise ValueError(
-            f"{path} must be a whole Keras model; it is damaged or cut short. Copy it again, or "
-            f"train again with --overwrite. Keras says: {error}"
+            f"{path} must be a Keras model of this version. Train again with --overwrite. Keras "
+            f"says: {error}"
         ) from error
 
 

@@ -1,8 +1,10 @@
 """Callbacks of a run: checkpoints that survive a kill, history, early stopping."""
 
-import os
+import math
 import pathlib
+import shutil
 import time
+from collections.abc import Sequence
 
 import keras
 import numpy as np
@@ -14,6 +16,7 @@ from lbunet_tf.training import metrics
 from lbunet_tf.training import tensorboard
 
 LOSS = "val_loss"
+SUFFIX = ".weights.h5"
 
 
 def read_history(run: pathlib.Path) -> pd.DataFrame:
@@ -32,21 +35,21 @@ def finished_epochs(run: pathlib.Path) -> int:
 
 
 def _backups(run):
-    folder = run / run_directory.BACKUP
-    suffix = ".weights.h5"
-    return {
-        int(path.name.removesuffix(suffix)): path
-        for path in folder.glob(f"*{suffix}")
-        if path.name.removesuffix(suffix).isdigit()
-    }
+    """Returns epochs -> path. Names are EPOCH-CRC32.weights.h5, older ones lack the CRC."""
+    found = {}
+    for path in (run / run_directory.BACKUP).glob(f"*{SUFFIX}"):
+        epochs = path.name.removesuffix(SUFFIX).partition("-")[0]
+        if epochs.isdigit():
+            found[int(epochs)] = path
+    return found
 
 
 class WholeBackup(keras.callbacks.Callback):
     """Saves weights and optimizer after each epoch, restores the latest when training begins.
 
     Keras' BackupAndRestore writes in place, so a kill while it writes loses both the old
-    and the new state. Here a file is renamed when it is whole, its name is its epoch,
-    and the one before is deleted only then. It must be the last callback: an epoch is
+    and the new state. Here a file is renamed when it is whole, its name is its epoch and its
+    checksum, and the one before is deleted only then. It must be the last callback: an epoch is
     finished when its backup is there.
     """
 
@@ -59,32 +62,58 @@ class WholeBackup(keras.callbacks.Callback):
 
         Raises:
             ValueError: The backup is not of this model, or its file is damaged.
+            OSError: There is no room for the checkpoints of this training.
         """
-        backups = _backups(self.run)
-        if not backups:
-            return
-        path = backups[max(backups)]
         if not self.model.optimizer.built:
             self.model.optimizer.build(self.model.trainable_variables)
+        backups = _backups(self.run)
+        self._check_room(backups.values())
+        if not backups:
+            return
+        finished = max(backups)
+        path = backups.pop(finished)
+        damage = f"{path} must be a whole backup of this model"
+        mend = (
+            f"Delete it to go on after epoch {max(backups, default=0)}, or give --overwrite to "
+            "start anew"
+        )
+        _, has_sum, checksum = path.name.removesuffix(SUFFIX).partition("-")
+        if has_sum and f"{run_directory.crc32(path):08x}" != checksum:
+            raise ValueError(f"{damage}; it is cut short or damaged. {mend}")
         try:
             self.model.load_weights(path)
-        except (OSError, KeyError, ValueError) as error:
-            raise ValueError(
-                f"{path} must be a whole backup of this model. Give --overwrite to start "
-                f"anew. {error}"
-            ) from error
+        except (OSError, KeyError, ValueError, RuntimeError) as error:
+            raise ValueError(f"{damage}. {mend}. {error}") from error
 
     def on_epoch_end(self, epoch, logs=None):
         """Writes the backup of `epoch` + 1 finished epochs, then deletes older ones."""
         folder = self.run / run_directory.BACKUP
-        path = folder / f"{epoch + 1:04d}.weights.h5"
         folder.mkdir(exist_ok=True)
-        partial = folder / "partial.weights.h5"
-        self.model.save_weights(partial, overwrite=True)
-        os.replace(partial, path)
-        for finished, old in _backups(self.run).items():
-            if finished != epoch + 1:
+        partial = folder / f"partial{SUFFIX}"
+        with run_directory.dropped_where_it_fails(partial, self._num_bytes()):
+            self.model.save_weights(partial, overwrite=True)
+            path = folder / f"{epoch + 1:04d}-{run_directory.crc32(partial):08x}{SUFFIX}"
+            run_directory.put_in_place(partial, path)
+        for old in _backups(self.run).values():
+            if old != path:
                 old.unlink()
+
+    def _num_bytes(self):
+        return num_bytes(self.model.variables) + num_bytes(self.model.optimizer.variables)
+
+    def _check_room(self, backups):
+        """Raises an OSError where checkpoints will not fit: known now, not after an epoch."""
+        model = self.run / run_directory.MODEL
+        there = sum(path.stat().st_size for path in (model, *backups) if path.is_file())
+        # A backup is written beside the one before.
+        needed = num_bytes(self.model.variables) + 2 * self._num_bytes() - there
+        if shutil.disk_usage(self.run).free < needed:
+            raise run_directory.no_room(self.run / run_directory.BACKUP, needed)
+
+
+def num_bytes(variables: Sequence[keras.Variable]) -> int:
+    """Returns the size of variables on disk."""
+    return sum(math.prod(one.shape) * np.dtype(one.dtype).itemsize for one in variables)
 
 
 def best_epoch(history: pd.DataFrame, monitor: str = LOSS) -> int:
@@ -136,10 +165,12 @@ class WholeCheckpoint(keras.callbacks.ModelCheckpoint):
     def on_epoch_end(self, epoch, logs=None):
         """Saves where the epoch is the best so far, and renames what was saved."""
         self.partial.unlink(missing_ok=True)
-        with averaging_lib.averaged(self.averaging):
-            super().on_epoch_end(epoch, logs)
-        if self.partial.is_file():
-            os.replace(self.partial, self.path)
+        size = num_bytes(self.model.variables)
+        with run_directory.dropped_where_it_fails(self.partial, size):
+            with averaging_lib.averaged(self.averaging):
+                super().on_epoch_end(epoch, logs)
+            if self.partial.is_file():
+                run_directory.put_in_place(self.partial, self.path)
 
 
 class ResumedEarlyStopping(keras.callbacks.EarlyStopping):
@@ -249,7 +280,7 @@ def make_callbacks(
         WholeCheckpoint(run, history, monitor, saved_model, averaging),
         HistoryFile(run, history),
         ResumedEarlyStopping(patience, history, monitor),
-        keras.callbacks.TensorBoard(run / run_directory.TENSORBOARD, write_graph=False),
+        tensorboard.Scalars(run),
         tensorboard.MaskOverlays(run, val_batch, mask_source, averaging),
         tensorboard.PrecisionRecallCurves(run),
         WholeBackup(run),

@@ -1,4 +1,4 @@
-"""What a run shows in TensorBoard beside Keras' scalars: masks, PR curves, flags, HParams.
+"""What a run shows in TensorBoard: scalars, masks, PR curves, flags, HParams.
 
 TensorBoard's writer is TensorFlow's under every Keras backend.
 """
@@ -21,12 +21,66 @@ from lbunet_tf.training import metrics as metrics_lib
 
 
 @contextlib.contextmanager
-def writing(folder: pathlib.Path) -> Iterator[None]:
-    """Makes `folder` the place where `tf.summary` writes within the block."""
-    writer = tf.summary.create_file_writer(os.fspath(folder))
-    with writer.as_default():
-        yield
-    writer.close()
+def writing(folder: pathlib.Path, part: str) -> Iterator[None]:
+    """Makes a file of `folder` the place where `tf.summary` writes within the block.
+
+    Args:
+        folder: Made where it is not there.
+        part: What is written, the end of the file's name. An older file of it is deleted: an
+            epoch that is trained again after a kill has its points once.
+
+    Raises:
+        OSError: The file was not written whole. TensorFlow's writer says nothing of a full disk.
+    """
+    for old in folder.glob(f"*.{part}"):
+        old.unlink()
+    try:
+        writer = tf.summary.create_file_writer(os.fspath(folder), filename_suffix=f".{part}")
+        with writer.as_default():
+            yield
+        writer.close()
+    except (tf.errors.ResourceExhaustedError, tf.errors.OutOfRangeError) as error:
+        raise run_directory.no_room(folder / part) from error
+    for path in folder.glob(f"*.{part}"):
+        _check_whole(path)
+
+
+def _check_whole(path):
+    """Raises an OSError where a file of events is cut short; even an empty one has a record."""
+    try:
+        if sum(1 for _ in tf.data.TFRecordDataset(os.fspath(path))):
+            return
+    except tf.errors.DataLossError:
+        pass
+    raise run_directory.no_room(path)
+
+
+def _epoch_part(epoch, what):
+    return f"epoch-{epoch + 1:04d}-{what}"
+
+
+class Scalars(keras.callbacks.Callback):
+    """Writes every number of an epoch to TensorBoard, those of val apart, and the learning rate.
+
+    With the names of Keras' own TensorBoard callback. That one keeps its files open over epochs:
+    a kill loses the last points, and the epoch that is trained again stands there twice.
+    """
+
+    def __init__(self, run: pathlib.Path):
+        super().__init__()
+        self.folder = run / run_directory.TENSORBOARD
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Writes a file for training and one for validation."""
+        logs = logs or {}
+        rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+        train = {name: value for name, value in logs.items() if not name.startswith("val_")}
+        val = {name[4:]: value for name, value in logs.items() if name.startswith("val_")}
+        parts = {"train": {**train, "learning_rate": rate}, "validation": val}
+        for part, numbers in parts.items():
+            with writing(self.folder / part, _epoch_part(epoch, "scalars")):
+                for name, value in numbers.items():
+                    tf.summary.scalar(f"epoch_{name}", value, step=epoch)
 
 
 class MaskOverlays(keras.callbacks.Callback):
@@ -62,7 +116,7 @@ class MaskOverlays(keras.callbacks.Callback):
         else:
             name = "masks: true green, predicted magenta"
             pictures = overlay(images, self.masks * self.known, logits > 0)
-        with writing(self.folder):
+        with writing(self.folder, _epoch_part(epoch, "overlays")):
             tf.summary.image(name, pictures, step=epoch, max_outputs=len(pictures))
 
 
@@ -104,7 +158,7 @@ class PrecisionRecallCurves(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         """Writes a curve for each AUC metric that the model was compiled with."""
-        with writing(self.folder):
+        with writing(self.folder, _epoch_part(epoch, "curves")):
             for metric in _all_metrics(self.model):
                 if type(metric) in self.NAMES:
                     summary = _pr_curve(self.NAMES[type(metric)], metric)
@@ -140,7 +194,7 @@ def _pr_curve(name, metric):
 
 def write_flags(run: pathlib.Path, flag_lines: list[str], counts: dict) -> None:
     """Writes the resolved flags and the data's counts to TensorBoard's Text tab."""
-    with writing(run / run_directory.TENSORBOARD / "train"):
+    with writing(run / run_directory.TENSORBOARD / "train", "flags"):
         tf.summary.text("flags", "\n".join(f"    {line}" for line in flag_lines), step=0)
         tf.summary.text("data", f"```\n{json.dumps(counts, indent=2)}\n```", step=0)
 
@@ -158,13 +212,13 @@ def write_hparams(
     hyperparameters, scores = (
         dict.fromkeys(name for trial in trials.values() for name in trial[part]) for part in (0, 1)
     )
-    with writing(folder):
+    with writing(folder, "hparams"):
         hparams_api.hparams_config(
             hparams=[hparams_api.HParam(name) for name in hyperparameters],
             metrics=[hparams_api.Metric(f"compare/{s}", display_name=s) for s in scores],
         )
     for name, (hyperparameters, scores) in trials.items():
-        with writing(folder / name):
+        with writing(folder / name, "hparams"):
             hparams_api.hparams(hyperparameters, trial_id=name)
             for score, value in scores.items():
                 # One group in the Scalars tab, where they are of no use.

@@ -127,19 +127,61 @@ def test_the_newer_of_two_backups_counts(make_model, fit, run):
 def test_only_the_last_backup_is_kept(make_model, fit, run):
     fit(make_model(), run, epochs=3)
 
-    assert os.listdir(run / "backup") == ["0003.weights.h5"]
+    (name,) = os.listdir(run / "backup")
+    assert name.startswith("0003-")
 
 
 @pytest.mark.parametrize("kept", [0.0, 0.5, 0.99])
 def test_a_damaged_backup_is_refused_by_name_with_a_way_out(
     make_model, fit, run, undisturbed, kept
 ):
-    contents = (undisturbed[1] / "backup" / "0004.weights.h5").read_bytes()
+    (whole,) = (undisturbed[1] / "backup").glob("0004-*")
+    contents = whole.read_bytes()
     (run / "backup").mkdir()
-    (run / "backup" / "0004.weights.h5").write_bytes(contents[: int(kept * len(contents))])
+    (run / "backup" / whole.name).write_bytes(contents[: int(kept * len(contents))])
 
-    with pytest.raises(ValueError, match="0004.weights.h5 must be a whole backup.*--overwrite"):
+    with pytest.raises(ValueError, match=f"{whole.name} must be a whole backup.*--overwrite"):
         fit(make_model(), run, epochs=5)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_one_wrong_bit_of_a_backup_is_noticed(make_model, fit, run, undisturbed, share):
+    (whole,) = (undisturbed[1] / "backup").glob("0004-*")
+    contents = bytearray(whole.read_bytes())
+    contents[int(share * len(contents))] ^= 1
+    (run / "backup").mkdir()
+    (run / "backup" / whole.name).write_bytes(contents)
+
+    with pytest.raises(ValueError, match=f"{whole.name} .* cut short or damaged"):
+        fit(make_model(), run, epochs=5)
+
+
+def test_a_damaged_backup_is_not_replaced_by_an_older_one_unasked(make_model, fit, run):
+    fit(make_model(), run, epochs=1)
+    (first,) = (run / "backup").iterdir()
+    contents = first.read_bytes()
+    fit(make_model(), run, epochs=2)
+    (second,) = (run / "backup").iterdir()
+    second.write_bytes(b"half")
+    first.write_bytes(contents)
+
+    with pytest.raises(ValueError, match="Delete it to go on after epoch 1"):
+        fit(make_model(), run, epochs=3)
+
+    second.unlink()
+    fit(make_model(), run, epochs=3)
+    assert list(callbacks.read_history(run)["epoch"]) == [1, 2, 3]
+
+
+def test_a_backup_of_before_names_had_checksums_is_restored(make_model, fit, run, undisturbed):
+    (whole,) = (undisturbed[1] / "backup").glob("0004-*")
+    (run / "backup").mkdir()
+    (run / "backup" / "0004.weights.h5").write_bytes(whole.read_bytes())
+
+    resumed = fit(make_model(), run, epochs=4)
+
+    for ours, theirs in zip(resumed.get_weights(), undisturbed[0].get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
 
 
 def test_a_backup_of_another_model_is_refused(make_model, fit, run):

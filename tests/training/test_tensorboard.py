@@ -108,6 +108,42 @@ def test_every_auc_of_a_model_gets_a_curve_of_its_own_name(mask_source):
     assert len(types) == 2 and len({tensorboard.PrecisionRecallCurves.NAMES[t] for t in types}) == 2
 
 
+def _steps(folder, tag):
+    events = event_accumulator.EventAccumulator(str(folder), size_guidance={"tensors": 0})
+    return [event.step for event in events.Reload().Tensors(tag)]
+
+
+def test_an_epoch_that_is_trained_again_has_its_points_once(make_model, tmp_path):
+    model = make_model()
+    for epoch, loss in ((0, 3.0), (1, 2.0), (1, 1.0), (2, 0.5)):
+        scalars = tensorboard.Scalars(tmp_path)
+        scalars.set_model(model)
+        scalars.on_epoch_end(epoch, {"loss": loss, "val_loss": 2 * loss})
+
+    for part, factor in (("train", 1), ("validation", 2)):
+        folder = tmp_path / "tensorboard" / part
+        assert _steps(folder, "epoch_loss") == [0, 1, 2]
+        np.testing.assert_array_equal(
+            _tensors(folder)["epoch_loss"], [3.0 * factor, 1.0 * factor, 0.5 * factor]
+        )
+
+
+def test_the_learning_rate_stands_beside_the_scalars_of_training(make_model, tmp_path):
+    scalars = tensorboard.Scalars(tmp_path)
+    scalars.set_model(make_model(0.25))
+
+    scalars.on_epoch_end(0, {"loss": 1.0})
+
+    assert _tensors(tmp_path / "tensorboard" / "train")["epoch_learning_rate"] == [0.25]
+
+
+@pytest.mark.parametrize("num_bytes", [0, 10, 5000])
+def test_points_that_the_disk_has_no_room_for_are_not_lost_in_silence(tmp_path, room, num_bytes):
+    with pytest.raises(OSError, match="there must be room for .*flags"):
+        with room(num_bytes):
+            tensorboard.write_flags(tmp_path, ["--seed=0"] * 1000, {"train": 3})
+
+
 def test_hparams_hold_each_trial_with_its_scores(tmp_path):
     trials = {
         "a-seed-0": ({"encoder": "resnet34", "seed": 0}, {"val auc": 0.75}),

@@ -1,0 +1,79 @@
+"""How an entry ends: stopped by a signal, or refused because another process is at work."""
+
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from lbunet_tf import config as config_lib
+from lbunet_tf import evaluate
+from lbunet_tf import export
+from lbunet_tf import predict
+from lbunet_tf import run_directory
+from lbunet_tf import train
+
+pytestmark = pytest.mark.slow
+
+
+def _start(entry, *arguments):
+    return subprocess.Popen(
+        [sys.executable, "-m", f"lbunet_tf.{entry}", *arguments],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("number, status", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_training_that_is_stopped_says_after_which_epoch_it_goes_on(tmp_path, number, status):
+    run = tmp_path / "run"
+    flags = ["--source=synthetic", f"--data_dir={tmp_path / 'drawn'}", "--synthetic_count=40"]
+    flags += ["--encoder=efficientnet_lite0", "--encoder_weights=none", "--image_size=32"]
+    process = _start("train", f"--run={run}", "--epochs=100", *flags)
+    while process.poll() is None and not list(run.glob("backup/0*.weights.h5")):
+        time.sleep(0.01)
+
+    process.send_signal(number)
+    _, error = process.communicate()
+
+    (backup,) = run.glob("backup/*")
+    epochs = int(backup.name[:4])
+    assert process.returncode == status
+    assert error.splitlines()[-1] == (
+        f"stopped by {number.name}; the same command goes on with {run} after epoch {epochs}"
+    )
+    assert "Traceback" not in error
+    assert [path for path in run.rglob("*") if "partial" in path.name] == []
+
+
+@pytest.mark.parametrize(
+    "work, folder, call",
+    [
+        ("train", "", train.train),
+        ("evaluate", "", evaluate.evaluate),
+        ("export", "export", export.export),
+        ("predict", "predicted", lambda config: predict.predict(config, [config.run])),
+    ],
+)
+def test_a_second_process_is_refused(untrained_run, work, folder, call):
+    config = config_lib.read(str(untrained_run))
+    held = untrained_run / folder if folder else untrained_run
+    (untrained_run / "image.png").write_bytes(b"not read")
+
+    with run_directory.locked(held, work):
+        with pytest.raises(ValueError, match=f"one process at a time may {work} {held}"):
+            call(config)
+
+
+def test_a_second_prepare_of_one_file_is_refused(drawn_folder, tmp_path):
+    rows = tmp_path / "rows.csv"
+    flags = ["--source=synthetic", f"--data_dir={drawn_folder}", "--synthetic_count=40"]
+
+    with run_directory.locked(rows, "prepare"):
+        process = _start("prepare", *flags, "--image_size=64", f"--output={rows}")
+        _, error = process.communicate()
+
+    assert process.returncode == 1
+    assert f"ERROR: one process at a time may prepare {rows}" in error
