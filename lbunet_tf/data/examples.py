@@ -14,7 +14,7 @@ from lbunet_tf.data import records
 def load(
     config: config_lib.Config, rows: pd.DataFrame, dataset: tf.data.Dataset
 ) -> tf.data.Dataset:
-    """Returns the examples of a dataset of some of `rows`, in its order.
+    """Returns the examples of a dataset of as many of `rows` as there are, in its order.
 
     Each a dict of `image` (S, S, 3) uint8, `mask` (S, S, 1) uint8, `has_mask`, `label`.
     """
@@ -25,7 +25,9 @@ def load(
         return dataset.map(load_file, **parallel)
     load_records = records.make_loader(config, rows["image"])
     if are_records.all():
-        return dataset.batch(records.FETCHED_AT_ONCE).map(load_records, **parallel).unbatch()
+        fetched = dataset.batch(records.FETCHED_AT_ONCE).map(load_records, **parallel)
+        # What is taken apart has no known length, and steps are numbered by it.
+        return fetched.unbatch().apply(tf.data.experimental.assert_cardinality(len(rows)))
 
     def load_record(row):
         examples = load_records({name: value[None] for name, value in row.items()})

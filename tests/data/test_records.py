@@ -93,6 +93,32 @@ def test_evaluation_from_records_sees_what_evaluation_from_the_files_sees(files,
     _assert_same(of_files, of_records)
 
 
+@pytest.mark.parametrize("cache", [True, False])
+def test_the_number_of_batches_is_known(files, folder, cache):
+    rows = _manifests(files, folder)[1]
+
+    dataset = pipeline.make_evaluation_dataset(files.replace(cache=cache), rows)
+
+    assert dataset.cardinality() == pipeline.steps_per_epoch(files, len(rows))
+
+
+def test_a_batch_of_records_is_augmented_by_the_number_of_its_step(files, folder, monkeypatch):
+    steps = []
+
+    def note(images, targets, weights, seed):
+        tf.numpy_function(lambda step: steps.append(int(step)), (seed[1],), [])
+        return images, targets, weights
+
+    monkeypatch.setattr(pipeline, "augments_in_step", lambda: False)
+    monkeypatch.setitem(pipeline.batch_augmentation.BATCH_AUGMENTATIONS, "keras_cv", note)
+    rows = _manifests(files, folder)[1]
+
+    config = files.replace(cache=False, augment="keras_cv", batch_size=16)
+    _batches(pipeline.make_training_dataset(config, rows))
+
+    assert sorted(steps) == [0, 1, 2, 3]
+
+
 def test_records_and_files_are_read_in_one_dataset_in_the_order_of_the_rows(files, folder):
     of_files, of_records = _manifests(files, folder)
     mixed = pd.concat([of_files[:7], of_records[7:15], of_files[15:]], ignore_index=True)
