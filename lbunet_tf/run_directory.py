@@ -46,19 +46,28 @@ def whole_file(path: str | os.PathLike, num_bytes: int = 0) -> Iterator[pathlib.
     path.parent.mkdir(parents=True, exist_ok=True)
     name, dot, suffixes = path.name.partition(".")
     partial = path.with_name(f"{name}.partial{dot}{suffixes}")
-    with dropped_where_it_fails(partial, max(num_bytes, _size(path))):
+    with dropped_where_it_fails(partial, num_bytes):
         yield partial
         put_in_place(partial, path)
 
 
 @contextlib.contextmanager
 def dropped_where_it_fails(partial: pathlib.Path, num_bytes: int = 0) -> Iterator[None]:
-    """Deletes a file where the block that writes it fails, and names a full disk."""
+    """Deletes a file where the block that writes it fails, and names a full disk.
+
+    Raises:
+        OSError: The disk has no room for it, known before where `num_bytes` is.
+    """
+    check_room(partial, num_bytes)
     try:
         yield
     except BaseException as error:
         num_bytes = max(num_bytes, _size(partial))
-        partial.unlink(missing_ok=True)
+        if partial.is_file():
+            # Emptied first: HDF5 still holds a file that it could not write, writes to it once
+            # more, and crashes where there is no room even then.
+            os.truncate(partial, 0)
+            partial.unlink()
         if is_full_disk(error):
             raise no_room(partial, num_bytes) from error
         raise
@@ -93,6 +102,12 @@ def is_full_disk(error: BaseException) -> bool:
     return getattr(error, "errno", None) in numbers or any(
         f"errno = {number}," in str(error) for number in numbers
     )
+
+
+def check_room(path: pathlib.Path, num_bytes: int) -> None:
+    """Raises an OSError where the disk has less room than a file needs."""
+    if shutil.disk_usage(path.parent).free < num_bytes:
+        raise no_room(path, num_bytes)
 
 
 def no_room(path: pathlib.Path, num_bytes: int = 0) -> OSError:

@@ -69,8 +69,6 @@ def main():
     failures = []
     for name in arguments.only.split(","):
         failures += check(name, folder, arguments.kills, random.Random(arguments.seed), end)
-    for failure in failures:
-        print("FAILED", failure)
     sys.exit(1 if failures else 0)
 
 
@@ -101,6 +99,8 @@ def check(name, folder, num_kills, draw, end):
         f"{'FAILED' if failures else 'all rounds end like the undisturbed run'}",
         flush=True,
     )
+    for failure in failures[:20]:
+        print(failure, flush=True)
     return failures
 
 
