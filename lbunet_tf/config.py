@@ -111,7 +111,7 @@ class Config:
     source: tuple[str, ...] = _flag(
         (),
         "Where images come from, one or several, comma-separated: "
-        "isic2016 to isic2020, isic_archive, ham10000, ph2, folder, manifest, synthetic. "
+        "isic2016 to isic2020, isic_archive, ham10000, ph2, folder, manifest, records, synthetic. "
         "evaluate: score all its images instead of the run's own test images, but for those that "
         "the run has seen.",
         "Data",
@@ -128,7 +128,8 @@ class Config:
     data_dir: tuple[str, ...] = _flag(
         (),
         "One folder a source, in the same order: the official download as it "
-        "lies on disk (manifest: the CSV file; synthetic: where to draw).",
+        "lies on disk (manifest: the CSV file; records: what prepare --records wrote; synthetic: "
+        "where to draw).",
         "Data",
         entries=SOURCE,
         many=True,
@@ -429,13 +430,25 @@ class Config:
     )
     precision: str = _flag(
         "float32",
-        "Keras dtype policy. mixed_float16 and mixed_bfloat16 are for GPUs.",
+        "Of the arithmetic: float32; mixed_bfloat16 or mixed_float16, Keras' policies for GPUs; "
+        "onednn_bfloat16, convolutions of a CPU with AVX-512 BF16 or AMX; or auto, the fastest of "
+        "them for the device. Evaluation after onednn_bfloat16 is in float32.",
         "Training",
-        choices=("float32", "mixed_float16", "mixed_bfloat16"),
+        choices=("float32", "auto", "mixed_bfloat16", "mixed_float16", "onednn_bfloat16"),
+    )
+    distribution: str = _flag(
+        "auto",
+        "'mirrored': the GPUs of this host, under TensorFlow. 'hosts': this process is one of "
+        "several, on one host or more, under KERAS_BACKEND=jax. 'auto': hosts where "
+        "KERAS_DISTRIBUTION_* or srun say so, mirrored where TensorFlow sees more than one GPU. "
+        "--batch_size is of all devices together.",
+        "Training",
+        choices=("auto", "none", "mirrored", "hosts"),
     )
     cache: bool = _flag(
         True,
-        "Keep decoded, resized images in memory (off for sets larger than memory).",
+        "Keep decoded, resized images in memory, where they take at most half of what is "
+        "available.",
         "Training",
     )
     prevalence: float = _flag(
@@ -500,12 +513,20 @@ class Config:
         "Pseudo-labels",
         entries=PSEUDO,
     )
+    format: str = _flag(
+        "savedmodel",
+        "What export writes: a SavedModel for TF Serving, image files in; or an OpenVINO model, "
+        "the network alone, faster on CPUs.",
+        "Output",
+        entries=("export",),
+        choices=("savedmodel", "openvino"),
+    )
     output: str = _flag(
         "",
         "Where to write: the CSV of the checked manifest (prepare); or a folder, by default "
-        "RUN/predicted (predict), RUN/export (export), RUN/pseudo (pseudo_label), RUN, or "
-        "RUN/on_SOURCE for another --source (evaluate). Needed for several runs: nothing is "
-        "written into one of them.",
+        "RUN/predicted (predict), RUN/export or RUN/export_openvino (export), RUN/pseudo "
+        "(pseudo_label), RUN, or RUN/on_SOURCE for another --source (evaluate). Needed for several "
+        "runs: nothing is written into one of them.",
         "Output",
         entries=("prepare", *COMBINE, *PSEUDO),
     )
@@ -513,6 +534,20 @@ class Config:
         "",
         "Where to write a PNG of images as the network sees them, the outline of the lesion, and "
         "versions of them by --augment.",
+        "Output",
+        entries=("prepare",),
+    )
+    records: str = _flag(
+        "",
+        "A folder for the images and masks at --image_size, in shards of records that "
+        "--source=records and TensorFlow Datasets read. The same command goes on after a kill.",
+        "Output",
+        entries=("prepare",),
+    )
+    beam_options: str = _flag(
+        "",
+        "Write --records by Apache Beam: the options of its runner, as in "
+        "'--runner=DirectRunner --direct_num_workers=4'. Workers need both folders at their paths.",
         "Output",
         entries=("prepare",),
     )

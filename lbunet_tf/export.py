@@ -9,6 +9,9 @@ Signature `serving_default`: `image_bytes` (JPEG or PNG, any sizes in one batch)
 `probability`, `mask_png_bytes` and `lesion_share`. Signature `identity`: runs, flags, hash of
 the data and version of the package. Loading it needs TensorFlow alone. Requests in
 `assets.extra` warm a server up.
+
+--format=openvino writes RUN/export_openvino/<version>/model.xml instead: resized pixels
+(B, S, S, 3) float32 in 0..255 to `probability` and `mask_probability`.
 """
 
 import hashlib
@@ -25,6 +28,7 @@ from lbunet_tf import entry
 from lbunet_tf import members
 from lbunet_tf import run_directory
 from lbunet_tf.data import preprocessing
+from lbunet_tf.serving import openvino_model
 from lbunet_tf.serving import signature
 from lbunet_tf.serving import warmup
 
@@ -36,7 +40,8 @@ def main(config: config_lib.Config) -> None:
 
 def export(config: config_lib.Config) -> pathlib.Path:
     """Returns the folder of a new version, written whole or not at all."""
-    folder = members.output_folder(config, pathlib.Path(config.run) / run_directory.EXPORT)
+    name = run_directory.EXPORTS[config.format]
+    folder = members.output_folder(config, pathlib.Path(config.run) / name)
     with run_directory.locked(folder, "export"):
         return _export(config, folder)
 
@@ -46,6 +51,14 @@ def _export(config, folder):
     version = 1 + max((int(path.name) for path in _versions(folder)), default=0)
     partial = folder / f"partial-{version}"
     shutil.rmtree(partial, ignore_errors=True)
+    write = {"savedmodel": _write_saved_model, "openvino": _write_openvino}[config.format]
+    write(config, model, partial)
+    run_directory.put_in_place(partial, folder / str(version))
+    logging.info("exported %s: %s", folder / str(version), members.describe(config))
+    return folder / str(version)
+
+
+def _write_saved_model(config, model, folder):
     serve = signature.make_serving_function(
         model,
         preprocessing.decode_jpeg_or_png,
@@ -62,12 +75,23 @@ def _export(config, folder):
     verbosity = logging.get_verbosity()
     # TensorFlow logs five lines of its own here.
     logging.set_verbosity(logging.WARNING)
-    archive.write_out(str(partial), verbose=False)
+    archive.write_out(str(folder), verbose=False)
     logging.set_verbosity(verbosity)
-    warmup.write_requests(partial)
-    run_directory.put_in_place(partial, folder / str(version))
-    logging.info("exported %s: %s", folder / str(version), members.describe(config))
-    return folder / str(version)
+    warmup.write_requests(folder)
+
+
+def _write_openvino(config, model, folder):
+    before = [flag for flag in ("shades_of_gray", "remove_hair") if getattr(config, flag)]
+    if before:
+        logging.warning(
+            "--%s is not in the OpenVINO model; do it before, by "
+            "lbunet_tf.data.preprocessing.prepare_image",
+            ", --".join(before),
+        )
+    folder.mkdir(parents=True)
+    openvino_model.write(
+        model, folder, config.score_rule, config.mask_source == "lesion", _identity(config)
+    )
 
 
 def _versions(folder):

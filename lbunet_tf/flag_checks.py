@@ -178,6 +178,11 @@ def _check_of_use(config, given):
             '"--teacher_weight" is the share of a teacher: add --teacher. Received: '
             f"--teacher_weight={config.teacher_weight}"
         )
+    if config.beam_options and not config.records:
+        raise ValueError(
+            '"--beam_options" is about the writing of records: add --records=DIR. Received: '
+            f"--beam_options={config.beam_options}"
+        )
     for name in PRETRAINED_FLAGS:
         if config.encoder_weights == "none" and name in given:
             raise ValueError(

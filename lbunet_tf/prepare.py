@@ -4,6 +4,8 @@
 
 Every image and mask is decoded once; bad or missing ones are named. With --preview=FILE.png it
 draws images of the training part as the network sees them, and versions of them by --augment.
+With --records=DIR it writes them at --image_size for --source=records; the same command goes on
+after a kill. With --beam_options="--runner=DirectRunner" Apache Beam's workers write them.
 """
 
 import pathlib
@@ -19,14 +21,50 @@ from lbunet_tf import run_directory
 from lbunet_tf.data import manifest as manifest_lib
 from lbunet_tf.data import prepared as prepared_lib
 from lbunet_tf.data import preview
+from lbunet_tf.data import record_writer
+from lbunet_tf.data import sources
 from lbunet_tf.evaluation import figures
 
 NUM_PREVIEWED, NUM_VERSIONS = 6, 7
 
 
 def main(config: config_lib.Config) -> None:
-    """Prepares and prints; writes the manifest and the preview where they are asked for."""
-    prepared = prepared_lib.prepare(config)
+    """Prepares and prints; writes what is asked for: manifest, preview, records."""
+    if config.records:
+        with run_directory.locked(config.records, "prepare"):
+            _prepare_records(config)
+    else:
+        _show(config, prepared_lib.prepare(config))
+
+
+def _prepare_records(config):
+    """Writes records of every good image; what is bad is known, and said, only then."""
+    planned = record_writer.read_plan(config)
+    if planned is None:
+        # An error now would lose the good ones.
+        prepared = prepared_lib.prepare(config.replace(on_bad_image="skip"))
+        record_writer.write_plan(config, prepared.manifest, prepared.skipped)
+    else:
+        prepared = prepared_lib.of_manifest(config, *planned)
+    _show(config, prepared)
+    record_writer.write_shards(config)
+    logging.info(
+        "wrote %s (use it as --source=records --data_dir=%s --split_by=official)",
+        config.records,
+        config.records,
+    )
+    bad = prepared.skipped[~prepared.skipped["reason"].isin((sources.NO_IMAGE, sources.NO_MASK))]
+    if len(bad) and config.on_bad_image == "error":
+        raise ValueError(
+            f"{len(bad)} images are bad and not among the records, which are whole: "
+            + "; ".join(bad["reason"][:20])
+            + ("; ..." if len(bad) > 20 else "")
+            + f". {config.records}/skipped.csv lists them. Mend them and prepare another folder, "
+            "or give --on_bad_image=skip to go on without them"
+        )
+
+
+def _show(config, prepared):
     manifest = prepared.manifest
     lines = [
         manifest_lib.describe(manifest),

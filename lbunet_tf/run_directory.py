@@ -31,7 +31,8 @@ HISTOGRAMS = "pixel_histograms.npz"
 METRICS = "evaluation/metrics.json"
 FIGURES = "evaluation/figures"
 REPORT = "evaluation/report.html"
-EXPORT = "export"
+# By --format.
+EXPORTS = {"savedmodel": "export", "openvino": "export_openvino"}
 
 
 @contextlib.contextmanager
@@ -228,6 +229,26 @@ def prepare_for_training(run: str, flag_lines: list[str], overwrite: bool) -> pa
             shutil.rmtree(path)
     path.mkdir(parents=True, exist_ok=True)
     write_text(path / FLAGS, "\n".join(flag_lines) + "\n")
+    return path
+
+
+def opened_by_another(run: str, flag_lines: list[str]) -> pathlib.Path:
+    """Returns the run directory that another process of the same job has prepared.
+
+    Raises:
+        ValueError: It is not there, or of other flags.
+    """
+    path = pathlib.Path(run)
+    if not (path / FLAGS).is_file():
+        raise ValueError(
+            '"--run" must be on a file system that all processes of a job share. Process 0 has '
+            f"written {path / FLAGS}, and this one does not see it"
+        )
+    different = different_flags(path, flag_lines)
+    if different:
+        raise ValueError(
+            f"all processes of a job must have the same flags. Process 0's differ: {different}"
+        )
     return path
 
 

@@ -13,8 +13,10 @@ import shutil
 import sys
 
 import keras
+import numpy as np
 import pandas as pd
 from absl import logging
+from keras import ops
 
 from lbunet_tf import config as config_lib
 from lbunet_tf import entry
@@ -24,11 +26,14 @@ from lbunet_tf.data import held_out
 from lbunet_tf.data import manifest as manifest_lib
 from lbunet_tf.data import pipeline
 from lbunet_tf.data import prepared as prepared_lib
+from lbunet_tf.data import shares
 from lbunet_tf.training import callbacks
+from lbunet_tf.training import distribution
 from lbunet_tf.training import fused
 from lbunet_tf.training import losses
 from lbunet_tf.training import metrics
 from lbunet_tf.training import optimizers
+from lbunet_tf.training import precision as precision_lib
 from lbunet_tf.training import tensorboard
 from lbunet_tf.training import trainer
 
@@ -43,40 +48,53 @@ def main(config: config_lib.Config) -> None:
 def train(config: config_lib.Config) -> pathlib.Path:
     """Returns the run directory of a finished training."""
     flag_lines = config_lib.flag_lines(config)
-    # Refuse a finished run before hours of checking images.
     run_directory.check_named(config.run)
-    with run_directory.locked(config.run, "train"):
-        run = run_directory.prepare_for_training(config.run, flag_lines, config.overwrite)
-        try:
-            _train(config, run, flag_lines)
-        except KeyboardInterrupt as stop:
-            epochs = callbacks.finished_epochs(run)
-            stop.add_note(f"the same command goes on with {run} after epoch {epochs}")
-            raise
+    with distribution.placed(config.distribution, config.batch_size) as placement:
+        if not placement.writes:
+            placement.wait("the run directory")
+            run = run_directory.opened_by_another(config.run, flag_lines)
+            _train(config, run, flag_lines, placement)
+            return run
+        # Refuse a finished run before hours of checking images.
+        with run_directory.locked(config.run, "train"):
+            run = run_directory.prepare_for_training(config.run, flag_lines, config.overwrite)
+            placement.wait("the run directory")
+            try:
+                _train(config, run, flag_lines, placement)
+            except KeyboardInterrupt as stop:
+                epochs = callbacks.finished_epochs(run)
+                stop.add_note(f"the same command goes on with {run} after epoch {epochs}")
+                raise
     return run
 
 
-def _train(config, run, flag_lines):
+def _train(config, run, flag_lines, placement):
     # The model first: wrong or missing weights are known in seconds, files in minutes.
-    keras.config.set_dtype_policy(config.precision)
+    precision = precision_lib.set_precision(config.precision)
     model = models.build_model(config)
     teachers = _load_teachers(config)
     logging.info(
-        "%s on %s: %s trainable parameters, outputs %s",
+        "%s on %s in %s: %s trainable parameters, outputs %s",
         model.name,
         ", ".join(keras.distribution.list_devices()),
+        precision,
         f"{_num_trainable(model):,}",
         ", ".join(model.output_names),
     )
-    manifest = _frozen_manifest(config, run)
+    with placement.first_alone("the manifest"):
+        manifest = _frozen_manifest(config, run)
     train_rows = manifest[manifest["split"] == "train"]
     # Teachers, initial weights and makers of pseudo-labels must not have learnt from val or test.
     ancestors = held_out.read_ancestors([(config, manifest)])
     held_out.refuse_learnt({config.run: manifest, **ancestors}, ("val", "test"))
     fitted = trainer.make_trainer(model, _batch_transforms(config, teachers))
-    compile_model(fitted, config, train_rows, _lacks_targets(config, manifest))
-    _fit(fitted, config, run, manifest, flag_lines)
-    _finish(run, model, config)
+    # Fillers of short batches lack theirs.
+    lacks_targets = placement.num_devices > 1 or _lacks_targets(config, manifest)
+    compile_model(fitted, config, train_rows, lacks_targets)
+    _fit(fitted, config, run, manifest, flag_lines, placement, lacks_targets)
+    placement.wait("the end of training")
+    if placement.writes:
+        _finish(run, model, config, precision)
 
 
 def _lacks_targets(config, manifest):
@@ -117,7 +135,7 @@ def compile_model(
         _class_weights(config, train_rows),
     )
     watched = metrics.make_metrics(config.heads, config.mask_source)
-    for name, known in metrics.make_known_losses(make_losses()).items() if lacks_targets else ():
+    for name, known in _known_losses(make_losses()).items() if lacks_targets else ():
         watched[name] = [*watched.get(name, []), *known]
     model.compile(
         optimizer=optimizers.make_optimizer(
@@ -125,10 +143,31 @@ def compile_model(
             pipeline.steps_per_epoch(config, len(train_rows)),
             encoder[0].trainable_variables if encoder else (),
         ),
-        loss=make_losses(),
+        loss=distribution.over_replicas(make_losses()),
         loss_weights=config.loss_weights if set(config.loss_weights.values()) != {1.0} else None,
         weighted_metrics=watched,
     )
+    if not distribution.is_distributed():
+        _create_variables(model)
+
+
+def _create_variables(model):
+    """Creates the variables of optimizer, losses and metrics.
+
+    Made within the first step, they would cost a second tracing of it under TensorFlow.
+    """
+    model.optimizer.build(model.trainable_variables)
+    shapes = {name: (1, *output.shape[1:]) for name, output in model.output.items()}
+    targets = {name: np.zeros(shape, "float32") for name, shape in shapes.items()}
+    weights = {name: np.ones(shape[:-1], "float32") for name, shape in shapes.items()}
+    logits = {name: ops.convert_to_tensor(target) for name, target in targets.items()}
+    model.compute_loss(None, targets, logits, weights)
+    model.compute_metrics(None, targets, logits, weights)
+    model.reset_metrics()
+
+
+def _known_losses(measured):
+    return metrics.make_known_losses(distribution.of_replica(measured))
 
 
 def _class_weights(config, rows):
@@ -204,28 +243,31 @@ def _frozen_manifest(config, run) -> pd.DataFrame:
     return prepared.manifest
 
 
-def _fit(model, config, run, manifest, flag_lines):
+def _fit(model, config, run, manifest, flag_lines, placement, lacks_targets):
     rows = {split: manifest[manifest["split"] == split] for split in manifest_lib.SPLITS}
     start = callbacks.finished_epochs(run)
     if start:
         logging.info("going on after %d finished epochs", start)
         run_directory.check_model(run / run_directory.MODEL)
-    tensorboard.write_flags(run, flag_lines, {split: len(part) for split, part in rows.items()})
+    counts = {split: len(part) for split, part in rows.items()}
+    if placement.writes:
+        tensorboard.write_flags(run, flag_lines, counts)
     history = callbacks.read_history(run)
     if start >= config.epochs or _is_out_of_patience(history, config):
         return
-    val = pipeline.make_evaluation_dataset(config, rows["val"])
+    share = shares.Share(placement.process, placement.num_processes, placement.num_devices)
+    val = pipeline.make_evaluation_dataset(config, rows["val"], share)
     preview = config.replace(cache=False, batch_size=NUM_OVERLAYS)
     val_batch = next(
         iter(pipeline.make_evaluation_dataset(preview, _first_of_both(rows["val"], NUM_OVERLAYS)))
     )
     model.fit(
-        pipeline.make_training_dataset(config, rows["train"], start),
+        pipeline.make_training_dataset(config, rows["train"], start, share),
         epochs=config.epochs,
         initial_epoch=start,
         shuffle=False,
         # In a file, the bar's control characters would hide the numbers.
-        verbose=1 if sys.stdout.isatty() else 2,
+        verbose=(1 if sys.stdout.isatty() else 2) if placement.writes else 0,
         steps_per_epoch=pipeline.steps_per_epoch(config, len(rows["train"])),
         validation_data=val,
         callbacks=callbacks.make_callbacks(
@@ -236,7 +278,8 @@ def _fit(model, config, run, manifest, flag_lines):
             config.val_column(config.monitor),
             models.inference_model(model, config.heads),
             has_average=bool(config.average_weights),
-            known_losses=config.loss_weights if _lacks_targets(config, manifest) else None,
+            known_losses=config.loss_weights if lacks_targets else None,
+            placement=placement,
         ),
     )
 
@@ -257,7 +300,7 @@ def _first_of_both(rows, count):
     return pd.concat(parts)
 
 
-def _finish(run, model, config):
+def _finish(run, model, config, precision):
     history = callbacks.read_history(run)
     best = callbacks.best_epoch(history, config.val_column(config.monitor))
     result = {
@@ -268,6 +311,7 @@ def _finish(run, model, config):
         "best_monitor": float(history[config.val_column(config.monitor)].iloc[best]),
         "stopped_early": len(history) < config.epochs,
         "trainable_parameters": _num_trainable(model),
+        "precision": precision,
         "training_seconds": round(float(history["seconds"].sum()), 1),
         "keras": keras.__version__,
         "backend": keras.backend.backend(),

@@ -1,4 +1,9 @@
-"""Tests of `lbunet_tf.prepare`, inside the process."""
+"""Tests of `lbunet_tf.prepare`, inside the process but where it is killed."""
+
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -34,3 +39,39 @@ def test_without_the_flag_no_preview_is_drawn(config, tmp_path, monkeypatch):
     prepare.main(config)
 
     assert list(tmp_path.iterdir()) == []
+
+
+def _start(config, records):
+    """Starts a process that prepares records, at most four in a shard."""
+    code = (
+        "from lbunet_tf import config, entry, prepare\n"
+        "from lbunet_tf.data import record_writer\n"
+        f"record_writer.SHARD_BYTES = {4 * config.image_size**2 * 4}\n"
+        "entry.run(prepare.main, 'prepare')"
+    )
+    flags = [f"--source={config.source[0]}", f"--data_dir={config.data_dir[0]}"]
+    flags += [f"--synthetic_count={config.synthetic_count}", f"--image_size={config.image_size}"]
+    command = [sys.executable, "-c", code, *flags, f"--records={records}"]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def _contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.mark.slow
+def test_records_whose_writing_was_killed_are_those_of_an_undisturbed_run(config, tmp_path):
+    prepare_whole = _start(config, tmp_path / "whole")
+    folder = tmp_path / "killed"
+    for file in ("manifest.csv", "lbunet-train.array_record-00002-*"):
+        process = _start(config, folder)
+        while not list(folder.glob(file)) and process.poll() is None:
+            time.sleep(0.001)
+        process.kill()
+        assert process.wait() == -signal.SIGKILL
+    assert len(list(folder.glob("lbunet-train.array_record-*"))) < 7
+
+    assert _start(config, folder).wait() == 0
+
+    assert prepare_whole.wait() == 0
+    assert _contents(folder) == _contents(tmp_path / "whole")

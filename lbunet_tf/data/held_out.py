@@ -163,7 +163,8 @@ def _refuse(rows, learnt, shared, places):
     first, split, run, side = places
     keys, learnt, shared = (splits.keys(table) for table in (rows, learnt, shared))
     for column in keys.columns.intersection(learnt.columns):
-        found = keys[column].isin(set(learnt[column]) - set(shared[column]) - {""})
+        ours, theirs, both = splits.number_values(keys[column], learnt[column], shared[column])
+        found = np.isin(ours, theirs[~np.isin(theirs, both) & (theirs >= 0)])
         if found.any():
             image_id = rows["image_id"][found].iloc[0]
             by = f", {column} {keys[column][found].iloc[0]!r}" if column != "image_id" else ""
@@ -183,8 +184,9 @@ def _leave_out(rows, learnt, config):
     is_learnt = np.isin(groups[: len(rows)], groups[len(rows) :])
     by = pd.Series("a further image of its group", index=rows.index)
     for column in reversed(table.columns):
-        values = set(table[column][len(rows) :]) - {""}
-        by = by.mask(table[column][: len(rows)].isin(values).to_numpy(), column)
+        (values,) = splits.number_values(table[column])
+        ours, theirs = values[: len(rows)], values[len(rows) :]
+        by = by.mask(np.isin(ours, theirs) & (ours >= 0), column)
     by = by[is_learnt]
     counts = ", ".join(f"{name} {count}" for name, count in by.value_counts().items())
     logging.info(

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from absl import logging
 
+from lbunet_tf.data import places
 from lbunet_tf.data import preprocessing
 
 
@@ -14,21 +15,18 @@ def check_files(manifest: pd.DataFrame, on_bad_image: str) -> tuple[pd.DataFrame
     """Returns (manifest, skipped).
 
     The manifest gains `content_hash`, the SHA-1 of each image file, and `mask_share`, the
-    mask's share of the image (NaN without a mask).
+    mask's share of the image (NaN without a mask). Records have both from when they were
+    prepared, and are not checked again.
 
     Raises:
         ValueError: A file cannot be decoded, or a mask's size is not its image's, and
             `on_bad_image` is "error".
     """
-    with concurrent.futures.ThreadPoolExecutor() as threads:
-        results = []
-        for result in threads.map(_check_row, manifest["image"], manifest["mask"]):
-            results.append(result)
-            if len(results) % 2000 == 0:
-                logging.info("checked %d of %d images", len(results), len(manifest))
-    hashes, mask_shares, reasons = zip(*results, strict=True)
-    manifest = manifest.assign(content_hash=hashes, mask_share=mask_shares)
-    reasons = pd.Series(reasons, index=manifest.index)
+    is_file = ~places.are_records(manifest["image"])
+    found = _check(manifest[is_file])
+    known = manifest.reindex(columns=["content_hash", "mask_share"])[~is_file]
+    manifest = manifest.assign(**pd.concat([found[known.columns], known]))
+    reasons = found["reason"].reindex(manifest.index, fill_value="")
     bad = reasons != ""
     if bad.any() and on_bad_image == "error":
         row = manifest[bad].iloc[0]
@@ -46,25 +44,42 @@ def check_files(manifest: pd.DataFrame, on_bad_image: str) -> tuple[pd.DataFrame
     return manifest[~bad].reset_index(drop=True), skipped
 
 
+def _check(rows):
+    """Returns content_hash, mask_share and reason ("" for a good one) of each row."""
+    results = []
+    with concurrent.futures.ThreadPoolExecutor() as threads:
+        for result in threads.map(_check_row, rows["image"], rows["mask"]):
+            results.append(result)
+            if len(results) % 2000 == 0:
+                logging.info("checked %d of %d images", len(results), len(rows))
+    found = pd.DataFrame(results, rows.index, ["content_hash", "mask_share", "reason"])
+    return found.astype({"mask_share": "float64"})
+
+
 def _check_row(image_path, mask_path):
     """Returns (SHA-1 of the image file, the mask's share, what is wrong or "")."""
     try:
-        contents, image = preprocessing.decode_file(image_path, preprocessing.decode_image)
+        contents, (height, width) = preprocessing.decode_file(image_path, _whole_size)
     except ValueError as error:
         return "", np.nan, str(error)
     digest = hashlib.sha1(contents, usedforsecurity=False).hexdigest()
     try:
-        return digest, _check_mask(mask_path, image.shape) if mask_path else np.nan, ""
+        return digest, _check_mask(mask_path, (height, width)) if mask_path else np.nan, ""
     except ValueError as error:
         return digest, np.nan, str(error)
 
 
-def _check_mask(mask_path, image_shape):
+def _whole_size(contents):
+    """Returns height and width of an image; all of it is read, and no more decoded than needed."""
+    return preprocessing.decode_reduced(contents, 1)[1]
+
+
+def _check_mask(mask_path, image_size):
     """Returns the mask's share of the image."""
     _, mask = preprocessing.decode_file(mask_path, preprocessing.decode_mask)
-    if mask.shape[:2] == image_shape[:2]:
+    if mask.shape[:2] == image_size:
         return round(float(mask.mean()), 6)
     raise ValueError(
-        f"{mask_path} must have the size of its image, {image_shape[1]} x {image_shape[0]} px. "
+        f"{mask_path} must have the size of its image, {image_size[1]} x {image_size[0]} px. "
         f"It has {mask.shape[1]} x {mask.shape[0]} px"
     )

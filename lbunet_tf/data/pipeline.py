@@ -7,35 +7,43 @@ import keras
 import numpy as np
 import pandas as pd
 import tensorflow as tf
-from absl import logging
 
 from lbunet_tf import config as config_lib
 from lbunet_tf.data import augmentation
 from lbunet_tf.data import batch_augmentation
-from lbunet_tf.data import preprocessing
+from lbunet_tf.data import examples as examples_lib
+from lbunet_tf.data import memory
+from lbunet_tf.data import shares
 
 
 def make_training_dataset(
-    config: config_lib.Config, rows: pd.DataFrame, start_epoch: int = 0
+    config: config_lib.Config,
+    rows: pd.DataFrame,
+    start_epoch: int = 0,
+    share: shares.Share = shares.WHOLE,
 ) -> tf.data.Dataset:
     """Returns the batches of epochs `start_epoch`, `start_epoch` + 1, ... up to --epochs.
 
     An epoch is `steps_per_epoch` batches. Order and augmentation of an epoch depend on
     the seed and the epoch's number alone, so a resumed run sees what it would have seen.
     Each batch: images (B, S, S, 3) float32 in 0..255; targets and weights keyed by output.
+    `share`: what this process reads of each batch.
     """
     take_examples = _taker(config, rows)
     labels = rows["label"].to_numpy()
     sources = rows["source"].to_numpy()
-    shares = _source_shares(config, sources)
+    source_shares = _source_shares(config, sources)
+    places = share.places(len(rows), config.batch_size)
 
     def order_of(epoch):
-        return epoch_order(labels, config.balance, config.seed, int(epoch), sources, shares)
+        order = epoch_order(labels, config.balance, config.seed, int(epoch), sources, source_shares)
+        return order[np.maximum(places, ~places)]
 
     def one_epoch(epoch):
-        order = tf.ensure_shape(tf.numpy_function(order_of, (epoch,), tf.int64), (len(rows),))
+        order = tf.ensure_shape(tf.numpy_function(order_of, (epoch,), tf.int64), (len(places),))
         dataset = take_examples(tf.data.Dataset.from_tensor_slices(order))
-        batches = _batched(config, _augmented(config, dataset, epoch))
+        dataset = tf.data.Dataset.zip(tf.data.Dataset.from_tensor_slices(places), dataset)
+        batches = _batched(config, _augmented(config, dataset, epoch), share)
         return _batches_augmented(config, batches, epoch)
 
     epochs = tf.data.Dataset.range(start_epoch, config.epochs)
@@ -128,17 +136,20 @@ def _drawn(rows, count, rng):
     return np.concatenate([rows[:0], *(rng.permutation(rows) for _ in range(rounds))])[:count]
 
 
-def make_evaluation_dataset(config: config_lib.Config, rows: pd.DataFrame) -> tf.data.Dataset:
+def make_evaluation_dataset(
+    config: config_lib.Config, rows: pd.DataFrame, share: shares.Share = shares.WHOLE
+) -> tf.data.Dataset:
     """Returns the batches of `rows` in their order, the short last batch included."""
+    rows = share.rows(rows, config.batch_size)
     examples = make_examples(config, rows)
-    if config.cache:
+    if config.cache and memory.fits(len(rows), config.image_size):
         examples = examples.cache()
-    return _batched(config, examples).prefetch(tf.data.AUTOTUNE)
+    return _batched(config, examples, share).prefetch(tf.data.AUTOTUNE)
 
 
 def make_examples(config: config_lib.Config, rows: pd.DataFrame) -> tf.data.Dataset:
     """Returns `rows` in their order, each a dict of `image`, `mask`, `has_mask`, `label`."""
-    return _decoded(config, _listed(rows))
+    return examples_lib.load(config, rows, _listed(rows))
 
 
 def steps_per_epoch(config: config_lib.Config, num_images: int) -> int:
@@ -147,9 +158,10 @@ def steps_per_epoch(config: config_lib.Config, num_images: int) -> int:
 
 
 def _listed(rows):
-    """Returns paths and labels, an unknown label as -1."""
+    """Returns ids, paths and labels, an unknown label as -1."""
     return tf.data.Dataset.from_tensor_slices(
         {
+            "image_id": rows["image_id"].to_numpy(str),
             "image": rows["image"].to_numpy(str),
             "mask": rows["mask"].to_numpy(str),
             "label": rows["label"].fillna(-1.0).to_numpy("float32"),
@@ -160,15 +172,12 @@ def _listed(rows):
 def _taker(config, rows):
     """Returns a function: dataset of row numbers -> dataset of examples.
 
-    With --cache each file is decoded once, in parallel, and kept as bytes of the
-    network's size; a cache inside tf.data could only be read in its own order.
+    With --cache, where it fits, each file is decoded once, in parallel, and kept as bytes of
+    the network's size; a cache inside tf.data could only be read in its own order.
     """
     listed = _listed(rows)
-    kept = _decoded(config, listed) if config.cache else listed
-    if config.cache:
-        # Image and mask as bytes; the pipeline holds them once.
-        megabytes = len(rows) * config.image_size**2 * 4 / 1e6
-        logging.info("keeping %d images in memory: %.0f MB (--nocache: none)", len(rows), megabytes)
+    is_kept = config.cache and memory.fits(len(rows), config.image_size)
+    kept = examples_lib.load(config, rows, listed) if is_kept else listed
     columns = next(iter(kept.batch(len(rows))))
 
     def take(numbers):
@@ -176,42 +185,25 @@ def _taker(config, rows):
             lambda number: {name: column[number] for name, column in columns.items()},
             num_parallel_calls=tf.data.AUTOTUNE,
         )
-        return examples if config.cache else _decoded(config, examples)
+        return examples if is_kept else examples_lib.load(config, rows, examples)
 
     return take
 
 
-def _decoded(config, dataset):
-    def load(example):
-        size = config.image_size
-        image = preprocessing.decode_image(tf.io.read_file(example["image"]))
-        # Two branches because a row without a mask has no file to read.
-        has_mask = tf.strings.length(example["mask"]) > 0
-        mask = tf.cond(
-            has_mask,
-            lambda: preprocessing.resize_mask(
-                preprocessing.decode_mask(tf.io.read_file(example["mask"])), size
-            ),
-            lambda: tf.zeros((size, size, 1), tf.uint8),
-        )
-        return {
-            "image": preprocessing.prepare_image(image, config),
-            "mask": tf.ensure_shape(mask, (size, size, 1)),
-            "has_mask": has_mask,
-            "label": example["label"],
-        }
-
-    return dataset.map(load, num_parallel_calls=tf.data.AUTOTUNE)
-
-
 def _augmented(config, dataset, epoch):
-    if config.augment in ("none", *batch_augmentation.BATCH_AUGMENTATIONS):
-        return dataset
-    augment = augmentation.AUGMENTATIONS[config.augment]
-    return dataset.enumerate().map(
-        lambda number, example: augment(example, _seed(config, epoch, number)),
-        num_parallel_calls=tf.data.AUTOTUNE,
-    )
+    """Returns examples of (place in the epoch, example); a filler loses its targets."""
+    augment = augmentation.AUGMENTATIONS.get(config.augment, augmentation.none)
+
+    def changed(place, example):
+        is_filler = place < 0
+        example = {
+            **example,
+            "has_mask": example["has_mask"] & ~is_filler,
+            "label": tf.where(is_filler, -1.0, example["label"]),
+        }
+        return augment(example, _seed(config, epoch, tf.maximum(place, ~place)))
+
+    return dataset.map(changed, num_parallel_calls=tf.data.AUTOTUNE)
 
 
 def _batches_augmented(config, batches, epoch):
@@ -246,8 +238,8 @@ def _seed(config, epoch, number):
     return tf.stack([tf.cast(config.seed, tf.int64) + 7919 * epoch, number])
 
 
-def _batched(config, dataset):
-    return dataset.batch(config.batch_size).map(
+def _batched(config, dataset, share):
+    return dataset.batch(share.local_size(config.batch_size)).map(
         lambda examples: as_batch(examples, config.mask_source, config.outputs),
         num_parallel_calls=tf.data.AUTOTUNE,
     )

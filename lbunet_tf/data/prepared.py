@@ -34,9 +34,15 @@ def prepare(config: config_lib.Config) -> Prepared:
         manifest = splits.draw_at_most(manifest, config.max_images, config.seed)
     manifest, bad = images.check_files(manifest, config.on_bad_image)
     manifest = splits.assign(manifest, config.split_by, config.split_percent, config.seed)
+    return of_manifest(config, manifest, pd.concat([missing, bad], ignore_index=True))
+
+
+def of_manifest(
+    config: config_lib.Config, manifest: pd.DataFrame, skipped: pd.DataFrame
+) -> Prepared:
+    """Returns what is known of a manifest with splits, its leaks checked."""
     crossings = splits.report_crossings(manifest, config.split_by)
     logging.info("images by split:\n%s", manifest_lib.describe(manifest))
-    skipped = pd.concat([missing, bad], ignore_index=True)
     return Prepared(manifest, skipped, crossings, splits.known_groups(manifest))
 
 

@@ -1,5 +1,6 @@
 """From the bytes of a file to an image or a mask of the network's size."""
 
+import functools
 import io
 import os
 import pathlib
@@ -16,6 +17,8 @@ from lbunet_tf.data import hair_removal
 
 # JPEG, PNG, BMP. A name does not say what is inside.
 SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"BM")
+# What libjpeg shrinks by while it decodes.
+JPEG_RATIOS = (1, 2, 4, 8)
 
 
 def decode_file(
@@ -59,6 +62,30 @@ def decode_jpeg_or_png(contents: tf.Tensor) -> tf.Tensor:
     return _upright(_decode_by_tensorflow(contents, 3), contents)
 
 
+def decode_reduced(contents: tf.Tensor, size_px: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns ((h, w, 3) uint8 RGB, (2,) int32: height and width of the whole image).
+
+    As `decode_image`; but a JPEG is decoded at the smallest of 1, 1/2, 1/4 and 1/8 of its size
+    at which each side has at least 2 x size_px, by the smaller inverse DCT that libjpeg has for
+    it: an average over 2 x 2 to 8 x 8 pixels. A file that is cut short fails at any of them.
+    """
+    is_jpeg = tf.strings.substr(contents, 0, 3) == SIGNATURES[0]
+
+    def decode_jpeg():
+        stored = tf.image.extract_jpeg_shape(contents)[:2]
+        fits = [tf.reduce_min(stored) >= 2 * size_px * ratio for ratio in JPEG_RATIOS[1:]]
+        decoders = [functools.partial(_decode_by_tensorflow, contents, 3, r) for r in JPEG_RATIOS]
+        return tf.switch_case(tf.reduce_sum(tf.cast(fits, tf.int32)), decoders), stored
+
+    def decode_other():
+        image = _decode(contents, 3)
+        return image, tf.shape(image)[:2]
+
+    image, stored = tf.cond(is_jpeg, decode_jpeg, decode_other)
+    is_turned = is_jpeg & (exif.orientation(contents) >= 5)
+    return _upright(image, contents), tf.where(is_turned, stored[::-1], stored)
+
+
 def _upright(image, contents):
     image = tf.ensure_shape(image, (None, None, 3))
     return tf.ensure_shape(exif.orient(image, contents), (None, None, 3))
@@ -81,9 +108,9 @@ def _decode(contents, channels):
     )
 
 
-def _decode_by_tensorflow(contents, channels):
+def _decode_by_tensorflow(contents, channels, ratio=1):
     # This op reads PNG as well; it has the flag for the accurate DCT.
-    return tf.io.decode_jpeg(contents, channels, dct_method="INTEGER_ACCURATE")
+    return tf.io.decode_jpeg(contents, channels, ratio, dct_method="INTEGER_ACCURATE")
 
 
 def _decode_bmp(contents, channels):
@@ -91,6 +118,16 @@ def _decode_bmp(contents, channels):
     mode = "L" if channels == 1 else "RGB"
     image = np.asarray(Image.open(io.BytesIO(contents)).convert(mode), np.uint8)
     return image.reshape(*image.shape[:2], channels)
+
+
+def decode_to_resize(contents: tf.Tensor, config: config_lib.Config) -> tf.Tensor:
+    """Returns (h, w, 3) uint8 RGB for `prepare_image`: with --antialias no larger than needed.
+
+    Without, every pixel counts: the bilinear resize takes single ones.
+    """
+    if config.antialias:
+        return decode_reduced(contents, config.image_size)[0]
+    return decode_image(contents)
 
 
 def prepare_image(image: tf.Tensor, config: config_lib.Config) -> tf.Tensor:

@@ -9,6 +9,7 @@ from absl import logging
 from lbunet_tf import config as config_lib
 from lbunet_tf.data import images
 from lbunet_tf.data import manifest as manifest_lib
+from lbunet_tf.data import places
 from lbunet_tf.data import sources
 from lbunet_tf.data import splits
 
@@ -25,6 +26,11 @@ def list_images(
     emptied.
     """
     rows, missing = sources.make_manifest(config)
+    if places.are_records(rows["image"]).any():
+        raise ValueError(
+            '"--source=records" holds images of the network\'s size, and masks are made of the '
+            "image's own: name the files, as in --source=manifest --data_dir=DIR/manifest.csv"
+        )
     if config.max_images:
         rows = _draw(rows, of_run, config)
     for target, unknown in (("mask", ""), ("label", np.nan)):

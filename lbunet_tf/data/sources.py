@@ -3,7 +3,6 @@
 import pathlib
 from collections.abc import Callable
 
-import numpy as np
 import pandas as pd
 from absl import logging
 
@@ -12,7 +11,12 @@ from lbunet_tf.data import isic
 from lbunet_tf.data import isic_archive
 from lbunet_tf.data import lesion_sets
 from lbunet_tf.data import manifest
+from lbunet_tf.data import places
+from lbunet_tf.data import records
 from lbunet_tf.data import synthetic
+
+# Why --allow_missing_images skips; other reasons are of --on_bad_image.
+NO_IMAGE, NO_MASK = "image is missing; left out", "mask is missing; image kept without"
 
 
 def make_manifest(config: config_lib.Config) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -43,7 +47,9 @@ def make_manifest(config: config_lib.Config) -> tuple[pd.DataFrame, pd.DataFrame
             )
         else:
             table = _read_source(name, _folder(config, name, position))
-        table = table if name == "manifest" else manifest.complete(table, name)
+        # These two say themselves where each image comes from.
+        is_complete = name in ("manifest", "records")
+        table = table if is_complete else manifest.complete(table, name)
         parts.append(table)
     return _without_missing(manifest.check(manifest.join(parts)), config.allow_missing_images)
 
@@ -94,8 +100,8 @@ def _without_missing(table, allow_missing_images):
     columns = ["image_id", "image", "source"]
     skipped = pd.concat(
         [
-            no_image[columns].assign(reason="image is missing; left out"),
-            no_mask[columns].assign(reason="mask is missing; image kept without"),
+            no_image[columns].assign(reason=NO_IMAGE),
+            no_mask[columns].assign(reason=NO_MASK),
         ]
     )
     if len(skipped):
@@ -111,7 +117,9 @@ def _without_missing(table, allow_missing_images):
 
 
 def _exist(paths):
-    return np.array([bool(path) and pathlib.Path(path).is_file() for path in paths])
+    files = paths.map(places.file_of)
+    there = {file: bool(file) and pathlib.Path(file).is_file() for file in files.unique()}
+    return files.map(there).to_numpy(bool)
 
 
 def _refuse_missing(missing, column, count, way):
@@ -138,5 +146,6 @@ SOURCES: dict[str, Callable[[pathlib.Path], pd.DataFrame]] = {
     "ph2": lesion_sets.ph2,
     "folder": lesion_sets.folder,
     "manifest": manifest.read,
+    "records": records.read,
     "synthetic": synthetic.draw_folder,
 }

@@ -9,8 +9,15 @@ from scipy.sparse import csgraph
 from scipy.sparse import csr_array
 
 from lbunet_tf.data import manifest as manifest_lib
+from lbunet_tf.data import near_duplicates
 
-GROUP_COLUMNS = ("patient_id", "lesion_id", "duplicate_group", "content_hash")
+GROUP_COLUMNS = (
+    "patient_id",
+    "lesion_id",
+    "duplicate_group",
+    "content_hash",
+    near_duplicates.GROUP,
+)
 KEYS = ("image_id", *GROUP_COLUMNS)
 
 
@@ -46,8 +53,10 @@ def draw_at_most(manifest: pd.DataFrame, count: int, seed: int) -> pd.DataFrame:
 
 def _shuffled(keys, seed, purpose):
     """Returns positions in an order that depends only on the keys, the seed and the purpose."""
-    marks = [hashlib.sha256(f"{purpose}/{seed}/{key}".encode()).digest() for key in keys]
-    return np.array(sorted(range(len(marks)), key=marks.__getitem__), dtype=int)
+    marks = (hashlib.sha256(f"{purpose}/{seed}/{key}".encode()).digest() for key in keys.tolist())
+    # As numbers of 64 bits, most significant first, bytes sort fast.
+    words = np.frombuffer(b"".join(marks), ">u8").astype("u8").reshape(-1, 4)
+    return np.lexsort(words.T[::-1])
 
 
 def assign(
@@ -143,6 +152,13 @@ def keys(manifest: pd.DataFrame) -> pd.DataFrame:
     return known.assign(image_id=manifest_lib.archive_ids(known["image_id"]))
 
 
+def number_values(*columns: pd.Series) -> list[np.ndarray]:
+    """Returns for each column (N,) int: equal values have one number in all of them, "" is -1."""
+    joined = pd.concat(columns, ignore_index=True)
+    codes = pd.factorize(joined.mask(joined == ""))[0]
+    return np.split(codes, np.cumsum([len(column) for column in columns])[:-1])
+
+
 def group_numbers(manifest: pd.DataFrame) -> np.ndarray:
     """Returns (N,) int: rows of one id, patient, lesion, duplicate or content have one number.
 
@@ -153,11 +169,11 @@ def group_numbers(manifest: pd.DataFrame) -> np.ndarray:
     groups = [np.arange(len(manifest))]
     nodes = len(manifest)
     for column in table:
-        known = np.flatnonzero(table[column].to_numpy() != "")
-        codes, values = pd.factorize(table[column].to_numpy()[known])
+        (codes,) = number_values(table[column])
+        known = np.flatnonzero(codes >= 0)
         rows.append(known)
-        groups.append(codes + nodes)
-        nodes += len(values)
+        groups.append(codes[known] + nodes)
+        nodes += codes.max(initial=-1) + 1
     rows, groups = np.concatenate(rows), np.concatenate(groups)
     graph = csr_array((np.ones(len(rows), np.int8), (rows, groups)), shape=(nodes, nodes))
     return csgraph.connected_components(graph, directed=False)[1][: len(manifest)]
@@ -168,7 +184,7 @@ def crossings(manifest: pd.DataFrame) -> dict[str, int]:
     found = {}
     for column, values in keys(manifest).items():
         is_known = values != ""
-        sides = manifest["split"][is_known].groupby(values[is_known]).nunique()
+        sides = manifest["split"][is_known].groupby(values[is_known], sort=False).nunique()
         found[column] = int((sides > 1).sum())
     return found
 

@@ -11,6 +11,7 @@ import pandas as pd
 
 from lbunet_tf import run_directory
 from lbunet_tf.training import averaging as averaging_lib
+from lbunet_tf.training import distribution
 from lbunet_tf.training import metrics
 from lbunet_tf.training import tensorboard
 
@@ -52,9 +53,9 @@ class WholeBackup(keras.callbacks.Callback):
     finished when its backup is there.
     """
 
-    def __init__(self, run: pathlib.Path):
+    def __init__(self, run: pathlib.Path, writes: bool = True):
         super().__init__()
-        self.run = run
+        self.run, self.writes = run, writes
 
     def on_train_begin(self, logs=None):
         """Restores the latest backup.
@@ -86,11 +87,14 @@ class WholeBackup(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         """Writes the backup of `epoch` + 1 finished epochs, then deletes older ones."""
+        if not self.writes:
+            return
         folder = self.run / run_directory.BACKUP
         folder.mkdir(exist_ok=True)
         partial = folder / f"partial{SUFFIX}"
         with run_directory.dropped_where_it_fails(partial, self._num_bytes()):
-            self.model.save_weights(partial, overwrite=True)
+            with distribution.alone():
+                self.model.save_weights(partial, overwrite=True)
             path = folder / f"{epoch + 1:04d}-{run_directory.crc32(partial):08x}{SUFFIX}"
             run_directory.put_in_place(partial, path)
         for old in _backups(self.run).values():
@@ -134,6 +138,7 @@ class WholeCheckpoint(keras.callbacks.ModelCheckpoint):
         saved_model: What is saved, with the layers of the model that is trained; None:
             that model itself.
         averaging: Puts averaged weights in place while the model is saved.
+        writes: Whether this process saves; the others only keep in step with it.
     """
 
     def __init__(
@@ -143,8 +148,10 @@ class WholeCheckpoint(keras.callbacks.ModelCheckpoint):
         monitor: str = LOSS,
         saved_model: keras.Model | None = None,
         averaging: keras.callbacks.SwapEMAWeights | None = None,
+        writes: bool = True,
     ):
         self.path = run / run_directory.MODEL
+        self.writes = writes
         self.partial = run / "model.partial.keras"
         self.saved_model, self.averaging = saved_model, averaging
         best = float(history[monitor].iloc[best_epoch(history, monitor)]) if len(history) else None
@@ -162,13 +169,16 @@ class WholeCheckpoint(keras.callbacks.ModelCheckpoint):
 
     def on_epoch_end(self, epoch, logs=None):
         """Saves where the epoch is the best so far, and renames what was saved."""
-        self.partial.unlink(missing_ok=True)
-        size = num_bytes(self.model.variables)
-        with run_directory.dropped_where_it_fails(self.partial, size):
-            with averaging_lib.averaged(self.averaging):
-                super().on_epoch_end(epoch, logs)
-            if self.partial.is_file():
-                run_directory.put_in_place(self.partial, self.path)
+        with averaging_lib.averaged(self.averaging):
+            if not self.writes:
+                return
+            self.partial.unlink(missing_ok=True)
+            size = num_bytes(self.model.variables)
+            with run_directory.dropped_where_it_fails(self.partial, size):
+                with distribution.alone():
+                    super().on_epoch_end(epoch, logs)
+                if self.partial.is_file():
+                    run_directory.put_in_place(self.partial, self.path)
 
 
 class ResumedEarlyStopping(keras.callbacks.EarlyStopping):
@@ -262,24 +272,26 @@ def make_callbacks(
     saved_model: keras.Model | None = None,
     has_average: bool = False,
     known_losses: dict[str, float] | None = None,
+    placement: distribution.Placement = distribution.ALONE,
 ) -> list[keras.callbacks.Callback]:
     """Returns the callbacks of a run, in the order in which they must act.
 
     `has_average`: whether the optimizer averages weights; validation then uses the average.
     `known_losses`: the weights of the outputs' losses where the model has a
-    `metrics.KnownLoss` for each.
+    `metrics.KnownLoss` for each. `placement`: only its first process writes.
     """
-    history = read_history(run)
+    history, writes = read_history(run), placement.writes
     averaging = keras.callbacks.SwapEMAWeights() if has_average else None
     return [
         *([averaging] if averaging else []),
         *([KnownLosses(known_losses)] if known_losses else []),
         StopOnNaN(),
-        WholeCheckpoint(run, history, monitor, saved_model, averaging),
-        HistoryFile(run, history),
+        WholeCheckpoint(run, history, monitor, saved_model, averaging, writes),
+        *([HistoryFile(run, history)] if writes else []),
         ResumedEarlyStopping(patience, history, monitor),
-        tensorboard.Scalars(run),
-        tensorboard.MaskOverlays(run, val_batch, mask_source, averaging),
-        tensorboard.PrecisionRecallCurves(run),
-        WholeBackup(run),
+        *([tensorboard.Scalars(run)] if writes else []),
+        tensorboard.MaskOverlays(run, val_batch, mask_source, averaging, writes),
+        *([tensorboard.PrecisionRecallCurves(run)] if writes else []),
+        WholeBackup(run, writes),
+        *([distribution.InStep(placement)] if placement.num_processes > 1 else []),
     ]

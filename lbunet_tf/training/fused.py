@@ -17,18 +17,20 @@ def fuse_batch_norm(model: keras.Model) -> None:
     """Makes the batch norm layers of a model use the fused kernel while they train.
 
     Their class stays keras.layers.BatchNormalization, and so does the saved model. Frozen
-    layers, inference and statistics that are synchronised over replicas are Keras' own.
-    Nothing happens under another backend than TensorFlow.
+    layers and inference are Keras' own. Over the replicas of a MirroredStrategy the statistics
+    are those of the global batch. Nothing happens under another backend than TensorFlow.
     """
     if keras.backend.backend() != "tensorflow":
         return
     for layer in model._flatten_layers():
-        if isinstance(layer, keras.layers.BatchNormalization) and layer.axis == -1:
+        if isinstance(layer, keras.layers.BatchNormalization) and layer.axis in (-1, 3):
             layer.call = functools.partial(_batch_norm, layer)
 
 
 def _batch_norm(layer, inputs, training=None, mask=None):
     """Returns what `layer` returns for (B, H, W, C), by FusedBatchNormV3."""
+    if training and layer.trainable and _has_replicas():
+        return _synchronized_batch_norm(layer, inputs)
     is_plain = layer.scale and layer.center and not (layer.renorm or layer.synchronized)
     trains = training and layer.trainable
     if not (trains and is_plain and mask is None and len(inputs.shape) == 4):
@@ -45,9 +47,31 @@ def _batch_norm(layer, inputs, training=None, mask=None):
     # The kernel's variance is that of a sample, n / (n - 1) of Keras'.
     count = tf.cast(tf.reduce_prod(tf.shape(inputs)[:3]), tf.float32)
     variance *= (count - 1) / count
+    _move(layer, mean, variance)
+    return outputs
+
+
+def _has_replicas():
+    return tf.distribute.get_strategy().num_replicas_in_sync > 1
+
+
+def _synchronized_batch_norm(layer, inputs):
+    """Returns what Keras' layer with synchronized=True returns.
+
+    That layer could not be loaded under another backend, so a saved model must not have it.
+    """
+    axes = tuple(range(len(inputs.shape) - 1))
+    inputs = ops.cast(inputs, "float32")
+    mean, variance = ops.moments(inputs, axes, synchronized=True)
+    _move(layer, mean, variance)
+    gamma, beta = layer.gamma if layer.scale else None, layer.beta if layer.center else None
+    outputs = ops.batch_normalization(inputs, mean, variance, -1, beta, gamma, layer.epsilon)
+    return ops.cast(outputs, layer.compute_dtype)
+
+
+def _move(layer, mean, variance):
     for moving, value in ((layer.moving_mean, mean), (layer.moving_variance, variance)):
         moving.assign(moving * layer.momentum + value * (1 - layer.momentum))
-    return outputs
 
 
 class FusedAdam(keras.optimizers.Adam):
@@ -63,7 +87,8 @@ class FusedAdam(keras.optimizers.Adam):
 
     def update_step(self, gradient, variable, learning_rate):
         """Updates one variable (Kingma and Ba 2015, algorithm 1 in the order of section 2)."""
-        if keras.backend.backend() != "tensorflow":
+        # A mirrored variable has a handle on each device; Keras knows how to go through them.
+        if keras.backend.backend() != "tensorflow" or _has_replicas():
             super().update_step(gradient, variable, learning_rate)
             return
         if self._bias_correction is None:

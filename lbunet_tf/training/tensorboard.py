@@ -17,6 +17,7 @@ from tensorboard.plugins.pr_curve import summary as pr_curve
 
 from lbunet_tf import run_directory
 from lbunet_tf.training import averaging as averaging_lib
+from lbunet_tf.training import distribution
 from lbunet_tf.training import metrics as metrics_lib
 
 
@@ -96,18 +97,26 @@ class MaskOverlays(keras.callbacks.Callback):
         batch: tuple,
         mask_source: str,
         averaging: keras.callbacks.SwapEMAWeights | None = None,
+        writes: bool = True,
     ):
         super().__init__()
-        self.mask_source, self.averaging = mask_source, averaging
+        self.mask_source, self.averaging, self.writes = mask_source, averaging, writes
         self.folder = run / run_directory.TENSORBOARD / "validation"
         self.images, targets, weights = batch
         self.masks = np.asarray(targets["mask"])
         self.known = np.asarray(weights["mask"])[..., :1, :1, None]
 
+    def set_model(self, model):
+        """Takes the model, and how to predict with it."""
+        super().set_model(model)
+        self.predict = distribution.predict_alone(model)
+
     def on_epoch_end(self, epoch, logs=None):
         """Predicts and writes the overlays."""
         with averaging_lib.averaged(self.averaging):
-            logits = np.asarray(self.model.predict_on_batch(self.images)["mask"])
+            if not self.writes:
+                return
+            logits = np.asarray(self.predict(np.asarray(self.images))["mask"])
         images = np.asarray(self.images)
         if self.mask_source == "label":
             name = "label-as-mask: image, predicted probability (white 1)"

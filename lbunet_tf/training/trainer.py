@@ -24,13 +24,17 @@ class Trainer(keras.Model):
         """Trains on a changed batch. TensorFlow gives (batch,), JAX (state, batch)."""
         *state, batch = arguments
         for transform in self.transforms:
-            batch = transform(batch, self._num_batches())
+            batch = transform(batch, self._num_batches(*state))
         return super().train_step(*state, batch)
 
-    def _num_batches(self):
+    def _num_batches(self, state=None):
         """Returns the batches so far, which a backup restores; `iterations` counts steps."""
         optimizer = self.optimizer
-        return getattr(optimizer, "inner_optimizer", optimizer)._iterations
+        counter = getattr(optimizer, "inner_optimizer", optimizer)._iterations
+        if state is None:
+            return counter
+        # Under JAX the variable itself is a constant of the compiled step.
+        return state[2][[variable is counter for variable in optimizer.variables].index(True)]
 
 
 def make_trainer(model: keras.Model, transforms: Sequence[Transform]) -> keras.Model:

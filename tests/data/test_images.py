@@ -185,3 +185,19 @@ def test_a_mask_is_compared_with_the_image_as_its_exif_orientation_shows_it(
     write_mask(tmp_path / "b_segmentation.png", size=(16, 20))
 
     assert len(images.check_files(table, "error")[0]) == 3
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("share", [0.3, 0.9, 0.999])
+def test_a_large_jpeg_that_is_cut_short_is_bad_although_it_is_decoded_at_an_eighth(
+    table, tmp_path, share, progressive
+):
+    stream = io.BytesIO()
+    pixels = np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype="uint8")
+    Image.fromarray(pixels).save(stream, "JPEG", progressive=progressive)
+    contents = stream.getvalue()
+    (tmp_path / "b.png").write_bytes(contents[: int(share * len(contents))])
+
+    checked, _ = images.check_files(table, "skip")
+
+    assert checked["image_id"].tolist() == ["a", "c"]

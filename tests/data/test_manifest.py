@@ -246,3 +246,15 @@ def test_a_file_that_is_gone_is_an_error_with_image_row_file_and_count(
 
     message = str(error.value)
     assert "2 of 3 are gone" in message and "'i0001', row 2" in message and gone in message
+
+
+@pytest.mark.parametrize(
+    "name", ["a.png", "b/a.png", "./a.png", "b//a.png", "b/./a.png", "../a.png", "/a.png", "b/"]
+)
+def test_a_path_is_the_one_that_pathlib_makes_of_folder_and_name(tmp_path, name):
+    (tmp_path / "m.csv").write_text(f"image_id,image,mask\na,{name},\n")
+
+    table = manifest.read(tmp_path / "m.csv")
+
+    assert table.loc[0, "image"] == str(tmp_path / name)
+    assert table.loc[0, "mask"] == ""

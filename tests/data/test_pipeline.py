@@ -1,10 +1,13 @@
 """Tests of `lbunet_tf.data.pipeline`: manifest rows -> batches."""
 
+import logging
+
 import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
 
+from lbunet_tf.data import memory
 from lbunet_tf.data import pipeline
 
 NUM_ROWS = 10
@@ -359,3 +362,19 @@ def test_images_of_every_format_mode_and_shape_stand_in_one_batch(tmp_path, make
 
     # JPEG's colour transform may move a flat colour by a level.
     np.testing.assert_allclose(images, np.full((4, 16, 16, 3), 120), atol=1)
+
+
+def test_a_cache_that_does_not_fit_is_not_kept_and_batches_are_the_same(
+    rows, training, evaluation, monkeypatch, caplog
+):
+    kept = training(rows, cache=True), evaluation(rows, cache=True)
+    expected = [_arrays(dataset) for dataset in kept]
+    monkeypatch.setattr(memory, "available_bytes", lambda: 1000)
+
+    with caplog.at_level(logging.WARNING):
+        read = training(rows, cache=True), evaluation(rows, cache=True)
+
+    assert caplog.text.count("they are NOT kept") == 2
+    for ours, theirs in zip(map(_arrays, read), expected, strict=True):
+        for left, right in zip(ours, theirs, strict=True):
+            np.testing.assert_array_equal(left, right)

@@ -13,6 +13,7 @@ from lbunet_tf import config as config_lib
 from lbunet_tf.data import colour_constancy
 from lbunet_tf.data import hair_removal
 from lbunet_tf.data import preprocessing
+from lbunet_tf.data import synthetic
 from lbunet_tf.models import unet
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -289,3 +290,68 @@ def test_all_of_it_is_a_graph_of_tensorflows_own_ops_for_images_of_any_size():
     eager = _prepare(image, shades_of_gray=True, remove_hair=True)
     # A fused multiplication may round the other way.
     assert np.abs(graph(tf.constant(image)).numpy().astype(int) - eager).max() <= 1
+
+
+def _drawn_jpeg(height, width, quality=90, **keywords):
+    """Returns the bytes of a drawn lesion as a JPEG of this size."""
+    rng = np.random.default_rng(3)
+    image, _ = synthetic.draw(synthetic.draw_traits(True, rng), 2, max(height, width), rng)
+    stream = io.BytesIO()
+    Image.fromarray(image[:height, :width]).save(stream, "JPEG", quality=quality, **keywords)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    "height, width, ratio",
+    [(127, 300, 1), (128, 300, 2), (255, 600, 2), (256, 256, 4), (515, 512, 8)],
+)
+def test_a_jpeg_is_decoded_at_the_smallest_scale_of_twice_the_target(height, width, ratio):
+    image, size = preprocessing.decode_reduced(_drawn_jpeg(height, width), 32)
+
+    assert image.shape == (-(-height // ratio), -(-width // ratio), 3)
+    assert size.numpy().tolist() == [height, width]
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "BMP"])
+def test_what_is_no_jpeg_is_decoded_whole(file_format):
+    contents = _encode(Image.fromarray(PIXELS), file_format)
+
+    image, size = preprocessing.decode_reduced(contents, 1)
+
+    np.testing.assert_array_equal(image, PIXELS)
+    assert size.numpy().tolist() == [18, 30]
+
+
+def test_a_reduced_jpeg_is_upright_and_so_is_its_size():
+    turned = Image.Exif()
+    turned[0x0112] = 6
+
+    image, size = preprocessing.decode_reduced(_drawn_jpeg(128, 320, exif=turned), 16)
+
+    assert image.shape == (80, 32, 3) and size.numpy().tolist() == [320, 128]
+
+
+@pytest.mark.parametrize("size_px", [64, 128])
+def test_a_reduced_decode_shows_the_network_what_the_full_one_does_within_a_level(size_px):
+    contents = _drawn_jpeg(1024, 1024)
+    config = config_lib.Config(image_size=size_px, antialias=True)
+
+    reduced, full = (
+        preprocessing.prepare_image(image, config).numpy().astype(int)
+        for image in (
+            preprocessing.decode_to_resize(contents, config),
+            preprocessing.decode_image(contents),
+        )
+    )
+
+    # Measured over sizes of 1,024 to 4,000 px: at most 0.62 of 255 levels in the mean, 11 in one.
+    difference = np.abs(reduced - full)
+    assert 0 < difference.mean() < 0.65 and difference.max() <= 11
+
+
+def test_without_antialias_every_pixel_is_decoded():
+    contents = _drawn_jpeg(512, 512)
+
+    image = preprocessing.decode_to_resize(contents, config_lib.Config(image_size=32))
+
+    np.testing.assert_array_equal(image, preprocessing.decode_image(contents))

@@ -3,9 +3,9 @@
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from lbunet_tf.models import bottleneck
+from tests import gradients
 
 
 @pytest.fixture
@@ -97,12 +97,11 @@ def test_every_tap_of_every_rate_meets_a_map_of_4_by_4(make_bottleneck):
     features = np.random.default_rng(3).normal(0, 1, (4, 4, 4, 16)).astype("float32")
     kernels = [model.get_layer(f"bottleneck_s32_rate{rate}_conv").kernel for rate in (1, 2, 3)]
 
-    with tf.GradientTape() as tape:
-        total = tf.reduce_sum(model(features, training=True) ** 2)
-    gradients = tape.gradient(total, [kernel.value for kernel in kernels])
+    found = gradients.of_weights(model, features, lambda output: keras.ops.sum(output**2))
 
-    for gradient in gradients:
-        assert np.abs(gradient).max(axis=(2, 3)).min() > 0
+    of_path = dict(zip((w.path for w in model.trainable_weights), found, strict=True))
+    for kernel in kernels:
+        assert np.abs(of_path[kernel.path]).max(axis=(2, 3)).min() > 0
 
 
 @pytest.mark.parametrize("size, side", [(16, 1), (124, 4)])

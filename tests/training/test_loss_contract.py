@@ -8,10 +8,10 @@ import sys
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from lbunet_tf import flag_checks
 from lbunet_tf.training import losses
+from tests import gradients
 
 ROOT = pathlib.Path(__file__).parents[2]
 ALL_LOSSES = [("mask", kind) for kind in losses.MASK_LOSSES]
@@ -41,10 +41,7 @@ def _batch_for(head, count=3):
 
 
 def _loss_and_gradient(loss, target, logit, weight=None):
-    logits = tf.Variable(logit)
-    with tf.GradientTape() as tape:
-        value = loss(target, logits, sample_weight=weight)
-    return value.numpy(), tape.gradient(value, logits).numpy()
+    return gradients.of_array(lambda logits: loss(target, logits, sample_weight=weight), logit)
 
 
 @every_loss
@@ -148,7 +145,7 @@ def test_logits_of_half_precision_are_reduced_in_float32(kind):
     # The costs add up to 276,480; float16 ends at 65,504.
     target, logit = np.zeros((1, 96, 96, 1), "float32"), np.full((1, 96, 96, 1), 30, "float16")
 
-    loss = _make("mask", kind)(target, tf.constant(logit))
+    loss = _make("mask", kind)(target, keras.ops.convert_to_tensor(logit))
 
     assert loss.dtype == "float32"
     assert float(loss) == float(_make("mask", kind)(target, logit.astype("float32")))

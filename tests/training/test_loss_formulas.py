@@ -3,9 +3,9 @@
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from lbunet_tf.training import losses
+from tests import gradients
 
 SIZE = 6
 WEIGHTED = ("bce", "bce_dice", "focal", "boundary_bce")
@@ -106,11 +106,13 @@ def _draw(soft, count=3):
 
 def _ours(kind, target, logit, weight, **keywords):
     """Returns the loss of each image and the gradient of their sum."""
-    logits = tf.Variable(logit[..., None], dtype="float32")
-    target, weight = (tf.constant(array[..., None], "float32") for array in (target, weight))
-    with tf.GradientTape() as tape:
-        loss = losses.MASK_LOSSES[kind](target, logits, weight, **keywords)
-    return loss.numpy(), tape.gradient(loss, logits).numpy()[..., 0]
+    logit, target, weight = (
+        array[..., None].astype("float32") for array in (logit, target, weight)
+    )
+    loss, gradient = gradients.of_array(
+        lambda logits: losses.MASK_LOSSES[kind](target, logits, weight, **keywords), logit
+    )
+    return loss, gradient[..., 0]
 
 
 def _slopes(formula, target, logit, weight, step=1e-6):

@@ -107,3 +107,19 @@ def test_a_known_target_does_change_them(make_compiled):
         "mask_accuracy",
         "melanoma_accuracy",
     }
+
+
+def test_the_first_step_traces_the_training_once_and_starts_metrics_at_nothing():
+    model = _model()
+    train.compile_model(model, config_lib.Config(heads=HEADS), train_rows=[0, 1, 2])
+    # The layers are seen by each tracing, and by nothing else.
+    tracings = []
+    conv = model.get_layer("conv")
+    inner = conv.call
+    conv.call = lambda inputs: tracings.append(0) or inner(inputs)
+    assert not any(np.any(state) for metric in model.metrics for state in metric.variables)
+
+    images, targets, weights = _batch(missing_mask=0, missing_label=0)
+    model.train_on_batch(images, targets, sample_weight=weights)
+
+    assert len(tracings) == 1

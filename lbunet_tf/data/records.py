@@ -1,0 +1,141 @@
+"""Prepared records: images and masks of the network's size, in shards read at random.
+
+`lbunet_tf.prepare --records=DIR` writes them (`record_writer`); --source=records reads them.
+"""
+
+import concurrent.futures
+import contextlib
+import functools
+import json
+import os
+import pathlib
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+
+from lbunet_tf import config as config_lib
+from lbunet_tf.data import manifest as manifest_lib
+from lbunet_tf.data import places
+
+MANIFEST = "manifest.csv"
+PLAN = "records.json"
+# What the pixels of a record depend on, beside the files.
+PREPROCESSING = ("image_size", "antialias", "shades_of_gray", "remove_hair")
+# Random access: a reader that read on would read what nobody asks for.
+READER_OPTIONS = "readahead_buffer_size:0"
+# Open shards of one pipeline; each is an open file.
+MAX_OPEN = 512
+# Records that one call fetches: Python's cost of a call is shared by them.
+FETCHED_AT_ONCE = 32
+SPEC = {name: tf.io.FixedLenFeature((), tf.string) for name in ("image", "mask", "image_id")}
+
+
+def read(folder: str | os.PathLike) -> pd.DataFrame:
+    """Returns the manifest of a folder of records; image and mask are SHARD#NUMBER.
+
+    Raises:
+        ValueError: The folder holds no records, or a shard is missing, cut short or of another
+            number of records; the message names it.
+    """
+    folder = pathlib.Path(folder)
+    path = folder / MANIFEST
+    if not path.is_file() or not (folder / PLAN).is_file():
+        raise ValueError(
+            f"{folder} must hold records that lbunet_tf.prepare --records wrote. "
+            f"Looked for {MANIFEST} and {PLAN}"
+        )
+    table = manifest_lib.read(path)
+    table["image"] = [str(folder / record) for record in table.pop("record")]
+    counts = table["image"].map(places.file_of).value_counts(sort=False)
+    with concurrent.futures.ThreadPoolExecutor() as threads:
+        for _ in threads.map(check_shard, counts.index, counts):
+            pass
+    table["mask"] = table["image"].where(table["mask"] != "", "")
+    return table
+
+
+def check_shard(path: str | os.PathLike, count: int) -> None:
+    """Raises a ValueError that names a shard which has not all of its records."""
+    if not os.path.isfile(path):
+        raise ValueError(f"{path} is missing. {_mend(path)}")
+    with _named(path):
+        found = _open(str(path)).num_records()
+    if found != count:
+        raise ValueError(f"{path} must hold {count} records. It holds {found}. {_mend(path)}")
+
+
+def make_loader(config: config_lib.Config, images: pd.Series) -> Callable[[dict], dict]:
+    """Returns a function in tf.data of a batch of rows, the records among `images`, to examples.
+
+    Raises:
+        ValueError: Records were made with other flags of preprocessing, which it names.
+    """
+    shards = images[places.are_records(images)].map(places.file_of)
+    for folder in {os.path.dirname(shard) for shard in shards.unique()}:
+        _check_flags(config, folder)
+    open_shard = functools.lru_cache(MAX_OPEN)(_open)
+
+    def fetch(images):
+        return np.array([_fetch(open_shard, image.decode()) for image in images], object)
+
+    def load(rows):
+        contents = tf.ensure_shape(tf.numpy_function(fetch, (rows["image"],), tf.string), (None,))
+        parsed = tf.io.parse_example(contents, SPEC)
+        is_other = tf.where(parsed["image_id"] != rows["image_id"])
+        tf.debugging.Assert(
+            tf.size(is_other) == 0,
+            ["a record holds another image than its row:", rows["image"], parsed["image_id"]],
+        )
+        size = config.image_size
+        return {
+            "image": tf.reshape(tf.io.decode_raw(parsed["image"], tf.uint8), (-1, size, size, 3)),
+            "mask": tf.reshape(tf.io.decode_raw(parsed["mask"], tf.uint8), (-1, size, size, 1)),
+            "has_mask": tf.strings.length(rows["mask"]) > 0,
+            "label": rows["label"],
+        }
+
+    return load
+
+
+def _check_flags(config, folder):
+    made_with = json.loads((pathlib.Path(folder) / PLAN).read_text())
+    for name in PREPROCESSING:
+        if made_with[name] != getattr(config, name):
+            raise ValueError(
+                f'"--{name}" must be that of the records: {folder} was prepared with '
+                f"--{name}={made_with[name]}. Received: --{name}={getattr(config, name)}. Give "
+                "the same flag, or prepare records of this one in another folder"
+            )
+
+
+def _fetch(open_shard, image):
+    shard, number = image.rsplit("#", 1)
+    with _named(shard):
+        return open_shard(shard).read([int(number)])[0]
+
+
+@contextlib.contextmanager
+def _named(path):
+    """Makes an error of ArrayRecord, which names no file, one that does."""
+    try:
+        yield
+    except (RuntimeError, IndexError) as error:
+        raise ValueError(f"{path} is cut short or damaged: {error}. {_mend(path)}") from error
+
+
+def _open(path):
+    # Not where other systems than Linux import it: there it may not be installed.
+    from array_record.python import array_record_module
+
+    return array_record_module.ArrayRecordReader(
+        path, options=READER_OPTIONS, file_reader_buffer_size=32768
+    )
+
+
+def _mend(path):
+    return (
+        f"Delete it and give the command of lbunet_tf.prepare --records={os.path.dirname(path)} "
+        "again: it writes what is missing"
+    )

@@ -1,0 +1,55 @@
+"""An OpenVINO model: resized pixels in, probabilities out, for fast scoring on CPUs."""
+
+import json
+import pathlib
+
+import keras
+from keras import ops
+
+NAME = "model.xml"
+IDENTITY = "identity.json"
+INSTALL = "pip install 'lbunet_tf[openvino]'"
+
+
+def write(
+    model: keras.Model, folder: pathlib.Path, score_rule: str, has_outlines: bool, identity: dict
+) -> None:
+    """Writes model.xml, model.bin and identity.json.
+
+    Input (B, S, S, 3) float32 RGB in 0..255, resized as the run's images are. Outputs:
+    `probability` (B,) of melanoma, where an output of the model scores it; and
+    `mask_probability` (B, S, S, 1), where the mask head learnt outlines.
+
+    Args:
+        model: Outputs logits by name.
+        folder: Exists.
+        score_rule: `Config.score_rule`.
+        has_outlines: Whether `mask` is an outline rather than the label on every pixel.
+        identity: What the model is of, for JSON.
+
+    Raises:
+        ValueError: OpenVINO is not installed.
+    """
+    try:
+        import openvino  # noqa: F401
+    except ImportError as error:
+        raise ValueError(
+            f'"--format=openvino" needs OpenVINO: {INSTALL}. Received: {error}'
+        ) from error
+    _with_probabilities(model, score_rule, has_outlines).export(
+        str(folder / NAME), format="openvino", verbose=False
+    )
+    (folder / IDENTITY).write_text(json.dumps(identity, indent=1) + "\n")
+
+
+def _with_probabilities(model, score_rule, has_outlines):
+    outputs = {}
+    mask = ops.sigmoid(model.output["mask"])
+    if score_rule == "melanoma":
+        outputs["probability"] = ops.sigmoid(model.output["melanoma"])[:, 0]
+    elif score_rule != "none":
+        reduce = {"mean": ops.mean, "max": ops.max}[score_rule]
+        outputs["probability"] = reduce(mask, axis=(1, 2, 3))
+    if has_outlines:
+        outputs["mask_probability"] = mask
+    return keras.Model(model.input, outputs)

@@ -1,0 +1,307 @@
+"""Where a model trains: one device, the GPUs of one host, or the processes of several hosts."""
+
+import contextlib
+import dataclasses
+import os
+from collections.abc import Callable
+from collections.abc import Iterator
+
+import keras
+import numpy as np
+import tensorflow as tf
+from absl import logging
+
+# A process that has not been heard of for so long is taken for dead, and ends the job.
+HEARTBEAT_SECONDS = 60
+# Only what a process does alone is waited for, such as checking images; the dead end a wait.
+WAIT_SECONDS = 7 * 24 * 3600
+ADDRESS, PROCESSES, PROCESS = (
+    f"KERAS_DISTRIBUTION_{name}" for name in ("JOB_ADDRESSES", "NUM_PROCESSES", "PROCESS_ID")
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Placement:
+    """This process among those that train one model, and the devices of all of them."""
+
+    kind: str = "none"
+    process: int = 0
+    num_processes: int = 1
+    num_devices: int = 1
+
+    @property
+    def writes(self) -> bool:
+        """Whether this process writes the run directory; the others read it."""
+        return self.process == 0
+
+    def wait(self, what: str) -> None:
+        """Returns when all processes have come to the same `what`, a name used once."""
+        if self.num_processes > 1:
+            from jax._src import distributed
+
+            # Not a collective: those of CPUs give up after 30 s.
+            distributed.global_state.client.wait_at_barrier(what, WAIT_SECONDS * 1000)
+
+    @contextlib.contextmanager
+    def first_alone(self, what: str) -> Iterator[None]:
+        """Lets the writing process through the block before the others enter it."""
+        if not self.writes:
+            self.wait(what)
+        yield
+        if self.writes:
+            self.wait(what)
+
+
+ALONE = Placement()
+
+
+class InStep(keras.callbacks.Callback):
+    """Keeps all processes at one epoch: those that do not write wait for the one that does."""
+
+    def __init__(self, placement: Placement):
+        super().__init__()
+        self.placement = placement
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Waits until what the epoch leaves is written."""
+        self.placement.wait(f"epoch {epoch + 1}")
+
+
+@contextlib.contextmanager
+def placed(requested: str, batch_size: int) -> Iterator[Placement]:
+    """Makes models that are built and trained within the block use the devices of the flags.
+
+    Args:
+        requested: --distribution.
+        batch_size: Of all devices together.
+
+    Raises:
+        ValueError: The devices, the backend or the batch do not fit, or another process of the
+            job has ended.
+    """
+    kind = choose(requested)
+    if kind == "none":
+        yield ALONE
+    elif kind == "mirrored":
+        strategy = tf.distribute.MirroredStrategy(_local_devices())
+        placement = Placement(kind, num_devices=strategy.num_replicas_in_sync)
+        _check_batch(placement, batch_size)
+        with strategy.scope():
+            yield placement
+    else:
+        placement = _join()
+        _check_batch(placement, batch_size)
+        with (
+            _ended_with_others(),
+            keras.distribution.DataParallel(auto_shard_dataset=False).scope(),
+        ):
+            yield placement
+
+
+def choose(requested: str) -> str:
+    """Returns what --distribution stands for here: none, mirrored or hosts."""
+    backend = keras.backend.backend()
+    is_hosts = requested == "hosts" or (requested == "auto" and _is_launched_as_several(backend))
+    if is_hosts and backend != "jax":
+        raise ValueError(
+            '"--distribution=hosts" needs the JAX backend: set KERAS_BACKEND=jax. Keras 3 does not '
+            "run under TensorFlow's MultiWorkerMirroredStrategy. Received: "
+            f"KERAS_BACKEND={backend}, {ADDRESS}={os.environ.get(ADDRESS, '')}"
+        )
+    if is_hosts:
+        return "hosts"
+    if requested == "mirrored" and backend != "tensorflow":
+        raise ValueError(
+            '"--distribution=mirrored" is of the TensorFlow backend; several GPUs under JAX are '
+            f"--distribution=hosts with one process or more. Received: KERAS_BACKEND={backend}"
+        )
+    if requested == "mirrored" and len(_local_devices()) < 2:
+        raise ValueError(
+            '"--distribution=mirrored" needs at least two GPUs. TensorFlow sees: '
+            f"{', '.join(_local_devices())}"
+        )
+    gpus = tf.config.list_physical_devices("GPU") if backend == "tensorflow" else ()
+    return (
+        "mirrored" if requested == "mirrored" or (requested == "auto" and len(gpus) > 1) else "none"
+    )
+
+
+def _is_launched_as_several(backend):
+    """Returns whether a launcher has started this process as one of several."""
+    if os.environ.get(ADDRESS) or os.environ.get(PROCESSES):
+        return True
+    # Within srun; TensorFlow users may well start several runs that way.
+    return backend == "jax" and "SLURM_PROCID" in os.environ and _int("SLURM_NTASKS", 1) > 1
+
+
+def _int(name, default):
+    text = os.environ.get(name, "")
+    if text and not text.isdigit():
+        raise ValueError(f"{name} must be a whole number. Received: {text}")
+    return int(text) if text else default
+
+
+def _local_devices():
+    for kind in ("GPU", "CPU"):
+        devices = [device.name for device in tf.config.list_logical_devices(kind)]
+        if devices:
+            return devices
+    return []
+
+
+def _check_batch(placement, batch_size):
+    if batch_size % placement.num_devices:
+        raise ValueError(
+            f'"--batch_size" is of all devices together, and must be a multiple of their number. '
+            f"Received: --batch_size={batch_size}, {placement.num_devices} devices"
+        )
+
+
+def _join():
+    """Returns this process's placement once all processes of the job are there."""
+    import jax
+
+    if not jax.distributed.is_initialized():
+        # It would swallow SIGTERM, by which schedulers end a job.
+        jax.config.update("jax_enable_preemption_service", False)
+        # TensorFlow only reads the images here; it would take the GPUs' memory.
+        tf.config.set_visible_devices([], "GPU")
+        addresses = os.environ.get(ADDRESS)
+        try:
+            # As keras.distribution.initialize, which sets neither of the times.
+            jax.distributed.initialize(
+                addresses.split(",")[0] if addresses else None,
+                _int(PROCESSES, None),
+                _int(PROCESS, None),
+                heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
+                shutdown_timeout_seconds=HEARTBEAT_SECONDS,
+            )
+        except (ValueError, RuntimeError) as error:
+            raise ValueError(
+                f'"--distribution=hosts" needs {ADDRESS} (HOST:PORT of process 0), {PROCESSES} and '
+                f"{PROCESS} (from 0) in each process's environment, or a launcher that JAX knows, "
+                f"such as srun. {error}"
+            ) from error
+    placement = Placement("hosts", jax.process_index(), jax.process_count(), jax.device_count())
+    logging.info(
+        "process %d of %d, %d devices in all",
+        placement.process,
+        placement.num_processes,
+        placement.num_devices,
+    )
+    return placement
+
+
+@contextlib.contextmanager
+def _ended_with_others():
+    """Says in one line what a broken collective means."""
+    import jax
+
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if not any(word in str(error) for word in LOST):
+            raise
+        raise ValueError(
+            "all processes of a job must run to its end. Another one ended, or cannot be reached; "
+            "its own last lines say why. The same command in all processes goes on from the last "
+            f"finished epoch. {error}"
+        ) from error
+
+
+# In what JAX says when another process is gone: on CPUs, on GPUs, at a barrier.
+LOST = ("Gloo", "NCCL", "Barrier", "heartbeat", "UNAVAILABLE", "DEADLINE_EXCEEDED", "ABORTED")
+
+
+def is_distributed() -> bool:
+    """Returns whether models are built for several devices here."""
+    return _num_replicas() > 1 or keras.distribution.distribution() is not None
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """Lets one process work without the others within the block, as on the writing of a model.
+
+    Every variable that Keras makes would else be checked across processes, and wait for them.
+    """
+    shared = keras.distribution.distribution()
+    keras.distribution.set_distribution(None)
+    try:
+        yield
+    finally:
+        keras.distribution.set_distribution(shared)
+
+
+def predict_alone(model: keras.Model) -> Callable:
+    """Returns images -> outputs as arrays, which one process may call without the others."""
+    if _num_replicas() > 1:
+        return lambda images: model(images, training=False)
+    if keras.distribution.distribution() is None:
+        return model.predict_on_batch
+    import jax
+
+    @jax.jit
+    def predict(trainable, others, images):
+        return model.stateless_call(trainable, others, images, training=False)[0]
+
+    def predict_from_copies(images):
+        values = (
+            [np.asarray(variable.value) for variable in variables]
+            for variables in (model.trainable_variables, model.non_trainable_variables)
+        )
+        with alone():
+            outputs = predict(*values, images)
+        return {name: np.asarray(value) for name, value in outputs.items()}
+
+    return predict_from_copies
+
+
+class _Scaled(keras.losses.Loss):
+    """A loss times what `scale` makes of the weights of a replica's targets."""
+
+    def __init__(self, loss: keras.losses.Loss, scale: Callable):
+        super().__init__(name=loss.name)
+        self.loss, self.scale = loss, scale
+
+    def __call__(self, y_true, y_pred, sample_weight=None):
+        """Returns the scaled loss of a batch."""
+        return self.loss(y_true, y_pred, sample_weight) * self.scale(sample_weight)
+
+
+def over_replicas(losses: dict[str, keras.losses.Loss]) -> dict[str, keras.losses.Loss]:
+    """Returns losses whose sum over replicas is the mean over what the global batch knows.
+
+    Keras takes the mean over replicas of their own means, which is another number where they
+    know unequally many targets. Without replicas they are returned as they are.
+    """
+    if _num_replicas() == 1:
+        return losses
+    return {name: _Scaled(loss, _share_of_known) for name, loss in losses.items()}
+
+
+def of_replica(losses: dict[str, keras.losses.Loss]) -> dict[str, keras.losses.Loss]:
+    """Returns losses that are the mean over what the replica knows, as metrics need it.
+
+    Keras divides a loss by the number of replicas, because it adds up their gradients.
+    """
+    if _num_replicas() == 1:
+        return losses
+    return {name: _Scaled(loss, lambda _: float(_num_replicas())) for name, loss in losses.items()}
+
+
+def _num_replicas():
+    return tf.distribute.get_strategy().num_replicas_in_sync if _is_tensorflow() else 1
+
+
+def _is_tensorflow():
+    return keras.backend.backend() == "tensorflow"
+
+
+def _share_of_known(sample_weight):
+    context = tf.distribute.get_replica_context()
+    if context is None:
+        # Keras builds the model outside of any replica.
+        return 1.0
+    known = tf.reduce_sum(tf.cast(sample_weight, tf.float32))
+    everywhere = context.all_reduce(tf.distribute.ReduceOp.SUM, known)
+    return tf.math.divide_no_nan(known * context.num_replicas_in_sync, everywhere)

@@ -1,0 +1,105 @@
+"""Tests of `lbunet_tf.data.memory`: a cache is kept where it fits, and it is said."""
+
+import logging
+
+import pytest
+
+from lbunet_tf.data import memory
+
+GB = 2**30
+
+
+@pytest.fixture
+def make_machine(tmp_path):
+    """Returns a function that lays out /proc and /sys of a machine with 8 GB left."""
+
+    def make(cgroup, files):
+        (tmp_path / "proc/self").mkdir(parents=True)
+        (tmp_path / "proc/meminfo").write_text(
+            f"MemTotal: {16 * GB // 1024} kB\nMemAvailable: {8 * GB // 1024} kB\n"
+        )
+        (tmp_path / "proc/self/cgroup").write_text(cgroup)
+        for name, value in files.items():
+            path = tmp_path / "sys/fs/cgroup" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(f"{value}\n")
+        return tmp_path
+
+    return make
+
+
+VERSION_2 = "0::/job.slice/step\n"
+VERSION_1 = "9:name=systemd:/\n4:memory:/job\n0::/\n"
+NOTHING_READ = "inactive_file 0\nactive_file 0"
+
+
+@pytest.mark.parametrize(
+    "cgroup, files, left",
+    [
+        pytest.param(VERSION_2, {}, 8 * GB, id="no container"),
+        pytest.param(
+            VERSION_2,
+            {
+                "memory.max": 4 * GB,
+                "memory.current": 3 * GB,
+                "memory.stat": f"anon {GB}\ninactive_file {GB}\nactive_file {GB // 2}",
+            },
+            2.5 * GB,
+            id="a limit; files that were read make room",
+        ),
+        pytest.param(
+            VERSION_2,
+            {
+                "job.slice/step/memory.max": "max",
+                "job.slice/memory.max": 2 * GB,
+                "job.slice/memory.current": GB,
+                "job.slice/memory.stat": NOTHING_READ,
+            },
+            GB,
+            id="a limit of a group above",
+        ),
+        pytest.param(
+            VERSION_1,
+            {
+                "memory/job/memory.limit_in_bytes": 3 * GB,
+                "memory/job/memory.usage_in_bytes": GB,
+                "memory/job/memory.stat": NOTHING_READ,
+            },
+            2 * GB,
+            id="version 1",
+        ),
+        pytest.param(
+            VERSION_2,
+            {
+                "memory.max": 64 * GB,
+                "memory.current": GB,
+                "memory.stat": NOTHING_READ,
+            },
+            8 * GB,
+            id="a limit above what the machine has left",
+        ),
+        pytest.param(
+            VERSION_2,
+            {"memory.max": GB, "memory.current": 2 * GB, "memory.stat": NOTHING_READ},
+            0,
+            id="more in use than the limit",
+        ),
+    ],
+)
+def test_what_is_left_is_the_least_of_machine_and_container(make_machine, cgroup, files, left):
+    assert memory.available_bytes(make_machine(cgroup, files)) == left
+
+
+def test_this_machine_has_memory_left():
+    assert 0 < memory.available_bytes() < 2**50
+
+
+@pytest.mark.parametrize("num_images, kept", [(1000, True), (1001, False)])
+def test_images_are_kept_where_they_take_at_most_half(num_images, kept, monkeypatch, caplog):
+    monkeypatch.setattr(memory, "available_bytes", lambda: 2 * 1000 * 128**2 * 4)
+
+    with caplog.at_level(logging.INFO):
+        assert memory.fits(num_images, 128) == kept
+
+    assert ("keeping 1000 images" if kept else "they are NOT kept") in caplog.text
+    assert "66 MB" in caplog.text and "131 MB" in caplog.text

@@ -1,0 +1,230 @@
+"""Tests of `lbunet_tf.data.records`: what is read is what was prepared, or an error with a name."""
+
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+import tensorflow as tf
+from array_record.python import array_record_module
+
+from lbunet_tf import config as config_lib
+from lbunet_tf import prepare
+from lbunet_tf.data import pipeline
+from lbunet_tf.data import prepared
+from lbunet_tf.data import record_writer
+from lbunet_tf.data import records
+from lbunet_tf.data import synthetic
+
+SIZE = 16
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """The flags of 22 drawn images of 40 px, one without a mask."""
+    folder = tmp_path_factory.mktemp("files")
+    table = synthetic.draw_folder(folder, 22, 40, 0)
+    table.loc[5, "mask"] = ""
+    table.to_csv(folder / "some.csv", index=False)
+    return config_lib.Config(
+        source=("manifest",),
+        data_dir=(str(folder / "some.csv"),),
+        image_size=SIZE,
+        heads=("mask", "melanoma"),
+        batch_size=8,
+        epochs=2,
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(files, tmp_path_factory):
+    """Their records, at most four in a shard."""
+    path = tmp_path_factory.mktemp("prepared") / "records"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(record_writer, "SHARD_BYTES", 4 * SIZE**2 * 4)
+        prepare.main(files.replace(records=str(path)))
+    return path
+
+
+def _of_records(files, folder):
+    return files.replace(source=("records",), data_dir=(str(folder),), split_by="official")
+
+
+@pytest.fixture
+def damaged(folder, tmp_path):
+    """A copy of the records, and the path of one of its shards."""
+    copy = tmp_path / "records"
+    shutil.copytree(folder, copy)
+    return copy, next(copy.glob("lbunet-train.array_record-00001-*"))
+
+
+def _batches(dataset):
+    return [[value.numpy() for value in tf.nest.flatten(batch)] for batch in dataset]
+
+
+def _assert_same(first, second):
+    for ours, theirs in zip(_batches(first), _batches(second), strict=True):
+        for left, right in zip(ours, theirs, strict=True):
+            np.testing.assert_array_equal(left, right)
+
+
+def _manifests(files, folder):
+    return [prepared.prepare(config).manifest for config in (files, _of_records(files, folder))]
+
+
+@pytest.mark.parametrize(
+    "fields", [{"cache": False, "balance": "resample"}, {"cache": True, "augment": "flips"}]
+)
+def test_training_from_records_sees_what_training_from_the_files_sees(files, folder, fields):
+    of_files, of_records = (
+        pipeline.make_training_dataset(files.replace(**fields), rows[rows["split"] == "train"])
+        for rows in _manifests(files, folder)
+    )
+
+    _assert_same(of_files, of_records)
+
+
+def test_evaluation_from_records_sees_what_evaluation_from_the_files_sees(files, folder):
+    of_files, of_records = (
+        pipeline.make_evaluation_dataset(files, rows) for rows in _manifests(files, folder)
+    )
+
+    _assert_same(of_files, of_records)
+
+
+@pytest.mark.parametrize("cache", [True, False])
+def test_the_number_of_batches_is_known(files, folder, cache):
+    rows = _manifests(files, folder)[1]
+
+    dataset = pipeline.make_evaluation_dataset(files.replace(cache=cache), rows)
+
+    assert dataset.cardinality() == pipeline.steps_per_epoch(files, len(rows))
+
+
+def test_a_batch_of_records_is_augmented_by_the_number_of_its_step(files, folder, monkeypatch):
+    steps = []
+
+    def note(images, targets, weights, seed):
+        tf.numpy_function(lambda step: steps.append(int(step)), (seed[1],), [])
+        return images, targets, weights
+
+    monkeypatch.setattr(pipeline, "augments_in_step", lambda: False)
+    monkeypatch.setitem(pipeline.batch_augmentation.BATCH_AUGMENTATIONS, "keras_cv", note)
+    rows = _manifests(files, folder)[1]
+
+    config = files.replace(cache=False, augment="keras_cv", batch_size=16)
+    _batches(pipeline.make_training_dataset(config, rows))
+
+    assert sorted(steps) == [0, 1, 2, 3]
+
+
+def test_records_and_files_are_read_in_one_dataset_in_the_order_of_the_rows(files, folder):
+    of_files, of_records = _manifests(files, folder)
+    mixed = pd.concat([of_files[:7], of_records[7:15], of_files[15:]], ignore_index=True)
+
+    _assert_same(
+        pipeline.make_evaluation_dataset(files, mixed),
+        pipeline.make_evaluation_dataset(files, of_files),
+    )
+
+
+def test_the_manifest_is_that_of_the_files_but_for_where_the_pixels_lie(files, folder):
+    of_files, of_records = _manifests(files, folder)
+
+    paths = ["image", "mask"]
+    pd.testing.assert_frame_equal(
+        of_records.drop(columns=paths), of_files.drop(columns=paths), check_like=True
+    )
+    assert of_records["image"].str.startswith(f"{folder}/lbunet-").all()
+    assert ((of_records["mask"] == "") == (of_files["mask"] == "")).all()
+
+
+def test_tensorflow_datasets_reads_the_records_with_their_columns(files, folder):
+    import tensorflow_datasets as tfds
+
+    of_files, _ = _manifests(files, folder)
+    rows = of_files[of_files["split"] == "train"]
+    images = [example["image"].numpy() for example in pipeline.make_examples(files, rows)]
+
+    examples = tfds.builder_from_directory(folder).as_data_source("train")
+
+    assert [example["image_id"].decode() for example in examples] == rows["image_id"].tolist()
+    np.testing.assert_array_equal([example["label"] for example in examples], rows["label"])
+    np.testing.assert_array_equal([example["image"] for example in examples], images)
+    assert [example["has_mask"] for example in examples] == (rows["mask"] != "").tolist()
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"image_size": 32}, {"antialias": True}, {"shades_of_gray": True}, {"remove_hair": True}],
+)
+def test_records_of_other_preprocessing_are_refused_by_the_flags_name(files, folder, fields):
+    config = _of_records(files, folder).replace(**fields)
+    rows = prepared.prepare(config).manifest
+
+    with pytest.raises(ValueError, match=f'"--{next(iter(fields))}" must be that of the records'):
+        pipeline.make_evaluation_dataset(config, rows)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda shard: shard.write_bytes(shard.read_bytes()[:-100]),
+        lambda shard: shard.write_bytes(b""),
+        lambda shard: shard.unlink(),
+        lambda shard: _write_one_record(shard),
+    ],
+    ids=["cut short", "empty", "missing", "of another number of records"],
+)
+def test_a_shard_that_is_not_whole_is_named_at_the_start(damaged, damage):
+    folder, shard = damaged
+    damage(shard)
+
+    with pytest.raises(ValueError, match=str(shard)):
+        records.read(folder)
+
+
+def _write_one_record(path):
+    writer = array_record_module.ArrayRecordWriter(str(path), "group_size:1")
+    writer.write(b"one")
+    writer.close()
+
+
+def test_a_damaged_record_is_an_error_that_names_its_shard(files, damaged):
+    folder, shard = damaged
+    contents = bytearray(shard.read_bytes())
+    # ArrayRecord's records begin after its first block.
+    contents[200] ^= 255
+    shard.write_bytes(contents)
+    config = _of_records(files, folder)
+    rows = prepared.prepare(config).manifest
+
+    with pytest.raises(tf.errors.OpError, match=f"{shard} is cut short or damaged"):
+        _batches(pipeline.make_evaluation_dataset(config, rows))
+
+
+def test_a_shard_in_the_place_of_another_is_noticed_by_its_ids(files, damaged):
+    folder, shard = damaged
+    shard.write_bytes(shard.with_name(shard.name.replace("00001-of", "00000-of")).read_bytes())
+    config = _of_records(files, folder)
+    rows = prepared.prepare(config).manifest
+
+    with pytest.raises(tf.errors.OpError, match="a record holds another image than its row"):
+        _batches(pipeline.make_evaluation_dataset(config, rows))
+
+
+def test_a_folder_without_records_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="must hold records that lbunet_tf.prepare --records"):
+        records.read(tmp_path)
+
+
+def test_the_flags_of_preprocessing_are_written_beside_the_records(folder):
+    plan = json.loads((folder / records.PLAN).read_text())
+
+    assert {name: plan[name] for name in records.PREPROCESSING} == {
+        "image_size": SIZE,
+        "antialias": False,
+        "shades_of_gray": False,
+        "remove_hair": False,
+    }
