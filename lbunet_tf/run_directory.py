@@ -252,9 +252,15 @@ def opened_by_another(run: str, flag_lines: list[str]) -> pathlib.Path:
     return path
 
 
+def drop_backup(run: str | os.PathLike) -> None:
+    """Deletes what a finished run no longer needs; also where a kill came between the two."""
+    shutil.rmtree(pathlib.Path(run) / BACKUP, ignore_errors=True)
+
+
 def _is_continued(path, flag_lines):
     """Returns whether the run goes on; other flags start anew where no epoch is finished."""
     if (path / FINISHED).is_file():
+        drop_backup(path)
         raise ValueError(
             f"{path} holds a finished run. Evaluate it with python -m lbunet_tf.evaluate "
             f"--run={path}, name another --run, or give --overwrite to train anew"

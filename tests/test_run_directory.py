@@ -104,6 +104,14 @@ def test_a_finished_run_is_not_overwritten(tmp_path):
         run_directory.prepare_for_training(str(tmp_path / "run"), LINES, overwrite=False)
 
 
+def test_the_backup_of_a_run_that_was_killed_while_it_finished_is_dropped(tmp_path):
+    make_unfinished(tmp_path / "run", 2)
+    run_directory.write_json(tmp_path / "run" / run_directory.FINISHED, {})
+    with pytest.raises(ValueError, match="holds a finished run"):
+        run_directory.prepare_for_training(str(tmp_path / "run"), LINES, overwrite=False)
+    assert not (tmp_path / "run" / run_directory.BACKUP).exists()
+
+
 def test_overwrite_starts_a_finished_run_anew(tmp_path):
     make_unfinished(tmp_path / "run", 2)
     run_directory.write_json(tmp_path / "run" / run_directory.FINISHED, {})
