@@ -117,7 +117,8 @@ def no_room(path: pathlib.Path, num_bytes: int = 0) -> OSError:
     needed = f"at least {num_bytes / 1e6:.1f} MB" if num_bytes else "more"
     return OSError(
         f"there must be room for {path}: {needed}, and {free:.1f} MB are free in {path.parent}, "
-        "less where there is a quota. Make room, then give the same command again; what was written whole before is kept"
+        "less where there is a quota. Make room, then give the same command again; what was "
+        "written whole before is kept"
     )
 
 
