@@ -7,8 +7,8 @@ alone long enough to end; its files must then be those of the undisturbed run. T
 rounds go on until each command was killed --kills times. Half of the moments are drawn over the
 time of the undisturbed run, half stand just after some file has begun to be written.
 
-Files are compared byte for byte, but for: seconds in history.csv and training.json; date and
-object numbers within model.keras; TensorBoard's files, of which the points (folder, tag, step,
+Files are compared byte for byte, but for: how long training took (history.csv, training.json,
+runs.csv, tables and reports); date and object numbers within model.keras; TensorBoard's files, of which the points (folder, tag, step,
 content) must be the same, none missing and none twice. Locks are left out.
 """
 
@@ -249,8 +249,11 @@ def _names(folder):
 
 def _content(path):
     """Returns what must be the same of a file."""
-    if path.name == "history.csv":
-        return pd.read_csv(path, dtype=str).drop(columns="seconds").to_csv()
+    if path.name in ("history.csv", "runs.csv", "table.csv"):
+        table = pd.read_csv(path, dtype=str)
+        return table[[name for name in table if "seconds" not in name]].to_csv()
+    if path.suffix in (".html", ".md"):
+        return re.sub(r"[\d.]+ min\b|training_seconds [\d.]+", "", path.read_text())
     if path.name == "training.json":
         content = json.loads(path.read_text())
         del content["training_seconds"]
