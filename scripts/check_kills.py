@@ -8,8 +8,9 @@ rounds go on until each command was killed --kills times. Half of the moments ar
 time of the undisturbed run, half stand just after some file has begun to be written.
 
 Files are compared byte for byte, but for: how long training took (history.csv, training.json,
-runs.csv, tables and reports); date and object numbers within model.keras; TensorBoard's files, of which the points (folder, tag, step,
-content) must be the same, none missing and none twice. Locks are left out.
+runs.csv, tables and reports); date and object numbers within model.keras; TensorBoard's files, of
+which the points (folder, tag, step, content) must be the same, none missing and none twice. Locks
+are left out.
 """
 
 import argparse
