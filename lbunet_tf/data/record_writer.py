@@ -36,6 +36,7 @@ CHOOSING = (
     "balance",
     "benign_count",
     "max_images",
+    "near_duplicates",
     "split_by",
     "split_percent",
     "synthetic_count",
