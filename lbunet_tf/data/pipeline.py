@@ -149,7 +149,7 @@ def make_evaluation_dataset(
 
 def make_examples(config: config_lib.Config, rows: pd.DataFrame) -> tf.data.Dataset:
     """Returns `rows` in their order, each a dict of `image`, `mask`, `has_mask`, `label`."""
-    return examples_lib.load(config, rows, _listed(rows))
+    return examples_lib.make_loader(config, rows)(tf.data.Dataset.range(len(rows)))
 
 
 def steps_per_epoch(config: config_lib.Config, num_images: int) -> int:
@@ -157,37 +157,20 @@ def steps_per_epoch(config: config_lib.Config, num_images: int) -> int:
     return math.ceil(num_images / config.batch_size)
 
 
-def _listed(rows):
-    """Returns ids, paths and labels, an unknown label as -1."""
-    return tf.data.Dataset.from_tensor_slices(
-        {
-            "image_id": rows["image_id"].to_numpy(str),
-            "image": rows["image"].to_numpy(str),
-            "mask": rows["mask"].to_numpy(str),
-            "label": rows["label"].fillna(-1.0).to_numpy("float32"),
-        }
-    )
-
-
 def _taker(config, rows):
-    """Returns a function: dataset of row numbers -> dataset of examples.
+    """Returns a function: dataset of row numbers, each once -> dataset of examples.
 
     With --cache, where it fits, each file is decoded once, in parallel, and kept as bytes of
     the network's size; a cache inside tf.data could only be read in its own order.
     """
-    listed = _listed(rows)
-    is_kept = config.cache and memory.fits(len(rows), config.image_size)
-    kept = examples_lib.load(config, rows, listed) if is_kept else listed
-    columns = next(iter(kept.batch(len(rows))))
-
-    def take(numbers):
-        examples = numbers.map(
-            lambda number: {name: column[number] for name, column in columns.items()},
-            num_parallel_calls=tf.data.AUTOTUNE,
-        )
-        return examples if is_kept else examples_lib.load(config, rows, examples)
-
-    return take
+    load = examples_lib.make_loader(config, rows)
+    if not (config.cache and memory.fits(len(rows), config.image_size)):
+        return load
+    kept = next(iter(load(tf.data.Dataset.range(len(rows))).batch(len(rows))))
+    return lambda numbers: numbers.map(
+        lambda number: {name: column[number] for name, column in kept.items()},
+        num_parallel_calls=tf.data.AUTOTUNE,
+    )
 
 
 def _augmented(config, dataset, epoch):

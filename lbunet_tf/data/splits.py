@@ -192,7 +192,7 @@ def crossings(manifest: pd.DataFrame) -> dict[str, int]:
 def known_groups(manifest: pd.DataFrame) -> dict[str, int]:
     """Returns for how many images each kind of group is known."""
     columns = [column for column in GROUP_COLUMNS if column in manifest]
-    return {column: int((manifest[column] != "").sum()) for column in columns}
+    return {column: int((manifest[column].fillna("") != "").sum()) for column in columns}
 
 
 def report_crossings(manifest: pd.DataFrame, split_by: str) -> dict[str, int]:

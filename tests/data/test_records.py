@@ -228,3 +228,8 @@ def test_the_flags_of_preprocessing_are_written_beside_the_records(folder):
         "shades_of_gray": False,
         "remove_hair": False,
     }
+
+
+def test_records_without_hashes_cannot_be_searched_for_near_duplicates(files, folder):
+    with pytest.raises(ValueError, match='"--near_duplicates" needs records that were prepared'):
+        prepared.prepare(_of_records(files, folder).replace(near_duplicates=2))
