@@ -159,14 +159,13 @@ def steps_per_epoch(config: config_lib.Config, num_images: int) -> int:
 
 def _listed(rows):
     """Returns ids, paths and labels, an unknown label as -1."""
-    return tf.data.Dataset.from_tensor_slices(
-        {
-            "image_id": rows["image_id"].to_numpy(str),
-            "image": rows["image"].to_numpy(str),
-            "mask": rows["mask"].to_numpy(str),
-            "label": rows["label"].fillna(-1.0).to_numpy("float32"),
-        }
-    )
+    # Not as NumPy's own strings, each as long as the longest, four bytes a letter.
+    columns = {
+        name: tf.constant(rows[name].to_numpy(object), tf.string)
+        for name in ("image_id", "image", "mask")
+    }
+    label = rows["label"].fillna(-1.0).to_numpy("float32")
+    return tf.data.Dataset.from_tensor_slices({**columns, "label": label})
 
 
 def _taker(config, rows):
