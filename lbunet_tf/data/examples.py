@@ -14,13 +14,15 @@ from lbunet_tf.data import records
 def make_loader(
     config: config_lib.Config, rows: pd.DataFrame
 ) -> Callable[[tf.data.Dataset], tf.data.Dataset]:
-    """Returns a function: dataset of len(rows) row numbers -> their examples, in its order.
+    """Returns a function: dataset of row numbers -> their examples, in its order.
 
     Each a dict of `image` (S, S, 3) uint8, `mask` (S, S, 1) uint8, `has_mask`, `label`, an
     unknown label as -1.
     """
+    # Not as NumPy's own strings, each as long as the longest, four bytes a letter.
     columns = {
-        name: tf.constant(rows[name].to_numpy(str)) for name in ("image_id", "image", "mask")
+        name: tf.constant(rows[name].to_numpy(object), tf.string)
+        for name in ("image_id", "image", "mask")
     }
     columns["label"] = tf.constant(rows["label"].fillna(-1.0).to_numpy("float32"))
     are_records = places.are_records(rows["image"])
@@ -48,7 +50,7 @@ def make_loader(
         batches = numbers.batch(records.FETCHED_AT_ONCE)
         examples = batches.map(lambda several: load_records(rows_of(several)), **parallel).unbatch()
         # What is taken apart has no known length, and steps are numbered by it.
-        return examples.apply(tf.data.experimental.assert_cardinality(len(rows)))
+        return examples.apply(tf.data.experimental.assert_cardinality(numbers.cardinality()))
 
     return load_all
 

@@ -73,8 +73,8 @@ def _check(rows, hash_images):
 
 def _check_row(hash_images, image_path, mask_path):
     """Returns (SHA-1 of the image file, the mask's share, a hash or "", what is wrong or "")."""
-    # All of the file is read, and no more of it decoded than needed: a hash sees 32 x 32 px.
-    size_px = near_duplicates.THUMBNAIL_PX // 2 if hash_images else 1
+    # All of the file is read, and no more of it decoded than needed.
+    size_px = near_duplicates.THUMBNAIL_PX if hash_images else 1
     decode = functools.partial(preprocessing.decode_reduced, size_px=size_px)
     try:
         contents, (image, image_size) = preprocessing.decode_file(image_path, decode)

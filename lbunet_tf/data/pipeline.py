@@ -15,6 +15,8 @@ from lbunet_tf.data import examples as examples_lib
 from lbunet_tf.data import memory
 from lbunet_tf.data import shares
 
+KEPT_AT_ONCE = 256
+
 
 def make_training_dataset(
     config: config_lib.Config,
@@ -29,7 +31,7 @@ def make_training_dataset(
     Each batch: images (B, S, S, 3) float32 in 0..255; targets and weights keyed by output.
     `share`: what this process reads of each batch.
     """
-    take_examples = _taker(config, rows)
+    take_examples = _taker(config, rows, share)
     labels = rows["label"].to_numpy()
     sources = rows["source"].to_numpy()
     source_shares = _source_shares(config, sources)
@@ -157,16 +159,20 @@ def steps_per_epoch(config: config_lib.Config, num_images: int) -> int:
     return math.ceil(num_images / config.batch_size)
 
 
-def _taker(config, rows):
+def _taker(config, rows, share):
     """Returns a function: dataset of row numbers, each once -> dataset of examples.
 
     With --cache, where it fits, each file is decoded once, in parallel, and kept as bytes of
-    the network's size; a cache inside tf.data could only be read in its own order.
+    the network's size; a cache inside tf.data could only be read in its own order. One of
+    several processes keeps none: it reads its share of each epoch, not all rows.
     """
     load = examples_lib.make_loader(config, rows)
-    if not (config.cache and memory.fits(len(rows), config.image_size)):
+    is_kept = config.cache and share.num_processes == 1
+    if not (is_kept and memory.fits(len(rows), config.image_size)):
         return load
-    kept = next(iter(load(tf.data.Dataset.range(len(rows))).batch(len(rows))))
+    # Piece by piece: a stop is noticed between two.
+    pieces = list(load(tf.data.Dataset.range(len(rows))).batch(KEPT_AT_ONCE))
+    kept = {name: tf.concat([piece[name] for piece in pieces], 0) for name in pieces[0]}
     return lambda numbers: numbers.map(
         lambda number: {name: column[number] for name, column in kept.items()},
         num_parallel_calls=tf.data.AUTOTUNE,
