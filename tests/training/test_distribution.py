@@ -2,15 +2,18 @@
 
 import os
 import pathlib
+import signal
 import socket
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from lbunet_tf.data import synthetic
+from lbunet_tf.training import callbacks
 from lbunet_tf.training import distribution
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -26,6 +29,8 @@ FLAGS = (
     "--learning_rate=0.01",
     "--batch_size=6",
 )
+# A broken connection is known at once, one that is not used after a heartbeat is missed.
+SECONDS_TO_END = distribution.HEARTBEAT_SECONDS + 30
 
 
 @pytest.fixture(scope="module")
@@ -128,6 +133,37 @@ def test_two_mirrored_devices_train_to_the_losses_of_one(start, tmp_path):
     np.testing.assert_allclose(two["val_loss"], one["val_loss"], rtol=1e-5)
     pd.testing.assert_frame_equal(two, one, rtol=1e-4)
     assert _files(runs[1]) == _files(runs[0])
+
+
+@pytest.mark.slow
+def test_a_killed_process_ends_the_job_and_the_same_command_goes_on(start_two, alone, tmp_path):
+    pytest.importorskip("jax")
+    run = tmp_path / "run"
+    job = start_two(run, "--epochs=3000", "--patience=3000")
+    while not list((run / "backup").glob("0*.weights.h5")):
+        assert all(process.poll() is None for process in job), job[0].communicate()[0]
+        time.sleep(0.02)
+
+    job[1].send_signal(signal.SIGKILL)
+    before = time.monotonic()
+    printed = job[0].communicate(timeout=SECONDS_TO_END)[0]
+
+    assert time.monotonic() - before < SECONDS_TO_END
+    assert job[0].returncode != 0
+    assert "goes on from the last finished epoch" in printed
+    finished = callbacks.finished_epochs(run)
+    assert len(_history(run)) >= finished
+    text = (run / "flags.cfg").read_text()
+    (run / "flags.cfg").write_text(text.replace("=3000", f"={finished + 2}"))
+    epochs = f"--epochs={finished + 2}", f"--patience={finished + 2}"
+    output = _finish(*start_two(run, *epochs))[0]
+    assert f"going on after {finished} finished epochs" in output
+    assert list(_history(run).index) == list(range(1, finished + 3))
+    assert _files(run) == _files(alone)
+    both = min(3, finished + 2)
+    pd.testing.assert_frame_equal(
+        _history(run)[:both], _history(alone)[:both], rtol=1e-5, atol=1e-5
+    )
 
 
 def test_hosts_are_refused_under_tensorflow(monkeypatch):
