@@ -456,7 +456,7 @@ class Config:
     )
     cache: bool = _flag(
         True,
-        "Keep decoded, resized images in memory, where they take at most half of what is "
+        "Keep decoded, resized images in memory, where they take at most 30 % of what is "
         "available.",
         "Training",
     )

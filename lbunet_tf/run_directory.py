@@ -36,18 +36,17 @@ EXPORTS = {"savedmodel": "export", "openvino": "export_openvino"}
 
 
 @contextlib.contextmanager
-def whole_file(path: str | os.PathLike, num_bytes: int = 0) -> Iterator[pathlib.Path]:
+def whole_file(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     """Yields a path beside `path` to write to; puts it in place when the block succeeds.
 
     Raises:
-        OSError: The disk is full. What was at `path` is kept. `num_bytes`, where it is
-            known, tells how much room there must be.
+        OSError: The disk is full. What was at `path` is kept.
     """
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     name, dot, suffixes = path.name.partition(".")
     partial = path.with_name(f"{name}.partial{dot}{suffixes}")
-    with dropped_where_it_fails(partial, num_bytes):
+    with dropped_where_it_fails(partial):
         yield partial
         put_in_place(partial, path)
 
@@ -181,11 +180,10 @@ def locked(path: str | os.PathLike, work: str, waits: bool = False) -> Iterator[
     Raises:
         ValueError: Another process holds it.
     """
-    path = pathlib.Path(path)
+    path = pathlib.Path(path).resolve()
     # Beside what is written, not in it: --overwrite deletes what is in it.
     lock = path.with_name(f".{path.name}.{work}.lock")
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with open(lock, "a+", encoding="utf-8") as file:
+    with _opened_lock(lock) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if waits else fcntl.LOCK_NB))
         except BlockingIOError as error:
@@ -200,6 +198,17 @@ def locked(path: str | os.PathLike, work: str, waits: bool = False) -> Iterator[
         file.write(f"process {os.getpid()} on {socket.gethostname()}")
         file.flush()
         yield
+
+
+def _opened_lock(path):
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return open(path, "a+", encoding="utf-8")
+    except PermissionError as error:
+        raise ValueError(
+            f"{path.parent} must be writable: the lock stands there, so that no two processes "
+            f"write to one folder. Name a folder in one that is. {error}"
+        ) from error
 
 
 def check_named(run: str) -> None:

@@ -48,18 +48,21 @@ def train(config: config_lib.Config) -> pathlib.Path:
     """Returns the run directory of a finished training."""
     flag_lines = config_lib.flag_lines(config)
     run_directory.check_named(config.run)
-    with distribution.placed(config.distribution, config.batch_size) as placement:
+    with (
+        distribution.placed(config.distribution, config.batch_size) as placement,
+        precision_lib.used(config.precision) as precision,
+    ):
         if not placement.writes:
             placement.wait("the run directory")
             run = run_directory.opened_by_another(config.run, flag_lines)
-            _train(config, run, flag_lines, placement)
+            _train(config, run, flag_lines, placement, precision)
             return run
         # Refuse a finished run before hours of checking images.
         with run_directory.locked(config.run, "train"):
             run = run_directory.prepare_for_training(config.run, flag_lines, config.overwrite)
             placement.wait("the run directory")
             try:
-                _train(config, run, flag_lines, placement)
+                _train(config, run, flag_lines, placement, precision)
             except KeyboardInterrupt as stop:
                 epochs = callbacks.finished_epochs(run)
                 stop.add_note(f"the same command goes on with {run} after epoch {epochs}")
@@ -67,9 +70,8 @@ def train(config: config_lib.Config) -> pathlib.Path:
     return run
 
 
-def _train(config, run, flag_lines, placement):
+def _train(config, run, flag_lines, placement, precision):
     # The model first: wrong or missing weights are known in seconds, files in minutes.
-    precision = precision_lib.set_precision(config.precision)
     model = models.build_model(config)
     teachers = _load_teachers(config)
     logging.info(

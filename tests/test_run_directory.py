@@ -47,8 +47,9 @@ def test_a_file_that_the_disk_has_no_room_for_is_named_with_the_room_it_needs(tm
 
 def test_a_file_that_will_not_fit_is_refused_before_it_is_begun(tmp_path):
     num_bytes = 2 * shutil.disk_usage(tmp_path).total
+    partial = tmp_path / "a.partial.csv"
     with pytest.raises(OSError, match="there must be room for .*a.partial.csv"):
-        with run_directory.whole_file(tmp_path / "a.csv", num_bytes) as partial:
+        with run_directory.dropped_where_it_fails(partial, num_bytes):
             partial.write_text("begun")
     assert list(tmp_path.iterdir()) == []
 
@@ -59,6 +60,18 @@ def test_a_folder_is_put_in_place_with_its_files(tmp_path):
     run_directory.put_in_place(tmp_path / "partial-1", tmp_path / "1")
     assert (tmp_path / "1" / "variables" / "index").read_text() == "x"
     assert not (tmp_path / "partial-1").exists()
+
+
+@pytest.mark.parametrize("name", [".", "B"])
+def test_a_folder_has_one_lock_whatever_it_is_called(tmp_path, monkeypatch, name):
+    (tmp_path / "A").mkdir()
+    (tmp_path / "B").symlink_to(tmp_path / "A")
+    monkeypatch.chdir(tmp_path / "A")
+    place = name if name == "." else tmp_path / name
+    with run_directory.locked(tmp_path / "A", "train"):
+        with pytest.raises(ValueError, match="one process at a time may train"):
+            with run_directory.locked(place, "train"):
+                pass
 
 
 @pytest.fixture

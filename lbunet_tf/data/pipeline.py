@@ -46,7 +46,7 @@ def make_training_dataset(
         dataset = take_examples(tf.data.Dataset.from_tensor_slices(order))
         dataset = tf.data.Dataset.zip(tf.data.Dataset.from_tensor_slices(places), dataset)
         batches = _batched(config, _augmented(config, dataset, epoch), share)
-        return _batches_augmented(config, batches, epoch)
+        return _batches_augmented(config, batches, epoch, share)
 
     epochs = tf.data.Dataset.range(start_epoch, config.epochs)
     return epochs.flat_map(one_epoch).prefetch(tf.data.AUTOTUNE)
@@ -195,13 +195,16 @@ def _augmented(config, dataset, epoch):
     return dataset.map(changed, num_parallel_calls=tf.data.AUTOTUNE)
 
 
-def _batches_augmented(config, batches, epoch):
+def _batches_augmented(config, batches, epoch, share):
     augment = make_batch_augmentation(config)
     if augment is None or augments_in_step():
         return batches
     first = epoch * batches.cardinality()
     return batches.enumerate().map(
-        lambda number, batch: augment(batch, first + number),
+        # No two processes draw the same.
+        lambda number, batch: augment(
+            batch, (first + number) * share.num_processes + share.process
+        ),
         num_parallel_calls=tf.data.AUTOTUNE,
     )
 

@@ -154,7 +154,8 @@ def _local_devices():
 def _check_batch(placement, batch_size):
     if batch_size % placement.num_devices:
         raise ValueError(
-            f'"--batch_size" is of all devices together, and must be a multiple of their number. '
+            f'"--batch_size" is of all devices together, and must be a multiple of their number; '
+            "another one is --distribution=none. "
             f"Received: --batch_size={batch_size}, {placement.num_devices} devices"
         )
 
@@ -277,6 +278,15 @@ class _Scaled(keras.losses.Loss):
     def __call__(self, y_true, y_pred, sample_weight=None):
         """Returns the scaled loss of a batch."""
         return self.loss(y_true, y_pred, sample_weight) * self.scale(sample_weight)
+
+
+def number_of_replica(batches: keras.KerasTensor) -> keras.KerasTensor:
+    """Returns a number of this replica's batch that no other batch of the training has."""
+    if _num_replicas() == 1:
+        return batches
+    context = tf.distribute.get_replica_context()
+    place = keras.ops.cast(context.replica_id_in_sync_group, batches.dtype)
+    return batches * context.num_replicas_in_sync + place
 
 
 def over_replicas(losses: dict[str, keras.losses.Loss]) -> dict[str, keras.losses.Loss]:
