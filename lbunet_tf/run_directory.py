@@ -47,19 +47,28 @@ def whole_file(path: str | os.PathLike, num_bytes: int = 0) -> Iterator[pathlib.
     path.parent.mkdir(parents=True, exist_ok=True)
     name, dot, suffixes = path.name.partition(".")
     partial = path.with_name(f"{name}.partial{dot}{suffixes}")
-    with dropped_where_it_fails(partial, max(num_bytes, _size(path))):
+    with dropped_where_it_fails(partial, num_bytes):
         yield partial
         put_in_place(partial, path)
 
 
 @contextlib.contextmanager
 def dropped_where_it_fails(partial: pathlib.Path, num_bytes: int = 0) -> Iterator[None]:
-    """Deletes a file where the block that writes it fails, and names a full disk."""
+    """Deletes a file where the block that writes it fails, and names a full disk.
+
+    Raises:
+        OSError: The disk has no room for it, known before where `num_bytes` is.
+    """
+    check_room(partial, num_bytes)
     try:
         yield
     except BaseException as error:
         num_bytes = max(num_bytes, _size(partial))
-        partial.unlink(missing_ok=True)
+        if partial.is_file():
+            # Emptied first: HDF5 still holds a file that it could not write, writes to it once
+            # more, and crashes where there is no room even then.
+            os.truncate(partial, 0)
+            partial.unlink()
         if is_full_disk(error):
             raise no_room(partial, num_bytes) from error
         raise
@@ -96,13 +105,20 @@ def is_full_disk(error: BaseException) -> bool:
     )
 
 
+def check_room(path: pathlib.Path, num_bytes: int) -> None:
+    """Raises an OSError where the disk has less room than a file needs."""
+    if shutil.disk_usage(path.parent).free < num_bytes:
+        raise no_room(path, num_bytes)
+
+
 def no_room(path: pathlib.Path, num_bytes: int = 0) -> OSError:
     """Returns the error for a file that the disk has no room for."""
     free = shutil.disk_usage(path.parent).free / 1e6
     needed = f"at least {num_bytes / 1e6:.1f} MB" if num_bytes else "more"
     return OSError(
-        f"there must be room for {path}: {needed}, and {free:.1f} MB are free in {path.parent}. "
-        "Make room, then give the same command again; what was written whole before is kept"
+        f"there must be room for {path}: {needed}, and {free:.1f} MB are free in {path.parent}, "
+        "less where there is a quota. Make room, then give the same command again; what was "
+        "written whole before is kept"
     )
 
 
@@ -237,9 +253,15 @@ def opened_by_another(run: str, flag_lines: list[str]) -> pathlib.Path:
     return path
 
 
+def drop_backup(run: str | os.PathLike) -> None:
+    """Deletes what a finished run no longer needs; also where a kill came between the two."""
+    shutil.rmtree(pathlib.Path(run) / BACKUP, ignore_errors=True)
+
+
 def _is_continued(path, flag_lines):
     """Returns whether the run goes on; other flags start anew where no epoch is finished."""
     if (path / FINISHED).is_file():
+        drop_backup(path)
         raise ValueError(
             f"{path} holds a finished run. Evaluate it with python -m lbunet_tf.evaluate "
             f"--run={path}, name another --run, or give --overwrite to train anew"

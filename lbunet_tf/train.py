@@ -9,7 +9,6 @@ Watch it with: tensorboard --logdir=runs
 import functools
 import math
 import pathlib
-import shutil
 import sys
 
 import keras
@@ -317,7 +316,7 @@ def _finish(run, model, config, precision):
         "backend": keras.backend.backend(),
     }
     run_directory.write_json(run / run_directory.FINISHED, result)
-    shutil.rmtree(run / run_directory.BACKUP)
+    run_directory.drop_backup(run)
     logging.info(
         "finished after %d epochs, best %s %.4f in epoch %d. Evaluate with "
         "python -m lbunet_tf.evaluate --run=%s",

@@ -1,8 +1,10 @@
 """Where a model trains: one device, the GPUs of one host, or the processes of several hosts."""
 
+import atexit
 import contextlib
 import dataclasses
 import os
+import sys
 from collections.abc import Callable
 from collections.abc import Iterator
 
@@ -12,7 +14,7 @@ import tensorflow as tf
 from absl import logging
 
 # A process that has not been heard of for so long is taken for dead, and ends the job.
-HEARTBEAT_SECONDS = 60
+HEARTBEAT_SECONDS = 30
 # Only what a process does alone is waited for, such as checking images; the dead end a wait.
 WAIT_SECONDS = 7 * 24 * 3600
 ADDRESS, PROCESSES, PROCESS = (
@@ -199,14 +201,23 @@ def _ended_with_others():
 
     try:
         yield
-    except jax.errors.JaxRuntimeError as error:
+    except (jax.errors.JaxRuntimeError, ValueError) as error:
+        # The same broken collective is either, by where its result is first looked at.
         if not any(word in str(error) for word in LOST):
             raise
+        # Before JAX's own end, which would wait for the dead until their heartbeat times out.
+        atexit.register(_leave)
         raise ValueError(
             "all processes of a job must run to its end. Another one ended, or cannot be reached; "
             "its own last lines say why. The same command in all processes goes on from the last "
             f"finished epoch. {error}"
         ) from error
+
+
+def _leave():
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(1)
 
 
 # In what JAX says when another process is gone: on CPUs, on GPUs, at a barrier.
