@@ -175,7 +175,9 @@ def _check_models(configs):
 
 
 def _train_and_evaluate(config, is_finished):
-    if not is_finished:
+    if is_finished:
+        run_directory.drop_backup(config.run)
+    else:
         train.train(config)
         keras.backend.clear_session()
     if not _is_evaluated(pathlib.Path(config.run)):

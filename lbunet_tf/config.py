@@ -190,6 +190,15 @@ class Config:
         entries=DATA,
         choices=("patient", "image", "official"),
     )
+    near_duplicates: int = _flag(
+        -1,
+        "Images whose 64-bit perceptual hashes differ in at most so many bits, 0 to 10, are near-"
+        "duplicates, which --split_by=patient keeps on one side and the leak check counts; 2 is "
+        "careful. -1 does not look for them.",
+        "Data",
+        entries=DATA,
+        minimum=-1,
+    )
     split_percent: tuple[int, ...] = _flag(
         (70, 15, 15),
         "Per cent of images for train, val and test.",
@@ -447,7 +456,7 @@ class Config:
     )
     cache: bool = _flag(
         True,
-        "Keep decoded, resized images in memory, where they take at most half of what is "
+        "Keep decoded, resized images in memory, where they take at most 30 % of what is "
         "available.",
         "Training",
     )

@@ -1,11 +1,14 @@
 """What every `python -m lbunet_tf.X` shares: help, flags, and errors in one line."""
 
+import re
 import signal
 import sys
 import textwrap
 import traceback
 from collections.abc import Callable
 
+import keras
+import tensorflow as tf
 from absl import app
 from absl import logging
 
@@ -29,6 +32,9 @@ def run(main: Callable[..., None], entry: str, takes_paths: bool = False) -> Non
         if len(arguments) > 1 and not takes_paths:
             raise app.UsageError(f"Only flags are taken. Received: {' '.join(arguments[1:])}")
         signal.signal(signal.SIGTERM, _interrupt)
+        if keras.backend.backend() != "tensorflow":
+            # TensorFlow only reads images then; it would take the GPUs' memory.
+            tf.config.set_visible_devices([], "GPU")
         try:
             config = config_lib.from_flags(entry)
             main(config, arguments[1:]) if takes_paths else main(config)
@@ -37,13 +43,22 @@ def run(main: Callable[..., None], entry: str, takes_paths: bool = False) -> Non
             words = [f"stopped by {signal.Signals(number).name}", *getattr(stop, "__notes__", ())]
             sys.stderr.write(f"\n{'; '.join(words)}\n")
             sys.exit(128 + number)
-        except (ValueError, OSError) as error:
+        except (ValueError, OSError, tf.errors.OpError) as error:
             if logging.get_verbosity() > logging.INFO:
                 traceback.print_exc()
-            sys.stderr.write(f"\nERROR: {error}\n")
+            sys.stderr.write(f"\nERROR: {_in_words(error)}\n")
             sys.exit(1)
 
     app.run(call, flags_parser=_parse)
+
+
+def _in_words(error):
+    """Returns the message; of an error within tf.data, what our own code raised there."""
+    text = str(error)
+    if not isinstance(error, tf.errors.OpError):
+        return text
+    raised = re.findall(r"^ValueError: (.*)$", text, re.MULTILINE)
+    return raised[-1] if raised else f"{text.splitlines()[0]} (--v=1 shows where)"
 
 
 def _interrupt(number, frame):

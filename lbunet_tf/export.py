@@ -52,8 +52,12 @@ def _export(config, folder):
     partial = folder / f"partial-{version}"
     shutil.rmtree(partial, ignore_errors=True)
     write = {"savedmodel": _write_saved_model, "openvino": _write_openvino}[config.format]
-    write(config, model, partial)
-    run_directory.put_in_place(partial, folder / str(version))
+    try:
+        write(config, model, partial)
+        run_directory.put_in_place(partial, folder / str(version))
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
     logging.info("exported %s: %s", folder / str(version), members.describe(config))
     return folder / str(version)
 

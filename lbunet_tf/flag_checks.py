@@ -64,6 +64,11 @@ def _check_data(config):
             '"--split_percent" must be three whole numbers of at least 1 that add up to 100 '
             f"(train,val,test). Received: {_listed(percents)}"
         )
+    if config.near_duplicates > 10:
+        raise ValueError(
+            '"--near_duplicates" must be at most 10 of 64 bits: further apart, chains of different '
+            f"lesions make one group of most images. Received: {config.near_duplicates}"
+        )
     weights = config.source_weights
     if weights and (len(weights) != len(config.source) or min(weights) <= 0):
         raise ValueError(

@@ -36,30 +36,38 @@ EXPORTS = {"savedmodel": "export", "openvino": "export_openvino"}
 
 
 @contextlib.contextmanager
-def whole_file(path: str | os.PathLike, num_bytes: int = 0) -> Iterator[pathlib.Path]:
+def whole_file(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     """Yields a path beside `path` to write to; puts it in place when the block succeeds.
 
     Raises:
-        OSError: The disk is full. What was at `path` is kept. `num_bytes`, where it is
-            known, tells how much room there must be.
+        OSError: The disk is full. What was at `path` is kept.
     """
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     name, dot, suffixes = path.name.partition(".")
     partial = path.with_name(f"{name}.partial{dot}{suffixes}")
-    with dropped_where_it_fails(partial, max(num_bytes, _size(path))):
+    with dropped_where_it_fails(partial):
         yield partial
         put_in_place(partial, path)
 
 
 @contextlib.contextmanager
 def dropped_where_it_fails(partial: pathlib.Path, num_bytes: int = 0) -> Iterator[None]:
-    """Deletes a file where the block that writes it fails, and names a full disk."""
+    """Deletes a file where the block that writes it fails, and names a full disk.
+
+    Raises:
+        OSError: The disk has no room for it, known before where `num_bytes` is.
+    """
+    check_room(partial, num_bytes)
     try:
         yield
     except BaseException as error:
         num_bytes = max(num_bytes, _size(partial))
-        partial.unlink(missing_ok=True)
+        if partial.is_file():
+            # Emptied first: HDF5 still holds a file that it could not write, writes to it once
+            # more, and crashes where there is no room even then.
+            os.truncate(partial, 0)
+            partial.unlink()
         if is_full_disk(error):
             raise no_room(partial, num_bytes) from error
         raise
@@ -96,13 +104,20 @@ def is_full_disk(error: BaseException) -> bool:
     )
 
 
+def check_room(path: pathlib.Path, num_bytes: int) -> None:
+    """Raises an OSError where the disk has less room than a file needs."""
+    if shutil.disk_usage(path.parent).free < num_bytes:
+        raise no_room(path, num_bytes)
+
+
 def no_room(path: pathlib.Path, num_bytes: int = 0) -> OSError:
     """Returns the error for a file that the disk has no room for."""
     free = shutil.disk_usage(path.parent).free / 1e6
     needed = f"at least {num_bytes / 1e6:.1f} MB" if num_bytes else "more"
     return OSError(
-        f"there must be room for {path}: {needed}, and {free:.1f} MB are free in {path.parent}. "
-        "Make room, then give the same command again; what was written whole before is kept"
+        f"there must be room for {path}: {needed}, and {free:.1f} MB are free in {path.parent}, "
+        "less where there is a quota. Make room, then give the same command again; what was "
+        "written whole before is kept"
     )
 
 
@@ -165,11 +180,10 @@ def locked(path: str | os.PathLike, work: str, waits: bool = False) -> Iterator[
     Raises:
         ValueError: Another process holds it.
     """
-    path = pathlib.Path(path)
+    path = pathlib.Path(path).resolve()
     # Beside what is written, not in it: --overwrite deletes what is in it.
     lock = path.with_name(f".{path.name}.{work}.lock")
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with open(lock, "a+", encoding="utf-8") as file:
+    with _opened_lock(lock) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if waits else fcntl.LOCK_NB))
         except BlockingIOError as error:
@@ -184,6 +198,17 @@ def locked(path: str | os.PathLike, work: str, waits: bool = False) -> Iterator[
         file.write(f"process {os.getpid()} on {socket.gethostname()}")
         file.flush()
         yield
+
+
+def _opened_lock(path):
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return open(path, "a+", encoding="utf-8")
+    except PermissionError as error:
+        raise ValueError(
+            f"{path.parent} must be writable: the lock stands there, so that no two processes "
+            f"write to one folder. Name a folder in one that is. {error}"
+        ) from error
 
 
 def check_named(run: str) -> None:
@@ -237,9 +262,15 @@ def opened_by_another(run: str, flag_lines: list[str]) -> pathlib.Path:
     return path
 
 
+def drop_backup(run: str | os.PathLike) -> None:
+    """Deletes what a finished run no longer needs; also where a kill came between the two."""
+    shutil.rmtree(pathlib.Path(run) / BACKUP, ignore_errors=True)
+
+
 def _is_continued(path, flag_lines):
     """Returns whether the run goes on; other flags start anew where no epoch is finished."""
     if (path / FINISHED).is_file():
+        drop_backup(path)
         raise ValueError(
             f"{path} holds a finished run. Evaluate it with python -m lbunet_tf.evaluate "
             f"--run={path}, name another --run, or give --overwrite to train anew"

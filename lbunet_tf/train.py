@@ -9,7 +9,6 @@ Watch it with: tensorboard --logdir=runs
 import functools
 import math
 import pathlib
-import shutil
 import sys
 
 import keras
@@ -50,18 +49,21 @@ def train(config: config_lib.Config) -> pathlib.Path:
     """Returns the run directory of a finished training."""
     flag_lines = config_lib.flag_lines(config)
     run_directory.check_named(config.run)
-    with distribution.placed(config.distribution, config.batch_size) as placement:
+    with (
+        distribution.placed(config.distribution, config.batch_size) as placement,
+        precision_lib.used(config.precision) as precision,
+    ):
         if not placement.writes:
             placement.wait("the run directory")
             run = run_directory.opened_by_another(config.run, flag_lines)
-            _train(config, run, flag_lines, placement)
+            _train(config, run, flag_lines, placement, precision)
             return run
         # Refuse a finished run before hours of checking images.
         with run_directory.locked(config.run, "train"):
             run = run_directory.prepare_for_training(config.run, flag_lines, config.overwrite)
             placement.wait("the run directory")
             try:
-                _train(config, run, flag_lines, placement)
+                _train(config, run, flag_lines, placement, precision)
             except KeyboardInterrupt as stop:
                 epochs = callbacks.finished_epochs(run)
                 stop.add_note(f"the same command goes on with {run} after epoch {epochs}")
@@ -69,9 +71,8 @@ def train(config: config_lib.Config) -> pathlib.Path:
     return run
 
 
-def _train(config, run, flag_lines, placement):
+def _train(config, run, flag_lines, placement, precision):
     # The model first: wrong or missing weights are known in seconds, files in minutes.
-    precision = precision_lib.set_precision(config.precision)
     model = models.build_model(config)
     teachers = _load_teachers(config)
     logging.info(
@@ -323,7 +324,7 @@ def _finish(run, model, config, precision):
         "backend": keras.backend.backend(),
     }
     run_directory.write_json(run / run_directory.FINISHED, result)
-    shutil.rmtree(run / run_directory.BACKUP)
+    run_directory.drop_backup(run)
     logging.info(
         "finished after %d epochs, best %s %.4f in epoch %d. Evaluate with "
         "python -m lbunet_tf.evaluate --run=%s",

@@ -141,7 +141,9 @@ def _train_trial(base, space, number, point):
     config = _trial_config(base, space, number, point)
     values = [f"{flag} {spaces.text(getattr(config, flag)) or 'none'}" for flag in space]
     logging.info("trial %d (%d of %d): %s", number, number + 1, base.trials, ", ".join(values))
-    if not (pathlib.Path(config.run) / run_directory.FINISHED).is_file():
+    if (pathlib.Path(config.run) / run_directory.FINISHED).is_file():
+        run_directory.drop_backup(config.run)
+    else:
         failure = _train(config)
         if failure:
             return None, failure

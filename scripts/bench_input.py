@@ -5,9 +5,11 @@
 
 Large JPEGs of 1,024 to 4,000 px are upscaled drawings with noise; small ones are what both sides
 have prepared: this package its records, the peer resized files. Each reader runs in a process of
-its own on the same cores, all take turns, and numbers are medians over the rounds. No side
-augments; both end in float32 batches. An epoch goes before the clock starts. --peer_python names
-an environment with torch, albumentations and opencv-python; without it the peer is left out.
+its own on the same cores, all take turns, and numbers are medians over the rounds, of wall time
+and of CPU time (which a busy machine disturbs less; what 16 cores would give is reckoned from
+it). No side augments; both end in float32 batches. An epoch goes before the clock starts.
+--peer_python names an environment with torch, albumentations and opencv-python; without it the
+peer is left out.
 """
 
 import argparse
@@ -62,7 +64,7 @@ def _parse():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0], allow_abbrev=False)
     parser.add_argument("--peer_python", default="", help="Python of the peer's environment")
     parser.add_argument("--folder", type=pathlib.Path, default="runs/bench_input", help="for files")
-    parser.add_argument("--large", type=int, default=60, help="large images (%(default)s)")
+    parser.add_argument("--large", type=int, default=48, help="large images (%(default)s)")
     parser.add_argument("--small", type=int, default=1500, help="small images (%(default)s)")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--rounds", type=int, default=5, help="(%(default)s)")
@@ -87,31 +89,37 @@ def _pin(threads):
 
 def _report(options, measured):
     print(f"{options.threads} threads, {IMAGE_SIZE} px, batches of {BATCH_SIZE}, medians")
-    print("reader; images/s (least to most); peak MB; on 16 cores, by proportion; of 700 images/s")
+    print(
+        "reader; images/s (least to most); images/CPU s; peak MB; images/s of "
+        f"{WANTED_CORES} cores, of the {WANTED_RATE} wanted"
+    )
     rates = {}
     for name, rows in measured.items():
-        values = [row["rate"] for row in rows]
-        rates[name] = statistics.median(values)
-        memory = statistics.median(row["memory_mb"] for row in rows)
-        on_cores = rates[name] * WANTED_CORES / options.threads
+        wall, cpu, memory = (
+            [row[column] for row in rows] for column in ("rate", "cpu_rate", "memory_mb")
+        )
+        rates[name] = (statistics.median(wall), statistics.median(cpu))
+        on_cores = rates[name][1] * WANTED_CORES
         print(
-            f"{name}; {rates[name]:.0f} ({min(values):.0f} to {max(values):.0f}); {memory:.0f}; "
-            f"{on_cores:.0f}; {on_cores / WANTED_RATE:.2f}"
+            f"{name}; {rates[name][0]:.0f} ({min(wall):.0f} to {max(wall):.0f}); "
+            f"{rates[name][1]:.0f}; {statistics.median(memory):.0f}; {on_cores:.0f}, "
+            f"{on_cores / WANTED_RATE:.2f}"
         )
     for name, files in OURS.items():
         for peer, of_files in PEERS.items():
             if peer in rates and files == of_files:
-                print(f"{name} / {peer}: {rates[name] / rates[peer]:.2f}")
+                wall, cpu = (a / b for a, b in zip(rates[name], rates[peer], strict=True))
+                print(f"{name} / {peer}: {wall:.2f}, of CPU time {cpu:.2f}")
 
 
 def _timed(batches, per_epoch):
-    """Returns images a second, after the first epoch of `per_epoch` images."""
+    """Returns images a second of wall time and of this process' CPU time, after one epoch."""
     count, started = 0, None
     for batch in batches:
         count += len(batch)
         if started is None and count >= per_epoch:
-            count, started = 0, time.perf_counter()
-    return count / (time.perf_counter() - started)
+            count, started = 0, (time.perf_counter(), time.process_time())
+    return count / (time.perf_counter() - started[0]), count / (time.process_time() - started[1])
 
 
 def read_by_ours(options):
@@ -140,14 +148,15 @@ def read_by_ours(options):
     tf.config.threading.set_inter_op_parallelism_threads(options.threads)
     rows = records.read(folder / "records") if of_records else manifest_lib.read(folder / "all.csv")
     dataset = pipeline.make_training_dataset(config, rows)
-    rate = _timed((images for images, _, _ in dataset), len(rows))
-    return {"rate": rate, "memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3}
+    rate, cpu_rate = _timed((images for images, _, _ in dataset), len(rows))
+    memory_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    return {"rate": rate, "cpu_rate": cpu_rate, "memory_mb": memory_mb}
 
 
 def _epochs(options):
     if "--cache" in options.reader:
-        return 200
-    return 4 if "large" in options.reader else 8
+        return 100
+    return 3 if "large" in options.reader else 6
 
 
 def read_by_peer(options):
@@ -183,14 +192,20 @@ def read_by_peer(options):
         persistent_workers=True,
         prefetch_factor=4,
     )
-    epochs = (images.float() for _ in range(_epochs(options)) for images in loader)
-    rate = _timed(epochs, len(files))
-    del epochs, loader
+    num_epochs = _epochs(options)
+    batches = (images.float() for _ in range(num_epochs) for images in loader)
+    rate, own_cpu_rate = _timed(batches, len(files))
+    # The workers' use is known once they have ended; they load nothing but images.
+    del batches, loader
     own, workers = (
-        resource.getrusage(who).ru_maxrss / 1e3
-        for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+        resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
     )
-    return {"rate": rate, "memory_mb": own + options.threads * workers}
+    worker_seconds = (workers.ru_utime + workers.ru_stime) / (num_epochs * len(files))
+    return {
+        "rate": rate,
+        "cpu_rate": 1 / (worker_seconds + 1 / own_cpu_rate),
+        "memory_mb": (own.ru_maxrss + options.threads * workers.ru_maxrss) / 1e3,
+    }
 
 
 def _make_files(options):

@@ -7,9 +7,10 @@ alone long enough to end; its files must then be those of the undisturbed run. T
 rounds go on until each command was killed --kills times. Half of the moments are drawn over the
 time of the undisturbed run, half stand just after some file has begun to be written.
 
-Files are compared byte for byte, but for: seconds in history.csv and training.json; date and
-object numbers within model.keras; TensorBoard's files, of which the points (folder, tag, step,
-content) must be the same, none missing and none twice. Locks are left out.
+Files are compared byte for byte, but for: how long training took (history.csv, training.json,
+runs.csv, tables and reports); date and object numbers within model.keras; TensorBoard's files, of
+which the points (folder, tag, step, content) must be the same, none missing and none twice. Locks
+are left out.
 """
 
 import argparse
@@ -45,7 +46,13 @@ TRAINING = (
     "--augment=flips",
 )
 COMMANDS = {
-    "prepare": (*DATA, "--augment=flips", "--output=rows.csv", "--preview=rows.png"),
+    "prepare": (
+        *DATA,
+        "--augment=flips",
+        "--output=rows.csv",
+        "--preview=rows.png",
+        "--records=records",
+    ),
     "train": (*TRAINING, "--epochs=3", "--run=run"),
     "evaluate": ("--run=run",),
     "compare": ("--run=compared", "--experiments=slow.cfg,fast.cfg"),
@@ -69,8 +76,6 @@ def main():
     failures = []
     for name in arguments.only.split(","):
         failures += check(name, folder, arguments.kills, random.Random(arguments.seed), end)
-    for failure in failures:
-        print("FAILED", failure)
     sys.exit(1 if failures else 0)
 
 
@@ -79,11 +84,7 @@ def check(name, folder, num_kills, draw, end):
     whole = folder / f"{name}-undisturbed"
     work = folder / "work"
     if not whole.is_dir():
-        _start_anew(name, folder)
-        killed, _ = _attempt(name, work, lambda seconds, writes: False)
-        if killed is None:
-            return [f"{name}, undisturbed: see {_log(work)}"]
-        work.rename(whole)
+        _run_undisturbed(name, folder)
     seconds, writes = _measure(name, folder, whole)
     counts = collections.Counter()
     failures = []
@@ -92,7 +93,7 @@ def check(name, folder, num_kills, draw, end):
             failures.append(f"{name}: out of time")
             break
         _start_anew(name, folder)
-        failures += _round(name, work, draw, seconds, writes, counts)
+        failures += _round(name, work, draw, num_kills, (seconds, writes), counts)
         failures += [] if failures else [f"{name}: {line}" for line in differences(whole, work)]
         counts["rounds"] += 1
     print(
@@ -101,7 +102,18 @@ def check(name, folder, num_kills, draw, end):
         f"{'FAILED' if failures else 'all rounds end like the undisturbed run'}",
         flush=True,
     )
+    for failure in failures[:20]:
+        print(failure, flush=True)
     return failures
+
+
+def _run_undisturbed(name, folder):
+    """Makes the folder NAME-undisturbed."""
+    _start_anew(name, folder)
+    killed, _ = _attempt(name, folder / "work", lambda seconds, writes: False)
+    if killed is None:
+        sys.exit(f"{name} failed without a kill: see {_log(folder / 'work')}")
+    (folder / "work").rename(folder / f"{name}-undisturbed")
 
 
 def _start_anew(name, folder):
@@ -109,11 +121,13 @@ def _start_anew(name, folder):
     work = folder / "work"
     shutil.rmtree(work, ignore_errors=True)
     if name == "evaluate":
+        if not (folder / "train-undisturbed").is_dir():
+            _run_undisturbed("train", folder)
         shutil.copytree(folder / "train-undisturbed", work)
         return
     work.mkdir()
     for experiment, rate in (("slow", 1e-4), ("fast", 1e-3)):
-        flags = (*TRAINING, "--epochs=2", f"--learning_rate={rate}")
+        flags = (*TRAINING, "--epochs=1", f"--learning_rate={rate}")
         (work / f"{experiment}.cfg").write_text("\n".join(flags) + "\n")
 
 
@@ -136,17 +150,22 @@ def _measure(name, folder, whole):
     return json.loads(path.read_text())
 
 
-def _round(name, work, draw, seconds, writes, counts):
+def _round(name, work, draw, num_kills, measured, counts):
     """Starts and kills until the command ends; returns what went wrong."""
+    seconds, writes = measured
     while True:
-        if draw.random() < 0.5:
+        is_finished = name == "train" and (work / "run" / "training.json").is_file()
+        if counts["kills"] >= num_kills:
+            is_due = lambda now, seen: False  # noqa: E731
+        elif draw.random() < 0.5:
             moment = draw.uniform(0.2, 1.02) * seconds
             is_due = lambda now, seen, moment=moment: now >= moment  # noqa: E731
         else:
             is_due = _make_write_due(draw.randint(1, max(writes, 1)), 10 ** draw.uniform(-3, -0.3))
         killed, is_within = _attempt(name, work, is_due)
-        if killed is None:
+        if killed is None and not is_finished:
             return [f"{name}: see {_log(work)}"]
+        # A run that was finished before is refused, and that is right.
         if not killed:
             return []
         counts["kills"] += 1
@@ -231,8 +250,11 @@ def _names(folder):
 
 def _content(path):
     """Returns what must be the same of a file."""
-    if path.name == "history.csv":
-        return pd.read_csv(path, dtype=str).drop(columns="seconds").to_csv()
+    if path.name in ("history.csv", "runs.csv", "table.csv"):
+        table = pd.read_csv(path, dtype=str)
+        return table[[name for name in table if "seconds" not in name]].to_csv()
+    if path.suffix in (".html", ".md"):
+        return re.sub(r"[\d.]+ min\b|training_seconds [\d.]+", "", path.read_text())
     if path.name == "training.json":
         content = json.loads(path.read_text())
         del content["training_seconds"]
@@ -253,6 +275,8 @@ def _points(folder):
     for path in folder.rglob("*tfevents*"):
         for event in event_file_loader.EventFileLoader(os.fspath(path)).Load():
             for value in event.summary.value:
+                if value.tag == "compare/training minutes":
+                    continue
                 tensor = b"" if "hparams" in value.tag else value.tensor.SerializeToString()
                 place = os.fspath(path.parent.relative_to(folder))
                 points[place, value.tag, event.step, hash(tensor)] += 1

@@ -79,7 +79,12 @@ def _command(options, worker, backend, device):
     command += [f"--device={device}", f"--setting={options.setting}", f"--matrix={options.matrix}"]
     hidden = {"CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu"} if device == "cpu" else {}
     return command, bench_turns.environment(
-        options.threads, KERAS_BACKEND=backend, XLA_PYTHON_CLIENT_PREALLOCATE="false", **hidden
+        options.threads,
+        KERAS_BACKEND=backend,
+        # The peer needs room beside.
+        XLA_PYTHON_CLIENT_PREALLOCATE="false",
+        TF_FORCE_GPU_ALLOW_GROWTH="true",
+        **hidden,
     )
 
 

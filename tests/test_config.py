@@ -42,6 +42,8 @@ def test_later_flags_win_over_the_flagfile(tmp_path):
         ({"batch_size": 0}, '"--batch_size" must be at least 1. Received: 0'),
         ({"encoder": "resnt50"}, '"--encoder" must be one of resnet101'),
         ({"heads": ("melanoma",)}, '"--heads" must be "mask" or "mask,melanoma"'),
+        ({"near_duplicates": 11}, '"--near_duplicates" must be at most 10 of 64 bits'),
+        ({"near_duplicates": -2}, '"--near_duplicates" must be at least -1'),
         ({"split_percent": (70, 15, 5)}, '"--split_percent" must be three whole numbers'),
         ({"learning_rate": 0.0}, '"--learning_rate" must be positive'),
         ({"seeds": ()}, '"--seeds" must name at least one seed, each once. Received: nothing'),

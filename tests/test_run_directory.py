@@ -1,4 +1,5 @@
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -37,11 +38,20 @@ def test_a_file_that_fails_half_way_leaves_nothing_beside_the_old_one(tmp_path):
 
 def test_a_file_that_the_disk_has_no_room_for_is_named_with_the_room_it_needs(tmp_path, room):
     run_directory.write_text(tmp_path / "a.csv", "old" * 1_000_000)
-    with pytest.raises(OSError, match=r"a\.partial\.csv: at least 3\.0 MB, and .* MB are free in"):
-        with room(1000):
-            run_directory.write_text(tmp_path / "a.csv", "new" * 1000)
+    with pytest.raises(OSError, match=r"a\.partial\.csv: at least 0\.2 MB, and .* MB are free in"):
+        with room(200_000):
+            run_directory.write_text(tmp_path / "a.csv", "new" * 1_000_000)
     assert (tmp_path / "a.csv").read_text() == "old" * 1_000_000
     assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
+
+
+def test_a_file_that_will_not_fit_is_refused_before_it_is_begun(tmp_path):
+    num_bytes = 2 * shutil.disk_usage(tmp_path).total
+    partial = tmp_path / "a.partial.csv"
+    with pytest.raises(OSError, match="there must be room for .*a.partial.csv"):
+        with run_directory.dropped_where_it_fails(partial, num_bytes):
+            partial.write_text("begun")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_is_put_in_place_with_its_files(tmp_path):
@@ -50,6 +60,18 @@ def test_a_folder_is_put_in_place_with_its_files(tmp_path):
     run_directory.put_in_place(tmp_path / "partial-1", tmp_path / "1")
     assert (tmp_path / "1" / "variables" / "index").read_text() == "x"
     assert not (tmp_path / "partial-1").exists()
+
+
+@pytest.mark.parametrize("name", [".", "B"])
+def test_a_folder_has_one_lock_whatever_it_is_called(tmp_path, monkeypatch, name):
+    (tmp_path / "A").mkdir()
+    (tmp_path / "B").symlink_to(tmp_path / "A")
+    monkeypatch.chdir(tmp_path / "A")
+    place = name if name == "." else tmp_path / name
+    with run_directory.locked(tmp_path / "A", "train"):
+        with pytest.raises(ValueError, match="one process at a time may train"):
+            with run_directory.locked(place, "train"):
+                pass
 
 
 @pytest.fixture
@@ -93,6 +115,14 @@ def test_a_finished_run_is_not_overwritten(tmp_path):
     run_directory.write_json(tmp_path / "run" / run_directory.FINISHED, {})
     with pytest.raises(ValueError, match="holds a finished run.*--overwrite"):
         run_directory.prepare_for_training(str(tmp_path / "run"), LINES, overwrite=False)
+
+
+def test_the_backup_of_a_run_that_was_killed_while_it_finished_is_dropped(tmp_path):
+    make_unfinished(tmp_path / "run", 2)
+    run_directory.write_json(tmp_path / "run" / run_directory.FINISHED, {})
+    with pytest.raises(ValueError, match="holds a finished run"):
+        run_directory.prepare_for_training(str(tmp_path / "run"), LINES, overwrite=False)
+    assert not (tmp_path / "run" / run_directory.BACKUP).exists()
 
 
 def test_overwrite_starts_a_finished_run_anew(tmp_path):

@@ -1,6 +1,6 @@
 """From rows of the manifest to examples of the network's size: of files, or of records."""
 
-import functools
+from collections.abc import Callable
 
 import pandas as pd
 import tensorflow as tf
@@ -11,33 +11,48 @@ from lbunet_tf.data import preprocessing
 from lbunet_tf.data import records
 
 
-def load(
-    config: config_lib.Config, rows: pd.DataFrame, dataset: tf.data.Dataset
-) -> tf.data.Dataset:
-    """Returns the examples of a dataset of as many of `rows` as there are, in its order.
+def make_loader(
+    config: config_lib.Config, rows: pd.DataFrame
+) -> Callable[[tf.data.Dataset], tf.data.Dataset]:
+    """Returns a function: dataset of row numbers -> their examples, in its order.
 
-    Each a dict of `image` (S, S, 3) uint8, `mask` (S, S, 1) uint8, `has_mask`, `label`.
+    Each a dict of `image` (S, S, 3) uint8, `mask` (S, S, 1) uint8, `has_mask`, `label`, an
+    unknown label as -1.
     """
-    parallel = {"num_parallel_calls": tf.data.AUTOTUNE}
+    # Not as NumPy's own strings, each as long as the longest, four bytes a letter.
+    columns = {
+        name: tf.constant(rows[name].to_numpy(object), tf.string)
+        for name in ("image_id", "image", "mask")
+    }
+    columns["label"] = tf.constant(rows["label"].fillna(-1.0).to_numpy("float32"))
     are_records = places.are_records(rows["image"])
-    load_file = functools.partial(_load_file, config)
-    if not are_records.any():
-        return dataset.map(load_file, **parallel)
+    is_all_records = len(rows) > 0 and are_records.all()
     load_records = records.make_loader(config, rows["image"])
-    if are_records.all():
-        fetched = dataset.batch(records.FETCHED_AT_ONCE).map(load_records, **parallel)
-        # What is taken apart has no known length, and steps are numbered by it.
-        return fetched.unbatch().apply(tf.data.experimental.assert_cardinality(len(rows)))
+    parallel = {"num_parallel_calls": tf.data.AUTOTUNE}
+
+    def rows_of(numbers):
+        return {name: tf.gather(column, numbers) for name, column in columns.items()}
 
     def load_record(row):
         examples = load_records({name: value[None] for name, value in row.items()})
         return {name: value[0] for name, value in examples.items()}
 
-    def load_either(row):
+    def load(number):
+        row = rows_of(number)
+        if not are_records.any():
+            return _load_file(config, row)
         is_record = tf.strings.regex_full_match(row["image"], places.RECORD)
-        return tf.cond(is_record, lambda: load_record(row), lambda: load_file(row))
+        return tf.cond(is_record, lambda: load_record(row), lambda: _load_file(config, row))
 
-    return dataset.map(load_either, **parallel)
+    def load_all(numbers):
+        if not is_all_records:
+            return numbers.map(load, **parallel)
+        batches = numbers.batch(records.FETCHED_AT_ONCE)
+        examples = batches.map(lambda several: load_records(rows_of(several)), **parallel).unbatch()
+        # What is taken apart has no known length, and steps are numbered by it.
+        return examples.apply(tf.data.experimental.assert_cardinality(numbers.cardinality()))
+
+    return load_all
 
 
 def _load_file(config, row):

@@ -13,6 +13,7 @@ from lbunet_tf import config as config_lib
 from lbunet_tf import run_directory
 from lbunet_tf.data import images
 from lbunet_tf.data import manifest as manifest_lib
+from lbunet_tf.data import near_duplicates
 from lbunet_tf.data import sources
 from lbunet_tf.data import splits
 
@@ -71,7 +72,10 @@ def other_images(config: config_lib.Config, source: config_lib.Config) -> Scored
     if source.max_images:
         rows = splits.draw_at_most(rows, source.max_images, source.seed)
     _refuse_unscored(config, rows)
-    rows, bad = images.check_files(rows, source.on_bad_image)
+    finds_alike = config.near_duplicates >= 0
+    rows, bad = images.check_files(rows, source.on_bad_image, finds_alike)
+    if finds_alike:
+        rows, learnt = near_duplicates.with_joint_groups(rows, learnt, config.near_duplicates)
     # Once more: only now is the content of the files known.
     rows, copies = _leave_out(rows, learnt, config)
     skipped = pd.concat([missing, seen, bad, copies], ignore_index=True)
@@ -150,7 +154,11 @@ def refuse_learnt(manifests: dict[str, pd.DataFrame], scored: tuple[str, ...]) -
         manifests: By run, the first run's first.
         scored: The splits of the first run that are scored, of val and test.
     """
-    (first, own), *others = manifests.items()
+    # Of a million rows, the columns that are compared take a third of the memory.
+    (first, own), *others = (
+        (run, rows[rows.columns.intersection((*splits.KEYS, "split"))])
+        for run, rows in manifests.items()
+    )
     for run, other in others:
         for split in scored:
             rows = own[own["split"] == split]

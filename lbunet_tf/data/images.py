@@ -1,30 +1,42 @@
 """The check of image files before training: each is decoded once, none fails later."""
 
 import concurrent.futures
+import functools
 import hashlib
 
 import numpy as np
 import pandas as pd
 from absl import logging
 
+from lbunet_tf.data import near_duplicates
 from lbunet_tf.data import places
 from lbunet_tf.data import preprocessing
 
+NUM_AT_ONCE = 2000
 
-def check_files(manifest: pd.DataFrame, on_bad_image: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+
+def check_files(
+    manifest: pd.DataFrame, on_bad_image: str, hash_images: bool = False
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Returns (manifest, skipped).
 
     The manifest gains `content_hash`, the SHA-1 of each image file, and `mask_share`, the
-    mask's share of the image (NaN without a mask). Records have both from when they were
-    prepared, and are not checked again.
+    mask's share of the image (NaN without a mask); with `hash_images` also `perceptual_hash`.
+    Records have them from when they were prepared, and are not checked again.
 
     Raises:
-        ValueError: A file cannot be decoded, or a mask's size is not its image's, and
-            `on_bad_image` is "error".
+        ValueError: Records have no hash that is asked for; or a file cannot be decoded, or a
+            mask's size is not its image's, and `on_bad_image` is "error".
     """
     is_file = ~places.are_records(manifest["image"])
-    found = _check(manifest[is_file])
-    known = manifest.reindex(columns=["content_hash", "mask_share"])[~is_file]
+    columns = ["content_hash", "mask_share", *[near_duplicates.HASH] * hash_images]
+    known = manifest.reindex(columns=columns)[~is_file]
+    if hash_images and (known[near_duplicates.HASH].fillna("") == "").any():
+        raise ValueError(
+            '"--near_duplicates" needs records that were prepared with it; prepare them again, or '
+            "name the files. Received: records without perceptual_hash"
+        )
+    found = _check(manifest[is_file], hash_images)
     manifest = manifest.assign(**pd.concat([found[known.columns], known]))
     reasons = found["reason"].reindex(manifest.index, fill_value="")
     bad = reasons != ""
@@ -44,34 +56,37 @@ def check_files(manifest: pd.DataFrame, on_bad_image: str) -> tuple[pd.DataFrame
     return manifest[~bad].reset_index(drop=True), skipped
 
 
-def _check(rows):
-    """Returns content_hash, mask_share and reason ("" for a good one) of each row."""
+def _check(rows, hash_images):
+    """Returns content_hash, mask_share, perceptual_hash and reason ("" for a good one) of each."""
     results = []
+    check = functools.partial(_check_row, hash_images)
     with concurrent.futures.ThreadPoolExecutor() as threads:
-        for result in threads.map(_check_row, rows["image"], rows["mask"]):
-            results.append(result)
-            if len(results) % 2000 == 0:
+        # In parts: what waits for a thread takes more memory than a row of the result.
+        for start in range(0, len(rows), NUM_AT_ONCE):
+            part = rows.iloc[start : start + NUM_AT_ONCE]
+            results += threads.map(check, part["image"], part["mask"])
+            if len(part) == NUM_AT_ONCE:
                 logging.info("checked %d of %d images", len(results), len(rows))
-    found = pd.DataFrame(results, rows.index, ["content_hash", "mask_share", "reason"])
-    return found.astype({"mask_share": "float64"})
+    columns = ["content_hash", "mask_share", near_duplicates.HASH, "reason"]
+    return pd.DataFrame(results, rows.index, columns).astype({"mask_share": "float64"})
 
 
-def _check_row(image_path, mask_path):
-    """Returns (SHA-1 of the image file, the mask's share, what is wrong or "")."""
+def _check_row(hash_images, image_path, mask_path):
+    """Returns (SHA-1 of the image file, the mask's share, a hash or "", what is wrong or "")."""
+    # All of the file is read, and no more of it decoded than needed.
+    size_px = near_duplicates.THUMBNAIL_PX if hash_images else 1
+    decode = functools.partial(preprocessing.decode_reduced, size_px=size_px)
     try:
-        contents, (height, width) = preprocessing.decode_file(image_path, _whole_size)
+        contents, (image, image_size) = preprocessing.decode_file(image_path, decode)
     except ValueError as error:
-        return "", np.nan, str(error)
+        return "", np.nan, "", str(error)
     digest = hashlib.sha1(contents, usedforsecurity=False).hexdigest()
+    look = near_duplicates.perceptual_hash(image) if hash_images else ""
     try:
-        return digest, _check_mask(mask_path, (height, width)) if mask_path else np.nan, ""
+        share = _check_mask(mask_path, tuple(image_size)) if mask_path else np.nan
     except ValueError as error:
-        return digest, np.nan, str(error)
-
-
-def _whole_size(contents):
-    """Returns height and width of an image; all of it is read, and no more decoded than needed."""
-    return preprocessing.decode_reduced(contents, 1)[1]
+        return digest, np.nan, look, str(error)
+    return digest, share, look, ""
 
 
 def _check_mask(mask_path, image_size):

@@ -6,8 +6,8 @@ import pathlib
 
 from absl import logging
 
-# While a cache is filled it takes its size twice.
-MAX_SHARE = 0.5
+# While a cache is filled it takes its size twice, and the training needs room too.
+MAX_SHARE = 0.3
 
 
 def fits(num_images: int, size_px: int) -> bool:

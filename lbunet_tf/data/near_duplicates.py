@@ -46,22 +46,34 @@ def with_groups(manifest: pd.DataFrame, max_bits: int) -> pd.DataFrame:
     """Returns the manifest with `near_duplicate_group`: the first image_id of each group, or "".
 
     Images whose `perceptual_hash` differs in at most `max_bits` bits share a group, and so do
-    those that are so joined over others.
+    those that are so joined over others. An image without a hash has no group.
     """
-    groups = pd.Series(group(manifest[HASH], max_bits), manifest.index)
+    hashes = manifest[HASH][manifest[HASH].fillna("") != ""]
+    groups = pd.Series(group(hashes, max_bits), hashes.index)
     is_shared = groups.duplicated(keep=False)
-    names = manifest["image_id"].groupby(groups).transform("min").where(is_shared, "")
-    sizes = names[is_shared].value_counts()
+    names = manifest["image_id"].groupby(groups[is_shared]).transform("min").fillna("")
+    sizes = names[names != ""].value_counts()
     logging.info(
         "near-duplicates, at most %d of 64 bits apart: %d of %d images, in %d groups, the largest "
         "of %d",
         max_bits,
-        is_shared.sum(),
+        sizes.sum(),
         len(manifest),
         len(sizes),
         sizes.max() if len(sizes) else 0,
     )
     return manifest.assign(**{GROUP: names})
+
+
+def with_joint_groups(
+    rows: pd.DataFrame, others: pd.DataFrame, max_bits: int
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Returns both with the near-duplicate groups of all their images."""
+    columns = ["image_id", HASH]
+    both = [rows.reindex(columns=columns), others.reindex(columns=columns)]
+    groups = with_groups(pd.concat(both, ignore_index=True), max_bits)[GROUP].to_numpy()
+    count = len(rows)
+    return rows.assign(**{GROUP: groups[:count]}), others.assign(**{GROUP: groups[count:]})
 
 
 def group(hashes: pd.Series, max_bits: int) -> np.ndarray:

@@ -15,6 +15,8 @@ from lbunet_tf.data import examples as examples_lib
 from lbunet_tf.data import memory
 from lbunet_tf.data import shares
 
+KEPT_AT_ONCE = 256
+
 
 def make_training_dataset(
     config: config_lib.Config,
@@ -29,7 +31,7 @@ def make_training_dataset(
     Each batch: images (B, S, S, 3) float32 in 0..255; targets and weights keyed by output.
     `share`: what this process reads of each batch.
     """
-    take_examples = _taker(config, rows)
+    take_examples = _taker(config, rows, share)
     labels = rows["label"].to_numpy()
     sources = rows["source"].to_numpy()
     source_shares = _source_shares(config, sources)
@@ -44,7 +46,7 @@ def make_training_dataset(
         dataset = take_examples(tf.data.Dataset.from_tensor_slices(order))
         dataset = tf.data.Dataset.zip(tf.data.Dataset.from_tensor_slices(places), dataset)
         batches = _batched(config, _augmented(config, dataset, epoch), share)
-        return _batches_augmented(config, batches, epoch)
+        return _batches_augmented(config, batches, epoch, share)
 
     epochs = tf.data.Dataset.range(start_epoch, config.epochs)
     return epochs.flat_map(one_epoch).prefetch(tf.data.AUTOTUNE)
@@ -149,7 +151,7 @@ def make_evaluation_dataset(
 
 def make_examples(config: config_lib.Config, rows: pd.DataFrame) -> tf.data.Dataset:
     """Returns `rows` in their order, each a dict of `image`, `mask`, `has_mask`, `label`."""
-    return examples_lib.load(config, rows, _listed(rows))
+    return examples_lib.make_loader(config, rows)(tf.data.Dataset.range(len(rows)))
 
 
 def steps_per_epoch(config: config_lib.Config, num_images: int) -> int:
@@ -157,37 +159,24 @@ def steps_per_epoch(config: config_lib.Config, num_images: int) -> int:
     return math.ceil(num_images / config.batch_size)
 
 
-def _listed(rows):
-    """Returns ids, paths and labels, an unknown label as -1."""
-    return tf.data.Dataset.from_tensor_slices(
-        {
-            "image_id": rows["image_id"].to_numpy(str),
-            "image": rows["image"].to_numpy(str),
-            "mask": rows["mask"].to_numpy(str),
-            "label": rows["label"].fillna(-1.0).to_numpy("float32"),
-        }
-    )
-
-
-def _taker(config, rows):
-    """Returns a function: dataset of row numbers -> dataset of examples.
+def _taker(config, rows, share):
+    """Returns a function: dataset of row numbers, each once -> dataset of examples.
 
     With --cache, where it fits, each file is decoded once, in parallel, and kept as bytes of
-    the network's size; a cache inside tf.data could only be read in its own order.
+    the network's size; a cache inside tf.data could only be read in its own order. One of
+    several processes keeps none: it reads its share of each epoch, not all rows.
     """
-    listed = _listed(rows)
-    is_kept = config.cache and memory.fits(len(rows), config.image_size)
-    kept = examples_lib.load(config, rows, listed) if is_kept else listed
-    columns = next(iter(kept.batch(len(rows))))
-
-    def take(numbers):
-        examples = numbers.map(
-            lambda number: {name: column[number] for name, column in columns.items()},
-            num_parallel_calls=tf.data.AUTOTUNE,
-        )
-        return examples if is_kept else examples_lib.load(config, rows, examples)
-
-    return take
+    load = examples_lib.make_loader(config, rows)
+    is_kept = config.cache and share.num_processes == 1
+    if not (is_kept and memory.fits(len(rows), config.image_size)):
+        return load
+    # Piece by piece: a stop is noticed between two.
+    pieces = list(load(tf.data.Dataset.range(len(rows))).batch(KEPT_AT_ONCE))
+    kept = {name: tf.concat([piece[name] for piece in pieces], 0) for name in pieces[0]}
+    return lambda numbers: numbers.map(
+        lambda number: {name: column[number] for name, column in kept.items()},
+        num_parallel_calls=tf.data.AUTOTUNE,
+    )
 
 
 def _augmented(config, dataset, epoch):
@@ -206,13 +195,16 @@ def _augmented(config, dataset, epoch):
     return dataset.map(changed, num_parallel_calls=tf.data.AUTOTUNE)
 
 
-def _batches_augmented(config, batches, epoch):
+def _batches_augmented(config, batches, epoch, share):
     augment = make_batch_augmentation(config)
     if augment is None or augments_in_step():
         return batches
     first = epoch * batches.cardinality()
     return batches.enumerate().map(
-        lambda number, batch: augment(batch, first + number),
+        # No two processes draw the same.
+        lambda number, batch: augment(
+            batch, (first + number) * share.num_processes + share.process
+        ),
         num_parallel_calls=tf.data.AUTOTUNE,
     )
 

@@ -8,6 +8,7 @@ from absl import logging
 from lbunet_tf import config as config_lib
 from lbunet_tf.data import images
 from lbunet_tf.data import manifest as manifest_lib
+from lbunet_tf.data import near_duplicates
 from lbunet_tf.data import sources
 from lbunet_tf.data import splits
 
@@ -32,7 +33,10 @@ def prepare(config: config_lib.Config) -> Prepared:
         manifest = splits.balanced_subset(manifest, config.benign_count, config.seed)
     if config.max_images:
         manifest = splits.draw_at_most(manifest, config.max_images, config.seed)
-    manifest, bad = images.check_files(manifest, config.on_bad_image)
+    finds_alike = config.near_duplicates >= 0
+    manifest, bad = images.check_files(manifest, config.on_bad_image, finds_alike)
+    if finds_alike:
+        manifest = near_duplicates.with_groups(manifest, config.near_duplicates)
     manifest = splits.assign(manifest, config.split_by, config.split_percent, config.seed)
     return of_manifest(config, manifest, pd.concat([missing, bad], ignore_index=True))
 

@@ -24,7 +24,9 @@ JPEG_RATIOS = (1, 2, 4, 8)
 def decode_file(
     path: str | os.PathLike, decode: Callable[[tf.Tensor], tf.Tensor]
 ) -> tuple[bytes, np.ndarray]:
-    """Returns (bytes, pixels) of a file, by `decode_image` or `decode_mask`, outside tf.data.
+    """Returns (bytes, pixels) of a file, by a function of this module, outside tf.data.
+
+    Where `decode` gives several tensors, so many arrays stand in the place of the pixels.
 
     Raises:
         ValueError: It cannot be read or decoded; the message names it.
@@ -35,7 +37,7 @@ def decode_file(
             raise ValueError("it is empty")
         if not contents.startswith(SIGNATURES):
             raise ValueError("it is no JPEG, PNG or BMP")
-        return contents, decode(contents).numpy()
+        return contents, tf.nest.map_structure(np.asarray, decode(contents))
     except (ValueError, OSError, tf.errors.OpError, Image.DecompressionBombError) as error:
         raise ValueError(f"cannot decode {path}: {_plain(error)}") from error
 

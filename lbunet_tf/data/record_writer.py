@@ -36,6 +36,7 @@ CHOOSING = (
     "balance",
     "benign_count",
     "max_images",
+    "near_duplicates",
     "split_by",
     "split_percent",
     "synthetic_count",
@@ -199,7 +200,8 @@ def write_shard(folder: str, name: str) -> None:
 def _write_examples(path, features, rows, examples):
     from array_record.python import array_record_module
 
-    writer = array_record_module.ArrayRecordWriter(str(path), "group_size:1")
+    # A record of its own for random access; compressed, it would take twice as long to read.
+    writer = array_record_module.ArrayRecordWriter(str(path), "group_size:1,uncompressed")
     of_rows = rows[[name for name in features if name in rows and name not in PATHS]]
     for row, example in zip(of_rows.to_dict("records"), examples.as_numpy_iterator(), strict=True):
         pixels = {name: example[name] for name in ("image", "mask", "has_mask")}

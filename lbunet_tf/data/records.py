@@ -74,7 +74,7 @@ def make_loader(config: config_lib.Config, images: pd.Series) -> Callable[[dict]
     """
     shards = images[places.are_records(images)].map(places.file_of)
     for folder in {os.path.dirname(shard) for shard in shards.unique()}:
-        _check_flags(config, folder)
+        check_flags(config, folder)
     open_shard = functools.lru_cache(MAX_OPEN)(_open)
 
     def fetch(images):
@@ -99,7 +99,8 @@ def make_loader(config: config_lib.Config, images: pd.Series) -> Callable[[dict]
     return load
 
 
-def _check_flags(config, folder):
+def check_flags(config: config_lib.Config, folder: str | os.PathLike) -> None:
+    """Raises a ValueError that names the flag of preprocessing in which records differ."""
     made_with = json.loads((pathlib.Path(folder) / PLAN).read_text())
     for name in PREPROCESSING:
         if made_with[name] != getattr(config, name):

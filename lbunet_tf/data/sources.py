@@ -46,7 +46,10 @@ def make_manifest(config: config_lib.Config) -> tuple[pd.DataFrame, pd.DataFrame
                 config.seed,
             )
         else:
-            table = _read_source(name, _folder(config, name, position))
+            folder = _folder(config, name, position)
+            table = _read_source(name, folder)
+            if name == "records":
+                records.check_flags(config, folder)
         # These two say themselves where each image comes from.
         is_complete = name in ("manifest", "records")
         table = table if is_complete else manifest.complete(table, name)

@@ -33,14 +33,14 @@ def balanced_subset(manifest: pd.DataFrame, benign_count: int, seed: int) -> pd.
             '"--balance=subset" needs a label for every image. Received: '
             f"{int(unknown.sum())} without, the first is {manifest['image_id'][unknown].iloc[0]!r}"
         )
-    benign = manifest[manifest["label"] == 0]
+    benign = manifest["image_id"][manifest["label"] == 0]
     if len(benign) < benign_count or len(benign) == len(manifest):
         raise ValueError(
             f'"--benign_count" must be at most the number of benign images, and there must be '
             f"melanomas. Received: --benign_count={benign_count}, {len(benign)} benign, "
             f"{len(manifest) - len(benign)} melanoma"
         )
-    drawn = benign.iloc[_shuffled(benign["image_id"], seed, "subset")[:benign_count]]
+    drawn = benign.iloc[_shuffled(benign, seed, "subset")[:benign_count]]
     keep = (manifest["label"] == 1) | manifest.index.isin(drawn.index)
     return manifest[keep].reset_index(drop=True)
 
@@ -192,7 +192,7 @@ def crossings(manifest: pd.DataFrame) -> dict[str, int]:
 def known_groups(manifest: pd.DataFrame) -> dict[str, int]:
     """Returns for how many images each kind of group is known."""
     columns = [column for column in GROUP_COLUMNS if column in manifest]
-    return {column: int((manifest[column] != "").sum()) for column in columns}
+    return {column: int((manifest[column].fillna("") != "").sum()) for column in columns}
 
 
 def report_crossings(manifest: pd.DataFrame, split_by: str) -> dict[str, int]:

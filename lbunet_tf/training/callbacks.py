@@ -2,7 +2,6 @@
 
 import math
 import pathlib
-import shutil
 import time
 from collections.abc import Sequence
 
@@ -111,8 +110,7 @@ class WholeBackup(keras.callbacks.Callback):
         there = sum(path.stat().st_size for path in (model, *backups) if path.is_file())
         # A backup is written beside the one before.
         needed = num_bytes(self.model.variables) + 2 * self._num_bytes() - there
-        if shutil.disk_usage(self.run).free < needed:
-            raise run_directory.no_room(self.run / run_directory.BACKUP, needed)
+        run_directory.check_room(self.run / run_directory.BACKUP, needed)
 
 
 def num_bytes(variables: Sequence[keras.Variable]) -> int:

@@ -165,7 +165,8 @@ def _local_devices():
 def _check_batch(placement, batch_size):
     if batch_size % placement.num_devices:
         raise ValueError(
-            f'"--batch_size" is of all devices together, and must be a multiple of their number. '
+            f'"--batch_size" is of all devices together, and must be a multiple of their number; '
+            "another one is --distribution=none. "
             f"Received: --batch_size={batch_size}, {placement.num_devices} devices"
         )
 

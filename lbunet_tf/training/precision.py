@@ -1,6 +1,8 @@
 """The precision of the arithmetic: Keras' dtype policies, and oneDNN's bfloat16 on CPUs."""
 
+import contextlib
 import pathlib
+from collections.abc import Iterator
 
 import keras
 import tensorflow as tf
@@ -11,13 +13,22 @@ CPU_INFO = pathlib.Path("/proc/cpuinfo")
 BFLOAT16_INSTRUCTIONS = {"avx512_bf16", "amx_bf16"}
 
 
+@contextlib.contextmanager
+def used(name: str) -> Iterator[str]:
+    """Sets the precision within the block, and float32 after it: what is scored then is."""
+    try:
+        yield set_precision(name)
+    finally:
+        set_precision("float32")
+
+
 def set_precision(name: str) -> str:
     """Sets the precision of the models that are built next; returns its name.
 
-    `auto` takes what measured fastest at equal accuracy (BUILD_NOTES, Speed): mixed_bfloat16 on
-    accelerators; on a CPU with bfloat16 instructions, under TensorFlow, `onednn_bfloat16`:
-    convolutions, and what lies between them, in bfloat16, while variables, losses and the saved
-    model stay float32. Elsewhere float32.
+    `auto` takes mixed_bfloat16 on accelerators that multiply it (GPUs from Ampere on);
+    `onednn_bfloat16` under TensorFlow on a CPU with bfloat16 instructions: convolutions, and
+    what lies between them, in bfloat16, while variables, losses and the saved model stay
+    float32; else float32.
 
     Raises:
         ValueError: `onednn_bfloat16` under another backend, or on a CPU that has no bfloat16.
@@ -37,10 +48,22 @@ def set_precision(name: str) -> str:
 
 def _fastest():
     if any(not device.startswith("cpu") for device in keras.distribution.list_devices()):
-        return "mixed_bfloat16"
+        return "mixed_bfloat16" if _compute_capability() >= (8, 0) else "float32"
     if keras.backend.backend() == "tensorflow" and has_bfloat16_instructions(CPU_INFO):
         return ONEDNN
     return "float32"
+
+
+def _compute_capability():
+    """Returns that of the first GPU; another accelerator counts as new."""
+    if keras.backend.backend() == "tensorflow":
+        gpus = tf.config.list_physical_devices("GPU")
+        details = tf.config.experimental.get_device_details(gpus[0]) if gpus else {}
+        return details.get("compute_capability", (8, 0))
+    import jax
+
+    text = getattr(jax.local_devices()[0], "compute_capability", "8.0")
+    return tuple(int(number) for number in text.split("."))
 
 
 def has_bfloat16_instructions(cpu_info: pathlib.Path) -> bool:

@@ -1,4 +1,4 @@
-"""Losses over the replicas of a MirroredStrategy, of which each sees a part of the batch."""
+"""The replicas of a MirroredStrategy, each of which sees a part of the batch: losses, numbers."""
 
 from collections.abc import Callable
 
@@ -11,6 +11,15 @@ def count() -> int:
     if keras.backend.backend() != "tensorflow":
         return 1
     return tf.distribute.get_strategy().num_replicas_in_sync
+
+
+def number_of_replica(batches: keras.KerasTensor) -> keras.KerasTensor:
+    """Returns a number of this replica's batch that no other batch of the training has."""
+    if count() == 1:
+        return batches
+    context = tf.distribute.get_replica_context()
+    place = keras.ops.cast(context.replica_id_in_sync_group, batches.dtype)
+    return batches * context.num_replicas_in_sync + place
 
 
 def over_replicas(losses: dict[str, keras.losses.Loss]) -> dict[str, keras.losses.Loss]:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 import keras
 from keras import ops
 
+from lbunet_tf.training import replicas
+
 Batch = tuple
 # The second is the number of the training batch, from 0.
 Transform = Callable[[Batch, keras.KerasTensor], Batch]
@@ -23,8 +25,9 @@ class Trainer(keras.Model):
     def train_step(self, *arguments):
         """Trains on a changed batch. TensorFlow gives (batch,), JAX (state, batch)."""
         *state, batch = arguments
+        number = replicas.number_of_replica(self._num_batches(*state))
         for transform in self.transforms:
-            batch = transform(batch, self._num_batches(*state))
+            batch = transform(batch, number)
         return super().train_step(*state, batch)
 
     def _num_batches(self, state=None):

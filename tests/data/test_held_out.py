@@ -1,15 +1,20 @@
 """Which images an evaluation scores: none that one of its runs has learnt from."""
 
+import dataclasses
 import hashlib
 import logging
+import pathlib
 import re
 
+import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from lbunet_tf import config as config_lib
 from lbunet_tf.data import held_out
 from lbunet_tf.data import manifest as manifest_lib
+from lbunet_tf.data import near_duplicates
 
 
 def make_manifest(**columns):
@@ -251,3 +256,25 @@ def test_a_teacher_that_is_gone_is_said_to_be(make_run, make_source, caplog):
         held_out.other_images(config, make_source({"y": "blue"}))
 
     assert "which is no longer there" in caplog.text
+
+
+def test_a_near_duplicate_of_what_the_run_has_learnt_from_is_left_out(make_run, make_source):
+    rng = np.random.default_rng(0)
+    seen, new = (
+        Image.fromarray(rng.integers(0, 256, (9, 9, 3), "uint8")).resize((64, 64)) for _ in "ab"
+    )
+    config = dataclasses.replace(make_run(), near_duplicates=2)
+    table = manifest_lib.read(f"{config.run}/manifest.csv")
+    hashes = [near_duplicates.perceptual_hash(np.asarray(seen)), "0" * 16, "", ""]
+    table.assign(perceptual_hash=hashes).to_csv(f"{config.run}/manifest.csv", index=False)
+    source = make_source({"x": "red", "y": "blue"})
+    folder = pathlib.Path(source.data_dir[0]).parent / "other"
+    seen.save(folder / "x.png")
+    new.save(folder / "y.png")
+
+    scored = held_out.other_images(config, source)
+
+    assert scored.manifest["image_id"].tolist() == ["b", "y"]
+    assert scored.skipped["reason"].tolist() == [
+        "stands in train or val of a run, by near_duplicate_group; left out"
+    ]

@@ -198,3 +198,47 @@ def test_a_split_of_one_class_is_not_warned_of_where_labels_are_not_used(
         prepare(split_by="official", mask_source="lesion", heads=("mask",))
 
     assert "one class only" not in caplog.text
+
+
+@pytest.fixture
+def recompressed(clinic):
+    """Gives each fifth image of the clinic a compressed copy, as an image of another patient."""
+    rows = pd.read_csv(clinic)
+    for number in range(0, 40, 5):
+        small = np.random.default_rng(number).integers(0, 256, (9, 9, 3), "uint8")
+        picture = Image.fromarray(small).resize((64, 64))
+        picture.save(clinic.parent / f"c{number:02d}.png")
+        picture.save(clinic.parent / f"copy{number:02d}.jpg", quality=90)
+    copies = rows.iloc[::5].copy()
+    copies["image_id"] = copies["image_id"] + "_copy"
+    copies["image"] = [f"copy{number:02d}.jpg" for number in range(0, 40, 5)]
+    copies["patient_id"] = copies["patient_id"] + "_other"
+    pd.concat([rows, copies]).assign(mask="").to_csv(clinic, index=False)
+
+
+@pytest.mark.usefixtures("recompressed")
+def test_near_duplicates_stand_on_one_side_and_are_counted(prepare):
+    result = prepare(near_duplicates=4, mask_source="label")
+
+    table = result.manifest.set_index("image_id")
+    copies = table[table.index.str.endswith("_copy")]
+    originals = table.loc[copies.index.str.removesuffix("_copy")]
+    assert copies["near_duplicate_group"].tolist() == originals.index.tolist()
+    assert copies["split"].tolist() == originals["split"].tolist()
+    assert result.known["near_duplicate_group"] >= 16
+    assert result.crossings["near_duplicate_group"] == 0
+
+
+@pytest.mark.usefixtures("recompressed")
+def test_near_duplicates_across_an_image_split_are_counted(prepare):
+    result = prepare(near_duplicates=4, mask_source="label", split_by="image")
+
+    assert result.crossings["near_duplicate_group"] > 0
+
+
+@pytest.mark.usefixtures("recompressed")
+def test_near_duplicates_are_not_looked_for_unless_asked_for(prepare):
+    result = prepare(mask_source="label")
+
+    assert "perceptual_hash" not in result.manifest
+    assert "near_duplicate_group" not in result.crossings

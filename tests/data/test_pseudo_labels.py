@@ -24,7 +24,7 @@ def of_run():
         patient_id=["p1", "p2", "p3"],
         lesion_id=["l1", "l2", "l3"],
         duplicate_group=["d1", "d2", "d3"],
-    ).assign(content_hash=["h1", "h2", "h3"])
+    ).assign(content_hash=["h1", "h2", "h3"], near_duplicate_group=["n1", "n2", "n3"])
 
 
 @pytest.mark.parametrize("column", ["image_id", *splits.GROUP_COLUMNS])

@@ -15,6 +15,7 @@ from lbunet_tf.data import pipeline
 from lbunet_tf.data import prepared
 from lbunet_tf.data import record_writer
 from lbunet_tf.data import records
+from lbunet_tf.data import shares
 from lbunet_tf.data import synthetic
 
 SIZE = 16
@@ -119,6 +120,27 @@ def test_a_batch_of_records_is_augmented_by_the_number_of_its_step(files, folder
     assert sorted(steps) == [0, 1, 2, 3]
 
 
+@pytest.mark.parametrize("num_processes, num_devices", [(1, 2), (2, 2)])
+def test_devices_and_processes_read_their_shares_of_an_epoch_from_records(
+    files, folder, num_processes, num_devices
+):
+    config = _of_records(files, folder).replace(cache=False, epochs=1)
+    rows = records.read(folder).iloc[:13]
+    whole = [batch[0] for batch in _batches(pipeline.make_training_dataset(config, rows))]
+    parts = [
+        _batches(
+            pipeline.make_training_dataset(
+                config, rows, 0, shares.Share(process, num_processes, num_devices)
+            )
+        )
+        for process in range(num_processes)
+    ]
+    for number, images in enumerate(whole):
+        read = np.concatenate([part[number][0] for part in parts])
+        np.testing.assert_array_equal(read[: len(images)], images)
+        assert len(read) == len(images) + len(images) % num_devices
+
+
 def test_records_and_files_are_read_in_one_dataset_in_the_order_of_the_rows(files, folder):
     of_files, of_records = _manifests(files, folder)
     mixed = pd.concat([of_files[:7], of_records[7:15], of_files[15:]], ignore_index=True)
@@ -161,10 +183,11 @@ def test_tensorflow_datasets_reads_the_records_with_their_columns(files, folder)
 )
 def test_records_of_other_preprocessing_are_refused_by_the_flags_name(files, folder, fields):
     config = _of_records(files, folder).replace(**fields)
-    rows = prepared.prepare(config).manifest
-
-    with pytest.raises(ValueError, match=f'"--{next(iter(fields))}" must be that of the records'):
-        pipeline.make_evaluation_dataset(config, rows)
+    message = f'"--{next(iter(fields))}" must be that of the records'
+    with pytest.raises(ValueError, match=message):
+        prepared.prepare(config)
+    with pytest.raises(ValueError, match=message):
+        pipeline.make_evaluation_dataset(config, records.read(folder))
 
 
 @pytest.mark.parametrize(
@@ -228,3 +251,8 @@ def test_the_flags_of_preprocessing_are_written_beside_the_records(folder):
         "shades_of_gray": False,
         "remove_hair": False,
     }
+
+
+def test_records_without_hashes_cannot_be_searched_for_near_duplicates(files, folder):
+    with pytest.raises(ValueError, match='"--near_duplicates" needs records that were prepared'):
+        prepared.prepare(_of_records(files, folder).replace(near_duplicates=2))

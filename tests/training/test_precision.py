@@ -7,6 +7,8 @@ import tensorflow as tf
 
 from lbunet_tf.training import precision
 
+OPTION = "auto_mixed_precision_onednn_bfloat16"
+
 
 @pytest.fixture(autouse=True)
 def restored():
@@ -39,7 +41,32 @@ def test_onednn_bfloat16_on_another_cpu_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(precision, "CPU_INFO", _write(tmp_path, "fpu avx512f"))
     with pytest.raises(ValueError, match="avx512_bf16.*Received: a CPU without"):
         precision.set_precision("onednn_bfloat16")
+
+
+@pytest.mark.skipif(
+    any(not device.startswith("cpu") for device in keras.distribution.list_devices()),
+    reason="of a machine without an accelerator",
+)
+def test_auto_on_another_cpu_is_float32(tmp_path, monkeypatch):
+    monkeypatch.setattr(precision, "CPU_INFO", _write(tmp_path, "fpu avx512f"))
     assert precision.set_precision("auto") == "float32"
+
+
+def test_after_its_block_the_precision_is_float32():
+    with precision.used("mixed_bfloat16") as name:
+        assert name == "mixed_bfloat16"
+    assert keras.config.dtype_policy().name == "float32"
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow"
+    or not precision.has_bfloat16_instructions(precision.CPU_INFO),
+    reason="needs TensorFlow on a CPU with bfloat16 instructions",
+)
+def test_what_runs_after_a_block_is_not_rewritten():
+    with precision.used("onednn_bfloat16"):
+        assert tf.config.optimizer.get_experimental_options()[OPTION]
+    assert not tf.config.optimizer.get_experimental_options()[OPTION]
 
 
 @pytest.mark.skipif(keras.backend.backend() == "tensorflow", reason="of the other backends")

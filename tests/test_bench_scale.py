@@ -1,0 +1,32 @@
+"""scripts/bench_scale.py, run with tiny sizes."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+
+@pytest.mark.slow
+def test_every_step_is_run_and_printed_with_its_time_and_memory():
+    result = subprocess.run(
+        [sys.executable, "scripts/bench_scale.py", "--rows=300", "--hashes=100", "--images=80"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": "."},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert result.returncode == 0, result.stderr
+    header, *lines = (line.split(" ") for line in result.stdout.splitlines())
+    assert header == ["step", "count", "seconds", "cpu_seconds", "peak_megabytes"]
+    assert [step for step, *_ in lines] == [
+        *("nothing", "read", "balance", "split", "leak_check", "describe", "freeze", "all"),
+        "near_duplicates",
+        "evaluate",
+    ]
+    assert all(float(number) >= 0 for line in lines for number in line[1:])
