@@ -26,6 +26,7 @@ from lbunet_tf.evaluation import comparison
 from lbunet_tf.evaluation import figures
 from lbunet_tf.evaluation import report
 from lbunet_tf.evaluation import scores
+from lbunet_tf.training import distribution
 from lbunet_tf.training import tensorboard
 
 # What makes one split and one budget. Folders may be named differently, the rows may not:
@@ -47,6 +48,7 @@ SHARED_FLAGS = (
 
 def main(config: config_lib.Config) -> None:
     """Compares the experiments that the flags name."""
+    distribution.refuse_several("lbunet_tf.compare")
     compare(config, config_lib.overrides())
 
 

@@ -33,6 +33,7 @@ from lbunet_tf.training import losses
 from lbunet_tf.training import metrics
 from lbunet_tf.training import optimizers
 from lbunet_tf.training import precision as precision_lib
+from lbunet_tf.training import replicas
 from lbunet_tf.training import tensorboard
 from lbunet_tf.training import trainer
 
@@ -82,6 +83,11 @@ def _train(config, run, flag_lines, placement, precision):
         f"{_num_trainable(model):,}",
         ", ".join(model.output_names),
     )
+    if teachers and placement.kind == "hosts":
+        raise ValueError(
+            '"--teacher" needs --distribution=none or mirrored: the weights of a teacher cannot be '
+            f"spread over processes. Received: --teacher={','.join(config.teacher)}"
+        )
     with placement.first_alone("the manifest"):
         manifest = _frozen_manifest(config, run)
     train_rows = manifest[manifest["split"] == "train"]
@@ -144,7 +150,7 @@ def compile_model(
             pipeline.steps_per_epoch(config, len(train_rows)),
             encoder[0].trainable_variables if encoder else (),
         ),
-        loss=distribution.over_replicas(make_losses()),
+        loss=replicas.over_replicas(make_losses()),
         loss_weights=config.loss_weights if set(config.loss_weights.values()) != {1.0} else None,
         weighted_metrics=watched,
     )
@@ -168,7 +174,7 @@ def _create_variables(model):
 
 
 def _known_losses(measured):
-    return metrics.make_known_losses(distribution.of_replica(measured))
+    return metrics.make_known_losses(replicas.of_replica(measured))
 
 
 def _class_weights(config, rows):

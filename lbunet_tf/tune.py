@@ -27,6 +27,7 @@ from lbunet_tf import entry
 from lbunet_tf import run_directory
 from lbunet_tf import train
 from lbunet_tf.data import manifest as manifest_lib
+from lbunet_tf.training import distribution
 from lbunet_tf.training import tensorboard
 from lbunet_tf.tuning import results
 from lbunet_tf.tuning import spaces
@@ -37,6 +38,7 @@ TRIALS = "trials"
 
 def main(config: config_lib.Config) -> None:
     """Searches, or goes on searching; flags of the command line win over those of flagfiles."""
+    distribution.refuse_several("lbunet_tf.tune")
     given = config_lib.named_in("tune", sys.argv[1:])
     tune(config.replace(**given), fixed=given)
 

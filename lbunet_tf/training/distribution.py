@@ -13,6 +13,8 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
+from lbunet_tf.training import replicas
+
 # A process that has not been heard of for so long is taken for dead, and ends the job.
 HEARTBEAT_SECONDS = 30
 # Only what a process does alone is waited for, such as checking images; the dead end a wait.
@@ -128,6 +130,15 @@ def choose(requested: str) -> str:
     )
 
 
+def refuse_several(entry: str) -> None:
+    """Raises a ValueError where a launcher has started several processes of `entry`."""
+    if choose("auto") == "hosts":
+        raise ValueError(
+            f"{entry} is one process; only lbunet_tf.train is several. Train run by run on "
+            f"all hosts, and start {entry} without {PROCESSES} and srun"
+        )
+
+
 def _is_launched_as_several(backend):
     """Returns whether a launcher has started this process as one of several."""
     if os.environ.get(ADDRESS) or os.environ.get(PROCESSES):
@@ -227,7 +238,7 @@ LOST = ("Gloo", "NCCL", "Barrier", "heartbeat", "UNAVAILABLE", "DEADLINE_EXCEEDE
 
 def is_distributed() -> bool:
     """Returns whether models are built for several devices here."""
-    return _num_replicas() > 1 or keras.distribution.distribution() is not None
+    return replicas.count() > 1 or keras.distribution.distribution() is not None
 
 
 @contextlib.contextmanager
@@ -246,7 +257,7 @@ def alone() -> Iterator[None]:
 
 def predict_alone(model: keras.Model) -> Callable:
     """Returns images -> outputs as arrays, which one process may call without the others."""
-    if _num_replicas() > 1:
+    if replicas.count() > 1:
         return lambda images: model(images, training=False)
     if keras.distribution.distribution() is None:
         return model.predict_on_batch
@@ -266,63 +277,3 @@ def predict_alone(model: keras.Model) -> Callable:
         return {name: np.asarray(value) for name, value in outputs.items()}
 
     return predict_from_copies
-
-
-class _Scaled(keras.losses.Loss):
-    """A loss times what `scale` makes of the weights of a replica's targets."""
-
-    def __init__(self, loss: keras.losses.Loss, scale: Callable):
-        super().__init__(name=loss.name)
-        self.loss, self.scale = loss, scale
-
-    def __call__(self, y_true, y_pred, sample_weight=None):
-        """Returns the scaled loss of a batch."""
-        return self.loss(y_true, y_pred, sample_weight) * self.scale(sample_weight)
-
-
-def number_of_replica(batches: keras.KerasTensor) -> keras.KerasTensor:
-    """Returns a number of this replica's batch that no other batch of the training has."""
-    if _num_replicas() == 1:
-        return batches
-    context = tf.distribute.get_replica_context()
-    place = keras.ops.cast(context.replica_id_in_sync_group, batches.dtype)
-    return batches * context.num_replicas_in_sync + place
-
-
-def over_replicas(losses: dict[str, keras.losses.Loss]) -> dict[str, keras.losses.Loss]:
-    """Returns losses whose sum over replicas is the mean over what the global batch knows.
-
-    Keras takes the mean over replicas of their own means, which is another number where they
-    know unequally many targets. Without replicas they are returned as they are.
-    """
-    if _num_replicas() == 1:
-        return losses
-    return {name: _Scaled(loss, _share_of_known) for name, loss in losses.items()}
-
-
-def of_replica(losses: dict[str, keras.losses.Loss]) -> dict[str, keras.losses.Loss]:
-    """Returns losses that are the mean over what the replica knows, as metrics need it.
-
-    Keras divides a loss by the number of replicas, because it adds up their gradients.
-    """
-    if _num_replicas() == 1:
-        return losses
-    return {name: _Scaled(loss, lambda _: float(_num_replicas())) for name, loss in losses.items()}
-
-
-def _num_replicas():
-    return tf.distribute.get_strategy().num_replicas_in_sync if _is_tensorflow() else 1
-
-
-def _is_tensorflow():
-    return keras.backend.backend() == "tensorflow"
-
-
-def _share_of_known(sample_weight):
-    context = tf.distribute.get_replica_context()
-    if context is None:
-        # Keras builds the model outside of any replica.
-        return 1.0
-    known = tf.reduce_sum(tf.cast(sample_weight, tf.float32))
-    everywhere = context.all_reduce(tf.distribute.ReduceOp.SUM, known)
-    return tf.math.divide_no_nan(known * context.num_replicas_in_sync, everywhere)

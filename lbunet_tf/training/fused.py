@@ -12,6 +12,8 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from lbunet_tf.training import replicas
+
 
 def fuse_batch_norm(model: keras.Model) -> None:
     """Makes the batch norm layers of a model use the fused kernel while they train.
@@ -29,7 +31,7 @@ def fuse_batch_norm(model: keras.Model) -> None:
 
 def _batch_norm(layer, inputs, training=None, mask=None):
     """Returns what `layer` returns for (B, H, W, C), by FusedBatchNormV3."""
-    if training and layer.trainable and _has_replicas():
+    if training and layer.trainable and replicas.count() > 1:
         return _synchronized_batch_norm(layer, inputs)
     is_plain = layer.scale and layer.center and not (layer.renorm or layer.synchronized)
     trains = training and layer.trainable
@@ -49,10 +51,6 @@ def _batch_norm(layer, inputs, training=None, mask=None):
     variance *= (count - 1) / count
     _move(layer, mean, variance)
     return outputs
-
-
-def _has_replicas():
-    return tf.distribute.get_strategy().num_replicas_in_sync > 1
 
 
 def _synchronized_batch_norm(layer, inputs):
@@ -88,7 +86,7 @@ class FusedAdam(keras.optimizers.Adam):
     def update_step(self, gradient, variable, learning_rate):
         """Updates one variable (Kingma and Ba 2015, algorithm 1 in the order of section 2)."""
         # A mirrored variable has a handle on each device; Keras knows how to go through them.
-        if keras.backend.backend() != "tensorflow" or _has_replicas():
+        if keras.backend.backend() != "tensorflow" or replicas.count() > 1:
             super().update_step(gradient, variable, learning_rate)
             return
         if self._bias_correction is None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import keras
 from keras import ops
 
-from lbunet_tf.training import distribution
+from lbunet_tf.training import replicas
 
 Batch = tuple
 # The second is the number of the training batch, from 0.
@@ -25,7 +25,7 @@ class Trainer(keras.Model):
     def train_step(self, *arguments):
         """Trains on a changed batch. TensorFlow gives (batch,), JAX (state, batch)."""
         *state, batch = arguments
-        number = distribution.number_of_replica(self._num_batches(*state))
+        number = replicas.batch_number(self._num_batches(*state))
         for transform in self.transforms:
             batch = transform(batch, number)
         return super().train_step(*state, batch)

@@ -72,7 +72,7 @@ def start_two(start):
     return begin
 
 
-def _finish(*processes, timeout=120):
+def _finish(*processes, timeout=600):
     """Returns what the processes printed; each must have ended well."""
     printed = [process.communicate(timeout=timeout)[0] for process in processes]
     for process, text in zip(processes, printed, strict=True):
