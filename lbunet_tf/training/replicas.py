@@ -1,4 +1,4 @@
-"""The replicas of a MirroredStrategy, each of which sees a part of the batch: losses, numbers."""
+"""Losses over the replicas of a MirroredStrategy, of which each sees a part of the batch."""
 
 from collections.abc import Callable
 
@@ -13,7 +13,7 @@ def count() -> int:
     return tf.distribute.get_strategy().num_replicas_in_sync
 
 
-def number_of_replica(batches: keras.KerasTensor) -> keras.KerasTensor:
+def batch_number(batches: keras.KerasTensor) -> keras.KerasTensor:
     """Returns a number of this replica's batch that no other batch of the training has."""
     if count() == 1:
         return batches

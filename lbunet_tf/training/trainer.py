@@ -25,7 +25,7 @@ class Trainer(keras.Model):
     def train_step(self, *arguments):
         """Trains on a changed batch. TensorFlow gives (batch,), JAX (state, batch)."""
         *state, batch = arguments
-        number = replicas.number_of_replica(self._num_batches(*state))
+        number = replicas.batch_number(self._num_batches(*state))
         for transform in self.transforms:
             batch = transform(batch, number)
         return super().train_step(*state, batch)
