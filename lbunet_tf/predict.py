@@ -117,7 +117,7 @@ def _predict_batch(config, model, good, output):
     if not good:
         return []
     small = [preprocessing.prepare_image(image, config) for _, image in good]
-    outputs = model.predict_on_batch(tf.cast(tf.stack(small), tf.float32))
+    outputs = model.predict_on_batch(np.stack(small).astype("float32"))
     logits = {name: np.asarray(value, "float64") for name, value in outputs.items()}
     rows = []
     scores = predictions.image_scores(logits, config)

@@ -156,7 +156,7 @@ def _make_look(config) -> Callable:
 
     def look(pictures):
         small = tf.stack([preprocessing.prepare_image(picture, config) for picture in pictures])
-        outputs = model.predict_on_batch(tf.cast(small, tf.float32))
+        outputs = model.predict_on_batch(np.asarray(small, "float32"))
         logits = {name: np.asarray(value, "float64") for name, value in outputs.items()}
         maps = logits["mask"]
         if by_activation:

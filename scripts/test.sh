@@ -13,4 +13,10 @@ if ! .venv/bin/python -c 'import isic_challenge_scoring' 2>/dev/null; then
 fi
 echo "== running the tests"
 # Two processes; a file stays in one, where its tests share what they trained.
-exec .venv/bin/python -m pytest -n 2 --dist loadfile "$@"
+.venv/bin/python -m pytest -n 2 --dist loadfile "$@"
+if [ $# -eq 0 ]; then
+  echo "== running the tests of losses, metrics and what models are made of under JAX"
+  KERAS_BACKEND=jax .venv/bin/python -m pytest -n 2 --dist loadfile -m "not slow" \
+    tests/training/test_loss*.py tests/training/test_metrics.py tests/training/test_trainer.py \
+    tests/models/test_heads.py tests/models/test_bottleneck.py
+fi

@@ -56,7 +56,7 @@ def _predict_rows(config, model, rows, histogram):
     for images, targets, weights in dataset:
         logits = {
             name: np.asarray(value, "float64")
-            for name, value in model.predict_on_batch(images).items()
+            for name, value in model.predict_on_batch(np.asarray(images)).items()
         }
         mask = np.asarray(targets["mask"])
         known = np.asarray(weights["mask"])[:, 0, 0] > 0
@@ -137,7 +137,7 @@ def predict_sheet(
     sheet = []
     small = config.replace(cache=False, batch_size=1)
     for images, targets, _ in pipeline.make_evaluation_dataset(small, rows):
-        logits = np.asarray(model.predict_on_batch(images)["mask"])
+        logits = np.asarray(model.predict_on_batch(np.asarray(images))["mask"])
         sheet.append(
             {
                 "image": np.asarray(images[0]).astype("uint8"),
