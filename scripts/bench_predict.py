@@ -82,8 +82,11 @@ def _make_keras(options, precision, images):
 def _make_openvino(options, precision, images):
     import openvino
 
-    compiled = openvino.Core().compile_model(
-        f"{options.exported}/model.xml",
+    core = openvino.Core()
+    model = core.read_model(f"{options.exported}/model.xml")
+    model.reshape(list(images.shape))
+    compiled = core.compile_model(
+        model,
         "CPU",
         {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": options.threads},
     )

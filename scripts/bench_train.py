@@ -66,6 +66,7 @@ def make_model(options):
     from lbunet_tf.training import precision
 
     tf.config.threading.set_intra_op_parallelism_threads(options.threads)
+    tf.config.threading.set_inter_op_parallelism_threads(options.threads)
     config = config_lib.Config(
         encoder=options.encoder,
         encoder_weights="none",
