@@ -44,7 +44,7 @@ def main():
             for count in counts:
                 if "all" in steps:
                     draw_manifest(count).to_csv(f"{folder}/drawn{count}.csv", index=False)
-                for step in steps:
+                for step in steps if not options.steps else options.steps & set(steps):
                     _print(step, count, _in_new_process(step, count, folder))
 
 
@@ -56,6 +56,7 @@ def _parse():
         ("images", [10**3, 10**4, 10**5]),
     ):
         parser.add_argument(f"--{name}", type=_numbers, default=default, help="%(default)s")
+    parser.add_argument("--steps", type=lambda text: set(text.split(",")), help="default: all")
     # How a step is run in a process of its own.
     for name in ("step", "count", "folder"):
         parser.add_argument(f"--{name}", type=int if name == "count" else str, help="internal")

@@ -11,9 +11,12 @@ ROOT = pathlib.Path(__file__).parent.parent
 
 
 @pytest.mark.slow
-def test_every_step_is_run_and_printed_with_its_time_and_memory():
+def test_steps_are_run_and_printed_with_their_time_and_memory():
     result = subprocess.run(
-        [sys.executable, "scripts/bench_scale.py", "--rows=300", "--hashes=100", "--images=80"],
+        [
+            *(sys.executable, "scripts/bench_scale.py", "--rows=300", "--hashes=100"),
+            *("--images=80", "--steps=all,near_duplicates,evaluate"),
+        ],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": "."},
         capture_output=True,
@@ -24,9 +27,5 @@ def test_every_step_is_run_and_printed_with_its_time_and_memory():
     assert result.returncode == 0, result.stderr
     header, *lines = (line.split(" ") for line in result.stdout.splitlines())
     assert header == ["step", "count", "seconds", "cpu_seconds", "peak_megabytes"]
-    assert [step for step, *_ in lines] == [
-        *("nothing", "read", "balance", "split", "leak_check", "describe", "freeze", "all"),
-        "near_duplicates",
-        "evaluate",
-    ]
+    assert [step for step, *_ in lines] == ["all", "near_duplicates", "evaluate"]
     assert all(float(number) >= 0 for line in lines for number in line[1:])
