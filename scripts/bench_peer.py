@@ -30,9 +30,8 @@ def main():
         step()
         print("stepped", bench_turns.peak_megabytes(), flush=True)
     else:
-        bench_turns.work(
-            lambda: [step() for _ in range(options.steps)], options.steps, _device_memory
-        )
+        for _ in bench_turns.paced(options.steps, _device_memory):
+            step()
 
 
 def _parse():

@@ -68,7 +68,8 @@ def _work(options):
     images = rng.integers(0, 256, shape).astype("float32")
     make = _make_openvino if options.worker.startswith("openvino") else _make_keras
     step = make(options, SETTINGS[options.worker], images)
-    bench_turns.work(lambda: [step() for _ in range(options.steps)], options.steps)
+    for _ in bench_turns.paced(options.steps):
+        step()
 
 
 def _make_keras(options, precision, images):

@@ -8,7 +8,6 @@ convolutions (three times the forward pass's) takes at the rate of a large matri
 what reading and writing weights, gradients and Adam's moments takes at the rate of a copy.
 """
 
-import functools
 import sys
 
 import bench_floor
@@ -48,12 +47,9 @@ def main():
 
 
 def _work(options):
-    model = make_model(options)
-    dataset = make_dataset(options)
-    turn = functools.partial(
-        model.fit, dataset, steps_per_epoch=options.steps, shuffle=False, verbose=0
-    )
-    bench_turns.work(turn, options.steps)
+    import keras
+
+    bench_turns.fit(keras, make_model(options), make_dataset(options), options.steps)
 
 
 def make_model(options):

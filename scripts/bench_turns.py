@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from collections.abc import Iterator
 from collections.abc import Sequence
 
 PEER = pathlib.Path(__file__).parent / "bench_peer.py"
@@ -46,20 +47,39 @@ def environment(threads: int, **more: str) -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": str(threads), "TF_CPP_MIN_LOG_LEVEL": "2", **more}
 
 
-def work(turn: Callable[[], None], steps: int, more: Callable[[], dict[str, float]] = dict) -> None:
-    """Runs a worker: two turns of `steps` to warm up, then one for each line that is read.
+def paced(steps: int, more: Callable[[], dict[str, float]] = dict) -> Iterator[None]:
+    """Yields before each step of a worker: two turns to warm up, then one for each line read.
 
     `more` gives further numbers to say after a turn.
     """
-    turn()
-    turn()
+    yield from [None] * (2 * steps)
     print("ready", flush=True)
     for _ in sys.stdin:
         start = time.perf_counter()
-        turn()
+        yield from [None] * steps
         seconds = (time.perf_counter() - start) / steps
         said = {"seconds": seconds, "megabytes": peak_megabytes(), **more()}
         print(json.dumps(said), flush=True)
+
+
+def fit(keras, model, data, steps: int, more: Callable[[], dict[str, float]] = dict) -> None:
+    """Trains a Keras model on endless data as `paced` says, and exits.
+
+    All turns are in one call of model.fit: each makes an iterator anew, and its end now and then
+    waits for tf.data's tuner.
+    """
+    pace = paced(steps, more)
+
+    class Paced(keras.callbacks.Callback):
+        def on_train_batch_begin(self, batch, logs=None):
+            if next(pace, "over") == "over":
+                sys.exit()
+
+        def on_train_batch_end(self, batch, logs=None):
+            # Waits for the device.
+            float(logs["loss"])
+
+    model.fit(data, steps_per_epoch=10**9, verbose=0, shuffle=False, callbacks=[Paced()])
 
 
 def peak_megabytes() -> float:

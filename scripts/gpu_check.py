@@ -158,21 +158,20 @@ def _work(options):
         print(json.dumps({"operations_per_second": _matrix_rate(keras, options.matrix)}))
         return
     model = _make_model(keras, options)
-    batches = _make_batches(keras, np, options)
+    batch = _make_batch(np, options)
     if options.worker == "numbers":
-        print(json.dumps(_numbers(keras, np, model, batches)))
+        print(json.dumps(_numbers(keras, np, model, batch)))
         return
-    images = batches[0][0]
-    turn, passes = {
-        "train": (lambda: model.fit(batches, shuffle=False, verbose=0), 3),
-        "predict": (lambda: [model.predict_on_batch(images) for _ in range(options.steps)], 1),
-    }[options.worker]
+    passes = bench_floor.PASSES_OF_TRAINING if options.worker == "train" else 1
     operations = passes * options.batch_size * bench_floor.operations(model)
-    bench_turns.work(
-        turn,
-        options.steps,
-        lambda: {"operations": operations, "device_megabytes": _device_peak(keras)},
-    )
+
+    def more():
+        return {"operations": operations, "device_megabytes": _device_peak(keras)}
+
+    if options.worker == "train":
+        bench_turns.fit(keras, model, (batch for _ in itertools.count()), options.steps, more)
+    for _ in bench_turns.paced(options.steps, more):
+        model.predict_on_batch(batch[0])
 
 
 def _refuse_other_device(keras, device):
@@ -194,28 +193,17 @@ def _make_model(keras, options):
     return model
 
 
-def _make_batches(keras, np, options):
-    """Returns one random batch, `steps` times."""
+def _make_batch(np, options):
+    """Returns random images and targets."""
     rng = np.random.default_rng(0)
     size = (options.batch_size, options.image_size, options.image_size)
-    batch = (
-        rng.integers(0, 256, (*size, 3)).astype("float32"),
-        {"mask": rng.integers(0, 2, (*size, 1)).astype("float32")},
-    )
-
-    class Repeated(keras.utils.PyDataset):
-        def __len__(self):
-            return options.steps
-
-        def __getitem__(self, number):
-            return batch
-
-    return Repeated()
+    images = rng.integers(0, 256, (*size, 3)).astype("float32")
+    return images, {"mask": rng.integers(0, 2, (*size, 1)).astype("float32")}
 
 
-def _numbers(keras, np, model, batches):
+def _numbers(keras, np, model, batch):
     """Returns logits before, and losses of the first training steps."""
-    images, targets = batches[0]
+    images, targets = batch
     logits = model.predict_on_batch(images)["mask"]
     losses = [float(model.train_on_batch(images, targets)) for _ in range(CHECKED_STEPS)]
     module = sys.modules[keras.backend.backend()]
