@@ -100,7 +100,7 @@ def test_images_are_kept_where_they_take_a_part_that_leaves_room(
 ):
     monkeypatch.setattr(memory, "available_bytes", lambda: 1000 * 128**2 * 4 / 0.3 + 1)
 
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.INFO, logger="absl"):
         assert memory.fits(num_images, 128) == kept
 
     assert ("keeping 1000 images" if kept else "they are NOT kept") in caplog.text
