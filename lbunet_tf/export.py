@@ -79,8 +79,10 @@ def _write_saved_model(config, model, folder):
     verbosity = logging.get_verbosity()
     # TensorFlow logs five lines of its own here.
     logging.set_verbosity(logging.WARNING)
-    archive.write_out(str(folder), verbose=False)
-    logging.set_verbosity(verbosity)
+    try:
+        archive.write_out(str(folder), verbose=False)
+    finally:
+        logging.set_verbosity(verbosity)
     warmup.write_requests(folder)
 
 

@@ -53,10 +53,7 @@ def main():
         }
         workers |= bench_turns.peers(options, "predict", PEER_SETTINGS)
         measured = bench_turns.take_turns(workers, options.rounds)
-    what = (
-        f"prediction of a batch, {options.encoder}, {options.image_size} px, "
-        f"batch {options.batch_size}, {options.threads} threads"
-    )
+    what = f"prediction of a batch, {bench_turns.conditions(options)}"
     bench_turns.report(measured, what, bench_floor.floors(options, trains=False))
 
 

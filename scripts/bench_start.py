@@ -37,11 +37,8 @@ def main():
             if number:
                 measured[name]["seconds"].append(seconds)
                 measured[name]["megabytes"].append(megabytes)
-    what = (
-        f"start of Python to the end of the first training step, {options.encoder}, "
-        f"{options.image_size} px, batch {options.batch_size}, {options.threads} threads"
-    )
-    bench_turns.report(measured, what)
+    what = "start of Python to the end of the first training step"
+    bench_turns.report(measured, f"{what}, {bench_turns.conditions(options)}")
 
 
 def _start(command, variables):

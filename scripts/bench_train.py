@@ -39,10 +39,7 @@ def main():
     }
     workers |= bench_turns.peers(options, "train", PEER_SETTINGS)
     measured = bench_turns.take_turns(workers, options.rounds)
-    what = (
-        f"training step, {options.encoder}, {options.image_size} px, batch {options.batch_size}, "
-        f"{options.threads} threads"
-    )
+    what = f"training step, {bench_turns.conditions(options)}"
     bench_turns.report(measured, what, bench_floor.floors(options, trains=True))
 
 

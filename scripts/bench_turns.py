@@ -42,6 +42,14 @@ def shapes(options: argparse.Namespace) -> list[str]:
     return [f"--{name}={getattr(options, name)}" for name in names]
 
 
+def conditions(options: argparse.Namespace) -> str:
+    """Returns the options that a worker must share, in words."""
+    return (
+        f"{options.encoder}, {options.image_size} px, batch {options.batch_size}, "
+        f"{options.threads} threads"
+    )
+
+
 def environment(threads: int, **more: str) -> dict[str, str]:
     """Returns the environment of a worker: this one's, with so many threads."""
     return {**os.environ, "OMP_NUM_THREADS": str(threads), "TF_CPP_MIN_LOG_LEVEL": "2", **more}

@@ -13,7 +13,6 @@ from lbunet_tf import config as config_lib
 from lbunet_tf import run_directory
 from lbunet_tf.data import images
 from lbunet_tf.data import manifest as manifest_lib
-from lbunet_tf.data import near_duplicates
 from lbunet_tf.data import sources
 from lbunet_tf.data import splits
 
@@ -72,10 +71,9 @@ def other_images(config: config_lib.Config, source: config_lib.Config) -> Scored
     if source.max_images:
         rows = splits.draw_at_most(rows, source.max_images, source.seed)
     _refuse_unscored(config, rows)
-    finds_alike = config.near_duplicates >= 0
-    rows, bad = images.check_files(rows, source.on_bad_image, finds_alike)
-    if finds_alike:
-        rows, learnt = near_duplicates.with_joint_groups(rows, learnt, config.near_duplicates)
+    rows, learnt, bad = images.check_files_beside(
+        rows, learnt, source.on_bad_image, config.near_duplicates
+    )
     # Once more: only now is the content of the files known.
     rows, copies = _leave_out(rows, learnt, config)
     skipped = pd.concat([missing, seen, bad, copies], ignore_index=True)

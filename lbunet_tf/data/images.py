@@ -56,6 +56,20 @@ def check_files(
     return manifest[~bad].reset_index(drop=True), skipped
 
 
+def check_files_beside(
+    rows: pd.DataFrame, others: pd.DataFrame, on_bad_image: str, max_bits: int
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Returns (rows, others, skipped): `rows` checked, near-duplicates of both in joint groups.
+
+    `max_bits`: --near_duplicates; -1 looks for none.
+    """
+    finds_alike = max_bits >= 0
+    rows, skipped = check_files(rows, on_bad_image, finds_alike)
+    if finds_alike:
+        rows, others = near_duplicates.with_joint_groups(rows, others, max_bits)
+    return rows, others, skipped
+
+
 def _check(rows, hash_images):
     """Returns content_hash, mask_share, perceptual_hash and reason ("" for a good one) of each."""
     results = []

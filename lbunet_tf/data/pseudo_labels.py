@@ -9,7 +9,6 @@ from absl import logging
 from lbunet_tf import config as config_lib
 from lbunet_tf.data import images
 from lbunet_tf.data import manifest as manifest_lib
-from lbunet_tf.data import near_duplicates
 from lbunet_tf.data import places
 from lbunet_tf.data import sources
 from lbunet_tf.data import splits
@@ -36,10 +35,9 @@ def list_images(
         rows = _draw(rows, of_run, config)
     for target, unknown in (("mask", ""), ("label", np.nan)):
         rows[target] = rows[target].where(~manifest_lib.is_made(rows, target), unknown)
-    finds_alike = config.near_duplicates >= 0
-    rows, bad = images.check_files(rows, config.on_bad_image, finds_alike)
-    if finds_alike:
-        rows, of_run = near_duplicates.with_joint_groups(rows, of_run, config.near_duplicates)
+    rows, of_run, bad = images.check_files_beside(
+        rows, of_run, config.on_bad_image, config.near_duplicates
+    )
     rows["standing"] = standing(rows, of_run)
     counts = {name: int((rows["standing"] == name).sum()) for name in (*manifest_lib.SPLITS, NEW)}
     logging.info(
