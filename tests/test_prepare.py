@@ -63,13 +63,13 @@ def _contents(folder):
 def test_records_whose_writing_was_killed_are_those_of_an_undisturbed_run(config, tmp_path):
     prepare_whole = _start(config, tmp_path / "whole")
     folder = tmp_path / "killed"
-    for file in ("manifest.csv", "lbunet-train.array_record-00002-*"):
+    for file in ("manifest.csv", "lbunet-train.tfrecord-00002-*"):
         process = _start(config, folder)
         while not list(folder.glob(file)) and process.poll() is None:
             time.sleep(0.001)
         process.kill()
         assert process.wait() == -signal.SIGKILL
-    assert len(list(folder.glob("lbunet-train.array_record-*"))) < 7
+    assert len(list(folder.glob("lbunet-train.tfrecord-*"))) < 7
 
     assert _start(config, folder).wait() == 0
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 # A record stands in a manifest where else the path of a file does, as SHARD#NUMBER.
-RECORD = r".+\.array_record-\d{5}-of-\d{5}#\d+"
+RECORD = r".+\.tfrecord-\d{5}-of-\d{5}#\d+"
 
 
 def is_record(path: str) -> bool:

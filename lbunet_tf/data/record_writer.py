@@ -4,7 +4,7 @@ DIR/manifest.csv       the rows, with `record` (SHARD#NUMBER): the plan, and wha
                        reads
 DIR/records.json       the flags of the plan
 DIR/skipped.csv        the bad files
-DIR/lbunet-*           the shards, ArrayRecord files of tf.train.Example
+DIR/lbunet-*           the shards, TFRecord files of tf.train.Example
 DIR/dataset_info.json, features.json    what TensorFlow Datasets reads them by
 """
 
@@ -25,6 +25,7 @@ from lbunet_tf.data import manifest as manifest_lib
 from lbunet_tf.data import pipeline
 from lbunet_tf.data import places
 from lbunet_tf.data import records
+from lbunet_tf.data import tfrecords
 
 DATASET = "lbunet"
 SHARD_BYTES = 2**27
@@ -102,7 +103,7 @@ def _places(manifest, size_px):
     for split, rows in manifest.groupby("split"):
         num_shards = -(-len(rows) * size_px**2 * 4 // SHARD_BYTES)
         for shard, part in enumerate(np.array_split(rows.index, num_shards)):
-            name = f"{DATASET}-{split}.array_record-{shard:05d}-of-{num_shards:05d}"
+            name = f"{DATASET}-{split}.tfrecord-{shard:05d}-of-{num_shards:05d}"
             names[part] = [f"{name}#{number}" for number in range(len(part))]
     return names
 
@@ -184,29 +185,20 @@ def write_shard(folder: str, name: str) -> None:
     path = pathlib.Path(folder) / name
     with run_directory.whole_file(path) as partial:
         try:
-            _write_examples(partial, features, rows, pipeline.make_examples(config, rows))
+            examples = pipeline.make_examples(config, rows)
+            tfrecords.write(partial, _serialized(features, rows, examples))
         except tf.errors.OpError:
             # This names the file; the error of a graph does not.
             images.check_files(rows, "error")
             raise
-        except RuntimeError as error:
-            # ArrayRecord's own, of writing.
-            raise OSError(
-                f"{partial} could not be written whole: {error}. Make room on the disk, and give "
-                "the same command again: it goes on"
-            ) from error
 
 
-def _write_examples(path, features, rows, examples):
-    from array_record.python import array_record_module
-
-    # A record of its own for random access; compressed, it would take twice as long to read.
-    writer = array_record_module.ArrayRecordWriter(str(path), "group_size:1,uncompressed")
+def _serialized(features, rows, examples):
+    """Yields the record of each row."""
     of_rows = rows[[name for name in features if name in rows and name not in PATHS]]
     for row, example in zip(of_rows.to_dict("records"), examples.as_numpy_iterator(), strict=True):
         pixels = {name: example[name] for name in ("image", "mask", "has_mask")}
-        writer.write(_sorted(features.serialize_example({**row, **pixels})))
-    writer.close()
+        yield _sorted(features.serialize_example({**row, **pixels}))
 
 
 def _sorted(example):
@@ -252,7 +244,7 @@ def _describe(folder, sizes):
     rows = _read(folder)
     config = json.loads((pathlib.Path(folder) / records.PLAN).read_text())
     template = tfds.core.ShardedFileTemplate(
-        data_dir=folder, dataset_name=DATASET, filetype_suffix="array_record"
+        data_dir=folder, dataset_name=DATASET, filetype_suffix="tfrecord"
     )
     splits = [
         tfds.core.SplitInfo(
@@ -268,6 +260,4 @@ def _describe(folder, sizes):
         features=_features(rows, config["image_size"]),
         split_infos=splits,
         description="Dermoscopic images and masks, prepared by lbunet_tf.",
-        # It would read by tf.data, which ArrayRecord files are not read by.
-        check_data=False,
     )

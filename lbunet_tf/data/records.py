@@ -18,13 +18,12 @@ import tensorflow as tf
 from lbunet_tf import config as config_lib
 from lbunet_tf.data import manifest as manifest_lib
 from lbunet_tf.data import places
+from lbunet_tf.data import tfrecords
 
 MANIFEST = "manifest.csv"
 PLAN = "records.json"
 # What the pixels of a record depend on, beside the files.
 PREPROCESSING = ("image_size", "antialias", "shades_of_gray", "remove_hair")
-# Random access: a reader that read on would read what nobody asks for.
-READER_OPTIONS = "readahead_buffer_size:0"
 # Open shards of one pipeline; each is an open file.
 MAX_OPEN = 512
 # Records that one call fetches: Python's cost of a call is shared by them.
@@ -61,7 +60,7 @@ def check_shard(path: str | os.PathLike, count: int) -> None:
     if not os.path.isfile(path):
         raise ValueError(f"{path} is missing. {_mend(path)}")
     with _named(path):
-        found = _open(str(path)).num_records()
+        found = len(tfrecords.Reader(path))
     if found != count:
         raise ValueError(f"{path} must hold {count} records. It holds {found}. {_mend(path)}")
 
@@ -75,7 +74,7 @@ def make_loader(config: config_lib.Config, images: pd.Series) -> Callable[[dict]
     shards = images[places.are_records(images)].map(places.file_of)
     for folder in {os.path.dirname(shard) for shard in shards.unique()}:
         check_flags(config, folder)
-    open_shard = functools.lru_cache(MAX_OPEN)(_open)
+    open_shard = functools.lru_cache(MAX_OPEN)(tfrecords.Reader)
 
     def fetch(images):
         return np.array([_fetch(open_shard, image.decode()) for image in images], object)
@@ -114,25 +113,16 @@ def check_flags(config: config_lib.Config, folder: str | os.PathLike) -> None:
 def _fetch(open_shard, image):
     shard, number = image.rsplit("#", 1)
     with _named(shard):
-        return open_shard(shard).read([int(number)])[0]
+        return open_shard(shard).read(int(number))
 
 
 @contextlib.contextmanager
 def _named(path):
-    """Makes an error of ArrayRecord, which names no file, one that does."""
+    """Makes an error of a reader, which names no file, one that does."""
     try:
         yield
-    except (RuntimeError, IndexError) as error:
+    except (ValueError, IndexError) as error:
         raise ValueError(f"{path} is cut short or damaged: {error}. {_mend(path)}") from error
-
-
-def _open(path):
-    # Not where other systems than Linux import it: there it may not be installed.
-    from array_record.python import array_record_module
-
-    return array_record_module.ArrayRecordReader(
-        path, options=READER_OPTIONS, file_reader_buffer_size=32768
-    )
 
 
 def _mend(path):

@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import tensorflow as tf
-from array_record.python import array_record_module
 
 from lbunet_tf import config as config_lib
 from lbunet_tf import prepare
@@ -57,7 +56,7 @@ def damaged(folder, tmp_path):
     """A copy of the records, and the path of one of its shards."""
     copy = tmp_path / "records"
     shutil.copytree(folder, copy)
-    return copy, next(copy.glob("lbunet-train.array_record-00001-*"))
+    return copy, next(copy.glob("lbunet-train.tfrecord-00001-*"))
 
 
 def _batches(dataset):
@@ -162,16 +161,25 @@ def test_the_manifest_is_that_of_the_files_but_for_where_the_pixels_lie(files, f
     assert ((of_records["mask"] == "") == (of_files["mask"] == "")).all()
 
 
-def test_tensorflow_datasets_reads_the_records_with_their_columns(files, folder):
+def test_tensorflow_datasets_reads_the_records_with_their_columns(files, folder, tmp_path):
     import tensorflow_datasets as tfds
 
     of_files, _ = _manifests(files, folder)
     rows = of_files[of_files["split"] == "train"]
     images = [example["image"].numpy() for example in pipeline.make_examples(files, rows)]
 
-    examples = tfds.builder_from_directory(folder).as_data_source("train")
+    # The folder of a name and a version, in which `tfds.load` looks.
+    shutil.copytree(folder, tmp_path / "lesions" / "1.0.0")
+    loaded = tfds.load("lesions", data_dir=tmp_path, split="train")
+    # One shard after the other, not interleaved.
+    options = tfds.ReadConfig(interleave_cycle_length=1)
+    built = tfds.builder_from_directory(folder).as_dataset("train", read_config=options)
+    examples = list(built.as_numpy_iterator())
 
     assert [example["image_id"].decode() for example in examples] == rows["image_id"].tolist()
+    assert {example["image_id"].decode() for example in loaded.as_numpy_iterator()} == set(
+        rows["image_id"]
+    )
     np.testing.assert_array_equal([example["label"] for example in examples], rows["label"])
     np.testing.assert_array_equal([example["image"] for example in examples], images)
     assert [example["has_mask"] for example in examples] == (rows["mask"] != "").tolist()
@@ -209,15 +217,14 @@ def test_a_shard_that_is_not_whole_is_named_at_the_start(damaged, damage):
 
 
 def _write_one_record(path):
-    writer = array_record_module.ArrayRecordWriter(str(path), "group_size:1")
-    writer.write(b"one")
-    writer.close()
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        writer.write(b"one")
 
 
 def test_a_damaged_record_is_an_error_that_names_its_shard(files, damaged):
     folder, shard = damaged
     contents = bytearray(shard.read_bytes())
-    # ArrayRecord's records begin after its first block.
+    # In the first record, beyond its length.
     contents[200] ^= 255
     shard.write_bytes(contents)
     config = _of_records(files, folder)
