@@ -18,9 +18,11 @@ from absl import logging
 from lbunet_tf import config as config_lib
 from lbunet_tf import entry
 from lbunet_tf import evaluate
+from lbunet_tf import flagfiles
 from lbunet_tf import models
 from lbunet_tf import run_directory
 from lbunet_tf import train
+from lbunet_tf import whole_files
 from lbunet_tf.data import manifest as manifest_lib
 from lbunet_tf.evaluation import comparison
 from lbunet_tf.evaluation import figures
@@ -49,7 +51,7 @@ SHARED_FLAGS = (
 def main(config: config_lib.Config) -> None:
     """Compares the experiments that the flags name."""
     distribution.refuse_several("lbunet_tf.compare")
-    compare(config, config_lib.overrides())
+    compare(config, flagfiles.overrides())
 
 
 def compare(config: config_lib.Config, overrides: dict) -> pd.DataFrame:
@@ -67,7 +69,7 @@ def compare(config: config_lib.Config, overrides: dict) -> pd.DataFrame:
             do not share split and budget, or a run fails.
     """
     run_directory.check_named(config.run)
-    with run_directory.locked(config.run, "compare"):
+    with whole_files.locked(config.run, "compare"):
         runs = _check_budget(_name_runs(config, overrides))
         waiting = [run for run in runs.values() if not _is_finished(run)]
         _check_models(waiting)
@@ -118,7 +120,7 @@ def _flagfile_run(path, changes):
             f"directory on. There is no {path}"
         )
     try:
-        return config_lib.read_flagfile(path).replace(**changes)
+        return flagfiles.read_flagfile(path).replace(**changes)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
@@ -129,7 +131,7 @@ def _finished_run(path, seeds):
             f'"--experiments" must name flagfiles or finished runs. {path} is a folder without '
             f"{run_directory.FINISHED}; finish its training first"
         )
-    config = config_lib.read(str(path))
+    config = flagfiles.read(str(path))
     if tuple(seeds) != (config.seed,):
         raise ValueError(
             f'{path} has one seed, so "--seeds" must be {config.seed}. Received: '
@@ -157,7 +159,7 @@ def _is_finished(config):
     run = pathlib.Path(config.run)
     if config.overwrite or not (run / run_directory.FINISHED).is_file():
         return False
-    different = run_directory.different_flags(run, config_lib.flag_lines(config))
+    different = run_directory.different_flags(run, flagfiles.flag_lines(config))
     if different:
         raise ValueError(
             f"{run} is finished with other flags: {different}. Give the same flags, name another "
@@ -234,8 +236,8 @@ def _write(config, runs):
         )
     table = pd.DataFrame(rows)
     summary = comparison.summarise(table)
-    run_directory.write_table(folder / "runs.csv", table)
-    run_directory.write_table(folder / "table.csv", summary)
+    whole_files.write_table(folder / "runs.csv", table)
+    whole_files.write_table(folder / "table.csv", summary)
     _write_pages(config, next(iter(runs.values())), summary, curves)
     shutil.rmtree(folder / run_directory.TENSORBOARD, ignore_errors=True)
     tensorboard.write_hparams(folder / run_directory.TENSORBOARD, trials)
@@ -273,8 +275,8 @@ def _write_pages(config, run, summary, curves):
         drawn.append(folder / "roc.png")
     title = f"{len(summary)} experiments on {', '.join(run.source)}"
     facts = comparison.facts(summary, run, config.seeds)
-    run_directory.write_text(folder / "table.md", comparison.to_markdown(title, summary, facts))
-    run_directory.write_text(
+    whole_files.write_text(folder / "table.md", comparison.to_markdown(title, summary, facts))
+    whole_files.write_text(
         folder / "report.html",
         report.build_comparison(title, comparison.readable(summary), facts, drawn),
     )

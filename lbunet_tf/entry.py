@@ -13,6 +13,7 @@ from absl import app
 from absl import logging
 
 from lbunet_tf import config as config_lib
+from lbunet_tf import flagfiles
 
 
 def run(main: Callable[..., None], entry: str, takes_paths: bool = False) -> None:
@@ -23,7 +24,7 @@ def run(main: Callable[..., None], entry: str, takes_paths: bool = False) -> Non
     if {"--help", "-h", "-help"} & set(sys.argv[1:]):
         sys.stdout.write(help_text(entry, sys.modules["__main__"].__doc__) + "\n")
         return
-    config_lib.define_flags(entry)
+    flagfiles.define_flags(entry)
     logging.use_absl_handler()
     logging.set_verbosity(logging.INFO)
     logging.set_stderrthreshold("info")
@@ -36,7 +37,7 @@ def run(main: Callable[..., None], entry: str, takes_paths: bool = False) -> Non
             # TensorFlow only reads images then; it would take the GPUs' memory.
             tf.config.set_visible_devices([], "GPU")
         try:
-            config = config_lib.from_flags(entry)
+            config = flagfiles.from_flags(entry)
             main(config, arguments[1:]) if takes_paths else main(config)
         except KeyboardInterrupt as stop:
             number = stop.args[0] if stop.args else signal.SIGINT
@@ -69,7 +70,7 @@ def _interrupt(number, frame):
 def _parse(arguments):
     """Returns what is left after the flags; one clear line for a wrong one."""
     try:
-        return config_lib.parse(arguments)
+        return flagfiles.parse(arguments)
     except ValueError as error:
         sys.stderr.write(f"\nERROR: {error}. All flags: --help\n")
         sys.exit(1)

@@ -22,8 +22,10 @@ from absl import logging
 
 from lbunet_tf import config as config_lib
 from lbunet_tf import entry
+from lbunet_tf import flagfiles
 from lbunet_tf import members
 from lbunet_tf import run_directory
+from lbunet_tf import whole_files
 from lbunet_tf.data import held_out
 from lbunet_tf.evaluation import facts
 from lbunet_tf.evaluation import figures
@@ -35,7 +37,7 @@ from lbunet_tf.training import callbacks
 
 def main(config: config_lib.Config) -> None:
     """Evaluates the runs that --run names, on their own images or on those of --source."""
-    evaluate(config, config_lib.other_source())
+    evaluate(config, flagfiles.other_source())
 
 
 def evaluate(config: config_lib.Config, other_source: dict | None = None) -> dict[str, dict]:
@@ -51,7 +53,7 @@ def evaluate(config: config_lib.Config, other_source: dict | None = None) -> dic
     source = _source_config(config, other_source or {})
     asked = _asked(config, source)
     output = _output_folder(config, source, asked)
-    with run_directory.locked(output, "evaluate"):
+    with whole_files.locked(output, "evaluate"):
         return _evaluate(config, source, asked, output)
 
 
@@ -69,7 +71,7 @@ def _evaluate(config, source, asked, output):
         )
     what = {"tta": config.tta, "runs": len(config.runs)}
     metrics = {split: {**values, **what} for split, values in metrics.items()}
-    run_directory.write_json(output / run_directory.METRICS, metrics)
+    whole_files.write_json(output / run_directory.METRICS, metrics)
     drawn = _draw(config, output, model, scored.manifest, table, metrics)
     _write_report(config, source, output, scored.checks, metrics, drawn)
     _log(output, metrics)
@@ -122,16 +124,16 @@ def _write_scored(output, config, scored, asked):
         return
     # First the file by which an older evaluation is known.
     checks = {**scored.checks, "asked": asked}
-    run_directory.write_json(output / run_directory.CHECKS, checks)
+    whole_files.write_json(output / run_directory.CHECKS, checks)
     if scored.skipped is None:
         shutil.copyfile(run / run_directory.SKIPPED, output / run_directory.SKIPPED)
     else:
-        run_directory.write_table(output / run_directory.SKIPPED, scored.skipped)
+        whole_files.write_table(output / run_directory.SKIPPED, scored.skipped)
     manifest = scored.manifest.copy()
     for column in ("image", "mask"):
         # A manifest's paths may be relative to its folder, and this is another.
         manifest[column] = [os.path.abspath(path) if path else "" for path in manifest[column]]
-    run_directory.write_table(output / run_directory.MANIFEST, manifest)
+    whole_files.write_table(output / run_directory.MANIFEST, manifest)
 
 
 def _draw(config, output, model, manifest, table, metrics):
@@ -174,7 +176,7 @@ def _draw_classification(config, table, metrics, path):
         marks["chosen on val"] = chosen["threshold"]
     figures.confusion_matrix(at, path["confusion_matrix"])
     curves = scores.threshold_curves(test, config.prevalence)
-    run_directory.write_table(path["threshold_curves"].parents[1] / "threshold_curves.csv", curves)
+    whole_files.write_table(path["threshold_curves"].parents[1] / "threshold_curves.csv", curves)
     figures.threshold_curves(curves, marks, config.prevalence, path["threshold_curves"])
 
 
@@ -183,7 +185,7 @@ def _write_report(config, source, output, checks, metrics, drawn):
     for run in config.runs:
         finished = pathlib.Path(run) / run_directory.FINISHED
         training[run] = json.loads(finished.read_text()) if finished.is_file() else {}
-    sources = [name for run in config.runs for name in config_lib.read(run).source]
+    sources = [name for run in config.runs for name in flagfiles.read(run).source]
     config = dataclasses.replace(config, source=tuple(dict.fromkeys(sources)))
     text = report.build_report(
         facts.title(config, source),
@@ -194,9 +196,9 @@ def _write_report(config, source, output, checks, metrics, drawn):
             **facts.of_images(config, source, checks, metrics["test"]),
             **facts.of_training(training),
         },
-        config_lib.flag_lines(config),
+        flagfiles.flag_lines(config),
     )
-    run_directory.write_text(output / run_directory.REPORT, text)
+    whole_files.write_text(output / run_directory.REPORT, text)
 
 
 def _log(output, metrics):

@@ -25,8 +25,10 @@ from absl import logging
 import lbunet_tf
 from lbunet_tf import config as config_lib
 from lbunet_tf import entry
+from lbunet_tf import flagfiles
 from lbunet_tf import members
 from lbunet_tf import run_directory
+from lbunet_tf import whole_files
 from lbunet_tf.data import preprocessing
 from lbunet_tf.serving import openvino_model
 from lbunet_tf.serving import signature
@@ -42,7 +44,7 @@ def export(config: config_lib.Config) -> pathlib.Path:
     """Returns the folder of a new version, written whole or not at all."""
     name = run_directory.EXPORTS[config.format]
     folder = members.output_folder(config, pathlib.Path(config.run) / name)
-    with run_directory.locked(folder, "export"):
+    with whole_files.locked(folder, "export"):
         return _export(config, folder)
 
 
@@ -54,7 +56,7 @@ def _export(config, folder):
     write = {"savedmodel": _write_saved_model, "openvino": _write_openvino}[config.format]
     try:
         write(config, model, partial)
-        run_directory.put_in_place(partial, folder / str(version))
+        whole_files.put_in_place(partial, folder / str(version))
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
@@ -105,7 +107,7 @@ def _versions(folder):
 
 
 def _identity(config):
-    others = [_run_identity(config_lib.read(run)) for run in config.other_runs]
+    others = [_run_identity(flagfiles.read(run)) for run in config.other_runs]
     return {
         "package": f"lbunet_tf {lbunet_tf.__version__}",
         "tta": config.tta,
@@ -119,7 +121,7 @@ def _run_identity(config):
     manifest = (run / run_directory.MANIFEST).read_bytes()
     return {
         "run": run.resolve().name,
-        "flags": " ".join(config_lib.flag_lines(config)),
+        "flags": " ".join(flagfiles.flag_lines(config)),
         "manifest_sha256": hashlib.sha256(manifest).hexdigest(),
     }
 

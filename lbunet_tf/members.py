@@ -5,6 +5,7 @@ import pathlib
 import keras
 
 from lbunet_tf import config as config_lib
+from lbunet_tf import flagfiles
 from lbunet_tf import models
 from lbunet_tf import run_directory
 from lbunet_tf.models import combined
@@ -35,7 +36,7 @@ def check(config: config_lib.Config) -> None:
         if folders.count(folder) > 1:
             raise ValueError(f'"--run" must name each run once. Received twice: {run}')
     for run in config.other_runs:
-        other = config_lib.read(run)
+        other = flagfiles.read(run)
         for name, flag in SHARED.items():
             ours, theirs = getattr(config, name), getattr(other, name)
             if ours != theirs:

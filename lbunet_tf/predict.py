@@ -25,7 +25,7 @@ from PIL import Image
 from lbunet_tf import config as config_lib
 from lbunet_tf import entry
 from lbunet_tf import members
-from lbunet_tf import run_directory
+from lbunet_tf import whole_files
 from lbunet_tf.data import inputs
 from lbunet_tf.data import preprocessing
 from lbunet_tf.evaluation import predictions
@@ -53,7 +53,7 @@ def predict(config: config_lib.Config, paths: Sequence[str]) -> list[str]:
     """
     images = inputs.list_images(paths)
     folder = members.output_folder(config, pathlib.Path(config.run) / "predicted")
-    with run_directory.locked(folder, "predict"):
+    with whole_files.locked(folder, "predict"):
         return _predict(config, images, folder)
 
 
@@ -84,7 +84,7 @@ def _predict(config, images, folder):
     num_predicted = len(images) - len(failures)
     speed = members.describe_speed(config, num_predicted, time.perf_counter() - started)
     logging.info("predicted %s", speed)
-    run_directory.write_text(output / "failures.txt", "".join(f"{line}\n" for line in failures))
+    whole_files.write_text(output / "failures.txt", "".join(f"{line}\n" for line in failures))
     logging.info("%d of %d images predicted: %s", num_predicted, len(images), output)
     return failures
 

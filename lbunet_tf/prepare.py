@@ -17,7 +17,7 @@ from absl import logging
 
 from lbunet_tf import config as config_lib
 from lbunet_tf import entry
-from lbunet_tf import run_directory
+from lbunet_tf import whole_files
 from lbunet_tf.data import manifest as manifest_lib
 from lbunet_tf.data import prepared as prepared_lib
 from lbunet_tf.data import preview
@@ -31,7 +31,7 @@ NUM_PREVIEWED, NUM_VERSIONS = 6, 7
 def main(config: config_lib.Config) -> None:
     """Prepares and prints; writes what is asked for: manifest, preview, records."""
     if config.records:
-        with run_directory.locked(config.records, "prepare"):
+        with whole_files.locked(config.records, "prepare"):
             _prepare_records(config)
     else:
         _show(config, prepared_lib.prepare(config))
@@ -81,8 +81,8 @@ def _show(config, prepared):
     except ValueError as error:
         logging.warning("training with these flags would stop: %s", error)
     if config.output:
-        with run_directory.locked(config.output, "prepare"):
-            run_directory.write_table(config.output, manifest)
+        with whole_files.locked(config.output, "prepare"):
+            whole_files.write_table(config.output, manifest)
         logging.info(
             "wrote %s (use it as --source=manifest --data_dir=%s --split_by=official)",
             config.output,

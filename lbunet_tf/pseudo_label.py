@@ -24,6 +24,7 @@ from lbunet_tf import config as config_lib
 from lbunet_tf import entry
 from lbunet_tf import models
 from lbunet_tf import run_directory
+from lbunet_tf import whole_files
 from lbunet_tf.data import inputs
 from lbunet_tf.data import manifest as manifest_lib
 from lbunet_tf.data import preprocessing
@@ -64,7 +65,7 @@ def pseudo_label(config: config_lib.Config) -> dict[str, dict]:
     of_run = manifest_lib.read(pathlib.Path(config.run) / run_directory.MANIFEST)
     look = _make_look(config)
     output = _check_output(config)
-    with run_directory.locked(output, "pseudo_label"):
+    with whole_files.locked(output, "pseudo_label"):
         return _pseudo_label(config, look, of_run, output)
 
 
@@ -75,11 +76,11 @@ def _pseudo_label(config, look, of_run, output):
     table, true_masks = _look_at_all(config, look, rows, output)
     manifest = pseudo_labels.fill(config, rows, table)
     found = agreement.compare(table, true_masks)
-    run_directory.write_json(output / AGREEMENT, found)
-    run_directory.write_table(output / TARGETS, table)
-    run_directory.write_table(output / run_directory.SKIPPED, skipped)
+    whole_files.write_json(output / AGREEMENT, found)
+    whole_files.write_table(output / TARGETS, table)
+    whole_files.write_table(output / run_directory.SKIPPED, skipped)
     kept_apart = of_run[of_run["split"].isin(("val", "test"))]
-    run_directory.write_table(output / HELD_OUT, pseudo_labels.with_absolute_paths(kept_apart))
+    whole_files.write_table(output / HELD_OUT, pseudo_labels.with_absolute_paths(kept_apart))
     _log_agreement(config, found)
     _log_targets(output, manifest)
     if manifest.empty:
@@ -88,7 +89,7 @@ def _pseudo_label(config, look, of_run, output):
             f"{output / TARGETS}; lower --confidence or --mask_confidence, or give more images"
         )
     # Last: where it is, the rest is whole.
-    run_directory.write_table(output / run_directory.MANIFEST, manifest)
+    whole_files.write_table(output / run_directory.MANIFEST, manifest)
     return found
 
 

@@ -1,21 +1,15 @@
-"""The run directory: its file names, and files that are written whole or not at all."""
+"""The run directory: its file names, and which run may be trained in it."""
 
-import contextlib
-import errno
-import fcntl
-import json
 import os
 import pathlib
 import shutil
-import socket
 import zipfile
-import zlib
-from collections.abc import Iterator
 
-import pandas as pd
 from absl import logging
 
 from lbunet_tf import config as config_lib
+from lbunet_tf import flagfiles
+from lbunet_tf import whole_files
 
 FLAGS = "flags.cfg"
 MANIFEST = "manifest.csv"
@@ -35,101 +29,6 @@ REPORT = "evaluation/report.html"
 EXPORTS = {"savedmodel": "export", "openvino": "export_openvino"}
 
 
-@contextlib.contextmanager
-def whole_file(path: str | os.PathLike) -> Iterator[pathlib.Path]:
-    """Yields a path beside `path` to write to; puts it in place when the block succeeds.
-
-    Raises:
-        OSError: The disk is full. What was at `path` is kept.
-    """
-    path = pathlib.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    name, dot, suffixes = path.name.partition(".")
-    partial = path.with_name(f"{name}.partial{dot}{suffixes}")
-    with dropped_where_it_fails(partial):
-        yield partial
-        put_in_place(partial, path)
-
-
-@contextlib.contextmanager
-def dropped_where_it_fails(partial: pathlib.Path, num_bytes: int = 0) -> Iterator[None]:
-    """Deletes a file where the block that writes it fails, and names a full disk.
-
-    Raises:
-        OSError: The disk has no room for it, known before where `num_bytes` is.
-    """
-    check_room(partial, num_bytes)
-    try:
-        yield
-    except BaseException as error:
-        num_bytes = max(num_bytes, _size(partial))
-        if partial.is_file():
-            # Emptied first: HDF5 still holds a file that it could not write, writes to it once
-            # more, and crashes where there is no room even then.
-            os.truncate(partial, 0)
-            partial.unlink()
-        if is_full_disk(error):
-            raise no_room(partial, num_bytes) from error
-        raise
-
-
-def put_in_place(partial: pathlib.Path, path: pathlib.Path) -> None:
-    """Renames what is whole, once the disk has it: after a loss of power, one of the two is there.
-
-    A folder is put in place with all its files.
-    """
-    for file in [*partial.rglob("*"), partial]:
-        _sync(file)
-    os.replace(partial, path)
-    _sync(path.parent)
-
-
-def _sync(path):
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _size(path):
-    return path.stat().st_size if path.is_file() else 0
-
-
-def is_full_disk(error: BaseException) -> bool:
-    """Returns whether room is what was lacking; HDF5 says so in words only."""
-    numbers = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-    return getattr(error, "errno", None) in numbers or any(
-        f"errno = {number}," in str(error) for number in numbers
-    )
-
-
-def check_room(path: pathlib.Path, num_bytes: int) -> None:
-    """Raises an OSError where the disk has less room than a file needs."""
-    if shutil.disk_usage(path.parent).free < num_bytes:
-        raise no_room(path, num_bytes)
-
-
-def no_room(path: pathlib.Path, num_bytes: int = 0) -> OSError:
-    """Returns the error for a file that the disk has no room for."""
-    free = shutil.disk_usage(path.parent).free / 1e6
-    needed = f"at least {num_bytes / 1e6:.1f} MB" if num_bytes else "more"
-    return OSError(
-        f"there must be room for {path}: {needed}, and {free:.1f} MB are free in {path.parent}, "
-        "less where there is a quota. Make room, then give the same command again; what was "
-        "written whole before is kept"
-    )
-
-
-def crc32(path: pathlib.Path) -> int:
-    """Returns the checksum of a file."""
-    value = 0
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            value = zlib.crc32(block, value)
-    return value
-
-
 def check_model(path: pathlib.Path) -> None:
     """Checks a .keras file against the checksums that it holds, as every zip archive does.
 
@@ -146,69 +45,6 @@ def check_model(path: pathlib.Path) -> None:
             f"{path} must be a whole Keras model; it is missing, cut short or damaged "
             f"({damaged}). Copy it again, or train again with --overwrite"
         )
-
-
-def write_text(path: str | os.PathLike, text: str) -> None:
-    """Writes text whole or not at all."""
-    with whole_file(path) as partial:
-        partial.write_text(text, encoding="utf-8")
-
-
-def write_json(path: str | os.PathLike, content: dict) -> None:
-    """Writes indented JSON whole or not at all."""
-    write_text(path, json.dumps(content, indent=2) + "\n")
-
-
-def write_table(path: str | os.PathLike, table: pd.DataFrame) -> None:
-    """Writes a CSV whole or not at all."""
-    with whole_file(path) as partial:
-        table.to_csv(partial, index=False)
-
-
-@contextlib.contextmanager
-def locked(path: str | os.PathLike, work: str, waits: bool = False) -> Iterator[None]:
-    """Holds the right to do one kind of work on a file or folder, which ends with the process.
-
-    Also with a killed one. The lock is the operating system's (flock): it holds between hosts
-    only where their network file system passes locks on.
-
-    Args:
-        path: What is written.
-        work: The verb: `train`, `evaluate`, ...
-        waits: Whether to wait for another process instead of raising.
-
-    Raises:
-        ValueError: Another process holds it.
-    """
-    path = pathlib.Path(path).resolve()
-    # Beside what is written, not in it: --overwrite deletes what is in it.
-    lock = path.with_name(f".{path.name}.{work}.lock")
-    with _opened_lock(lock) as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if waits else fcntl.LOCK_NB))
-        except BlockingIOError as error:
-            file.seek(0)
-            raise ValueError(
-                f"one process at a time may {work} {path}. Another does so now "
-                f"({file.read()}); wait for it, or name another folder"
-            ) from error
-        except OSError as error:
-            logging.warning("a second process on %s would not be noticed: %s", path, error)
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}")
-        file.flush()
-        yield
-
-
-def _opened_lock(path):
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return open(path, "a+", encoding="utf-8")
-    except PermissionError as error:
-        raise ValueError(
-            f"{path.parent} must be writable: the lock stands there, so that no two processes "
-            f"write to one folder. Name a folder in one that is. {error}"
-        ) from error
 
 
 def check_named(run: str) -> None:
@@ -238,7 +74,7 @@ def prepare_for_training(run: str, flag_lines: list[str], overwrite: bool) -> pa
                 logging.info("deleting the old run in %s, starting anew", path)
             shutil.rmtree(path)
     path.mkdir(parents=True, exist_ok=True)
-    write_text(path / FLAGS, "\n".join(flag_lines) + "\n")
+    whole_files.write_text(path / FLAGS, "\n".join(flag_lines) + "\n")
     return path
 
 
@@ -287,7 +123,7 @@ def _is_continued(path, flag_lines):
 def different_flags(path: pathlib.Path, flag_lines: list[str]) -> str:
     """Returns what `flag_lines` change in the flags of a run, in words; "" where nothing."""
     # A flag that is newer than the run had its default's effect.
-    old = _settings(config_lib.flag_lines(config_lib.Config()))
+    old = _settings(flagfiles.flag_lines(config_lib.Config()))
     old |= _settings((path / FLAGS).read_text().splitlines())
     new = _settings(flag_lines)
     return "; ".join(

@@ -6,34 +6,29 @@ The same command goes on with a run that was interrupted, from its last finished
 Watch it with: tensorboard --logdir=runs
 """
 
-import functools
 import math
 import pathlib
 import sys
 
 import keras
-import numpy as np
 import pandas as pd
 from absl import logging
-from keras import ops
 
 from lbunet_tf import config as config_lib
 from lbunet_tf import entry
+from lbunet_tf import flagfiles
 from lbunet_tf import models
 from lbunet_tf import run_directory
+from lbunet_tf import whole_files
 from lbunet_tf.data import held_out
 from lbunet_tf.data import manifest as manifest_lib
 from lbunet_tf.data import pipeline
 from lbunet_tf.data import prepared as prepared_lib
 from lbunet_tf.data import shares
 from lbunet_tf.training import callbacks
+from lbunet_tf.training import compilation
 from lbunet_tf.training import distribution
-from lbunet_tf.training import fused
-from lbunet_tf.training import losses
-from lbunet_tf.training import metrics
-from lbunet_tf.training import optimizers
 from lbunet_tf.training import precision as precision_lib
-from lbunet_tf.training import replicas
 from lbunet_tf.training import tensorboard
 from lbunet_tf.training import trainer
 
@@ -47,7 +42,7 @@ def main(config: config_lib.Config) -> None:
 
 def train(config: config_lib.Config) -> pathlib.Path:
     """Returns the run directory of a finished training."""
-    flag_lines = config_lib.flag_lines(config)
+    flag_lines = flagfiles.flag_lines(config)
     run_directory.check_named(config.run)
     with (
         distribution.placed(config.distribution, config.batch_size) as placement,
@@ -59,7 +54,7 @@ def train(config: config_lib.Config) -> pathlib.Path:
             _train(config, run, flag_lines, placement, precision)
             return run
         # Refuse a finished run before hours of checking images.
-        with run_directory.locked(config.run, "train"):
+        with whole_files.locked(config.run, "train"):
             run = run_directory.prepare_for_training(config.run, flag_lines, config.overwrite)
             placement.wait("the run directory")
             try:
@@ -97,7 +92,7 @@ def _train(config, run, flag_lines, placement, precision):
     fitted = trainer.make_trainer(model, _batch_transforms(config, teachers))
     # Fillers of short batches lack theirs.
     lacks_targets = placement.num_devices > 1 or _lacks_targets(config, manifest)
-    compile_model(fitted, config, train_rows, lacks_targets)
+    compilation.compile_model(fitted, config, train_rows, lacks_targets)
     _fit(fitted, config, run, manifest, flag_lines, placement, lacks_targets)
     placement.wait("the end of training")
     if placement.writes:
@@ -113,86 +108,6 @@ def _lacks_targets(config, manifest):
     return bool(needs_label and lacks_label or needs_mask and lacks_mask)
 
 
-def compile_model(
-    model: keras.Model,
-    config: config_lib.Config,
-    train_rows: pd.DataFrame,
-    lacks_targets: bool = False,
-) -> None:
-    """Compiles with the flags' optimizer, losses and metrics; the paper's are III.L.
-
-    Args:
-        model: Outputs `config.outputs`.
-        config: The flags.
-        train_rows: The training part of the manifest, for --class_weights and schedules.
-        lacks_targets: Whether some targets are not known; the losses of an epoch are then
-            measured apart (`metrics.KnownLoss`).
-    """
-    encoder = [layer for layer in model.layers if layer.name == "encoder"]
-    for layer in encoder[0].layers if encoder and config.freeze_batch_norm else ():
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.trainable = False
-    fused.fuse_batch_norm(model)
-    make_losses = functools.partial(
-        losses.make_losses,
-        config.outputs,
-        config.mask_loss,
-        config.melanoma_loss,
-        config.label_smoothing,
-        _class_weights(config, train_rows),
-    )
-    watched = metrics.make_metrics(config.heads, config.mask_source)
-    for name, known in _known_losses(make_losses()).items() if lacks_targets else ():
-        watched[name] = [*watched.get(name, []), *known]
-    model.compile(
-        optimizer=optimizers.make_optimizer(
-            config,
-            pipeline.steps_per_epoch(config, len(train_rows)),
-            encoder[0].trainable_variables if encoder else (),
-        ),
-        loss=replicas.over_replicas(make_losses()),
-        loss_weights=config.loss_weights if set(config.loss_weights.values()) != {1.0} else None,
-        weighted_metrics=watched,
-    )
-    if not distribution.is_distributed():
-        _create_variables(model)
-
-
-def _create_variables(model):
-    """Creates the variables of optimizer, losses and metrics.
-
-    Made within the first step, they would cost a second tracing of it under TensorFlow.
-    """
-    model.optimizer.build(model.trainable_variables)
-    shapes = {name: (1, *output.shape[1:]) for name, output in model.output.items()}
-    targets = {name: np.zeros(shape, "float32") for name, shape in shapes.items()}
-    weights = {name: np.ones(shape[:-1], "float32") for name, shape in shapes.items()}
-    logits = {name: ops.convert_to_tensor(target) for name, target in targets.items()}
-    model.compute_loss(None, targets, logits, weights)
-    model.compute_metrics(None, targets, logits, weights)
-    model.reset_metrics()
-
-
-def _known_losses(measured):
-    return metrics.make_known_losses(replicas.of_replica(measured))
-
-
-def _class_weights(config, rows):
-    """Returns head -> weights of class 0 and 1 that give both the same sum over training."""
-    weights = {}
-    for head in config.class_weights:
-        of_pixels = head == "mask" and config.mask_source == "lesion"
-        share = float(rows["mask_share" if of_pixels else "label"].mean())
-        if not 0 < share < 1:
-            raise ValueError(
-                f'"--class_weights={head}" needs both classes among the training images. '
-                f"Received: a share of {share} of class 1"
-            )
-        weights[head] = (0.5 / (1 - share), 0.5 / share)
-        logging.info("class weights of %s: %.3f and %.3f", head, *weights[head])
-    return weights
-
-
 def _load_teachers(config):
     """Returns the models of --teacher, which must see and mean the same as the student."""
     teachers = []
@@ -201,7 +116,7 @@ def _load_teachers(config):
             raise ValueError(
                 f'"--teacher" must name finished runs. {run} holds no {run_directory.FINISHED}'
             )
-        theirs = config_lib.read(run)
+        theirs = flagfiles.read(run)
         for flag in ("image_size", "antialias", "shades_of_gray", "remove_hair", "mask_source"):
             if getattr(theirs, flag) != getattr(config, flag):
                 raise ValueError(
@@ -238,15 +153,15 @@ def _frozen_manifest(config, run) -> pd.DataFrame:
         return manifest_lib.check_files_exist(manifest_lib.read(path))
     prepared = prepared_lib.prepare(config)
     prepared_lib.check_targets(config, prepared.manifest)
-    run_directory.write_table(run / run_directory.SKIPPED, prepared.skipped)
+    whole_files.write_table(run / run_directory.SKIPPED, prepared.skipped)
     checks = {
         "images": len(prepared.manifest),
         "skipped": len(prepared.skipped),
         "crossings": prepared.crossings,
         "known": prepared.known,
     }
-    run_directory.write_json(run / run_directory.CHECKS, checks)
-    run_directory.write_table(path, prepared.manifest)
+    whole_files.write_json(run / run_directory.CHECKS, checks)
+    whole_files.write_table(path, prepared.manifest)
     return prepared.manifest
 
 
@@ -275,7 +190,7 @@ def _fit(model, config, run, manifest, flag_lines, placement, lacks_targets):
         shuffle=False,
         # In a file, the bar's control characters would hide the numbers.
         verbose=(1 if sys.stdout.isatty() else 2) if placement.writes else 0,
-        steps_per_epoch=pipeline.steps_per_epoch(config, len(rows["train"])),
+        steps_per_epoch=config.steps_per_epoch(len(rows["train"])),
         validation_data=val,
         callbacks=callbacks.make_callbacks(
             run,
@@ -323,7 +238,7 @@ def _finish(run, model, config, precision):
         "keras": keras.__version__,
         "backend": keras.backend.backend(),
     }
-    run_directory.write_json(run / run_directory.FINISHED, result)
+    whole_files.write_json(run / run_directory.FINISHED, result)
     run_directory.drop_backup(run)
     logging.info(
         "finished after %d epochs, best %s %.4f in epoch %d. Evaluate with "

@@ -24,8 +24,10 @@ from absl import logging
 
 from lbunet_tf import config as config_lib
 from lbunet_tf import entry
+from lbunet_tf import flagfiles
 from lbunet_tf import run_directory
 from lbunet_tf import train
+from lbunet_tf import whole_files
 from lbunet_tf.data import manifest as manifest_lib
 from lbunet_tf.training import distribution
 from lbunet_tf.training import tensorboard
@@ -39,7 +41,7 @@ TRIALS = "trials"
 def main(config: config_lib.Config) -> None:
     """Searches, or goes on searching; flags of the command line win over those of flagfiles."""
     distribution.refuse_several("lbunet_tf.tune")
-    given = config_lib.named_in("tune", sys.argv[1:])
+    given = flagfiles.named_in("tune", sys.argv[1:])
     tune(config.replace(**given), fixed=given)
 
 
@@ -62,7 +64,7 @@ def tune(config: config_lib.Config, fixed: Collection[str] = ()) -> pd.DataFrame
     results.check_objective(config, space)
     base = _make_base(config, fixed)
     run_directory.check_named(config.run)
-    with run_directory.locked(config.run, "tune"):
+    with whole_files.locked(config.run, "tune"):
         run = _open(config, _settings(base, space))
         tuner = search.make_tuner(
             lambda: search.Oracle(space, base, config.trials),
@@ -95,7 +97,7 @@ def _make_base(config, fixed):
 
 def _settings(base, space):
     """Returns what makes a search this one, name -> text; --trials may grow."""
-    flags = dict(line.split("=", 1) for line in config_lib.flag_lines(base))
+    flags = dict(line.split("=", 1) for line in flagfiles.flag_lines(base))
     flags |= {"--space": base.space, "--objective": base.objective}
     del flags["--run"]
     return flags | {
@@ -127,7 +129,7 @@ def _open(config, settings):
         if different or config.overwrite:
             logging.info("deleting the old search in %s, starting anew", run)
             shutil.rmtree(run)
-    run_directory.write_json(run / SEARCH, settings)
+    whole_files.write_json(run / SEARCH, settings)
     return run
 
 
@@ -186,11 +188,11 @@ def _share_rows(config):
     first = run.parent / f"{0:04d}"
     if not (first / run_directory.MANIFEST).is_file():
         return
-    run_directory.prepare_for_training(config.run, config_lib.flag_lines(config), overwrite=False)
+    run_directory.prepare_for_training(config.run, flagfiles.flag_lines(config), overwrite=False)
     if not (run / run_directory.MANIFEST).is_file():
         # The manifest last: a trial that has it has the others.
         for name in (run_directory.SKIPPED, run_directory.CHECKS, run_directory.MANIFEST):
-            with run_directory.whole_file(run / name) as partial:
+            with whole_files.whole_file(run / name) as partial:
                 shutil.copyfile(first / name, partial)
     manifest_lib.check_files_exist(manifest_lib.read(run / run_directory.MANIFEST))
 
@@ -214,10 +216,10 @@ def _write(run, base, space, ended):
         config = _trial_config(base, space, number, point)
         measured = {} if failure else results.measure(config)
         trials.append(results.Trial(number, config, measured, failure))
-    run_directory.write_table(run / "trials.csv", results.to_table(trials, space))
+    whole_files.write_table(run / "trials.csv", results.to_table(trials, space))
     best = results.best_of(trials)
     if best:
-        run_directory.write_text(run / "best.cfg", results.best_flagfile(base, trials, space))
+        whole_files.write_text(run / "best.cfg", results.best_flagfile(base, trials, space))
     shutil.rmtree(run / run_directory.TENSORBOARD, ignore_errors=True)
     tensorboard.write_hparams(
         run / run_directory.TENSORBOARD,

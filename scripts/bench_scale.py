@@ -196,10 +196,10 @@ def _describe(table):
 
 
 def _freeze(table):
-    from lbunet_tf import run_directory
+    from lbunet_tf import whole_files
 
     with tempfile.TemporaryDirectory() as folder:
-        run_directory.write_table(f"{folder}/manifest.csv", table)
+        whole_files.write_table(f"{folder}/manifest.csv", table)
 
 
 MANIFEST_STEPS = {
@@ -245,22 +245,24 @@ def _evaluation(count, folder):
 
     from lbunet_tf import config as config_lib
     from lbunet_tf import evaluate
+    from lbunet_tf import flagfiles
     from lbunet_tf import run_directory
+    from lbunet_tf import whole_files
     from lbunet_tf.data import synthetic
 
     run = folder / f"run{count}"
     config = config_lib.Config(run=str(run), source=("synthetic",), **RUN_FLAGS)
     run.mkdir()
-    run_directory.write_text(run / run_directory.FLAGS, "\n".join(config_lib.flag_lines(config)))
+    whole_files.write_text(run / run_directory.FLAGS, "\n".join(flagfiles.flag_lines(config)))
     pictures = synthetic.draw_folder(folder / "pictures", NUM_PICTURES, IMAGE_PX, SEED)
     rows = pictures.iloc[np.arange(count) % len(pictures)].reset_index(drop=True)
     rows["image_id"] = [f"{name}-{number}" for number, name in enumerate(rows["image_id"])]
     rows["split"] = np.where(np.arange(count) % 4, "test", "val")
     for column in ("image", "mask"):
         rows[column] = [os.path.abspath(file) for file in rows[column]]
-    run_directory.write_table(run / run_directory.MANIFEST, rows)
-    run_directory.write_text(run / run_directory.HISTORY, "epoch,loss,val_loss,seconds\n0,1,1,1\n")
-    run_directory.write_json(
+    whole_files.write_table(run / run_directory.MANIFEST, rows)
+    whole_files.write_text(run / run_directory.HISTORY, "epoch,loss,val_loss,seconds\n0,1,1,1\n")
+    whole_files.write_json(
         run / run_directory.CHECKS, {"images": count, "skipped": 0, "crossings": {}, "known": {}}
     )
     image = keras.Input((IMAGE_PX, IMAGE_PX, 3), name="image")

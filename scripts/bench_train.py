@@ -55,7 +55,7 @@ def make_model(options):
 
     from lbunet_tf import config as config_lib
     from lbunet_tf import models
-    from lbunet_tf import train
+    from lbunet_tf.training import compilation
     from lbunet_tf.training import precision
 
     tf.config.threading.set_intra_op_parallelism_threads(options.threads)
@@ -69,7 +69,7 @@ def make_model(options):
     )
     precision.set_precision(config.precision)
     model = models.build_model(config)
-    train.compile_model(model, config, train_rows=range(8 * options.batch_size))
+    compilation.compile_model(model, config, train_rows=range(8 * options.batch_size))
     return model
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from lbunet_tf import config as config_lib
 from lbunet_tf import evaluate
+from lbunet_tf import flagfiles
 from lbunet_tf import models
 from lbunet_tf import train
 from lbunet_tf.training import callbacks
@@ -121,7 +122,7 @@ def _write_untrained(path, seed):
     )
     path.mkdir()
     models.build_model(config).save(path / "model.keras")
-    (path / "flags.cfg").write_text("\n".join(config_lib.flag_lines(config)))
+    (path / "flags.cfg").write_text("\n".join(flagfiles.flag_lines(config)))
     (path / "manifest.csv").write_text("image_id,image\n")
     (path / "training.json").write_text("{}")
     return path

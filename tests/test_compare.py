@@ -11,7 +11,8 @@ import pytest
 
 from lbunet_tf import compare
 from lbunet_tf import config as config_lib
-from lbunet_tf import run_directory
+from lbunet_tf import flagfiles
+from lbunet_tf import whole_files
 
 FLAGS = config_lib.Config(
     source=("isic2020",), mask_source="label", split_by="image", encoder="resnet34"
@@ -21,19 +22,17 @@ FLAGS = config_lib.Config(
 def write_run(folder, config=FLAGS, auc=0.75, split=("train", "val", "test", "test")):
     """Writes what a finished, evaluated run leaves, as far as a comparison reads it."""
     folder.mkdir(parents=True)
-    lines = config_lib.flag_lines(dataclasses.replace(config, run=str(folder)))
+    lines = flagfiles.flag_lines(dataclasses.replace(config, run=str(folder)))
     (folder / "flags.cfg").write_text("\n".join(lines))
     table = pd.DataFrame({"image_id": list("abcd"), "split": split, "label": [0, 1, 0, 1]})
     table.assign(image="x.jpg").to_csv(folder / "manifest.csv", index=False)
     table.assign(score=[0.1, 0.9, 0.2, 0.8]).to_csv(folder / "predictions.csv", index=False)
     training = {"epochs": 5, "best_epoch": 3, "val_loss": 0.5, "training_seconds": 60.0}
     training["trainable_parameters"] = 24_436_369
-    run_directory.write_json(folder / "training.json", training)
+    whole_files.write_json(folder / "training.json", training)
     scores = {"num_scored": 2, "num_melanoma": 1, "num_masks": 2, "accuracy": 0.7, "auc": auc}
     scores["label_as_mask_dice"] = 0.6
-    run_directory.write_json(
-        folder / "evaluation" / "metrics.json", {"val": scores, "test": scores}
-    )
+    whole_files.write_json(folder / "evaluation" / "metrics.json", {"val": scores, "test": scores})
     (folder / "evaluation" / "report.html").write_text("written last")
     return folder
 
@@ -229,7 +228,7 @@ def test_a_finished_run_that_was_evaluated_with_symmetries_is_evaluated_anew(tmp
     run = write_run(tmp_path / "small")
     metrics = json.loads((run / "evaluation" / "metrics.json").read_text())
     metrics["test"]["tta"] = "flips"
-    run_directory.write_json(run / "evaluation" / "metrics.json", metrics)
+    whole_files.write_json(run / "evaluation" / "metrics.json", metrics)
 
     # The run has no model to evaluate anew.
     with pytest.raises(ValueError, match="small/model.keras must be there"):

@@ -6,13 +6,14 @@ from absl import flags
 
 from lbunet_tf import config as config_lib
 from lbunet_tf import entry as entry_lib
+from lbunet_tf import flagfiles
 
 
 def parse(entry, *arguments):
     values = flags.FlagValues()
-    config_lib.define_flags(entry, values)
+    flagfiles.define_flags(entry, values)
     values([entry, *arguments])
-    return config_lib.from_flags(entry, values)
+    return flagfiles.from_flags(entry, values)
 
 
 def test_defaults_are_the_papers_optimisation():
@@ -30,9 +31,9 @@ def test_later_flags_win_over_the_flagfile(tmp_path):
     flagfile.write_text("# A comment.\n--epochs=7\n--seed=3\n")
     values = flags.FlagValues()
     flags.DEFINE_string("flagfile", "", "", flag_values=values)
-    config_lib.define_flags("train", values)
+    flagfiles.define_flags("train", values)
     values(["train", f"--flagfile={flagfile}", "--epochs=9"])
-    config = config_lib.from_flags("train", values)
+    config = flagfiles.from_flags("train", values)
     assert (config.epochs, config.seed) == (9, 3)
 
 
@@ -78,13 +79,13 @@ def test_a_run_is_read_back_from_its_flags(tmp_path):
         split_percent=(60, 20, 20),
         learning_rate=3e-4,
     )
-    (tmp_path / "flags.cfg").write_text("\n".join(config_lib.flag_lines(config)))
-    assert config_lib.read(str(tmp_path)) == config
+    (tmp_path / "flags.cfg").write_text("\n".join(flagfiles.flag_lines(config)))
+    assert flagfiles.read(str(tmp_path)) == config
 
 
 def test_evaluate_takes_what_the_run_says_and_what_the_command_line_replaces(tmp_path):
     config = config_lib.Config(run=str(tmp_path), batch_size=4, image_size=96)
-    (tmp_path / "flags.cfg").write_text("\n".join(config_lib.flag_lines(config)))
+    (tmp_path / "flags.cfg").write_text("\n".join(flagfiles.flag_lines(config)))
     read = parse("evaluate", f"--run={tmp_path}", "--batch_size=32", "--prevalence=0.1")
     assert read == dataclasses.replace(config, batch_size=32, prevalence=0.1)
 
@@ -120,43 +121,43 @@ def test_an_empty_second_run_says_what_to_give(tmp_path):
 
 def parse_source(*arguments):
     values = flags.FlagValues()
-    config_lib.define_flags("evaluate", values)
+    flagfiles.define_flags("evaluate", values)
     values(["evaluate", *arguments])
     return values
 
 
 def test_evaluate_keeps_another_source_apart_from_the_runs_own(tmp_path):
     own = config_lib.Config(run=str(tmp_path), source=("isic2017",), max_images=200, seed=4)
-    (tmp_path / "flags.cfg").write_text("\n".join(config_lib.flag_lines(own)))
+    (tmp_path / "flags.cfg").write_text("\n".join(flagfiles.flag_lines(own)))
     values = parse_source(f"--run={tmp_path}", "--source=ph2,ham10000", "--max_images=9")
 
-    config = config_lib.from_flags("evaluate", values)
+    config = flagfiles.from_flags("evaluate", values)
 
     assert config == own
     # Only what is given: neither the run's draw nor its seed is meant for another source.
-    assert config_lib.other_source(values) == {"source": ("ph2", "ham10000"), "max_images": 9}
+    assert flagfiles.other_source(values) == {"source": ("ph2", "ham10000"), "max_images": 9}
 
 
 def test_evaluate_without_another_source_has_none():
-    assert config_lib.other_source(parse_source("--run=r")) == {}
+    assert flagfiles.other_source(parse_source("--run=r")) == {}
 
 
 @pytest.mark.parametrize("flag", ["--max_images=9", "--data_dir=d", "--seed=1", "--source="])
 def test_flags_about_another_source_need_its_name(flag):
     with pytest.raises(ValueError, match='"--source" must name another source where .* Received:'):
-        config_lib.other_source(parse_source("--run=r", flag))
+        flagfiles.other_source(parse_source("--run=r", flag))
 
 
 def test_compare_keeps_what_it_is_given_for_its_runs_apart():
     values = flags.FlagValues()
-    config_lib.define_flags("compare", values)
+    flagfiles.define_flags("compare", values)
     values(["compare", "--run=r", "--seeds=0,2", "--experiments=a.cfg,b.cfg", "--epochs=30"])
 
-    config = config_lib.from_flags("compare", values)
+    config = flagfiles.from_flags("compare", values)
 
     assert (config.run, config.seeds, config.experiments) == ("r", (0, 2), ("a.cfg", "b.cfg"))
     # Given, although it is the default: it replaces what a flagfile says.
-    assert config_lib.overrides(values) == {"epochs": 30}
+    assert flagfiles.overrides(values) == {"epochs": 30}
 
 
 def test_tune_takes_every_flag_of_train():
@@ -169,7 +170,7 @@ def test_tune_takes_every_flag_of_train():
 def test_what_a_command_line_names_itself_is_known_from_what_its_flagfile_says(spelling):
     arguments = ["--run=r", *spelling, "--v=1", "--nocache", "--heads=mask,melanoma"]
 
-    named = config_lib.named_in("tune", arguments)
+    named = flagfiles.named_in("tune", arguments)
 
     assert named == {"run": "r", "cache": False, "heads": ("mask", "melanoma")}
 
@@ -184,7 +185,7 @@ def test_a_flagfile_that_names_an_unknown_flag_is_named(tmp_path):
     path.write_text("--epohcs=3\n")
 
     with pytest.raises(ValueError, match=re.escape(f"{path} must hold flags")):
-        config_lib.read_flagfile(path)
+        flagfiles.read_flagfile(path)
 
 
 def test_prepare_takes_every_flag_of_train():

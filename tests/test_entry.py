@@ -7,12 +7,12 @@ import time
 
 import pytest
 
-from lbunet_tf import config as config_lib
 from lbunet_tf import evaluate
 from lbunet_tf import export
+from lbunet_tf import flagfiles
 from lbunet_tf import predict
-from lbunet_tf import run_directory
 from lbunet_tf import train
+from lbunet_tf import whole_files
 
 pytestmark = pytest.mark.slow
 
@@ -57,11 +57,11 @@ def test_a_training_that_is_stopped_says_after_which_epoch_it_goes_on(tmp_path, 
     ],
 )
 def test_a_second_process_is_refused(untrained_run, work, folder, call):
-    config = config_lib.read(str(untrained_run))
+    config = flagfiles.read(str(untrained_run))
     held = untrained_run / folder if folder else untrained_run
     (untrained_run / "image.png").write_bytes(b"not read")
 
-    with run_directory.locked(held, work):
+    with whole_files.locked(held, work):
         with pytest.raises(ValueError, match=f"one process at a time may {work} {held}"):
             call(config)
 
@@ -70,7 +70,7 @@ def test_a_second_prepare_of_one_file_is_refused(drawn_folder, tmp_path):
     rows = tmp_path / "rows.csv"
     flags = ["--source=synthetic", f"--data_dir={drawn_folder}", "--synthetic_count=40"]
 
-    with run_directory.locked(rows, "prepare"):
+    with whole_files.locked(rows, "prepare"):
         process = _start("prepare", *flags, "--image_size=64", f"--output={rows}")
         _, error = process.communicate()
 

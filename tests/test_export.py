@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lbunet_tf import config as config_lib
 from lbunet_tf import export
+from lbunet_tf import flagfiles
 from lbunet_tf import models
 from lbunet_tf import predict
 from lbunet_tf.data import inputs
@@ -62,7 +62,7 @@ def images(tmp_path_factory):
 @pytest.fixture(scope="module", params=["one run", "no hair, no cast", "two runs, 8 symmetries"])
 def config(request, untrained_run, other_untrained_run, tmp_path_factory):
     """What is exported."""
-    one = config_lib.read(str(untrained_run))
+    one = flagfiles.read(str(untrained_run))
     if request.param == "one run":
         return one
     if request.param == "no hair, no cast":
@@ -154,6 +154,6 @@ def test_several_runs_are_exported_to_a_version_in_the_output(config, answers):
 
 
 def test_a_second_export_gets_the_next_version(untrained_run):
-    config = config_lib.read(str(untrained_run))
+    config = flagfiles.read(str(untrained_run))
     first, second = (int(pathlib.Path(export.export(config)).name) for _ in range(2))
     assert second == first + 1

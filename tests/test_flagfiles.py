@@ -5,7 +5,7 @@ import sys
 import pytest
 from absl import flags
 
-from lbunet_tf import config as config_lib
+from lbunet_tf import flagfiles
 
 ROOT = pathlib.Path(__file__).parent.parent
 FLAGFILES = sorted((ROOT / "flags").glob("*.cfg"))
@@ -28,9 +28,9 @@ def test_a_flagfile_parses_to_a_checked_config(path, entry):
 def parse(entry, path):
     values = flags.FlagValues()
     flags.DEFINE_string("flagfile", "", "", flag_values=values)
-    config_lib.define_flags(entry, values)
+    flagfiles.define_flags(entry, values)
     values([entry, f"--flagfile={path}"])
-    return config_lib.from_flags(entry, values)
+    return flagfiles.from_flags(entry, values)
 
 
 @pytest.mark.parametrize("path", COMPARISONS, ids=lambda path: path.name)
@@ -39,13 +39,13 @@ def test_a_comparison_names_flagfiles_of_one_budget(path, monkeypatch):
     config = parse("compare", path)
 
     assert config.run == f"runs/{path.stem}"
-    experiments = [config_lib.read_flagfile(name) for name in config.experiments]
+    experiments = [flagfiles.read_flagfile(name) for name in config.experiments]
     assert len({(run.epochs, run.patience, run.source) for run in experiments}) == 1
 
 
 def test_the_scratch_recipe_is_the_papers_but_for_its_weights():
     paper, scratch = (
-        config_lib.read_flagfile(ROOT / "flags" / name)
+        flagfiles.read_flagfile(ROOT / "flags" / name)
         for name in ("paper.cfg", "paper_scratch.cfg")
     )
 

@@ -6,6 +6,7 @@ import re
 import pytest
 
 from lbunet_tf import config as config_lib
+from lbunet_tf import flagfiles
 from lbunet_tf import members
 
 TWO_HEADS = {"heads": ("mask", "melanoma")}
@@ -18,7 +19,7 @@ def write_flags(tmp_path):
     def write(name, **fields):
         config = config_lib.Config(run=str(tmp_path / name), **{**TWO_HEADS, **fields})
         pathlib.Path(config.run).mkdir()
-        (tmp_path / name / "flags.cfg").write_text("\n".join(config_lib.flag_lines(config)))
+        (tmp_path / name / "flags.cfg").write_text("\n".join(flagfiles.flag_lines(config)))
         return config
 
     return write

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lbunet_tf import config as config_lib
+from lbunet_tf import flagfiles
 from lbunet_tf import predict
 
 pytestmark = pytest.mark.slow
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def config(untrained_run, tmp_path):
-    return config_lib.read(str(untrained_run)).replace(output=str(tmp_path / "out"))
+    return flagfiles.read(str(untrained_run)).replace(output=str(tmp_path / "out"))
 
 
 @pytest.fixture

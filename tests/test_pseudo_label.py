@@ -9,6 +9,7 @@ from absl import flags
 from PIL import Image
 
 from lbunet_tf import config as config_lib
+from lbunet_tf import flagfiles
 from lbunet_tf import models
 from lbunet_tf import pseudo_label
 from lbunet_tf import run_directory
@@ -40,9 +41,9 @@ def new_images(tmp_path_factory):
 
 def parse(*arguments):
     values = flags.FlagValues()
-    config_lib.define_flags("pseudo_label", values)
+    flagfiles.define_flags("pseudo_label", values)
     values(["pseudo_label", *map(str, arguments)])
-    return config_lib.from_flags("pseudo_label", values)
+    return flagfiles.from_flags("pseudo_label", values)
 
 
 def label(run, output, source, *arguments):
@@ -66,7 +67,7 @@ def label_run(evaluated, tmp_path):
     path.mkdir()
     changed = config.replace(run=str(path), mask_source="label", heads=("mask",))
     models.build_model(changed).save(path / run_directory.MODEL)
-    (path / run_directory.FLAGS).write_text("\n".join(config_lib.flag_lines(changed)))
+    (path / run_directory.FLAGS).write_text("\n".join(flagfiles.flag_lines(changed)))
     (path / run_directory.FINISHED).write_text("{}")
     shutil.copy(run / run_directory.MANIFEST, path)
     return path

@@ -12,6 +12,7 @@ from lbunet_tf import models
 from lbunet_tf import run_directory
 from lbunet_tf import train
 from lbunet_tf.data import manifest as manifest_lib
+from lbunet_tf.training import compilation
 
 pytestmark = pytest.mark.slow
 
@@ -179,7 +180,7 @@ def test_weights_of_the_masks_classes_survive_the_restart_of_a_run(all_at_once):
     config, run = all_at_once
     manifest = manifest_lib.read(run / run_directory.MANIFEST)
 
-    weights = train._class_weights(
+    weights = compilation._class_weights(
         config.replace(class_weights=("mask",), mask_loss="bce"), manifest
     )
 

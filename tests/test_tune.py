@@ -10,6 +10,7 @@ import pytest
 from tensorboard.backend.event_processing import event_accumulator
 
 from lbunet_tf import config as config_lib
+from lbunet_tf import flagfiles
 from lbunet_tf import tune
 from lbunet_tf.training import callbacks
 from lbunet_tf.tuning import spaces
@@ -185,7 +186,7 @@ def test_trials_share_the_split_and_never_read_or_predict_the_test_images(finish
 @pytest.mark.slow
 def test_trials_differ_in_what_is_searched_only(finished):
     config, run = finished
-    trials = [config_lib.read(str(run / "trials" / name)) for name in ("0000", "0003")]
+    trials = [flagfiles.read(str(run / "trials" / name)) for name in ("0000", "0003")]
 
     # --monitor follows --objective; --trials is no flag of a training.
     expected = config.replace(monitor="dice", trials=config_lib.FIELDS["trials"].default)
@@ -209,8 +210,8 @@ def test_best_cfg_repeats_the_best_trial_whose_model_alone_is_kept(finished):
     table = pd.read_csv(run / "trials.csv")
     best = run / "trials" / f"{table['trial'][table['val_dice'].idxmax()]:04d}"
 
-    flags = config_lib.read_flagfile(run / "best.cfg")
-    trained = config_lib.read(str(best))
+    flags = flagfiles.read_flagfile(run / "best.cfg")
+    trained = flagfiles.read(str(best))
     assert flags.replace(run=trained.run, data_dir=trained.data_dir) == trained
     assert list(run.glob("trials/*/model.keras")) == [best / "model.keras"]
 

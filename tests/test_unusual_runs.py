@@ -10,6 +10,7 @@ import pytest
 
 from lbunet_tf import config as config_lib
 from lbunet_tf import evaluate
+from lbunet_tf import flagfiles
 from lbunet_tf import run_directory
 from lbunet_tf import train
 from lbunet_tf.data import synthetic
@@ -76,7 +77,7 @@ def masks_only(tmp_path_factory):
 
 
 def _leave_unfinished(config):
-    lines = config_lib.flag_lines(config)
+    lines = flagfiles.flag_lines(config)
     run = run_directory.prepare_for_training(config.run, lines, overwrite=False)
     (run / run_directory.MANIFEST).write_text("image_id,image\nimage_of_other_flags,other.png\n")
     (run / run_directory.BACKUP).mkdir()
@@ -159,4 +160,4 @@ def test_a_run_of_other_flags_without_a_finished_epoch_starts_anew(masks_only):
     manifest = pd.read_csv(run / run_directory.MANIFEST)
 
     assert len(manifest) == 24 and "image_of_other_flags" not in set(manifest["image_id"])
-    assert config_lib.read(str(run)).seed == config_lib.Config().seed
+    assert flagfiles.read(str(run)).seed == config_lib.Config().seed

@@ -13,11 +13,11 @@ from lbunet_tf.data import records
 
 def make_loader(
     config: config_lib.Config, rows: pd.DataFrame
-) -> Callable[[tf.data.Dataset], tf.data.Dataset]:
-    """Returns a function: dataset of row numbers -> their examples, in its order.
+) -> Callable[[tf.data.Dataset, int], tf.data.Dataset]:
+    """Returns a function: dataset of row numbers, B -> batches of their examples, in its order.
 
-    Each a dict of `image` (S, S, 3) uint8, `mask` (S, S, 1) uint8, `has_mask`, `label`, an
-    unknown label as -1.
+    Each a dict of `image` (B, S, S, 3) uint8, `mask` (B, S, S, 1) uint8, `has_mask` (B,), `label`
+    (B,), an unknown label as -1; the last batch may be short.
     """
     # Not as NumPy's own strings, each as long as the longest, four bytes a letter.
     columns = {
@@ -44,15 +44,12 @@ def make_loader(
         is_record = tf.strings.regex_full_match(row["image"], places.RECORD)
         return tf.cond(is_record, lambda: load_record(row), lambda: _load_file(config, row))
 
-    def load_all(numbers):
+    def load_batches(numbers, batch_size):
         if not is_all_records:
-            return numbers.map(load, **parallel)
-        batches = numbers.batch(records.FETCHED_AT_ONCE)
-        examples = batches.map(lambda several: load_records(rows_of(several)), **parallel).unbatch()
-        # What is taken apart has no known length, and steps are numbered by it.
-        return examples.apply(tf.data.experimental.assert_cardinality(numbers.cardinality()))
+            return numbers.map(load, **parallel).batch(batch_size)
+        return numbers.batch(batch_size).map(lambda batch: load_records(rows_of(batch)), **parallel)
 
-    return load_all
+    return load_batches
 
 
 def _load_file(config, row):

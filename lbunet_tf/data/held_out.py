@@ -10,6 +10,7 @@ import pandas as pd
 from absl import logging
 
 from lbunet_tf import config as config_lib
+from lbunet_tf import flagfiles
 from lbunet_tf import run_directory
 from lbunet_tf.data import images
 from lbunet_tf.data import manifest as manifest_lib
@@ -63,7 +64,7 @@ def other_images(config: config_lib.Config, source: config_lib.Config) -> Scored
     """
     manifests = _read_manifests(config)
     refuse_learnt(manifests, ("val",))
-    own = [(config_lib.read(run), rows) for run, rows in manifests.items()]
+    own = [(flagfiles.read(run), rows) for run, rows in manifests.items()]
     every = pd.concat([*manifests.values(), *read_ancestors(own).values()], ignore_index=True)
     learnt = every[every["split"].isin(LEARNT)]
     rows, missing = sources.make_manifest(source)
@@ -129,7 +130,7 @@ def read_ancestors(runs: list[tuple[config_lib.Config, pd.DataFrame]]) -> dict[s
                 )
                 continue
             found[parent] = manifest_lib.read(path / run_directory.MANIFEST)
-            waiting.append((config_lib.read(parent), found[parent]))
+            waiting.append((flagfiles.read(parent), found[parent]))
     return found
 
 

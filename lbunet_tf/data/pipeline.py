@@ -1,6 +1,5 @@
 """tf.data pipelines: manifest rows -> batches of (images, targets, weights)."""
 
-import math
 from collections.abc import Callable
 
 import keras
@@ -31,11 +30,12 @@ def make_training_dataset(
     Each batch: images (B, S, S, 3) float32 in 0..255; targets and weights keyed by output.
     `share`: what this process reads of each batch.
     """
-    take_examples = _taker(config, rows, share)
+    take_batches = _taker(config, rows, share)
     labels = rows["label"].to_numpy()
     sources = rows["source"].to_numpy()
     source_shares = _source_shares(config, sources)
     places = share.places(len(rows), config.batch_size)
+    batch_size = share.local_size(config.batch_size)
 
     def order_of(epoch):
         order = epoch_order(labels, config.balance, config.seed, int(epoch), sources, source_shares)
@@ -43,10 +43,10 @@ def make_training_dataset(
 
     def one_epoch(epoch):
         order = tf.ensure_shape(tf.numpy_function(order_of, (epoch,), tf.int64), (len(places),))
-        dataset = take_examples(tf.data.Dataset.from_tensor_slices(order))
-        dataset = tf.data.Dataset.zip(tf.data.Dataset.from_tensor_slices(places), dataset)
-        batches = _batched(config, _augmented(config, dataset, epoch), share)
-        return _batches_augmented(config, batches, epoch, share)
+        batches = take_batches(tf.data.Dataset.from_tensor_slices(order), batch_size)
+        of_places = tf.data.Dataset.from_tensor_slices(places).batch(batch_size)
+        batches = _augmented(config, tf.data.Dataset.zip(of_places, batches), epoch, batch_size)
+        return _batches_augmented(config, _finished(config, batches), epoch, share)
 
     epochs = tf.data.Dataset.range(start_epoch, config.epochs)
     return epochs.flat_map(one_epoch).prefetch(tf.data.AUTOTUNE)
@@ -143,24 +143,21 @@ def make_evaluation_dataset(
 ) -> tf.data.Dataset:
     """Returns the batches of `rows` in their order, the short last batch included."""
     rows = share.rows(rows, config.batch_size)
-    examples = make_examples(config, rows)
+    load = examples_lib.make_loader(config, rows)
+    batches = load(tf.data.Dataset.range(len(rows)), share.local_size(config.batch_size))
     if config.cache and memory.fits(len(rows), config.image_size):
-        examples = examples.cache()
-    return _batched(config, examples, share).prefetch(tf.data.AUTOTUNE)
+        batches = batches.cache()
+    return _finished(config, batches).prefetch(tf.data.AUTOTUNE)
 
 
 def make_examples(config: config_lib.Config, rows: pd.DataFrame) -> tf.data.Dataset:
     """Returns `rows` in their order, each a dict of `image`, `mask`, `has_mask`, `label`."""
-    return examples_lib.make_loader(config, rows)(tf.data.Dataset.range(len(rows)))
-
-
-def steps_per_epoch(config: config_lib.Config, num_images: int) -> int:
-    """Returns the batches of one training epoch, the short last one included."""
-    return math.ceil(num_images / config.batch_size)
+    load = examples_lib.make_loader(config, rows)
+    return load(tf.data.Dataset.range(len(rows)), config.batch_size).unbatch()
 
 
 def _taker(config, rows, share):
-    """Returns a function: dataset of row numbers, each once -> dataset of examples.
+    """Returns a function: dataset of row numbers, each once, B -> batches of B examples.
 
     With --cache, where it fits, each file is decoded once, in parallel, and kept as bytes of
     the network's size; a cache inside tf.data could only be read in its own order. One of
@@ -171,28 +168,34 @@ def _taker(config, rows, share):
     if not (is_kept and memory.fits(len(rows), config.image_size)):
         return load
     # Piece by piece: a stop is noticed between two.
-    pieces = list(load(tf.data.Dataset.range(len(rows))).batch(KEPT_AT_ONCE))
+    pieces = list(load(tf.data.Dataset.range(len(rows)), KEPT_AT_ONCE))
     kept = {name: tf.concat([piece[name] for piece in pieces], 0) for name in pieces[0]}
-    return lambda numbers: numbers.map(
-        lambda number: {name: column[number] for name, column in kept.items()},
+    return lambda numbers, batch_size: numbers.batch(batch_size).map(
+        lambda batch: {name: tf.gather(column, batch) for name, column in kept.items()},
         num_parallel_calls=tf.data.AUTOTUNE,
     )
 
 
-def _augmented(config, dataset, epoch):
-    """Returns examples of (place in the epoch, example); a filler loses its targets."""
+def _augmented(config, batches, epoch, batch_size):
+    """Returns batches of (places in the epoch, examples); fillers lose their targets."""
+    parallel = {"num_parallel_calls": tf.data.AUTOTUNE}
     augment = augmentation.AUGMENTATIONS.get(config.augment, augmentation.none)
 
-    def changed(place, example):
-        is_filler = place < 0
-        example = {
-            **example,
-            "has_mask": example["has_mask"] & ~is_filler,
-            "label": tf.where(is_filler, -1.0, example["label"]),
-        }
+    def without_fillers(places, examples):
+        is_filler = places < 0
+        has_mask = examples["has_mask"] & ~is_filler
+        label = tf.where(is_filler, -1.0, examples["label"])
+        return places, {**examples, "has_mask": has_mask, "label": label}
+
+    def augmented(place, example):
         return augment(example, _seed(config, epoch, tf.maximum(place, ~place)))
 
-    return dataset.map(changed, num_parallel_calls=tf.data.AUTOTUNE)
+    batches = batches.map(without_fillers, **parallel)
+    if augment is augmentation.none:
+        return batches.map(lambda _, examples: examples)
+    changed = batches.unbatch().map(augmented, **parallel).batch(batch_size)
+    # What was taken apart has no known length, and steps are numbered by it.
+    return changed.apply(tf.data.experimental.assert_cardinality(batches.cardinality()))
 
 
 def _batches_augmented(config, batches, epoch, share):
@@ -230,8 +233,8 @@ def _seed(config, epoch, number):
     return tf.stack([tf.cast(config.seed, tf.int64) + 7919 * epoch, number])
 
 
-def _batched(config, dataset, share):
-    return dataset.batch(share.local_size(config.batch_size)).map(
+def _finished(config, batches):
+    return batches.map(
         lambda examples: as_batch(examples, config.mask_source, config.outputs),
         num_parallel_calls=tf.data.AUTOTUNE,
     )

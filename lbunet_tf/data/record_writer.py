@@ -20,6 +20,7 @@ from absl import logging
 
 from lbunet_tf import config as config_lib
 from lbunet_tf import run_directory
+from lbunet_tf import whole_files
 from lbunet_tf.data import images
 from lbunet_tf.data import manifest as manifest_lib
 from lbunet_tf.data import pipeline
@@ -86,9 +87,9 @@ def write_plan(config: config_lib.Config, manifest: pd.DataFrame, skipped: pd.Da
         raise ValueError('"--records" needs files to read. Received: --source=records')
     folder = pathlib.Path(config.records)
     planned = manifest.assign(record=_places(manifest, config.image_size))
-    run_directory.write_table(folder / run_directory.SKIPPED, skipped)
-    run_directory.write_table(folder / records.MANIFEST, planned)
-    run_directory.write_json(folder / records.PLAN, _flags(config))
+    whole_files.write_table(folder / run_directory.SKIPPED, skipped)
+    whole_files.write_table(folder / records.MANIFEST, planned)
+    whole_files.write_json(folder / records.PLAN, _flags(config))
 
 
 def _flags(config):
@@ -183,7 +184,7 @@ def write_shard(folder: str, name: str) -> None:
     rows = rows[rows["shard"] == name].reset_index(drop=True)
     features = _features(rows, config.image_size)
     path = pathlib.Path(folder) / name
-    with run_directory.whole_file(path) as partial:
+    with whole_files.whole_file(path) as partial:
         try:
             examples = pipeline.make_examples(config, rows)
             tfrecords.write(partial, _serialized(features, rows, examples))
@@ -260,4 +261,6 @@ def _describe(folder, sizes):
         features=_features(rows, config["image_size"]),
         split_infos=splits,
         description="Dermoscopic images and masks, prepared by lbunet_tf.",
+        # It prints, and reads one example with what else TensorFlow says.
+        check_data=False,
     )

@@ -26,8 +26,6 @@ PLAN = "records.json"
 PREPROCESSING = ("image_size", "antialias", "shades_of_gray", "remove_hair")
 # Open shards of one pipeline; each is an open file.
 MAX_OPEN = 512
-# Records that one call fetches: Python's cost of a call is shared by them.
-FETCHED_AT_ONCE = 32
 SPEC = {name: tf.io.FixedLenFeature((), tf.string) for name in ("image", "mask", "image_id")}
 
 

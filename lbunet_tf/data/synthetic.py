@@ -17,7 +17,7 @@ from PIL import Image
 from PIL import ImageDraw
 from scipy import ndimage
 
-from lbunet_tf import run_directory
+from lbunet_tf import whole_files
 from lbunet_tf.data import manifest as manifest_lib
 
 # Counts up when the drawing changes, so that old images are not taken for new ones.
@@ -67,7 +67,7 @@ def draw_folder(path: str, count: int, size_px: int, seed: int) -> pd.DataFrame:
     drawn = path / "drawn.json"
     if not drawn.is_file():
         # Trainings that begin together wait, and share what the first one draws.
-        with run_directory.locked(path, "draw", waits=True):
+        with whole_files.locked(path, "draw", waits=True):
             if not drawn.is_file():
                 _draw_all(path, wanted)
     if json.loads(drawn.read_text()) != wanted:
@@ -87,8 +87,8 @@ def _draw_all(path, wanted):
         (path / name).mkdir(parents=True, exist_ok=True)
     table = pd.DataFrame(_draw_files(path, count, size_px, seed))
     table = manifest_lib.complete(table, "synthetic")
-    run_directory.write_table(path / "manifest.csv", table)
-    run_directory.write_json(path / "drawn.json", wanted)
+    whole_files.write_table(path / "manifest.csv", table)
+    whole_files.write_json(path / "drawn.json", wanted)
 
 
 def _is_unfinished(path):

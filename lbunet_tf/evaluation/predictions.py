@@ -13,6 +13,7 @@ from absl import logging
 
 from lbunet_tf import config as config_lib
 from lbunet_tf import run_directory
+from lbunet_tf import whole_files
 from lbunet_tf.data import pipeline
 from lbunet_tf.evaluation import scores
 
@@ -43,8 +44,8 @@ def predict_run(
     table = pd.concat(parts, ignore_index=True)
     measures = scores.image_mask_scores(table).drop(columns="image_id")
     table = table.join(measures.add_prefix(scores.name_prefix(config.mask_source)))
-    run_directory.write_table(output / run_directory.PREDICTIONS, table)
-    with run_directory.whole_file(output / run_directory.HISTOGRAMS) as partial:
+    whole_files.write_table(output / run_directory.PREDICTIONS, table)
+    with whole_files.whole_file(output / run_directory.HISTOGRAMS) as partial:
         np.savez_compressed(partial, **histograms)
     return table
 

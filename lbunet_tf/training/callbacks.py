@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from lbunet_tf import run_directory
+from lbunet_tf import whole_files
 from lbunet_tf.training import averaging as averaging_lib
 from lbunet_tf.training import distribution
 from lbunet_tf.training import metrics
@@ -78,7 +79,7 @@ class WholeBackup(keras.callbacks.Callback):
             "start anew"
         )
         _, has_sum, checksum = path.name.removesuffix(SUFFIX).partition("-")
-        if has_sum and f"{run_directory.crc32(path):08x}" != checksum:
+        if has_sum and f"{whole_files.crc32(path):08x}" != checksum:
             raise ValueError(f"{damage}; it is cut short or damaged. {mend}")
         try:
             self.model.load_weights(path)
@@ -92,11 +93,11 @@ class WholeBackup(keras.callbacks.Callback):
         folder = self.run / run_directory.BACKUP
         folder.mkdir(exist_ok=True)
         partial = folder / f"partial{SUFFIX}"
-        with run_directory.dropped_where_it_fails(partial, self._num_bytes()):
+        with whole_files.dropped_where_it_fails(partial, self._num_bytes()):
             with distribution.alone():
                 self.model.save_weights(partial, overwrite=True)
-            path = folder / f"{epoch + 1:04d}-{run_directory.crc32(partial):08x}{SUFFIX}"
-            run_directory.put_in_place(partial, path)
+            path = folder / f"{epoch + 1:04d}-{whole_files.crc32(partial):08x}{SUFFIX}"
+            whole_files.put_in_place(partial, path)
         for old in _backups(self.run).values():
             if old != path:
                 old.unlink()
@@ -110,7 +111,7 @@ class WholeBackup(keras.callbacks.Callback):
         there = sum(path.stat().st_size for path in (model, *backups) if path.is_file())
         # A backup is written beside the one before.
         needed = num_bytes(self.model.variables) + 2 * self._num_bytes() - there
-        run_directory.check_room(self.run / run_directory.BACKUP, needed)
+        whole_files.check_room(self.run / run_directory.BACKUP, needed)
 
 
 def num_bytes(variables: Sequence[keras.Variable]) -> int:
@@ -174,11 +175,11 @@ class WholeCheckpoint(keras.callbacks.ModelCheckpoint):
                 return
             self.partial.unlink(missing_ok=True)
             size = num_bytes(self.model.variables)
-            with run_directory.dropped_where_it_fails(self.partial, size):
+            with whole_files.dropped_where_it_fails(self.partial, size):
                 with distribution.alone():
                     super().on_epoch_end(epoch, logs)
                 if self.partial.is_file():
-                    run_directory.put_in_place(self.partial, self.path)
+                    whole_files.put_in_place(self.partial, self.path)
 
 
 class ResumedEarlyStopping(keras.callbacks.EarlyStopping):
@@ -213,7 +214,7 @@ class HistoryFile(keras.callbacks.Callback):
         numbers = {name: float(value) for name, value in (logs or {}).items()}
         seconds = round(time.monotonic() - self.began, 1)
         self.rows.append({"epoch": epoch + 1, "seconds": seconds, **numbers})
-        run_directory.write_table(self.path, pd.DataFrame(self.rows))
+        whole_files.write_table(self.path, pd.DataFrame(self.rows))
 
 
 class KnownLosses(keras.callbacks.Callback):

@@ -16,6 +16,7 @@ from tensorboard.plugins.hparams import api as hparams_api
 from tensorboard.plugins.pr_curve import summary as pr_curve
 
 from lbunet_tf import run_directory
+from lbunet_tf import whole_files
 from lbunet_tf.training import averaging as averaging_lib
 from lbunet_tf.training import distribution
 from lbunet_tf.training import metrics as metrics_lib
@@ -41,7 +42,7 @@ def writing(folder: pathlib.Path, part: str) -> Iterator[None]:
             yield
         writer.close()
     except (tf.errors.ResourceExhaustedError, tf.errors.OutOfRangeError) as error:
-        raise run_directory.no_room(folder / part) from error
+        raise whole_files.no_room(folder / part) from error
     for path in folder.glob(f"*.{part}"):
         _check_whole(path)
 
@@ -53,7 +54,7 @@ def _check_whole(path):
             return
     except tf.errors.DataLossError:
         pass
-    raise run_directory.no_room(path)
+    raise whole_files.no_room(path)
 
 
 def _epoch_part(epoch, what):

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from lbunet_tf import config as config_lib
+from lbunet_tf import flagfiles
 from lbunet_tf import run_directory
 from lbunet_tf.tuning import spaces
 
@@ -157,8 +158,8 @@ def best_flagfile(
             f"{config.epochs} epochs: without that limit, more --epochs may help."
         )
     lines = [f"# {line}" for line in header]
-    default = config_lib.flag_lines(config_lib.Config())
-    for line in config_lib.flag_lines(best.config):
+    default = flagfiles.flag_lines(config_lib.Config())
+    for line in flagfiles.flag_lines(best.config):
         flag = line.partition("=")[0].removeprefix("--")
         if flag not in ("run", "data_dir", "max_images") and (
             flag in searched or line not in default

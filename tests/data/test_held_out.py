@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from lbunet_tf import config as config_lib
+from lbunet_tf import flagfiles
 from lbunet_tf.data import held_out
 from lbunet_tf.data import manifest as manifest_lib
 from lbunet_tf.data import near_duplicates
@@ -119,7 +120,7 @@ def make_run(tmp_path, write_image):
             source=("folder",),
             teacher=tuple(str(tmp_path / each) for each in teacher),
         )
-        (tmp_path / name / "flags.cfg").write_text("\n".join(config_lib.flag_lines(config)))
+        (tmp_path / name / "flags.cfg").write_text("\n".join(flagfiles.flag_lines(config)))
         return config
 
     return make

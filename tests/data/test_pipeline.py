@@ -110,12 +110,12 @@ def test_a_training_epoch_keeps_its_short_last_batch(rows, training, make_config
     sizes = [len(images) for images, _, _ in training(rows)]
 
     assert sizes == [4, 4, 2, 4, 4, 2]
-    assert pipeline.steps_per_epoch(make_config(batch_size=4), NUM_ROWS) == 3
+    assert make_config(batch_size=4).steps_per_epoch(NUM_ROWS) == 3
 
 
 @pytest.mark.parametrize("count, steps", [(1, 1), (4, 1), (5, 2), (8, 2)])
 def test_steps_per_epoch_count_the_short_last_batch(make_config, count, steps):
-    assert pipeline.steps_per_epoch(make_config(batch_size=4), count) == steps
+    assert make_config(batch_size=4).steps_per_epoch(count) == steps
 
 
 def test_training_shuffles(rows, training):

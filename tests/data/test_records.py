@@ -99,7 +99,7 @@ def test_the_number_of_batches_is_known(files, folder, cache):
 
     dataset = pipeline.make_evaluation_dataset(files.replace(cache=cache), rows)
 
-    assert dataset.cardinality() == pipeline.steps_per_epoch(files, len(rows))
+    assert dataset.cardinality() == files.steps_per_epoch(len(rows))
 
 
 def test_a_batch_of_records_is_augmented_by_the_number_of_its_step(files, folder, monkeypatch):

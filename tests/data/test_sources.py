@@ -6,7 +6,7 @@ import pathlib
 import numpy as np
 import pytest
 
-from lbunet_tf import run_directory
+from lbunet_tf import whole_files
 from lbunet_tf.data import sources
 
 ISIC2020_V1 = (
@@ -350,7 +350,7 @@ def test_manifest_carries_labels_splits_and_further_columns(tmp_path, read, writ
 
 def test_a_manifest_that_was_written_from_a_source_reads_back_the_same(tmp_path, read, isic2017):
     table = read("isic2017", isic2017("Training", "Validation"))
-    run_directory.write_table(tmp_path / "rows.csv", table)
+    whole_files.write_table(tmp_path / "rows.csv", table)
 
     again = read("manifest", tmp_path / "rows.csv")
 

@@ -19,14 +19,14 @@ from PIL import Image
 from tensorflow_serving.apis import predict_pb2
 from tensorflow_serving.apis import prediction_service_pb2_grpc
 
-from lbunet_tf import config as config_lib
 from lbunet_tf import export
+from lbunet_tf import flagfiles
 
 
 @pytest.fixture(scope="session")
 def exported(untrained_run):
     """The folder of an export of an untrained model of outlines and a score."""
-    return export.export(config_lib.read(str(untrained_run)))
+    return export.export(flagfiles.read(str(untrained_run)))
 
 
 @pytest.fixture(scope="session")
@@ -38,7 +38,7 @@ def serve(exported):
 @pytest.fixture(scope="session")
 def serve_score(untrained_run):
     """The signature of an export of label-as-mask: its only output is `probability`."""
-    config = config_lib.read(str(untrained_run)).replace(mask_source="label")
+    config = flagfiles.read(str(untrained_run)).replace(mask_source="label")
     return tf.saved_model.load(str(export.export(config))).signatures["serving_default"]
 
 

@@ -8,8 +8,8 @@ import sys
 import numpy as np
 import pytest
 
-from lbunet_tf import config as config_lib
 from lbunet_tf import export
+from lbunet_tf import flagfiles
 from lbunet_tf import models
 from lbunet_tf.serving import openvino_model
 
@@ -27,7 +27,7 @@ print("tensorflow" in sys.modules or "keras" in sys.modules)
 
 @pytest.fixture(scope="module")
 def exported(untrained_run):
-    config = config_lib.read(str(untrained_run)).replace(format="openvino")
+    config = flagfiles.read(str(untrained_run)).replace(format="openvino")
     return export.export(config)
 
 
@@ -62,6 +62,6 @@ def test_it_says_which_run_it_is_of(exported, untrained_run):
 
 def test_without_openvino_the_error_names_the_line_that_installs_it(untrained_run, monkeypatch):
     monkeypatch.setitem(sys.modules, "openvino", None)
-    config = config_lib.read(str(untrained_run)).replace(format="openvino")
+    config = flagfiles.read(str(untrained_run)).replace(format="openvino")
     with pytest.raises(ValueError, match=r"pip install 'lbunet_tf\[openvino\]'"):
         export.export(config)

@@ -10,8 +10,8 @@ import pytest
 import tensorflow as tf
 
 from lbunet_tf import config as config_lib
-from lbunet_tf import train
 from lbunet_tf.data import pipeline
+from lbunet_tf.training import compilation
 from lbunet_tf.training import losses
 
 SIZE = 16
@@ -66,7 +66,7 @@ def make_compiled(request):
 
     def make():
         model.set_weights(start)
-        train.compile_model(model, config, train_rows=[0, 1, 2])
+        compilation.compile_model(model, config, train_rows=[0, 1, 2])
         # A step of plain descent shows the gradient itself.
         model.optimizer = keras.optimizers.SGD(1.0)
         return model
@@ -113,7 +113,7 @@ def test_a_known_target_does_change_them(make_compiled):
 
 def test_the_first_step_traces_the_training_once_and_starts_metrics_at_nothing():
     model = _model()
-    train.compile_model(model, config_lib.Config(heads=HEADS), train_rows=[0, 1, 2])
+    compilation.compile_model(model, config_lib.Config(heads=HEADS), train_rows=[0, 1, 2])
     # The layers are seen by each tracing, and by nothing else.
     tracings = []
     conv = model.get_layer("conv")

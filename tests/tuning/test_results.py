@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 
 from lbunet_tf import config as config_lib
-from lbunet_tf import run_directory
+from lbunet_tf import flagfiles
+from lbunet_tf import whole_files
 from lbunet_tf.tuning import results
 
 TWO_HEADS = config_lib.Config(
@@ -25,7 +26,7 @@ def finished(folder, config, history, best_epoch=2):
     """Writes what a finished training leaves, as far as a search reads it."""
     pd.DataFrame(history).to_csv(folder / "history.csv", index=False)
     training = {"epochs": 3, "best_epoch": best_epoch, "training_seconds": 60.0}
-    run_directory.write_json(folder / "training.json", training)
+    whole_files.write_json(folder / "training.json", training)
     return dataclasses.replace(config, run=str(folder))
 
 
@@ -131,7 +132,7 @@ def test_best_cfg_repeats_the_flags_of_the_best_trial(tmp_path):
     path.write_text(results.best_flagfile(TWO_HEADS, TRIALS, SEARCHED))
 
     best = TRIALS[2].config
-    assert config_lib.read_flagfile(path).replace(run=best.run, data_dir=best.data_dir) == best
+    assert flagfiles.read_flagfile(path).replace(run=best.run, data_dir=best.data_dir) == best
 
 
 def test_best_cfg_names_no_folder_of_this_machine_and_what_was_searched():

@@ -1,0 +1,97 @@
+"""Compiles a model with the optimizer, losses and metrics of the flags."""
+
+import functools
+
+import keras
+import numpy as np
+import pandas as pd
+from absl import logging
+from keras import ops
+
+from lbunet_tf import config as config_lib
+from lbunet_tf.training import distribution
+from lbunet_tf.training import fused
+from lbunet_tf.training import losses
+from lbunet_tf.training import metrics
+from lbunet_tf.training import optimizers
+from lbunet_tf.training import replicas
+
+
+def compile_model(
+    model: keras.Model,
+    config: config_lib.Config,
+    train_rows: pd.DataFrame,
+    lacks_targets: bool = False,
+) -> None:
+    """Compiles with the flags' optimizer, losses and metrics; the paper's are III.L.
+
+    Args:
+        model: Outputs `config.outputs`.
+        config: The flags.
+        train_rows: The training part of the manifest, for --class_weights and schedules.
+        lacks_targets: Whether some targets are not known; the losses of an epoch are then
+            measured apart (`metrics.KnownLoss`).
+    """
+    encoder = [layer for layer in model.layers if layer.name == "encoder"]
+    for layer in encoder[0].layers if encoder and config.freeze_batch_norm else ():
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.trainable = False
+    fused.fuse_batch_norm(model)
+    make_losses = functools.partial(
+        losses.make_losses,
+        config.outputs,
+        config.mask_loss,
+        config.melanoma_loss,
+        config.label_smoothing,
+        _class_weights(config, train_rows),
+    )
+    watched = metrics.make_metrics(config.heads, config.mask_source)
+    for name, known in _known_losses(make_losses()).items() if lacks_targets else ():
+        watched[name] = [*watched.get(name, []), *known]
+    model.compile(
+        optimizer=optimizers.make_optimizer(
+            config,
+            config.steps_per_epoch(len(train_rows)),
+            encoder[0].trainable_variables if encoder else (),
+        ),
+        loss=replicas.over_replicas(make_losses()),
+        loss_weights=config.loss_weights if set(config.loss_weights.values()) != {1.0} else None,
+        weighted_metrics=watched,
+    )
+    if not distribution.is_distributed():
+        _create_variables(model)
+
+
+def _create_variables(model):
+    """Creates the variables of optimizer, losses and metrics.
+
+    Made within the first step, they would cost a second tracing of it under TensorFlow.
+    """
+    model.optimizer.build(model.trainable_variables)
+    shapes = {name: (1, *output.shape[1:]) for name, output in model.output.items()}
+    targets = {name: np.zeros(shape, "float32") for name, shape in shapes.items()}
+    weights = {name: np.ones(shape[:-1], "float32") for name, shape in shapes.items()}
+    logits = {name: ops.convert_to_tensor(target) for name, target in targets.items()}
+    model.compute_loss(None, targets, logits, weights)
+    model.compute_metrics(None, targets, logits, weights)
+    model.reset_metrics()
+
+
+def _known_losses(measured):
+    return metrics.make_known_losses(replicas.of_replica(measured))
+
+
+def _class_weights(config, rows):
+    """Returns head -> weights of class 0 and 1 that give both the same sum over training."""
+    weights = {}
+    for head in config.class_weights:
+        of_pixels = head == "mask" and config.mask_source == "lesion"
+        share = float(rows["mask_share" if of_pixels else "label"].mean())
+        if not 0 < share < 1:
+            raise ValueError(
+                f'"--class_weights={head}" needs both classes among the training images. '
+                f"Received: a share of {share} of class 1"
+            )
+        weights[head] = (0.5 / (1 - share), 0.5 / share)
+        logging.info("class weights of %s: %.3f and %.3f", head, *weights[head])
+    return weights
