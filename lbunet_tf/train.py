@@ -67,6 +67,7 @@ def train(config: config_lib.Config) -> pathlib.Path:
 
 
 def _train(config, run, flag_lines, placement, precision):
+    _check_placement(config, placement)
     # The model first: wrong or missing weights are known in seconds, files in minutes.
     model = models.build_model(config)
     teachers = _load_teachers(config)
@@ -78,11 +79,6 @@ def _train(config, run, flag_lines, placement, precision):
         f"{_num_trainable(model):,}",
         ", ".join(model.output_names),
     )
-    if teachers and placement.kind == "hosts":
-        raise ValueError(
-            '"--teacher" needs --distribution=none or mirrored: the weights of a teacher cannot be '
-            f"spread over processes. Received: --teacher={','.join(config.teacher)}"
-        )
     with placement.first_alone("the manifest"):
         manifest = _frozen_manifest(config, run)
     train_rows = manifest[manifest["split"] == "train"]
@@ -97,6 +93,21 @@ def _train(config, run, flag_lines, placement, precision):
     placement.wait("the end of training")
     if placement.writes:
         _finish(run, model, config, precision)
+
+
+def _check_placement(config, placement):
+    """Raises a ValueError that names a flag which does not go with several devices."""
+    if config.teacher and placement.kind == "hosts":
+        raise ValueError(
+            '"--teacher" needs --distribution=none or mirrored: the weights of a teacher cannot be '
+            f"spread over processes. Received: --teacher={','.join(config.teacher)}"
+        )
+    if config.gradient_accumulation > 1 and placement.kind == "mirrored":
+        raise ValueError(
+            '"--gradient_accumulation" needs --distribution=none or hosts: Keras does not '
+            "accumulate over mirrored devices. "
+            f"Received: --gradient_accumulation={config.gradient_accumulation}"
+        )
 
 
 def _lacks_targets(config, manifest):

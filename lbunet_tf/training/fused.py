@@ -83,6 +83,11 @@ class FusedAdam(keras.optimizers.Adam):
         self._bias_correction = None
         return super().apply(grads, trainable_variables)
 
+    def _clip_gradients(self, grads):
+        if replicas.count() == 1 or not self.global_clipnorm:
+            return super()._clip_gradients(grads)
+        return replicas.clip_by_global_norm(grads, self.global_clipnorm)
+
     def update_step(self, gradient, variable, learning_rate):
         """Updates one variable (Kingma and Ba 2015, algorithm 1 in the order of section 2)."""
         # A mirrored variable has a handle on each device; Keras knows how to go through them.

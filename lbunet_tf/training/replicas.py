@@ -1,6 +1,7 @@
 """Losses over the replicas of a MirroredStrategy, of which each sees a part of the batch."""
 
 from collections.abc import Callable
+from collections.abc import Sequence
 
 import keras
 import tensorflow as tf
@@ -41,6 +42,16 @@ def of_replica(losses: dict[str, keras.losses.Loss]) -> dict[str, keras.losses.L
     if count() == 1:
         return losses
     return {name: _Scaled(loss, lambda _: float(count())) for name, loss in losses.items()}
+
+
+def clip_by_global_norm(gradients: Sequence[tf.Tensor], clip_norm: float) -> list[tf.Tensor]:
+    """Returns each replica's gradients, scaled so that the norm of their sum is at most clip_norm.
+
+    Keras would clip those of each replica before it adds them up: another step than one device's.
+    """
+    context = tf.distribute.get_replica_context()
+    norm = tf.linalg.global_norm(context.all_reduce(tf.distribute.ReduceOp.SUM, list(gradients)))
+    return [gradient * (clip_norm / tf.maximum(norm, clip_norm)) for gradient in gradients]
 
 
 class _Scaled(keras.losses.Loss):

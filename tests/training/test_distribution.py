@@ -128,11 +128,72 @@ def test_two_mirrored_devices_train_to_the_losses_of_one(start, tmp_path):
     )
     _finish(mirrored)
 
+    _assert_same_losses(*runs)
     one, two = map(_history, runs)
-    np.testing.assert_allclose(two["loss"], one["loss"], rtol=1e-5)
-    np.testing.assert_allclose(two["val_loss"], one["val_loss"], rtol=1e-5)
     pd.testing.assert_frame_equal(two, one, rtol=1e-4)
     assert _files(runs[1]) == _files(runs[0])
+
+
+# Beside the plain step.
+MORE = (
+    "--average_weights=0.9",
+    "--clip_norm=1",
+    "--weight_decay=0.01",
+    "--schedule=cosine",
+    "--mask_loss=bce_dice",
+    "--class_weights=melanoma",
+)
+
+
+@pytest.mark.slow
+def test_mirrored_devices_share_every_part_of_a_step(start, tmp_path):
+    runs = tmp_path / "one", tmp_path / "two"
+    environment = {"KERAS_BACKEND": "tensorflow"}
+    _finish(start(runs[0], "--epochs=2", *MORE, **environment))
+
+    mirrored = "--epochs=2", "--distribution=mirrored"
+    _finish(start(runs[1], *mirrored, *MORE, **environment, LOGICAL_CPUS="2"))
+
+    _assert_same_losses(*runs)
+
+
+@pytest.mark.slow
+def test_hosts_share_every_part_of_a_step(start, start_two, tmp_path):
+    pytest.importorskip("jax")
+    flags = "--epochs=2", "--gradient_accumulation=2", *MORE
+    runs = tmp_path / "one", tmp_path / "two"
+    _finish(start(runs[0], *flags, KERAS_BACKEND="jax"))
+
+    _finish(*start_two(runs[1], *flags))
+
+    _assert_same_losses(*runs)
+
+
+def _assert_same_losses(first, second):
+    one, two = _history(first), _history(second)
+    np.testing.assert_allclose(two["loss"], one["loss"], rtol=1e-5)
+    np.testing.assert_allclose(two["val_loss"], one["val_loss"], rtol=1e-5)
+
+
+def test_accumulation_over_mirrored_devices_is_refused(start, tmp_path):
+    flags = "--gradient_accumulation=2", "--distribution=mirrored"
+
+    job = start(tmp_path / "run", *flags, KERAS_BACKEND="tensorflow", LOGICAL_CPUS="2")
+
+    printed = job.communicate(timeout=300)[0]
+    assert job.returncode != 0
+    assert '"--gradient_accumulation" needs --distribution=none or hosts' in printed
+
+
+def test_a_teacher_is_refused_with_hosts(start_two, tmp_path):
+    pytest.importorskip("jax")
+
+    job = start_two(tmp_path / "run", "--teacher=runs/other")
+
+    for process in job:
+        printed = process.communicate(timeout=300)[0]
+        assert process.returncode != 0
+        assert '"--teacher" needs --distribution=none or mirrored' in printed
 
 
 @pytest.mark.slow
