@@ -14,6 +14,7 @@ from absl import logging
 
 from lbunet_tf import config as config_lib
 from lbunet_tf import flagfiles
+from lbunet_tf.data import memory
 
 
 def run(main: Callable[..., None], entry: str, takes_paths: bool = False) -> None:
@@ -33,6 +34,7 @@ def run(main: Callable[..., None], entry: str, takes_paths: bool = False) -> Non
         if len(arguments) > 1 and not takes_paths:
             raise app.UsageError(f"Only flags are taken. Received: {' '.join(arguments[1:])}")
         signal.signal(signal.SIGTERM, _interrupt)
+        memory.reuse_freed()
         if keras.backend.backend() != "tensorflow":
             # TensorFlow only reads images then; it would take the GPUs' memory.
             tf.config.set_visible_devices([], "GPU")

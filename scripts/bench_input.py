@@ -129,9 +129,12 @@ def read_by_ours(options):
 
     from lbunet_tf import config as config_lib
     from lbunet_tf.data import manifest as manifest_lib
+    from lbunet_tf.data import memory
     from lbunet_tf.data import pipeline
     from lbunet_tf.data import records
 
+    # As every command does.
+    memory.reuse_freed()
     if options.reader == "make files":
         _make_files(options)
         return {}

@@ -55,9 +55,12 @@ def make_model(options):
 
     from lbunet_tf import config as config_lib
     from lbunet_tf import models
+    from lbunet_tf.data import memory
     from lbunet_tf.training import compilation
     from lbunet_tf.training import precision
 
+    # As every command does.
+    memory.reuse_freed()
     tf.config.threading.set_intra_op_parallelism_threads(options.threads)
     tf.config.threading.set_inter_op_parallelism_threads(options.threads)
     config = config_lib.Config(

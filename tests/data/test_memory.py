@@ -1,12 +1,18 @@
 """Tests of `lbunet_tf.data.memory`: a cache is kept where it fits, and it is said."""
 
+import ctypes
 import logging
+import os
+import pathlib
+import subprocess
+import sys
 
 import pytest
 
 from lbunet_tf.data import memory
 
 GB = 2**30
+ROOT = pathlib.Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -105,3 +111,43 @@ def test_images_are_kept_where_they_take_a_part_that_leaves_room(
 
     assert ("keeping 1000 images" if kept else "they are NOT kept") in caplog.text
     assert "66 MB" in caplog.text and "218 MB" in caplog.text
+
+
+FAULTS = """
+import ctypes, resource, sys
+from lbunet_tf.data import memory
+if sys.argv[1] == "reused":
+    memory.reuse_freed()
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+for batch in range(20):
+    if batch == 10:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    buffers = [libc.malloc(2**24) for _ in range(4)]
+    for buffer in buffers:
+        ctypes.memset(buffer, 1, 2**24)
+    for buffer in buffers:
+        libc.free(buffer)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="the C library is not glibc")
+@pytest.mark.parametrize(
+    "reused, variables, has_few_faults",
+    [
+        ("reused", {}, True),
+        ("given back", {}, False),
+        ("reused", {"MALLOC_TRIM_THRESHOLD_": "131072"}, False),
+    ],
+)
+def test_memory_that_is_freed_is_reused_unless_the_user_has_set_otherwise(
+    reused, variables, has_few_faults
+):
+    environment = {name: value for name, value in os.environ.items() if "MALLOC" not in name}
+    environment |= {"PYTHONPATH": str(ROOT), **variables}
+    command = [sys.executable, "-c", FAULTS, reused]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+
+    # Ten batches of 64 MB have 163,840 pages.
+    assert (int(done.stdout) < 1000) == has_few_faults, done.stdout
