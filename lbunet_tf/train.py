@@ -105,8 +105,9 @@ def _check_placement(config, placement):
     if config.gradient_accumulation > 1 and placement.kind == "mirrored":
         raise ValueError(
             '"--gradient_accumulation" needs --distribution=none or hosts: Keras does not '
-            "accumulate over mirrored devices. "
-            f"Received: --gradient_accumulation={config.gradient_accumulation}"
+            f"accumulate over mirrored devices. Received: --distribution={config.distribution}, "
+            f"{placement.num_devices} devices, "
+            f"--gradient_accumulation={config.gradient_accumulation}"
         )
 
 

@@ -42,10 +42,11 @@ def fits(num_images: int, size_px: int) -> bool:
 
 
 def reuse_freed() -> None:
-    """Makes this process keep what it frees, up to 512 MB, for its next batch.
+    """Makes this process keep what it frees for its next batch.
 
     By default glibc gives a batch's memory back, and the kernel clears every page of the next:
-    with records that took as long as reading them. Another C library, and what the user has set
+    with records that took as long as reading them. 512 MB are kept, and what the other arenas of
+    glibc hold, at most 64 MB in one piece. Another C library, and what the user has set
     (MALLOC_*, GLIBC_TUNABLES), are left as they are.
     """
     if any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ):

@@ -14,7 +14,7 @@ from lbunet_tf.data import examples as examples_lib
 from lbunet_tf.data import memory
 from lbunet_tf.data import shares
 
-KEPT_AT_ONCE = 256
+KEPT_AT_ONCE = 32
 
 
 def make_training_dataset(
@@ -25,7 +25,7 @@ def make_training_dataset(
 ) -> tf.data.Dataset:
     """Returns the batches of epochs `start_epoch`, `start_epoch` + 1, ... up to --epochs.
 
-    An epoch is `steps_per_epoch` batches. Order and augmentation of an epoch depend on
+    An epoch is `Config.steps_per_epoch` batches. Order and augmentation of an epoch depend on
     the seed and the epoch's number alone, so a resumed run sees what it would have seen.
     Each batch: images (B, S, S, 3) float32 in 0..255; targets and weights keyed by output.
     `share`: what this process reads of each batch.

@@ -76,9 +76,11 @@ def read_plan(config: config_lib.Config) -> tuple[pd.DataFrame, pd.DataFrame] | 
                 f'"--records" must name another folder for other flags. {folder} was begun with '
                 f"--{name}={plan.get(name)}. Received: --{name}={value}"
             )
+    planned = manifest_lib.read(folder / records.MANIFEST)
+    records.check_places(folder, planned["record"])
     logging.info("going on in %s with its own plan", folder)
     skipped = pd.read_csv(folder / run_directory.SKIPPED, dtype=str, keep_default_na=False)
-    return manifest_lib.read(folder / records.MANIFEST).drop(columns="record"), skipped
+    return planned.drop(columns="record"), skipped
 
 
 def write_plan(config: config_lib.Config, manifest: pd.DataFrame, skipped: pd.DataFrame) -> None:

@@ -44,6 +44,7 @@ def read(folder: str | os.PathLike) -> pd.DataFrame:
             f"Looked for {MANIFEST} and {PLAN}"
         )
     table = manifest_lib.read(path)
+    check_places(folder, table["record"])
     table["image"] = [str(folder / record) for record in table.pop("record")]
     counts = table["image"].map(places.file_of).value_counts(sort=False)
     with concurrent.futures.ThreadPoolExecutor() as threads:
@@ -51,6 +52,16 @@ def read(folder: str | os.PathLike) -> pd.DataFrame:
             pass
     table["mask"] = table["image"].where(table["mask"] != "", "")
     return table
+
+
+def check_places(folder: pathlib.Path, places_in: pd.Series) -> None:
+    """Raises a ValueError where the records are not of the kind that this version reads."""
+    if not places.are_records(places_in).all():
+        raise ValueError(
+            f"{folder} must hold TFRecord shards; it was prepared by an older version of "
+            f"lbunet_tf, whose first is {places.file_of(places_in.iloc[0])}. Prepare the records "
+            "again, in another folder"
+        )
 
 
 def check_shard(path: str | os.PathLike, count: int) -> None:
@@ -110,8 +121,12 @@ def check_flags(config: config_lib.Config, folder: str | os.PathLike) -> None:
 
 def _fetch(open_shard, image):
     shard, number = image.rsplit("#", 1)
-    with _named(shard):
-        return open_shard(shard).read(int(number))
+    try:
+        with _named(shard):
+            return open_shard(shard).read(int(number))
+    except OSError as error:
+        # The disk's or the network's, not the shard's: it names no file while reading.
+        raise ValueError(f"{shard} cannot be read: {error}") from error
 
 
 @contextlib.contextmanager

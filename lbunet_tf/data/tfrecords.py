@@ -4,6 +4,7 @@ The format (TensorFlow, core/lib/io/record_writer.h): for each record its length
 endian), the checksum of the length, the record, its checksum; checksums are masked CRC-32C.
 """
 
+import functools
 import os
 import struct
 from collections.abc import Iterable
@@ -40,7 +41,12 @@ class Reader:
 
     def __init__(self, path: str | os.PathLike):
         self._file = open(path, "rb", buffering=0)
-        self._starts = self._find_records()
+        status = os.fstat(self._file.fileno())
+        try:
+            self._starts = _find_records(str(path), status.st_mtime_ns, status.st_size)
+        except ValueError:
+            self._file.close()
+            raise
 
     def __len__(self) -> int:
         """Returns the number of records."""
@@ -58,30 +64,35 @@ class Reader:
         start, end = (int(place) for place in self._starts[number : number + 2])
         start, end = start + _HEADER.size, end - _FOOTER.size
         # Two reads, not one: what is cut out of one would be copied.
-        record = self._read(start, end - start)
-        if _masked_crc(record) != _FOOTER.unpack(self._read(end, _FOOTER.size))[0]:
+        record = _read(self._file, start, end - start)
+        if _masked_crc(record) != _FOOTER.unpack(_read(self._file, end, _FOOTER.size))[0]:
             raise ValueError(f"the checksum of record {number} is another")
         return record
 
-    def _find_records(self):
-        """Returns where records start, and where the last one ends; reads their lengths only."""
-        size = os.fstat(self._file.fileno()).st_size
-        starts = [0]
+
+# Once for each state of a file: readers come and go, and every length is a place on the disk.
+@functools.lru_cache(None)
+def _find_records(path, mtime_ns, size):
+    """Returns where records start, and where the last one ends; reads their lengths only."""
+    del mtime_ns
+    starts = [0]
+    with open(path, "rb", buffering=0) as file:
         while starts[-1] < size:
-            header = self._read(starts[-1], _HEADER.size)
+            header = _read(file, starts[-1], _HEADER.size)
             length, crc = _HEADER.unpack(header)
             if _masked_crc(header[:8]) != crc:
                 raise ValueError(f"the checksum of the length at byte {starts[-1]} is another")
             starts.append(starts[-1] + _HEADER.size + length + _FOOTER.size)
-        if starts[-1] > size:
-            raise ValueError(f"it has {size} bytes of {starts[-1]}")
-        return np.array(starts, np.int64)
+    if starts[-1] > size:
+        raise ValueError(f"it has {size} bytes of {starts[-1]}")
+    return np.array(starts, np.int64)
 
-    def _read(self, start, num_bytes):
-        contents = os.pread(self._file.fileno(), num_bytes, start)
-        if len(contents) < num_bytes:
-            raise ValueError(f"it ends within the {num_bytes} bytes from byte {start} on")
-        return contents
+
+def _read(file, start, num_bytes):
+    contents = os.pread(file.fileno(), num_bytes, start)
+    if len(contents) < num_bytes:
+        raise ValueError(f"it ends within the {num_bytes} bytes from byte {start} on")
+    return contents
 
 
 def _masked_crc(contents):

@@ -1,4 +1,4 @@
-"""Losses over the replicas of a MirroredStrategy, of which each sees a part of the batch."""
+"""Losses and gradients over the replicas of a MirroredStrategy, each of a part of the batch."""
 
 from collections.abc import Callable
 from collections.abc import Sequence
@@ -51,7 +51,7 @@ def clip_by_global_norm(gradients: Sequence[tf.Tensor], clip_norm: float) -> lis
     """
     context = tf.distribute.get_replica_context()
     norm = tf.linalg.global_norm(context.all_reduce(tf.distribute.ReduceOp.SUM, list(gradients)))
-    return [gradient * (clip_norm / tf.maximum(norm, clip_norm)) for gradient in gradients]
+    return tf.clip_by_global_norm(list(gradients), clip_norm, use_norm=norm)[0]
 
 
 class _Scaled(keras.losses.Loss):

@@ -85,6 +85,16 @@ def test_training_from_records_sees_what_training_from_the_files_sees(files, fol
     _assert_same(of_files, of_records)
 
 
+def test_more_shards_than_may_be_open_are_read(files, folder, monkeypatch):
+    monkeypatch.setattr(records, "MAX_OPEN", 1)
+    of_files, of_records = (
+        pipeline.make_training_dataset(files.replace(cache=False), rows[rows["split"] == "train"])
+        for rows in _manifests(files, folder)
+    )
+
+    _assert_same(of_files, of_records)
+
+
 def test_evaluation_from_records_sees_what_evaluation_from_the_files_sees(files, folder):
     of_files, of_records = (
         pipeline.make_evaluation_dataset(files, rows) for rows in _manifests(files, folder)
@@ -119,13 +129,14 @@ def test_a_batch_of_records_is_augmented_by_the_number_of_its_step(files, folder
     assert sorted(steps) == [0, 1, 2, 3]
 
 
+@pytest.mark.parametrize("augment", ["none", "flips"])
 @pytest.mark.parametrize("num_processes, num_devices", [(1, 2), (2, 2)])
 def test_devices_and_processes_read_their_shares_of_an_epoch_from_records(
-    files, folder, num_processes, num_devices
+    files, folder, num_processes, num_devices, augment
 ):
-    config = _of_records(files, folder).replace(cache=False, epochs=1)
+    config = _of_records(files, folder).replace(cache=False, epochs=1, augment=augment)
     rows = records.read(folder).iloc[:13]
-    whole = [batch[0] for batch in _batches(pipeline.make_training_dataset(config, rows))]
+    whole = _batches(pipeline.make_training_dataset(config, rows))
     parts = [
         _batches(
             pipeline.make_training_dataset(
@@ -134,10 +145,15 @@ def test_devices_and_processes_read_their_shares_of_an_epoch_from_records(
         )
         for process in range(num_processes)
     ]
-    for number, images in enumerate(whole):
+    for number, (images, *_, mask_weights, melanoma_weights) in enumerate(whole):
         read = np.concatenate([part[number][0] for part in parts])
         np.testing.assert_array_equal(read[: len(images)], images)
         assert len(read) == len(images) + len(images) % num_devices
+        for column, weights in ((-2, mask_weights), (-1, melanoma_weights)):
+            read = np.concatenate([part[number][column] for part in parts])
+            np.testing.assert_array_equal(read[: len(images)], weights)
+            # Fillers count for nothing.
+            assert not np.any(read[len(images) :])
 
 
 def test_records_and_files_are_read_in_one_dataset_in_the_order_of_the_rows(files, folder):
@@ -242,6 +258,29 @@ def test_a_shard_in_the_place_of_another_is_noticed_by_its_ids(files, damaged):
 
     with pytest.raises(tf.errors.OpError, match="a record holds another image than its row"):
         _batches(pipeline.make_evaluation_dataset(config, rows))
+
+
+def test_a_disk_that_cannot_be_read_is_an_error_that_names_the_shard(files, folder, monkeypatch):
+    config = _of_records(files, folder)
+    rows = prepared.prepare(config).manifest
+
+    def fail(self, number):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(records.tfrecords.Reader, "read", fail)
+    with pytest.raises(tf.errors.OpError, match="ValueError: .*tfrecord-.* cannot be read"):
+        _batches(pipeline.make_evaluation_dataset(config, rows))
+
+
+def test_records_of_an_older_version_are_refused(files, damaged):
+    folder, _ = damaged
+    path = folder / records.MANIFEST
+    path.write_text(path.read_text().replace(".tfrecord-", ".array_record-"))
+
+    with pytest.raises(ValueError, match="prepared by an older version"):
+        records.read(folder)
+    with pytest.raises(ValueError, match="prepared by an older version"):
+        prepare.main(files.replace(records=str(folder)))
 
 
 def test_a_folder_without_records_is_refused(tmp_path):

@@ -60,6 +60,12 @@ def test_it_says_which_run_it_is_of(exported, untrained_run):
     assert exported.parent.name == "export_openvino"
 
 
+def test_nearest_up_sampling_is_one_operation(exported):
+    operations = (exported / openvino_model.NAME).read_text()
+    assert 'type="Interpolate"' in operations
+    assert 'type="Tile"' not in operations
+
+
 def test_without_openvino_the_error_names_the_line_that_installs_it(untrained_run, monkeypatch):
     monkeypatch.setitem(sys.modules, "openvino", None)
     config = flagfiles.read(str(untrained_run)).replace(format="openvino")

@@ -12,6 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from lbunet_tf import config as config_lib
+from lbunet_tf import train
 from lbunet_tf.data import synthetic
 from lbunet_tf.training import callbacks
 from lbunet_tf.training import distribution
@@ -175,25 +177,17 @@ def _assert_same_losses(first, second):
     np.testing.assert_allclose(two["val_loss"], one["val_loss"], rtol=1e-5)
 
 
-def test_accumulation_over_mirrored_devices_is_refused(start, tmp_path):
-    flags = "--gradient_accumulation=2", "--distribution=mirrored"
+@pytest.mark.parametrize(
+    "kind, changes",
+    [("mirrored", {"gradient_accumulation": 2}), ("hosts", {"teacher": ("runs/other",)})],
+)
+def test_a_flag_that_does_not_go_with_several_devices_is_refused(kind, changes):
+    config = config_lib.Config(distribution=kind).replace(**changes)
+    placement = distribution.Placement(kind, num_devices=2)
 
-    job = start(tmp_path / "run", *flags, KERAS_BACKEND="tensorflow", LOGICAL_CPUS="2")
-
-    printed = job.communicate(timeout=300)[0]
-    assert job.returncode != 0
-    assert '"--gradient_accumulation" needs --distribution=none or hosts' in printed
-
-
-def test_a_teacher_is_refused_with_hosts(start_two, tmp_path):
-    pytest.importorskip("jax")
-
-    job = start_two(tmp_path / "run", "--teacher=runs/other")
-
-    for process in job:
-        printed = process.communicate(timeout=300)[0]
-        assert process.returncode != 0
-        assert '"--teacher" needs --distribution=none or mirrored' in printed
+    with pytest.raises(ValueError, match=f'"--{next(iter(changes))}" needs --distribution='):
+        train._check_placement(config, placement)
+    train._check_placement(config, distribution.ALONE)
 
 
 @pytest.mark.slow
