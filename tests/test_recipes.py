@@ -1,0 +1,70 @@
+import pathlib
+import subprocess
+import sys
+
+import pytest
+from absl import flags
+
+from lbunet_tf import flagfiles
+
+ROOT = pathlib.Path(__file__).parent.parent
+FLAGFILES = sorted((ROOT / "flags").glob("*.cfg"))
+COMPARISONS = [path for path in FLAGFILES if "--experiments=" in path.read_text()]
+TRAININGS = [path for path in FLAGFILES if path not in COMPARISONS]
+
+
+@pytest.mark.parametrize("path", FLAGFILES, ids=lambda path: path.name)
+def test_a_flagfile_opens_with_what_command_and_score(path):
+    header = [line for line in path.read_text().splitlines() if line.startswith("#")]
+    assert header[1].startswith("# Command: ") and any("score" in line for line in header[2:])
+
+
+@pytest.mark.parametrize("entry", ["train", "prepare"])
+@pytest.mark.parametrize("path", TRAININGS, ids=lambda path: path.name)
+def test_a_flagfile_parses_to_a_checked_config(path, entry):
+    assert parse(entry, path).run == f"runs/{path.stem}"
+
+
+def parse(entry, path):
+    values = flags.FlagValues()
+    flags.DEFINE_string("flagfile", "", "", flag_values=values)
+    flagfiles.define_flags(entry, values)
+    values([entry, f"--flagfile={path}"])
+    return flagfiles.from_flags(entry, values)
+
+
+@pytest.mark.parametrize("path", COMPARISONS, ids=lambda path: path.name)
+def test_a_comparison_names_flagfiles_of_one_budget(path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    config = parse("compare", path)
+
+    assert config.run == f"runs/{path.stem}"
+    experiments = [flagfiles.read_flagfile(name) for name in config.experiments]
+    assert len({(run.epochs, run.patience, run.source) for run in experiments}) == 1
+
+
+def test_the_scratch_recipe_is_the_papers_but_for_its_weights():
+    paper, scratch = (
+        flagfiles.read_flagfile(ROOT / "flags" / name)
+        for name in ("paper.cfg", "paper_scratch.cfg")
+    )
+
+    assert scratch == paper.replace(encoder_weights="none", run=scratch.run)
+
+
+@pytest.mark.slow
+def test_prepare_takes_the_flagfile_of_a_training(tmp_path):
+    arguments = ["--flagfile=flags/quickstart.cfg", "--synthetic_count=20"]
+    result = subprocess.run(
+        [sys.executable, "-m", "lbunet_tf.prepare", *arguments, f"--data_dir={tmp_path / 'drawn'}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr[-2000:]
+    assert "known for, of 20:" in result.stdout and "skipped: 0" in result.stdout
+
+
+def test_there_are_flagfiles():
+    assert len(TRAININGS) >= 5 and len(COMPARISONS) >= 1
