@@ -6,7 +6,7 @@ from lbunet_tf import config as config_lib
 
 
 def test_defaults_are_the_papers_optimisation():
-    config = parse("train")
+    config = config_lib.Config()
     assert (config.learning_rate, config.batch_size, config.epochs, config.patience) == (
         1e-4,
         8,
