@@ -72,7 +72,7 @@ def prepare_for_training(run: str, flag_lines: list[str], overwrite: bool) -> pa
         if overwrite or not _is_continued(path, flag_lines):
             if (path / HISTORY).is_file():
                 logging.info("deleting the old run in %s, starting anew", path)
-            shutil.rmtree(path)
+            whole_files.delete_folder(path)
     path.mkdir(parents=True, exist_ok=True)
     whole_files.write_text(path / FLAGS, "\n".join(flag_lines) + "\n")
     return path

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import fcntl
+import glob
 import json
 import os
 import pathlib
@@ -157,9 +158,39 @@ def locked(path: str | os.PathLike, work: str, waits: bool = False) -> Iterator[
         except OSError as error:
             logging.warning("a second process on %s would not be noticed: %s", path, error)
         file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}")
+        file.write(_this_process())
         file.flush()
         yield
+
+
+def _this_process():
+    return f"process {os.getpid()} on {socket.gethostname()}"
+
+
+def delete_folder(path: str | os.PathLike) -> None:
+    """Deletes a folder that no other process holds a lock on, or on something in it.
+
+    Raises:
+        ValueError: One does.
+    """
+    path = pathlib.Path(path).resolve()
+    beside = path.parent.glob(f".{glob.escape(path.name)}.*.lock")
+    with contextlib.ExitStack() as opened:
+        for lock in sorted([*beside, *path.rglob(".*.lock")]):
+            file = opened.enter_context(_opened_lock(lock))
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                file.seek(0)
+                holder = file.read()
+                if holder != _this_process():
+                    raise ValueError(
+                        f"{path} is not deleted, since another process works on it ({holder}, "
+                        f"{lock.name}); wait for it, or name another folder"
+                    ) from error
+            except OSError as error:
+                logging.warning("another process on %s would not be noticed: %s", path, error)
+        shutil.rmtree(path)
 
 
 def _opened_lock(path):

@@ -77,6 +77,30 @@ def test_a_second_process_on_one_run_is_refused(tmp_path):
     assert f"(process {os.getpid()} on {socket.gethostname()})" in second.stderr
 
 
+@pytest.mark.parametrize("place, work", [(".", "evaluate"), ("export", "export")])
+def test_a_folder_that_another_process_works_on_is_not_deleted(tmp_path, place, work):
+    run = tmp_path / "runs" / "paper [1]"
+    (run / "evaluation").mkdir(parents=True)
+    code = (
+        "import sys\nfrom lbunet_tf import whole_files\n"
+        f"with whole_files.locked({str(run / place)!r}, {work!r}):\n"
+        "    print('locked', flush=True)\n    sys.stdin.read()"
+    )
+    other = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert other.stdout.readline() == "locked\n"
+
+    # Its own lock does not keep a process from it.
+    with whole_files.locked(run, "train"):
+        with pytest.raises(ValueError, match=f"process {other.pid} on .*{work}.lock"):
+            whole_files.delete_folder(run)
+        assert (run / "evaluation").is_dir()
+        other.communicate()
+        whole_files.delete_folder(run)
+    assert not run.exists()
+
+
 def test_a_lock_for_one_kind_of_work_leaves_the_others_free(tmp_path):
     run = tmp_path / "paper"
     with whole_files.locked(run, "train"), whole_files.locked(run, "evaluate"):
