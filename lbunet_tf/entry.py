@@ -1,5 +1,6 @@
 """What every `python -m lbunet_tf.X` shares: help, flags, and errors in one line."""
 
+import gc
 import re
 import signal
 import sys
@@ -38,6 +39,7 @@ def run(main: Callable[..., None], entry: str, takes_paths: bool = False) -> Non
         if keras.backend.backend() != "tensorflow":
             # TensorFlow only reads images then; it would take the GPUs' memory.
             tf.config.set_visible_devices([], "GPU")
+        status = 0
         try:
             config = flagfiles.from_flags(entry)
             main(config, arguments[1:]) if takes_paths else main(config)
@@ -45,12 +47,19 @@ def run(main: Callable[..., None], entry: str, takes_paths: bool = False) -> Non
             number = stop.args[0] if stop.args else signal.SIGINT
             words = [f"stopped by {signal.Signals(number).name}", *getattr(stop, "__notes__", ())]
             sys.stderr.write(f"\n{'; '.join(words)}\n")
-            sys.exit(128 + number)
+            status = 128 + number
         except (ValueError, OSError, tf.errors.OpError) as error:
             if logging.get_verbosity() > logging.INFO:
                 traceback.print_exc()
             sys.stderr.write(f"\nERROR: {_in_words(error)}\n")
-            sys.exit(1)
+            status = 1
+        except Exception:
+            traceback.print_exc()
+            status = 1
+        # What the error held is let go while Python still runs: the end of a tf.data iterator
+        # waits for its calls into Python, which no longer return once the interpreter ends.
+        gc.collect()
+        sys.exit(status)
 
     app.run(call, flags_parser=_parse)
 

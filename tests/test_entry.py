@@ -47,6 +47,50 @@ def test_a_training_that_is_stopped_says_after_which_epoch_it_goes_on(tmp_path, 
     assert [path for path in run.rglob("*") if "partial" in path.name] == []
 
 
+READS = """
+import sys, time
+import tensorflow as tf
+from lbunet_tf import entry
+
+def fetch(number):
+    until = time.monotonic() + 0.02
+    while time.monotonic() < until:
+        pass
+    return number
+
+def main(config):
+    numbers = tf.data.Dataset.range(10**6)
+    read = numbers.map(
+        lambda number: tf.numpy_function(fetch, (number,), tf.int64), num_parallel_calls=4
+    )
+    iterator = iter(read.prefetch(4))
+    next(iterator)
+    raise {error}
+
+entry.run(main, "prepare")
+"""
+
+
+@pytest.mark.parametrize(
+    "error, status, words",
+    [
+        ("ValueError('--a is wrong')", 1, "ERROR: --a is wrong"),
+        ("KeyboardInterrupt()", 130, "stopped by SIGINT"),
+        ("RuntimeError('not foreseen')", 1, "RuntimeError: not foreseen"),
+    ],
+)
+def test_an_error_while_python_reads_for_tf_data_ends_the_process(error, status, words):
+    ended = subprocess.run(
+        [sys.executable, "-c", READS.format(error=error)],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+
+    assert (ended.returncode, words in ended.stderr) == (status, True), ended.stderr[-3000:]
+
+
 @pytest.mark.parametrize(
     "work, folder, call",
     [
