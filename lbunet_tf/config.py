@@ -214,6 +214,7 @@ class Config:
         False,
         "Low-pass before shrinking. Off is the paper's (albumentations Resize).",
         "Data",
+        entries=DATA,
     )
     shades_of_gray: bool = _flag(
         False,

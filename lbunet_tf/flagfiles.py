@@ -45,7 +45,7 @@ def parse(arguments: Sequence[str], flag_values=flags.FLAGS) -> list[str]:
     try:
         return flag_values(arguments)
     except flags.Error as error:
-        raise ValueError(str(error)) from error
+        raise ValueError(str(error).removeprefix("ERROR:: ")) from error
 
 
 def from_flags(entry: str, flag_values=flags.FLAGS) -> config_lib.Config:

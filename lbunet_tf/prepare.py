@@ -72,6 +72,7 @@ def _show(config, prepared):
         _known(manifest),
         f"skipped: {len(prepared.skipped)}",
         *(f"  {row.image}: {row.reason}" for row in prepared.skipped.head(10).itertuples()),
+        *(["  ..."] if len(prepared.skipped) > 10 else []),
         "on more than one side of the split, of those known: "
         + ", ".join(f"{count} {name}" for name, count in prepared.crossings.items()),
     ]

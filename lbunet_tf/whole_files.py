@@ -43,14 +43,14 @@ def dropped_where_it_fails(partial: pathlib.Path, num_bytes: int = 0) -> Iterato
     try:
         yield
     except BaseException as error:
-        num_bytes = max(num_bytes, _size(partial))
+        written = _size(partial)
         if partial.is_file():
             # Emptied first: HDF5 still holds a file that it could not write, writes to it once
             # more, and crashes where there is no room even then.
             os.truncate(partial, 0)
             partial.unlink()
         if is_full_disk(error):
-            raise no_room(partial, num_bytes) from error
+            raise no_room(partial, num_bytes, written) from error
         raise
 
 
@@ -91,10 +91,17 @@ def check_room(path: pathlib.Path, num_bytes: int) -> None:
         raise no_room(path, num_bytes)
 
 
-def no_room(path: pathlib.Path, num_bytes: int = 0) -> OSError:
-    """Returns the error for a file that the disk has no room for."""
+def no_room(path: pathlib.Path, num_bytes: int = 0, written: int = 0) -> OSError:
+    """Returns the error for a file that the disk has no room for.
+
+    Args:
+        path: The file.
+        num_bytes: What it takes, where that is known.
+        written: How much of it had been written.
+    """
     free = shutil.disk_usage(path.parent).free / 1e6
-    needed = f"at least {num_bytes / 1e6:.1f} MB" if num_bytes else "more"
+    needed = f"more than {written / 1e6:.1f} MB" if written >= num_bytes else ""
+    needed = needed or f"at least {num_bytes / 1e6:.1f} MB"
     return OSError(
         f"there must be room for {path}: {needed}, and {free:.1f} MB are free in {path.parent}, "
         "less where there is a quota. Make room, then give the same command again; what was "

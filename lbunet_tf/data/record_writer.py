@@ -62,6 +62,8 @@ def read_plan(config: config_lib.Config) -> tuple[pd.DataFrame, pd.DataFrame] | 
         ValueError: It is a plan of other flags, or a folder of something else.
     """
     folder = pathlib.Path(config.records)
+    if folder.is_file():
+        raise ValueError(f'"--records" must be a folder. {folder} is a file')
     if not (folder / records.PLAN).is_file():
         others = {path.name for path in folder.glob("*")} - set(BEFORE_PLAN)
         if others:
@@ -122,6 +124,8 @@ def write_shards(config: config_lib.Config) -> None:
     sizes = _read(folder)["shard"].value_counts(sort=False)
     to_write = [name for name, count in sizes.items() if not _is_whole(folder, name, count)]
     logging.info("%d of %d shards are to be written", len(to_write), len(sizes))
+    num_bytes = int(sizes[to_write].sum()) * config.image_size**2 * 4
+    whole_files.check_room(pathlib.Path(folder) / f"{DATASET}-*", num_bytes)
     run = _run_by_beam if config.beam_options else _run_here
     run(functools.partial(_write_or_report, folder), to_write, config.beam_options)
     left = [name for name, count in sizes.items() if not _is_whole(folder, name, count)]

@@ -67,7 +67,7 @@ def check_places(folder: pathlib.Path, places_in: pd.Series) -> None:
 def check_shard(path: str | os.PathLike, count: int) -> None:
     """Raises a ValueError that names a shard which has not all of its records."""
     if not os.path.isfile(path):
-        raise ValueError(f"{path} is missing. {_mend(path)}")
+        raise ValueError(f"{path} is missing. {_again(path)}")
     with _named(path):
         found = len(tfrecords.Reader(path))
     if found != count:
@@ -139,7 +139,11 @@ def _named(path):
 
 
 def _mend(path):
+    return f"Delete it first. {_again(path)}"
+
+
+def _again(path):
     return (
-        f"Delete it and give the command of lbunet_tf.prepare --records={os.path.dirname(path)} "
-        "again: it writes what is missing"
+        f"Give the command of lbunet_tf.prepare --records={os.path.dirname(path)} again: it writes "
+        "what is missing"
     )

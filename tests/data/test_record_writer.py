@@ -1,6 +1,7 @@
 """Tests of `lbunet_tf.data.record_writer`, by what `prepare --records` leaves on disk."""
 
 import resource
+import shutil
 import sys
 
 import pandas as pd
@@ -172,3 +173,14 @@ def test_beam_writes_the_same_bytes(config, tmp_path):
     prepare.main(config.replace(records=str(folder), beam_options="--runner=DirectRunner"))
 
     assert _contents(folder) == _contents(tmp_path / "records")
+
+
+def test_room_for_all_shards_is_checked_before_the_first(config, tmp_path, monkeypatch):
+    usage = shutil.disk_usage(".")
+    free = usage._replace(free=5000)
+    monkeypatch.setattr(record_writer.whole_files.shutil, "disk_usage", lambda _: free)
+
+    # 16 images and masks of 16 px.
+    with pytest.raises(OSError, match=r"records/lbunet-\*: at least 0.0 MB, and 0.0 MB are free"):
+        prepare.main(config)
+    assert _shards(tmp_path / "records") == []
