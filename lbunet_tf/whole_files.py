@@ -154,20 +154,28 @@ def locked(path: str | os.PathLike, work: str, waits: bool = False) -> Iterator[
     # Beside what is written, not in it: --overwrite deletes what is in it.
     lock = path.with_name(f".{path.name}.{work}.lock")
     with _opened_lock(lock) as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if waits else fcntl.LOCK_NB))
-        except BlockingIOError as error:
-            file.seek(0)
+        holder = _other_holder(file, waits)
+        if holder is not None:
             raise ValueError(
                 f"one process at a time may {work} {path}. Another does so now "
-                f"({file.read()}); wait for it, or name another folder"
-            ) from error
-        except OSError as error:
-            logging.warning("a second process on %s would not be noticed: %s", path, error)
+                f"({holder}); wait for it, or name another folder"
+            )
         file.truncate(0)
         file.write(_this_process())
         file.flush()
         yield
+
+
+def _other_holder(file, waits=False):
+    """Returns what another holder of a lock has written, None where the lock is held now."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if waits else fcntl.LOCK_NB))
+    except BlockingIOError:
+        file.seek(0)
+        return file.read()
+    except OSError as error:
+        logging.warning("a second process with %s would not be noticed: %s", file.name, error)
+    return None
 
 
 def _this_process():
@@ -184,19 +192,12 @@ def delete_folder(path: str | os.PathLike) -> None:
     beside = path.parent.glob(f".{glob.escape(path.name)}.*.lock")
     with contextlib.ExitStack() as opened:
         for lock in sorted([*beside, *path.rglob(".*.lock")]):
-            file = opened.enter_context(_opened_lock(lock))
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                file.seek(0)
-                holder = file.read()
-                if holder != _this_process():
-                    raise ValueError(
-                        f"{path} is not deleted, since another process works on it ({holder}, "
-                        f"{lock.name}); wait for it, or name another folder"
-                    ) from error
-            except OSError as error:
-                logging.warning("another process on %s would not be noticed: %s", path, error)
+            holder = _other_holder(opened.enter_context(_opened_lock(lock)))
+            if holder not in (None, _this_process()):
+                raise ValueError(
+                    f"{path} is not deleted, since another process works on it ({holder}, "
+                    f"{lock.name}); wait for it, or name another folder"
+                )
         shutil.rmtree(path)
 
 

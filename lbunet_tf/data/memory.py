@@ -14,12 +14,14 @@ TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
 KEPT_BYTES, LARGEST_KEPT_BYTES = 2**29, 2**25
 
 
-def fits(num_images: int, size_px: int) -> bool:
-    """Returns whether so many images and masks may be kept in memory; logs the estimate.
+def pixel_bytes(num_images: int, size_px: int) -> int:
+    """Returns what images and masks take: three bytes a pixel of RGB and one of the mask."""
+    return num_images * size_px**2 * 4
 
-    An image takes size_px x size_px x 4 bytes: three of RGB and one of the mask.
-    """
-    needed, available = num_images * size_px**2 * 4, available_bytes()
+
+def fits(num_images: int, size_px: int) -> bool:
+    """Returns whether so many images and masks may be kept in memory; logs the estimate."""
+    needed, available = pixel_bytes(num_images, size_px), available_bytes()
     if needed <= MAX_SHARE * available:
         logging.info(
             "keeping %d images in memory: %.0f MB of %.0f MB available (--nocache: none)",

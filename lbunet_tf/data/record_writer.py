@@ -23,6 +23,7 @@ from lbunet_tf import run_directory
 from lbunet_tf import whole_files
 from lbunet_tf.data import images
 from lbunet_tf.data import manifest as manifest_lib
+from lbunet_tf.data import memory
 from lbunet_tf.data import pipeline
 from lbunet_tf.data import places
 from lbunet_tf.data import records
@@ -106,7 +107,7 @@ def _places(manifest, size_px):
     """Returns SHARD#NUMBER of each row: a split's rows in order, in shards of equal size."""
     names = pd.Series("", index=manifest.index)
     for split, rows in manifest.groupby("split"):
-        num_shards = -(-len(rows) * size_px**2 * 4 // SHARD_BYTES)
+        num_shards = -(-memory.pixel_bytes(len(rows), size_px) // SHARD_BYTES)
         for shard, part in enumerate(np.array_split(rows.index, num_shards)):
             name = f"{DATASET}-{split}.tfrecord-{shard:05d}-of-{num_shards:05d}"
             names[part] = [f"{name}#{number}" for number in range(len(part))]
@@ -124,7 +125,7 @@ def write_shards(config: config_lib.Config) -> None:
     sizes = _read(folder)["shard"].value_counts(sort=False)
     to_write = [name for name, count in sizes.items() if not _is_whole(folder, name, count)]
     logging.info("%d of %d shards are to be written", len(to_write), len(sizes))
-    num_bytes = int(sizes[to_write].sum()) * config.image_size**2 * 4
+    num_bytes = memory.pixel_bytes(int(sizes[to_write].sum()), config.image_size)
     whole_files.check_room(pathlib.Path(folder) / f"{DATASET}-*", num_bytes)
     run = _run_by_beam if config.beam_options else _run_here
     run(functools.partial(_write_or_report, folder), to_write, config.beam_options)

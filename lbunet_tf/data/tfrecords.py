@@ -40,13 +40,9 @@ class Reader:
     """
 
     def __init__(self, path: str | os.PathLike):
+        status = os.stat(path)
+        self._starts = _find_records(str(path), status.st_mtime_ns, status.st_size)
         self._file = open(path, "rb", buffering=0)
-        status = os.fstat(self._file.fileno())
-        try:
-            self._starts = _find_records(str(path), status.st_mtime_ns, status.st_size)
-        except ValueError:
-            self._file.close()
-            raise
 
     def __len__(self) -> int:
         """Returns the number of records."""
