@@ -4,7 +4,7 @@ import pathlib
 import pytest
 
 PACKAGE = pathlib.Path(__file__).parent.parent / "lbunet_tf"
-SHARED = {"config", "flag_checks", "flagfiles", "run_directory", "whole_files"}
+SHARED = {"config", "flag_checks", "flagfiles", "run_directory", "storage", "whole_files"}
 ROOMS = {"data", "models", "training", "evaluation", "serving", "tuning"}
 # The one module that runs a model for `evaluation`, and what it needs for that.
 ALLOWED = {("evaluation", "predictions"): {"data"}}
@@ -36,9 +36,14 @@ def test_a_module_imports_its_own_room_and_the_shared_modules_only(path):
     assert rooms_of(imported(path)) - allowed == set()
 
 
-@pytest.mark.parametrize("name", sorted(SHARED))
+@pytest.mark.parametrize("name", sorted(SHARED - {"storage"}))
 def test_shared_modules_import_no_room_and_no_entry(name):
     assert rooms_of(imported(PACKAGE / f"{name}.py")) <= SHARED
+
+
+def test_storage_stands_on_the_ground():
+    names = [imported(path) for path in (PACKAGE / "storage").glob("*.py")]
+    assert rooms_of(set().union(*names)) <= {"storage", "whole_files"}
 
 
 def test_evaluation_imports_neither_tensorflow_nor_keras_but_in_predictions():
