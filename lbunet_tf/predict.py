@@ -4,14 +4,14 @@
     python -m lbunet_tf.predict --run=runs/a --run=runs/b --output=DIR --tta=flips PATH [PATH ...]
 
 A PATH is an image (JPEG, PNG, BMP, or DICOM where pydicom is installed), a folder, a quoted
-glob, or a CSV with a column "image". Results are written as they come. Files that cannot be
-read are named at the end; the exit status is then 1, and no other result is lost.
+glob, or a CSV with a column "image". Results are written as they come; after an interruption the
+same command continues. Images that cannot be predicted are named at the end; the exit status is
+then 1, and no other result is lost.
 """
 
 import concurrent.futures
-import csv
+import os
 import pathlib
-import shutil
 import sys
 import time
 from collections.abc import Sequence
@@ -20,18 +20,29 @@ import keras
 import numpy as np
 import tensorflow as tf
 from absl import logging
-from PIL import Image
 
 from lbunet_tf import config as config_lib
 from lbunet_tf import entry
 from lbunet_tf import members
+from lbunet_tf import run_directory
 from lbunet_tf import whole_files
 from lbunet_tf.data import inputs
 from lbunet_tf.data import preprocessing
 from lbunet_tf.evaluation import predictions
+from lbunet_tf.storage import file_names
+from lbunet_tf.storage import growing_table
+from lbunet_tf.storage import output_folder
+from lbunet_tf.storage import pictures
+from lbunet_tf.storage import spreadsheets
 from lbunet_tf.training import tensorboard
 
-COLUMNS = ("image_id", "image", "score", "width", "height", "lesion_pixels", "lesion_share")
+# The marker of a folder of predictions.
+WORK = "predict"
+SCORES, FAILURES = "scores.csv", "failures.txt"
+MASKS, OVERLAYS = "masks", "overlays"
+OWN = (SCORES, FAILURES, MASKS, OVERLAYS, "*.partial.*")
+COLUMNS = ("image_id", "image", "score", "width", "height")
+OUTLINE_COLUMNS = ("lesion_pixels", "lesion_share", "mask")
 
 
 def main(config: config_lib.Config, paths: Sequence[str]) -> None:
@@ -40,107 +51,237 @@ def main(config: config_lib.Config, paths: Sequence[str]) -> None:
     for failure in failures:
         sys.stderr.write(f"{failure}\n")
     if failures:
-        raise ValueError(f"{len(failures)} files could not be read; they are named above")
+        raise ValueError(
+            f"{len(failures)} images could not be predicted; they are named above and in "
+            f"{FAILURES}. All others are. Mend them and give the same command again: it tries "
+            "these only"
+        )
 
 
 def predict(config: config_lib.Config, paths: Sequence[str]) -> list[str]:
-    """Returns what could not be read, a line each; every other result is on disk.
+    """Returns why images could not be predicted, one line each; all other results are on disk.
 
     Writes to --output (RUN/predicted by default): `scores.csv` (image_id, image, score,
-    width, height and, for outlines, lesion_pixels and lesion_share of the image),
-    `masks/ID.png` (0 or 255, the size of the image as a viewer shows it), `overlays/ID.jpg`
-    and `failures.txt`.
+    width, height and, for outlines, lesion_pixels, lesion_share of the image and the file of its
+    mask), `masks/NAME.png` (0 or 255, the size of the image as a viewer shows it),
+    `overlays/NAME.jpg` and `failures.txt`. NAME is the image_id, or what
+    `storage.file_names` makes of one that is no plain name.
+
+    Raises:
+        ValueError: The folder holds other files, finished predictions, or those of another run or
+            other images.
+        OSError: The disk is full. What was predicted before is kept.
     """
     images = inputs.list_images(paths)
     folder = members.output_folder(config, pathlib.Path(config.run) / "predicted")
-    with whole_files.locked(folder, "predict"):
-        return _predict(config, images, folder)
-
-
-def _predict(config, images, folder):
-    model = members.load_mean(config)
-    output = _make_output(config, folder)
-    has_outlines = config.mask_source == "lesion"
-    if not has_outlines:
-        logging.info("this run learnt label-as-mask: scores are written, no masks and no areas")
-    started = time.perf_counter()
-    progress = keras.utils.Progbar(len(images), unit_name="image")
-    failures = []
-    with (
-        open(output / "scores.csv", "w", newline="", encoding="utf-8") as file,
-        concurrent.futures.ThreadPoolExecutor() as threads,
-    ):
-        writer = csv.DictWriter(file, COLUMNS if has_outlines else COLUMNS[:5])
-        writer.writeheader()
-        for start in range(0, len(images), config.batch_size):
-            rows = images.iloc[start : start + config.batch_size].to_dict("records")
-            read = list(threads.map(_read, (row["image"] for row in rows)))
-            failures += [result for result in read if isinstance(result, str)]
-            good = [pair for pair in zip(rows, read, strict=True) if not isinstance(pair[1], str)]
-            for row in _predict_batch(config, model, good, output if has_outlines else None):
-                writer.writerow(row)
-            file.flush()
-            progress.add(len(rows))
-    num_predicted = len(images) - len(failures)
-    speed = members.describe_speed(config, num_predicted, time.perf_counter() - started)
-    logging.info("predicted %s", speed)
-    whole_files.write_text(output / "failures.txt", "".join(f"{line}\n" for line in failures))
-    logging.info("%d of %d images predicted: %s", num_predicted, len(images), output)
+    with whole_files.locked(folder, WORK):
+        output_folder.check(folder, WORK, OWN, "--output")
+        rows, failures = _plan(images)
+        asked = _asked(config)
+        lines = {} if config.overwrite else _earlier_lines(folder, rows, asked, config)
+        model = members.load_mean(config)
+        if config.overwrite:
+            _delete_earlier(folder)
+        output_folder.mark(folder, WORK, asked=asked, finished=False)
+        waiting = [row for row in rows if row["image_id"] not in lines]
+        failures += _predict(config, model, waiting, lines, folder)
+        _finish(folder, config, rows, lines, failures)
+        output_folder.mark(folder, WORK, asked=asked, finished=not failures)
+    logging.info("%d of %d images predicted: %s", len(lines), len(images), folder)
     return failures
 
 
-def _make_output(config, output):
-    """Returns the output folder, made new; an older one needs --overwrite."""
-    if (output / "scores.csv").is_file():
-        if not config.overwrite:
-            raise ValueError(
-                f"{output} holds predictions already. Name another --output, or give --overwrite"
-            )
-        for name in ("masks", "overlays"):
-            shutil.rmtree(output / name, ignore_errors=True)
-    elif output.exists() and any(output.iterdir()):
-        raise ValueError(f'"--output" must be a new or empty folder. {output} holds other files')
-    output.mkdir(parents=True, exist_ok=True)
-    return output
+def _plan(images):
+    """Returns (rows with the name of their files, what cannot be predicted)."""
+    is_whole = (images["image_id"] != "") & (images["image"] != "")
+    failures = [
+        f"{_shown(row.image) or 'a row without an image'}: "
+        f"{'its image_id is empty' if row.image else f'image_id {_shown(row.image_id)!r}'}"
+        for row in images[~is_whole].itertuples()
+    ]
+    rows = images[is_whole].to_dict("records")
+    names = file_names.file_names([row["image_id"] for row in rows])
+    return [{**row, "name": name} for row, name in zip(rows, names, strict=True)], failures
 
 
-def _read(path):
-    """Returns the pixels, or why there are none."""
+def _shown(text):
+    """Returns an id or a path as the table has it."""
+    return spreadsheets.quoted(file_names.printable(text))
+
+
+def _asked(config):
+    """Returns what decides a prediction, beside the image."""
+    models = [
+        [pathlib.Path(run).resolve().name, whole_files.crc32(f"{run}/{run_directory.MODEL}")]
+        for run in config.runs
+    ]
+    return {"models": models, "tta": config.tta, "mask_source": config.mask_source}
+
+
+def _columns(config):
+    return COLUMNS + (OUTLINE_COLUMNS if config.mask_source == "lesion" else ())
+
+
+def _earlier_lines(folder, rows, asked, config):
+    """Returns image_id -> line of scores.csv of what an interrupted command has predicted.
+
+    A line counts where it is whole, its pictures are there, and its image has not changed since.
+    """
+    marker = output_folder.read_marker(folder)
+    if marker is None:
+        return {}
+    mend = "Name another --output, or give --overwrite"
+    if marker.get("asked") != asked:
+        raise ValueError(
+            f"{folder} holds predictions of other runs or flags: {marker.get('asked')}, now "
+            f"{asked}. {mend}"
+        )
+    if marker.get("finished"):
+        raise ValueError(f"{folder} holds predictions already, which are finished. {mend}")
+    expected = {_shown(row["image_id"]): row for row in rows}
+    lines = {}
+    for cells in growing_table.read(folder / SCORES, _columns(config)):
+        row = expected.get(cells[0])
+        if row is None or cells[1] != _shown(row["image"]):
+            raise ValueError(f"{folder} holds predictions of other images, as {cells[1]}. {mend}")
+        if _is_whole(folder, row, config):
+            lines[row["image_id"]] = cells
+    logging.info("continuing in %s: %d images are predicted already", folder, len(lines))
+    return lines
+
+
+def _is_whole(folder, row, config):
+    files = [folder / name for name in _picture_names(row["name"])]
+    has_pictures = config.mask_source != "lesion" or all(file.is_file() for file in files)
     try:
-        return inputs.read_image(path)
-    except ValueError as error:
-        return str(error)
+        is_same = os.stat(row["image"]).st_mtime <= (folder / SCORES).stat().st_mtime
+    except (OSError, ValueError):
+        is_same = False
+    return has_pictures and is_same
 
 
-def _predict_batch(config, model, good, output):
-    """Returns a table row for each image; writes its mask and overlay where `output` is given."""
-    if not good:
-        return []
-    small = [preprocessing.prepare_image(image, config) for _, image in good]
-    outputs = model.predict_on_batch(np.stack(small).astype("float32"))
-    logits = {name: np.asarray(value, "float64") for name, value in outputs.items()}
-    rows = []
-    scores = predictions.image_scores(logits, config)
-    for (row, image), score, mask_logits in zip(good, scores, logits["mask"], strict=True):
-        height, width = image.shape[:2]
-        row = {**row, "width": width, "height": height}
-        row["score"] = "" if np.isnan(score) else f"{score:.6f}"
-        if output:
-            mask = tf.image.resize(mask_logits, (height, width)).numpy()[..., 0] >= 0
-            row["lesion_pixels"] = int(mask.sum())
-            row["lesion_share"] = f"{mask.mean():.6f}"
-            _write_pictures(output, row["image_id"], image, mask)
-        rows.append(row)
-    return rows
+def _picture_names(name):
+    return f"{MASKS}/{name}.png", f"{OVERLAYS}/{name}.jpg"
 
 
-def _write_pictures(output, name, image, mask):
-    for folder in ("masks", "overlays"):
-        (output / folder).mkdir(exist_ok=True)
-    Image.fromarray(mask.astype("uint8") * 255).save(output / "masks" / f"{name}.png")
+def _delete_earlier(folder):
+    """Deletes what an earlier command wrote: pictures of its rows, and its tables."""
+    if output_folder.is_new(folder):
+        return
+    own = [SCORES, FAILURES]
+    for cells in growing_table.read(folder / SCORES, COLUMNS + OUTLINE_COLUMNS):
+        mask = pathlib.PurePath(cells[-1])
+        own += _picture_names(mask.stem) if mask.parent == pathlib.PurePath(MASKS) else ()
+    output_folder.delete_own(folder, own)
+
+
+def _predict(config, model, rows, lines, folder):
+    """Adds the line of each image to `lines` and scores.csv; returns why others have none."""
+    if config.mask_source != "lesion":
+        logging.info("this run learnt label-as-mask: scores are written, no masks and no areas")
+    growing_table.write(folder / SCORES, _columns(config), lines.values())
+    started = time.perf_counter()
+    progress = keras.utils.Progbar(len(rows), unit_name="image")
+    failures, num_bytes = [], 0
+    with (
+        growing_table.appending(folder / SCORES) as append,
+        concurrent.futures.ThreadPoolExecutor() as threads,
+    ):
+        for start in range(0, len(rows), config.batch_size):
+            part = rows[start : start + config.batch_size]
+            try:
+                found, failed, size = _predict_batch(config, model, part, folder, threads)
+                append(found.values())
+            except OSError as error:
+                if whole_files.is_full_disk(error) and start:
+                    raise _with_rest(error, num_bytes / start, len(rows) - start) from error
+                raise
+            lines |= found
+            failures += failed
+            num_bytes += size
+            progress.add(len(part))
+    num_predicted, seconds = len(rows) - len(failures), time.perf_counter() - started
+    logging.info("predicted %s", members.describe_speed(config, num_predicted, seconds))
+    return failures
+
+
+def _with_rest(error, bytes_per_image, num_left):
+    rest = bytes_per_image * num_left / 1e6
+    return OSError(f"{error}. The {num_left} images that are left take about {rest:.0f} MB")
+
+
+def _predict_batch(config, model, rows, folder, threads):
+    """Returns (image_id -> cells of its line, why others have none, bytes of the pictures)."""
+    results = list(threads.map(lambda row: _tried(row, _read, config), rows))
+    good = [number for number, result in enumerate(results) if not isinstance(result, str)]
+    if good:
+        small = np.stack([results[number][1] for number in good]).astype("float32")
+        outputs = model.predict_on_batch(small)
+        logits = {name: np.asarray(value, "float64") for name, value in outputs.items()}
+        scores = predictions.image_scores(logits, config)
+
+        def write(number, score, mask_logits):
+            image = results[number][0]
+            return _tried(rows[number], _write, config, folder, image, score, mask_logits)
+
+        written = list(threads.map(write, good, scores, logits["mask"]))
+        for number, result in zip(good, written, strict=True):
+            results[number] = result
+    failures = [result for result in results if isinstance(result, str)]
+    found = {
+        row["image_id"]: result
+        for row, result in zip(rows, results, strict=True)
+        if not isinstance(result, str)
+    }
+    num_bytes = sum(size for _, size in found.values())
+    return {name: cells for name, (cells, _) in found.items()}, failures, num_bytes
+
+
+def _tried(row, function, *arguments):
+    """Returns function(row, ...), or in one line why there is none: an image costs itself only.
+
+    Whatever a decoder raises about the bytes of a stranger is about this image. A disk without
+    room concerns them all.
+    """
+    try:
+        return function(row, *arguments)
+    except Exception as error:
+        if whole_files.is_full_disk(error):
+            raise
+        words = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+        named = words if row["image"] in words else f"{row['image']}: {words}"
+        return file_names.printable(named)
+
+
+def _read(row, config):
+    """Returns (pixels, the square that the network sees)."""
+    image = inputs.read_image(row["image"])
+    return image, np.asarray(preprocessing.prepare_image(image, config))
+
+
+def _write(row, config, folder, image, score, mask_logits):
+    """Returns (cells of the line, bytes written) of an image; writes its pictures."""
+    if np.isinf(score) or not np.isfinite(mask_logits).all():
+        raise ValueError("the network gives no number for it: check the weights of the run")
+    height, width = image.shape[:2]
+    shown = "" if np.isnan(score) else f"{score:.6f}"
+    cells = [_shown(row["image_id"]), _shown(row["image"]), shown, str(width), str(height)]
+    if config.mask_source != "lesion":
+        return cells, 0
+    mask = tf.image.resize(mask_logits, (height, width)).numpy()[..., 0] >= 0
+    mask_name, overlay_name = _picture_names(row["name"])
     nothing = np.zeros((1, *mask.shape, 1), bool)
     overlay = tensorboard.overlay(image[None], nothing, mask[None, ..., None])[0]
-    Image.fromarray(overlay).save(output / "overlays" / f"{name}.jpg", quality=90)
+    num_bytes = pictures.write_mask(folder / mask_name, mask)
+    num_bytes += pictures.write_jpeg(folder / overlay_name, overlay)
+    return [*cells, str(int(mask.sum())), f"{mask.mean():.6f}", mask_name], num_bytes
+
+
+def _finish(folder, config, rows, lines, failures):
+    """Puts the lines into the order of the images, and writes the list of failures."""
+    ordered = (lines[row["image_id"]] for row in rows if row["image_id"] in lines)
+    growing_table.write(folder / SCORES, _columns(config), ordered)
+    whole_files.write_text(folder / FAILURES, "".join(f"{line}\n" for line in failures))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 import os
 import pathlib
-import shutil
 import zipfile
 
 from absl import logging
@@ -10,7 +9,10 @@ from absl import logging
 from lbunet_tf import config as config_lib
 from lbunet_tf import flagfiles
 from lbunet_tf import whole_files
+from lbunet_tf.storage import output_folder
 
+# The marker of a run directory.
+WORK = "train"
 FLAGS = "flags.cfg"
 MANIFEST = "manifest.csv"
 SKIPPED = "skipped.csv"
@@ -25,6 +27,42 @@ HISTOGRAMS = "pixel_histograms.npz"
 METRICS = "evaluation/metrics.json"
 FIGURES = "evaluation/figures"
 REPORT = "evaluation/report.html"
+# The figures of an evaluation, by the name of their file.
+FIGURE_NAMES = (
+    "class_balance",
+    "roc",
+    "confusion_matrix",
+    "threshold_curves",
+    "training_curves",
+    "mask_sheet",
+)
+THRESHOLD_CURVES = "evaluation/threshold_curves.csv"
+EVENTS = f"{TENSORBOARD}/**/events.out.tfevents.*"
+# What evaluate writes, to a run directory or another folder.
+EVALUATION = (
+    PREDICTIONS,
+    HISTOGRAMS,
+    METRICS,
+    THRESHOLD_CURVES,
+    REPORT,
+    *(f"{FIGURES}/{name}.png" for name in FIGURE_NAMES),
+)
+# What --overwrite deletes of a run: not its exports, which may be in service, and not what
+# predict and pseudo_label wrote, which have a marker of their own.
+OWN = (
+    FLAGS,
+    MANIFEST,
+    SKIPPED,
+    CHECKS,
+    MODEL,
+    HISTORY,
+    FINISHED,
+    *EVALUATION,
+    EVENTS,
+    f"{BACKUP}/*.weights.h5",
+    "*.partial.*",
+    "evaluation/*.partial.*",
+)
 # By --format.
 EXPORTS = {"savedmodel": "export", "openvino": "export_openvino"}
 
@@ -55,31 +93,58 @@ def check_named(run: str) -> None:
         )
 
 
-def prepare_for_training(run: str, flag_lines: list[str], overwrite: bool) -> pathlib.Path:
-    """Returns the run directory, new or to be continued.
+def check_for_training(run: str, flag_lines: list[str], overwrite: bool) -> None:
+    """Checks that a run may begin or go on in a folder; writes nothing.
 
     Raises:
-        ValueError: It holds a finished run, or an unfinished one of other flags,
-            and `overwrite` is off; or it is a folder of something else.
+        ValueError: It holds a run, finished or of other flags, and `overwrite` is off; or it is
+            a folder of something else, or has links where a run is written.
     """
     path = pathlib.Path(run)
-    if path.exists() and any(path.iterdir()):
-        if not (path / FLAGS).is_file():
-            raise ValueError(
-                f'"--run" must be new, empty or a run directory. {path} holds other files '
-                f"and no {FLAGS}; name another folder"
-            )
-        if overwrite or not _is_continued(path, flag_lines):
-            if (path / HISTORY).is_file():
-                logging.info("deleting the old run in %s, starting anew", path)
-            whole_files.delete_folder(path)
-    path.mkdir(parents=True, exist_ok=True)
+    if overwrite or not _is_begun(path):
+        # A run of an earlier version has no marker: it is continued, but never deleted.
+        output_folder.check(path, WORK, OWN, "--run")
+        return
+    output_folder.refuse_links(path, OWN)
+    if (path / FINISHED).is_file():
+        if output_folder.is_ours(path, WORK):
+            drop_backup(path)
+        raise ValueError(
+            f"{path} holds a finished run. Evaluate it with python -m lbunet_tf.evaluate "
+            f"--run={path}, name another --run, or give --overwrite to train it from the start"
+        )
+    different = different_flags(path, flag_lines)
+    if different:
+        raise ValueError(
+            f"{path} holds an unfinished run of other flags: {different}. Give the same flags to "
+            "continue it, name another --run, or give --overwrite to start again"
+        )
+
+
+def begin_training(run: str, flag_lines: list[str], overwrite: bool) -> pathlib.Path:
+    """Returns the run directory, made ours; with `overwrite`, without the run that it held.
+
+    For a folder that `check_for_training` lets pass, once nothing else can be wrong.
+    """
+    path = pathlib.Path(run)
+    if overwrite and not output_folder.is_new(path):
+        logging.info("deleting the run in %s, starting again", path)
+        output_folder.delete_own(path, OWN)
+    output_folder.mark(path, WORK)
     whole_files.write_text(path / FLAGS, "\n".join(flag_lines) + "\n")
     return path
 
 
-def opened_by_another(run: str, flag_lines: list[str]) -> pathlib.Path:
-    """Returns the run directory that another process of the same job has prepared.
+def _is_begun(path):
+    """Returns whether a folder holds a run: our marker, or the files of an earlier version's."""
+    if not (path / FLAGS).is_file():
+        return False
+    has_epochs = (path / FINISHED).is_file() or any((path / BACKUP).glob("[0-9]*.weights.h5"))
+    return output_folder.is_ours(path, WORK) or has_epochs
+
+
+def check_shared(run: str, flag_lines: list[str]) -> None:
+    """Checks that this process sees the run directory which another of the same job prepared.
 
     Raises:
         ValueError: It is not there, or of other flags.
@@ -90,41 +155,31 @@ def opened_by_another(run: str, flag_lines: list[str]) -> pathlib.Path:
             '"--run" must be on a file system that all processes of a job share. Process 0 has '
             f"written {path / FLAGS}, and this one does not see it"
         )
-    different = different_flags(path, flag_lines)
+    refuse_other_flags((path / FLAGS).read_text().splitlines(), flag_lines)
+
+
+def refuse_other_flags(first_lines: list[str], flag_lines: list[str]) -> None:
+    """Raises a ValueError where this process has other flags than process 0 of the same job."""
+    different = _different(first_lines, flag_lines)
     if different:
         raise ValueError(
             f"all processes of a job must have the same flags. Process 0's differ: {different}"
         )
-    return path
 
 
 def drop_backup(run: str | os.PathLike) -> None:
     """Deletes what a finished run no longer needs; also where a kill came between the two."""
-    shutil.rmtree(pathlib.Path(run) / BACKUP, ignore_errors=True)
-
-
-def _is_continued(path, flag_lines):
-    """Returns whether the run goes on; other flags start anew where no epoch is finished."""
-    if (path / FINISHED).is_file():
-        drop_backup(path)
-        raise ValueError(
-            f"{path} holds a finished run. Evaluate it with python -m lbunet_tf.evaluate "
-            f"--run={path}, name another --run, or give --overwrite to train anew"
-        )
-    different = different_flags(path, flag_lines)
-    if different and any((path / BACKUP).glob("[0-9]*.weights.h5")):
-        raise ValueError(
-            f"{path} holds an unfinished run of other flags: {different}. Give the same flags to "
-            "go on, name another --run, or give --overwrite to start anew"
-        )
-    return not different
+    output_folder.delete_files(run, [f"{BACKUP}/*.weights.h5"])
 
 
 def different_flags(path: pathlib.Path, flag_lines: list[str]) -> str:
     """Returns what `flag_lines` change in the flags of a run, in words; "" where nothing."""
+    return _different((path / FLAGS).read_text().splitlines(), flag_lines)
+
+
+def _different(old_lines, flag_lines):
     # A flag that is newer than the run had its default's effect.
-    old = _settings(flagfiles.flag_lines(config_lib.Config()))
-    old |= _settings((path / FLAGS).read_text().splitlines())
+    old = _settings(flagfiles.flag_lines(config_lib.Config())) | _settings(old_lines)
     new = _settings(flag_lines)
     return "; ".join(
         f"{name} was {old.get(name)}, is {value}"

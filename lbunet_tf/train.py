@@ -48,20 +48,21 @@ def train(config: config_lib.Config) -> pathlib.Path:
         distribution.placed(config.distribution, config.batch_size) as placement,
         precision_lib.used(config.precision) as precision,
     ):
+        run = pathlib.Path(config.run)
+        # Before models are built, which processes do together.
+        first_lines = placement.text_of_first("flags", "\n".join(flag_lines)).splitlines()
+        run_directory.refuse_other_flags(first_lines, flag_lines)
         if not placement.writes:
-            placement.wait("the run directory")
-            run = run_directory.opened_by_another(config.run, flag_lines)
             _train(config, run, flag_lines, placement, precision)
             return run
         # Refuse a finished run before hours of checking images.
         with whole_files.locked(config.run, "train"):
-            run = run_directory.prepare_for_training(config.run, flag_lines, config.overwrite)
-            placement.wait("the run directory")
+            run_directory.check_for_training(config.run, flag_lines, config.overwrite)
             try:
                 _train(config, run, flag_lines, placement, precision)
             except KeyboardInterrupt as stop:
                 epochs = callbacks.finished_epochs(run)
-                stop.add_note(f"the same command goes on with {run} after epoch {epochs}")
+                stop.add_note(f"the same command continues {run} from epoch {epochs + 1}")
                 raise
     return run
 
@@ -80,7 +81,7 @@ def _train(config, run, flag_lines, placement, precision):
         ", ".join(model.output_names),
     )
     with placement.first_alone("the manifest"):
-        manifest = _frozen_manifest(config, run)
+        manifest = _frozen_manifest(config, run, flag_lines, placement.writes)
     train_rows = manifest[manifest["split"] == "train"]
     # Teachers, initial weights and makers of pseudo-labels must not have learnt from val or test.
     ancestors = held_out.read_ancestors([(config, manifest)])
@@ -157,14 +158,23 @@ def _num_trainable(model):
     return sum(math.prod(weight.shape) for weight in model.trainable_weights)
 
 
-def _frozen_manifest(config, run) -> pd.DataFrame:
-    """Returns the run's manifest: the one it froze, or a new one, checked and frozen."""
+def _frozen_manifest(config, run, flag_lines, writes) -> pd.DataFrame:
+    """Returns the run's manifest: the one it froze, or a new one, checked and frozen.
+
+    Nothing is written to the run directory before flags, model and data are known to be right.
+    """
     path = run / run_directory.MANIFEST
-    if path.is_file():
-        logging.info("going on in %s with its own manifest", run)
-        return manifest_lib.check_files_exist(manifest_lib.read(path))
+    if not writes:
+        run_directory.check_shared(config.run, flag_lines)
+    if path.is_file() and not (writes and config.overwrite):
+        manifest = manifest_lib.check_files_exist(manifest_lib.read(path))
+        logging.info("continuing %s with its own manifest", run)
+        if writes:
+            run_directory.begin_training(config.run, flag_lines, overwrite=False)
+        return manifest
     prepared = prepared_lib.prepare(config)
     prepared_lib.check_targets(config, prepared.manifest)
+    run_directory.begin_training(config.run, flag_lines, config.overwrite)
     whole_files.write_table(run / run_directory.SKIPPED, prepared.skipped)
     checks = {
         "images": len(prepared.manifest),

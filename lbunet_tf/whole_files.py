@@ -9,11 +9,15 @@ import os
 import pathlib
 import shutil
 import socket
+import stat
 import zlib
 from collections.abc import Iterator
 
 import pandas as pd
 from absl import logging
+
+# What a lock file begins with.
+_LOCK_START = "process "
 
 
 @contextlib.contextmanager
@@ -22,11 +26,17 @@ def whole_file(path: str | os.PathLike) -> Iterator[pathlib.Path]:
 
     Raises:
         OSError: The disk is full. What was at `path` is kept.
+        ValueError: A link stands where it is written.
     """
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     name, dot, suffixes = path.name.partition(".")
     partial = path.with_name(f"{name}.partial{dot}{suffixes}")
+    if partial.is_symlink():
+        raise ValueError(
+            f"links inside an output folder are not followed for writing. {partial} is a link; "
+            "delete it, or name another folder"
+        )
     with dropped_where_it_fails(partial):
         yield partial
         put_in_place(partial, path)
@@ -160,7 +170,8 @@ def locked(path: str | os.PathLike, work: str, waits: bool = False) -> Iterator[
                 f"one process at a time may {work} {path}. Another does so now "
                 f"({holder}); wait for it, or name another folder"
             )
-        file.truncate(0)
+        file.seek(0)
+        file.truncate()
         file.write(_this_process())
         file.flush()
         yield
@@ -179,34 +190,48 @@ def _other_holder(file, waits=False):
 
 
 def _this_process():
-    return f"process {os.getpid()} on {socket.gethostname()}"
+    return f"{_LOCK_START}{os.getpid()} on {socket.gethostname()}"
 
 
-def delete_folder(path: str | os.PathLike) -> None:
-    """Deletes a folder that no other process holds a lock on, or on something in it.
-
-    Raises:
-        ValueError: One does.
-    """
+def refuse_where_locked(path: str | os.PathLike) -> None:
+    """Raises a ValueError where another process works on a folder, or on something in it."""
     path = pathlib.Path(path).resolve()
     beside = path.parent.glob(f".{glob.escape(path.name)}.*.lock")
     with contextlib.ExitStack() as opened:
         for lock in sorted([*beside, *path.rglob(".*.lock")]):
+            if lock.is_symlink() or not lock.is_file():
+                continue
             holder = _other_holder(opened.enter_context(_opened_lock(lock)))
             if holder not in (None, _this_process()):
                 raise ValueError(
-                    f"{path} is not deleted, since another process works on it ({holder}, "
+                    f"nothing in {path} is deleted, since another process works on it ({holder}, "
                     f"{lock.name}); wait for it, or name another folder"
                 )
-        shutil.rmtree(path)
 
 
 def _opened_lock(path):
+    """Returns the open file of a lock; one that is a link, or not ours, is left alone."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        return open(path, "a+", encoding="utf-8")
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
     except PermissionError as error:
         raise ValueError(
             f"{path.parent} must be writable: the lock stands there, so that no two processes "
             f"write to one folder. Name a folder in one that is. {error}"
         ) from error
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO, errno.EISDIR):
+            raise ValueError(
+                f"{path} must be a lock file of ours, or not be there: links are not followed for "
+                f"writing. Delete it, or name another folder. {error.strerror}"
+            ) from error
+        raise
+    file = open(handle, "r+", encoding="utf-8", errors="replace")
+    start = file.read(len(_LOCK_START))
+    if not stat.S_ISREG(os.fstat(handle).st_mode) or start and start != _LOCK_START:
+        file.close()
+        raise ValueError(
+            f"{path} must be a lock file of ours, or not be there. It holds something else, which "
+            "is left as it is; move it away, or name another folder"
+        )
+    return file

@@ -4,15 +4,31 @@ import pytest
 
 from lbunet_tf import run_directory
 from lbunet_tf import whole_files
+from lbunet_tf.storage import output_folder
 
 LINES = ["--run=x", "--epochs=2"]
 
 
+def begin(path, lines=LINES, overwrite=False):
+    """What train does: checks, and begins where the checks pass."""
+    run_directory.check_for_training(str(path), lines, overwrite)
+    return run_directory.begin_training(str(path), lines, overwrite)
+
+
 def make_unfinished(path, num_epochs):
-    run_directory.prepare_for_training(str(path), LINES, overwrite=False)
+    begin(path)
     (path / run_directory.BACKUP).mkdir()
     if num_epochs:
         (path / run_directory.BACKUP / f"{num_epochs:04d}.weights.h5").write_text("weights")
+
+
+def make_finished(path):
+    make_unfinished(path, 2)
+    whole_files.write_json(path / run_directory.FINISHED, {})
+
+
+def names(folder):
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
 
 
 @pytest.fixture
@@ -52,67 +68,123 @@ def test_a_model_that_is_not_there_is_named(tmp_path):
 
 
 def test_a_finished_run_is_not_overwritten(tmp_path):
-    make_unfinished(tmp_path / "run", 2)
-    whole_files.write_json(tmp_path / "run" / run_directory.FINISHED, {})
+    make_finished(tmp_path / "run")
     with pytest.raises(ValueError, match="holds a finished run.*--overwrite"):
-        run_directory.prepare_for_training(str(tmp_path / "run"), LINES, overwrite=False)
+        begin(tmp_path / "run")
 
 
 def test_the_backup_of_a_run_that_was_killed_while_it_finished_is_dropped(tmp_path):
-    make_unfinished(tmp_path / "run", 2)
-    whole_files.write_json(tmp_path / "run" / run_directory.FINISHED, {})
+    make_finished(tmp_path / "run")
     with pytest.raises(ValueError, match="holds a finished run"):
-        run_directory.prepare_for_training(str(tmp_path / "run"), LINES, overwrite=False)
+        begin(tmp_path / "run")
     assert not (tmp_path / "run" / run_directory.BACKUP).exists()
 
 
-def test_overwrite_starts_a_finished_run_anew(tmp_path):
-    make_unfinished(tmp_path / "run", 2)
-    whole_files.write_json(tmp_path / "run" / run_directory.FINISHED, {})
-    path = run_directory.prepare_for_training(str(tmp_path / "run"), LINES, overwrite=True)
-    assert [child.name for child in path.iterdir()] == [run_directory.FLAGS]
+def test_overwrite_starts_a_finished_run_again(tmp_path):
+    make_finished(tmp_path / "run")
+    path = begin(tmp_path / "run", overwrite=True)
+    assert names(path) == [output_folder.MARKER, run_directory.FLAGS]
 
 
-def test_an_unfinished_run_goes_on_with_the_same_flags(tmp_path):
+def test_overwrite_deletes_what_a_run_wrote_and_nothing_else(tmp_path):
+    path = tmp_path / "run"
+    make_finished(path)
+    own = [
+        "model.keras",
+        "tensorboard/train/events.out.tfevents.1.host.v2",
+        "evaluation/report.html",
+        "evaluation/figures/roc.png",
+        "manifest.partial.csv",
+    ]
+    others = [
+        "notes.txt",
+        "backup/mine.zip",
+        "evaluation/figures/mine.png",
+        "export/1/saved_model.pb",
+        "predicted/masks/a.png",
+        "tensorboard/notes.txt",
+    ]
+    for name in own + others:
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / name).write_text("x")
+    begin(path, overwrite=True)
+    files = [name for name in names(path) if (path / name).is_file()]
+    assert files == sorted([*others, output_folder.MARKER, run_directory.FLAGS])
+    assert not (path / "tensorboard" / "train").exists()
+
+
+def test_overwrite_of_a_linked_run_works_on_the_run(tmp_path):
+    make_finished(tmp_path / "run")
+    (tmp_path / "link").symlink_to(tmp_path / "run")
+    for _ in range(2):
+        begin(tmp_path / "link", overwrite=True)
+        whole_files.write_json(tmp_path / "run" / run_directory.FINISHED, {})
+    assert (tmp_path / "link").is_symlink()
+
+
+def test_a_linked_folder_inside_a_run_is_refused_and_what_it_points_to_stays(tmp_path):
+    make_finished(tmp_path / "run")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "report.html").write_text("mine")
+    (tmp_path / "run" / "evaluation").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ValueError, match="links inside an output folder.*evaluation is a link"):
+        begin(tmp_path / "run", overwrite=True)
+    assert (tmp_path / "elsewhere" / "report.html").read_text() == "mine"
+
+
+def test_an_unfinished_run_is_continued_with_the_same_flags(tmp_path):
     make_unfinished(tmp_path / "run", 2)
-    path = run_directory.prepare_for_training(str(tmp_path / "run"), LINES, overwrite=False)
+    path = begin(tmp_path / "run")
     assert (path / run_directory.BACKUP / "0002.weights.h5").is_file()
 
 
-def test_an_unfinished_run_refuses_other_flags_and_names_them(tmp_path):
-    make_unfinished(tmp_path / "run", 2)
-    other = ["--run=x", "--epochs=5"]
-    with pytest.raises(ValueError, match="--epochs was 2, is 5"):
-        run_directory.prepare_for_training(str(tmp_path / "run"), other, overwrite=False)
+@pytest.mark.parametrize("num_epochs", [0, 2])
+def test_an_unfinished_run_refuses_other_flags_and_names_them(tmp_path, num_epochs):
+    make_unfinished(tmp_path / "run", num_epochs)
+    (tmp_path / "run" / run_directory.MANIFEST).write_text("image_id,image\n")
+    before = names(tmp_path / "run")
+    with pytest.raises(ValueError, match="--epochs was 2, is 5.*--overwrite"):
+        begin(tmp_path / "run", ["--run=x", "--epochs=5"])
+    assert names(tmp_path / "run") == before
 
 
-def test_a_run_without_a_finished_epoch_starts_anew_with_other_flags(tmp_path):
-    make_unfinished(tmp_path / "run", 0)
-    other = ["--run=x", "--epochs=5"]
-    path = run_directory.prepare_for_training(str(tmp_path / "run"), other, overwrite=False)
-    assert (path / run_directory.FLAGS).read_text() == "--run=x\n--epochs=5\n"
-
-
-def test_a_run_that_starts_anew_keeps_nothing_of_the_old_flags(tmp_path):
+def test_a_run_that_starts_again_keeps_nothing_of_the_old_flags(tmp_path):
     make_unfinished(tmp_path / "run", 0)
     (tmp_path / "run" / run_directory.MANIFEST).write_text("image_id,image\n")
-    other = ["--run=x", "--epochs=5"]
-    path = run_directory.prepare_for_training(str(tmp_path / "run"), other, overwrite=False)
-    assert [child.name for child in path.iterdir()] == [run_directory.FLAGS]
+    path = begin(tmp_path / "run", ["--run=x", "--epochs=5"], overwrite=True)
+    assert not (path / run_directory.MANIFEST).exists()
+    assert (path / run_directory.FLAGS).read_text() == "--run=x\n--epochs=5\n"
 
 
 def test_a_run_without_a_finished_epoch_keeps_its_manifest_with_the_same_flags(tmp_path):
     make_unfinished(tmp_path / "run", 0)
     (tmp_path / "run" / run_directory.MANIFEST).write_text("image_id,image\n")
-    path = run_directory.prepare_for_training(str(tmp_path / "run"), LINES, overwrite=False)
+    path = begin(tmp_path / "run")
     assert (path / run_directory.MANIFEST).read_text() == "image_id,image\n"
 
 
-def test_a_folder_of_other_files_is_refused_even_with_overwrite(tmp_path):
-    (tmp_path / "thesis.tex").write_text("years of work")
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("name", ["thesis.tex", "flags.cfg", "training.json", "model.keras"])
+def test_a_folder_of_other_files_is_refused_even_with_overwrite(tmp_path, name, overwrite):
+    (tmp_path / name).write_text("years of work")
     with pytest.raises(ValueError, match="holds other files"):
-        run_directory.prepare_for_training(str(tmp_path), LINES, overwrite=True)
-    assert (tmp_path / "thesis.tex").is_file()
+        begin(tmp_path, overwrite=overwrite)
+    assert names(tmp_path) == [name]
+
+
+def test_a_run_of_an_earlier_version_is_continued_but_never_deleted(tmp_path):
+    make_unfinished(tmp_path / "run", 2)
+    (tmp_path / "run" / output_folder.MARKER).unlink()
+    with pytest.raises(ValueError, match="version 0.1.0 or before"):
+        begin(tmp_path / "run", overwrite=True)
+    path = begin(tmp_path / "run")
+    assert (path / run_directory.BACKUP / "0002.weights.h5").is_file()
+
+
+def test_a_file_in_the_place_of_a_run_is_named(tmp_path):
+    (tmp_path / "run").write_text("x")
+    with pytest.raises(ValueError, match='"--run" must be a folder'):
+        begin(tmp_path / "run")
 
 
 def test_no_run_says_what_to_give():

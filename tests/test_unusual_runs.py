@@ -55,7 +55,7 @@ def one_class(evaluated, tmp_path_factory):
 def masks_only(tmp_path_factory):
     """(run directory, metrics) of an epoch on 24 drawn images whose manifest has no labels.
 
-    It starts in what a training with another seed leaves that is killed in its first epoch.
+    It replaces what a training with another seed leaves that is killed in its first epoch.
     """
     folder = tmp_path_factory.mktemp("masks_only")
     table = synthetic.draw_folder(str(folder / "drawn"), count=24, size_px=32, seed=5)
@@ -73,12 +73,12 @@ def masks_only(tmp_path_factory):
         epochs=1,
     )
     _leave_unfinished(config.replace(seed=config.seed + 1))
-    return train.train(config), evaluate.evaluate(config)
+    return train.train(config.replace(overwrite=True)), evaluate.evaluate(config)
 
 
 def _leave_unfinished(config):
     lines = flagfiles.flag_lines(config)
-    run = run_directory.prepare_for_training(config.run, lines, overwrite=False)
+    run = run_directory.begin_training(config.run, lines, overwrite=False)
     (run / run_directory.MANIFEST).write_text("image_id,image\nimage_of_other_flags,other.png\n")
     (run / run_directory.BACKUP).mkdir()
 

@@ -46,6 +46,17 @@ class Placement:
             # Not a collective: those of CPUs give up after 30 s.
             distributed.global_state.client.wait_at_barrier(what, WAIT_SECONDS * 1000)
 
+    def text_of_first(self, name: str, text: str) -> str:
+        """Returns the text that the writing process gives under a name, which is used once."""
+        if self.num_processes == 1:
+            return text
+        from jax._src import distributed
+
+        client = distributed.global_state.client
+        if self.writes:
+            client.key_value_set(name, text)
+        return client.blocking_key_value_get(name, WAIT_SECONDS * 1000)
+
     @contextlib.contextmanager
     def first_alone(self, what: str) -> Iterator[None]:
         """Lets the writing process through the block before the others enter it."""

@@ -1,0 +1,51 @@
+"""A CSV that grows line by line, and that a kill at any moment leaves readable."""
+
+import contextlib
+import csv
+import io
+import os
+import pathlib
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Iterator
+from collections.abc import Sequence
+
+from lbunet_tf import whole_files
+
+
+def read(path: str | os.PathLike, columns: Sequence[str]) -> list[list[str]]:
+    """Returns the cells of each whole line, without the header.
+
+    A line that was cut, or has more or fewer cells than there are columns, is left out; so are
+    all where the file is not there. Cells hold no line ends.
+    """
+    path = pathlib.Path(path)
+    if not path.is_file():
+        return []
+    text = path.read_bytes().decode("utf-8", "replace")
+    whole = text[: text.rfind("\n") + 1]
+    lines = list(csv.reader(io.StringIO(whole, newline="")))
+    return [cells for cells in lines[1:] if len(cells) == len(columns)]
+
+
+def write(path: str | os.PathLike, columns: Sequence[str], lines: Iterable[Sequence[str]]) -> None:
+    """Writes header and lines whole or not at all."""
+    with (
+        whole_files.whole_file(path) as partial,
+        open(partial, "w", newline="", encoding="utf-8") as file,
+    ):
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        writer.writerows(lines)
+
+
+@contextlib.contextmanager
+def appending(path: str | os.PathLike) -> Iterator[Callable[[Iterable[Sequence[str]]], None]]:
+    """Yields a function that adds lines to a table that `write` began; they survive a kill."""
+    with open(path, "a", newline="", encoding="utf-8") as file:
+
+        def append(lines):
+            csv.writer(file).writerows(lines)
+            file.flush()
+
+        yield append

@@ -1,0 +1,131 @@
+"""Output folders: which of them are ours, and which of their files may be replaced or deleted.
+
+A folder is ours by a marker file that we wrote, not by the names of what it holds. Without
+--overwrite nothing is deleted, ever. With it, only files on the list of the work that wrote the
+folder are; other files in it stay. A link in it is never followed for writing or deleting.
+"""
+
+import json
+import os
+import pathlib
+from collections.abc import Iterator
+from collections.abc import Sequence
+
+import lbunet_tf
+from lbunet_tf import whole_files
+
+MARKER = ".lbunet_tf.json"
+
+
+def read_marker(folder: str | os.PathLike) -> dict | None:
+    """Returns what `mark` wrote to a folder, None where it is not ours."""
+    path = pathlib.Path(folder) / MARKER
+    if path.is_symlink() or not path.is_file():
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return None
+    is_ours = isinstance(content, dict) and content.get("package") == "lbunet_tf"
+    return content if is_ours and isinstance(content.get("work"), str) else None
+
+
+def is_ours(folder: str | os.PathLike, work: str) -> bool:
+    """Returns whether a folder has the marker of one kind of work: `train`, `predict`, ..."""
+    marker = read_marker(folder)
+    return marker is not None and marker["work"] == work
+
+
+def mark(folder: str | os.PathLike, work: str, **facts) -> None:
+    """Makes a folder, new or empty or ours, the output of one kind of work.
+
+    Args:
+        folder: Made where it is not there.
+        work: The verb, as in `whole_files.locked`.
+        **facts: What the work wants to know of its folder later, as JSON.
+    """
+    content = {"package": "lbunet_tf", "version": lbunet_tf.__version__, "work": work, **facts}
+    whole_files.write_json(pathlib.Path(folder) / MARKER, content)
+
+
+def is_new(folder: str | os.PathLike) -> bool:
+    """Returns whether a folder is not there yet, or holds nothing."""
+    folder = pathlib.Path(folder)
+    return not os.path.lexists(folder) or folder.is_dir() and not any(folder.iterdir())
+
+
+def check(folder: str | os.PathLike, work: str, own: Sequence[str], argument: str) -> None:
+    """Refuses a folder that may not become the output of a kind of work.
+
+    Args:
+        folder: New, empty, or the output of the same work before.
+        work: The verb.
+        own: Patterns of what the work writes there, as `pathlib.Path.glob` takes them.
+        argument: What names the folder: `--output`.
+
+    Raises:
+        ValueError: It is a file, holds other files and no marker of this work, or has a link
+            where the work writes.
+    """
+    folder = pathlib.Path(folder)
+    if os.path.lexists(folder) and not folder.is_dir():
+        raise ValueError(f'"{argument}" must be a folder. {folder} is a file or a broken link')
+    if is_new(folder):
+        return
+    if not is_ours(folder, work):
+        raise ValueError(
+            f'"{argument}" must be a new or empty folder, or one that this command wrote (it then '
+            f"holds {MARKER}; an output of version 0.1.0 or before does not). {folder} holds other "
+            "files, which are left as they are. Name another folder, or empty this one yourself"
+        )
+    refuse_links(folder, own)
+
+
+def refuse_links(folder: str | os.PathLike, own: Sequence[str]) -> None:
+    """Raises a ValueError where a folder has a link in the place of what is written there."""
+    folder = pathlib.Path(folder)
+    for pattern in (MARKER, *own):
+        parts = pathlib.PurePath(pattern).parts
+        for count in range(1, len(parts) + 1):
+            for path in _matches(folder, str(pathlib.PurePath(*parts[:count]))):
+                if path.is_symlink():
+                    raise ValueError(
+                        f"links inside an output folder are not followed for writing. {path} is a "
+                        f"link to {os.readlink(path)}; delete it, or name another folder"
+                    )
+
+
+def delete_own(folder: str | os.PathLike, own: Sequence[str]) -> None:
+    """Deletes the files of a folder that match `own`, as `delete_files`.
+
+    Raises:
+        ValueError: Another process works on the folder or on something in it.
+    """
+    whole_files.refuse_where_locked(folder)
+    delete_files(folder, own)
+
+
+def delete_files(folder: str | os.PathLike, patterns: Sequence[str]) -> None:
+    """Deletes the files of a folder that match, and subfolders that this leaves empty.
+
+    Other files stay, and so does the marker. A link is deleted, not what it points to.
+    """
+    folder = pathlib.Path(folder)
+    parents = set()
+    for pattern in patterns:
+        for path in list(_matches(folder, pattern)):
+            if path.is_symlink() or path.is_file():
+                path.unlink()
+                parents |= set(path.relative_to(folder).parents)
+    # The deepest first.
+    for parent in sorted(parents, key=lambda path: len(path.parts), reverse=True):
+        if parent.parts and not any((folder / parent).iterdir()):
+            (folder / parent).rmdir()
+
+
+def _matches(folder: pathlib.Path, pattern: str) -> Iterator[pathlib.Path]:
+    """Yields the files that match, but for those that are reached through a link."""
+    for path in folder.glob(pattern):
+        between = path.relative_to(folder).parents
+        if not any((folder / parent).is_symlink() for parent in between if parent.parts):
+            yield path

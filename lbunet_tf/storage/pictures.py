@@ -1,0 +1,32 @@
+"""Masks and other pictures on the disk, whole or not at all."""
+
+import os
+
+import numpy as np
+from PIL import Image
+
+from lbunet_tf import whole_files
+
+
+def write_mask(path: str | os.PathLike, mask: np.ndarray) -> int:
+    """Writes (H, W) bool as a PNG of 0 and 255; returns its bytes.
+
+    Raises:
+        OSError: The disk is full. What was at `path` is kept.
+    """
+    return _write(path, mask.astype("uint8") * 255)
+
+
+def write_jpeg(path: str | os.PathLike, image: np.ndarray) -> int:
+    """Writes (H, W, 3) uint8 as a JPEG of quality 90; returns its bytes.
+
+    Raises:
+        OSError: The disk is full. What was at `path` is kept.
+    """
+    return _write(path, image, quality=90)
+
+
+def _write(path, pixels, **options):
+    with whole_files.whole_file(path) as partial:
+        Image.fromarray(pixels).save(partial, **options)
+        return partial.stat().st_size
