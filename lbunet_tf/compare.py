@@ -9,7 +9,6 @@ then replaces that of every flagfile.
 
 import json
 import pathlib
-import shutil
 
 import keras
 import pandas as pd
@@ -28,9 +27,13 @@ from lbunet_tf.evaluation import comparison
 from lbunet_tf.evaluation import figures
 from lbunet_tf.evaluation import report
 from lbunet_tf.evaluation import scores
+from lbunet_tf.storage import output_folder
 from lbunet_tf.training import distribution
 from lbunet_tf.training import tensorboard
 
+# The marker of a folder of a comparison, and what is written there beside the runs.
+WORK = "compare"
+OWN = ("table.md", "table.csv", "runs.csv", "roc.png", "report.html", run_directory.EVENTS)
 # What makes one split and one budget. Folders may be named differently, the rows may not:
 # `_check_split` compares them.
 SHARED_FLAGS = (
@@ -69,10 +72,12 @@ def compare(config: config_lib.Config, overrides: dict) -> pd.DataFrame:
             do not share split and budget, or a run fails.
     """
     run_directory.check_named(config.run)
-    with whole_files.locked(config.run, "compare"):
+    with whole_files.locked(config.run, WORK):
+        output_folder.check(config.run, WORK, OWN, "--run")
         runs = _check_budget(_name_runs(config, overrides))
         waiting = [run for run in runs.values() if not _is_finished(run)]
         _check_models(waiting)
+        output_folder.mark(config.run, WORK)
         for number, (name, run) in enumerate(runs.items(), 1):
             logging.info("run %d of %d: %s, in %s", number, len(runs), name, run.run)
             _train_and_evaluate(run, is_finished=run not in waiting)
@@ -239,7 +244,7 @@ def _write(config, runs):
     whole_files.write_table(folder / "runs.csv", table)
     whole_files.write_table(folder / "table.csv", summary)
     _write_pages(config, next(iter(runs.values())), summary, curves)
-    shutil.rmtree(folder / run_directory.TENSORBOARD, ignore_errors=True)
+    output_folder.delete_files(folder, [run_directory.EVENTS])
     tensorboard.write_hparams(folder / run_directory.TENSORBOARD, trials)
     return summary
 

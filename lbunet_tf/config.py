@@ -45,10 +45,11 @@ class Config:
     other_runs: tuple[str, ...] = _flag((), "", "Run", entries=())
     overwrite: bool = _flag(
         False,
-        "Start anew where --run holds another or a finished run (deletes it); predict and "
-        "pseudo_label: replace what they wrote before.",
+        "Start again where --run holds another or a finished run, and delete that one, but for its "
+        "exports and files of others; predict, pseudo_label, prepare: replace what they wrote "
+        "before. Nothing is deleted without it.",
         "Run",
-        entries=("train", "predict", "pseudo_label"),
+        entries=("train", "predict", "pseudo_label", "prepare"),
     )
     experiments: tuple[str, ...] = _flag(
         (),
@@ -133,8 +134,9 @@ class Config:
     )
     on_bad_image: str = _flag(
         "error",
-        "What to do about an image or mask that cannot be decoded: stop, or skip it, "
-        "count it and list it in skipped.csv.",
+        "What to do about an image or mask that cannot be decoded: 'error' names it, and train "
+        "then stops, while the other commands do everything else first and end with exit status "
+        "1; 'skip' does without it, counts it and lists it in skipped.csv.",
         "Data",
         entries=SOURCE,
         choices=("error", "skip"),

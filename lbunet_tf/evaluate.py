@@ -27,17 +27,39 @@ from lbunet_tf import members
 from lbunet_tf import run_directory
 from lbunet_tf import whole_files
 from lbunet_tf.data import held_out
+from lbunet_tf.data import images
 from lbunet_tf.evaluation import facts
 from lbunet_tf.evaluation import figures
 from lbunet_tf.evaluation import predictions
 from lbunet_tf.evaluation import report
 from lbunet_tf.evaluation import scores
+from lbunet_tf.storage import failures as failures_lib
+from lbunet_tf.storage import output_folder
+from lbunet_tf.storage import spreadsheets
 from lbunet_tf.training import callbacks
+
+
+# The marker of a folder of an evaluation, and what is written there.
+WORK = "evaluate"
+OWN = (
+    *run_directory.EVALUATION,
+    run_directory.CHECKS,
+    run_directory.SKIPPED,
+    run_directory.MANIFEST,
+)
 
 
 def main(config: config_lib.Config) -> None:
     """Evaluates the runs that --run names, on their own images or on those of --source."""
-    evaluate(config, flagfiles.other_source())
+    other_source = flagfiles.other_source()
+    evaluate(config, other_source)
+    output = _output_folder(config, *_question(config, other_source))
+    failures_lib.raise_for(
+        failures_lib.read(output),
+        output / failures_lib.FILE,
+        "Put good files in their place and give the same command again, or give "
+        "--on_bad_image=skip to do without them",
+    )
 
 
 def evaluate(config: config_lib.Config, other_source: dict | None = None) -> dict[str, dict]:
@@ -50,11 +72,16 @@ def evaluate(config: config_lib.Config, other_source: dict | None = None) -> dic
         other_source: Values of config.OTHER_SOURCE by name: all images of that source are
             test instead of the run's own. Nothing: the run's own.
     """
-    source = _source_config(config, other_source or {})
-    asked = _asked(config, source)
+    source, asked = _question(config, other_source or {})
     output = _output_folder(config, source, asked)
-    with whole_files.locked(output, "evaluate"):
+    with whole_files.locked(output, WORK):
         return _evaluate(config, source, asked, output)
+
+
+def _question(config, other_source):
+    """Returns (how another source is read, None without one; what decides the evaluation)."""
+    source = _source_config(config, other_source)
+    return source, _asked(config, source)
 
 
 def _evaluate(config, source, asked, output):
@@ -62,7 +89,9 @@ def _evaluate(config, source, asked, output):
     scored = held_out.other_images(config, source) if source else held_out.own_images(config)
     _write_scored(output, config, scored, asked)
     start = time.perf_counter()
-    table = predictions.predict_run(config, output, model, scored.manifest)
+    scored, table = _predict(config, output, model, scored)
+    on_bad_image = (source or config).on_bad_image
+    failures_lib.write(output, scored.failures if on_bad_image == "error" else [])
     speed = members.describe_speed(config, len(table), time.perf_counter() - start)
     logging.info("scored %s", speed)
     with np.load(output / run_directory.HISTOGRAMS) as histograms:
@@ -76,6 +105,20 @@ def _evaluate(config, source, asked, output):
     _write_report(config, source, output, scored.checks, metrics, drawn)
     _log(output, metrics)
     return metrics
+
+
+def _predict(config, output, model, scored):
+    """Returns (what was scored, the predictions table); a bad file costs its image only."""
+    try:
+        return scored, predictions.predict_run(config, output, model, scored.manifest)
+    except Exception:
+        # tf.data names no file. Whether one is at fault, a look at each tells.
+        manifest, bad = images.check_files(scored.manifest, "skip")
+        if bad.empty:
+            raise
+    failures = [*scored.failures, *bad["reason"]]
+    scored = dataclasses.replace(scored, manifest=manifest, failures=failures)
+    return scored, predictions.predict_run(config, output, model, scored.manifest)
 
 
 def _source_config(config, other_source):
@@ -100,21 +143,32 @@ def _output_folder(config, source, asked):
     run = pathlib.Path(config.run)
     default = run / f"on_{'+'.join(source.source)}" if source else run
     output = members.output_folder(config, default)
-    is_other = output != run and output.is_dir() and any(output.iterdir())
-    if is_other and not (output / run_directory.CHECKS).is_file():
+    if output == run:
+        output_folder.refuse_links(run, OWN)
+        return output
+    before = _asked_before(output)
+    if before is None:
+        output_folder.check(output, WORK, OWN, "--output")
+        return output
+    output_folder.refuse_links(output, OWN)
+    changed = sorted(name for name in asked if before.get(name) != asked[name])
+    if changed:
+        words = ", ".join(f"--{name} {before.get(name)}, now {asked[name]}" for name in changed)
         raise ValueError(
-            f'"--output" must be new, empty or an older evaluation. {output} holds other files'
+            f"{output} holds an evaluation of other flags ({words}). Give --output for another "
+            "folder, or delete that one"
         )
-    if is_other:
-        before = json.loads((output / run_directory.CHECKS).read_text()).get("asked", asked)
-        changed = sorted(name for name in asked if before.get(name) != asked[name])
-        if changed:
-            words = ", ".join(f"--{name} {before.get(name)}, now {asked[name]}" for name in changed)
-            raise ValueError(
-                f"{output} holds an evaluation of other flags ({words}). Give --output for another "
-                "folder, or delete that one"
-            )
     return output
+
+
+def _asked_before(output):
+    """Returns what decided the evaluation in a folder, None where it holds none of ours."""
+    path = output / run_directory.CHECKS
+    # An evaluation of an earlier version has no marker; its checks hold what was asked.
+    if path.is_symlink() or not path.is_file():
+        return None
+    checks = json.loads(path.read_text())
+    return checks.get("asked") if isinstance(checks, dict) else None
 
 
 def _write_scored(output, config, scored, asked):
@@ -122,13 +176,15 @@ def _write_scored(output, config, scored, asked):
     run = pathlib.Path(config.run)
     if output == run:
         return
+    output_folder.mark(output, WORK)
     # First the file by which an older evaluation is known.
     checks = {**scored.checks, "asked": asked}
     whole_files.write_json(output / run_directory.CHECKS, checks)
     if scored.skipped is None:
         shutil.copyfile(run / run_directory.SKIPPED, output / run_directory.SKIPPED)
     else:
-        whole_files.write_table(output / run_directory.SKIPPED, scored.skipped)
+        skipped = spreadsheets.quoted_table(scored.skipped)
+        whole_files.write_table(output / run_directory.SKIPPED, skipped)
     manifest = scored.manifest.copy()
     for column in ("image", "mask"):
         # A manifest's paths may be relative to its folder, and this is another.
@@ -149,7 +205,7 @@ def _draw(config, output, model, manifest, table, metrics):
         best = callbacks.best_epoch(history, config.val_column(config.monitor)) + 1
         figures.training_curves(history, best, path["training_curves"])
     if metrics["test"].get("num_scored"):
-        _draw_classification(config, table, metrics, path)
+        _draw_classification(config, output, table, metrics, path)
     if metrics["test"].get("num_masks"):
         rows = scores.best_median_worst(test)
         sheet = predictions.predict_sheet(config, model, rows)
@@ -157,7 +213,7 @@ def _draw(config, output, model, manifest, table, metrics):
     return [file for file in path.values() if file.is_file()]
 
 
-def _draw_classification(config, table, metrics, path):
+def _draw_classification(config, output, table, metrics, path):
     test = table[table["split"] == "test"]
     curves = {
         f"{split} (n={metrics[split]['num_scored']}), AUC {metrics[split]['auc']:.3f}": [
@@ -176,7 +232,7 @@ def _draw_classification(config, table, metrics, path):
         marks["chosen on val"] = chosen["threshold"]
     figures.confusion_matrix(at, path["confusion_matrix"])
     curves = scores.threshold_curves(test, config.prevalence)
-    whole_files.write_table(path["threshold_curves"].parents[1] / "threshold_curves.csv", curves)
+    whole_files.write_table(output / run_directory.THRESHOLD_CURVES, curves)
     figures.threshold_curves(curves, marks, config.prevalence, path["threshold_curves"])
 
 

@@ -16,7 +16,6 @@ the data and version of the package. Loading it needs TensorFlow alone. Requests
 
 import hashlib
 import pathlib
-import shutil
 
 import keras
 import tensorflow as tf
@@ -33,6 +32,7 @@ from lbunet_tf.data import preprocessing
 from lbunet_tf.serving import openvino_model
 from lbunet_tf.serving import signature
 from lbunet_tf.serving import warmup
+from lbunet_tf.storage import output_folder
 
 
 def main(config: config_lib.Config) -> None:
@@ -51,15 +51,9 @@ def export(config: config_lib.Config) -> pathlib.Path:
 def _export(config, folder):
     model = members.load_mean(config)
     version = 1 + max((int(path.name) for path in _versions(folder)), default=0)
-    partial = folder / f"partial-{version}"
-    shutil.rmtree(partial, ignore_errors=True)
     write = {"savedmodel": _write_saved_model, "openvino": _write_openvino}[config.format]
-    try:
+    with output_folder.staged(folder / str(version), "export") as partial:
         write(config, model, partial)
-        whole_files.put_in_place(partial, folder / str(version))
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
     logging.info("exported %s: %s", folder / str(version), members.describe(config))
     return folder / str(version)
 
@@ -96,7 +90,7 @@ def _write_openvino(config, model, folder):
             "lbunet_tf.data.preprocessing.prepare_image",
             ", --".join(before),
         )
-    folder.mkdir(parents=True)
+    folder.mkdir()
     openvino_model.write(
         model, folder, config.score_rule, config.mask_source == "lesion", _identity(config)
     )

@@ -12,7 +12,6 @@ then 1, and no other result is lost.
 import concurrent.futures
 import os
 import pathlib
-import sys
 import time
 from collections.abc import Sequence
 
@@ -29,6 +28,7 @@ from lbunet_tf import whole_files
 from lbunet_tf.data import inputs
 from lbunet_tf.data import preprocessing
 from lbunet_tf.evaluation import predictions
+from lbunet_tf.storage import failures as failures_lib
 from lbunet_tf.storage import file_names
 from lbunet_tf.storage import growing_table
 from lbunet_tf.storage import output_folder
@@ -38,24 +38,20 @@ from lbunet_tf.training import tensorboard
 
 # The marker of a folder of predictions.
 WORK = "predict"
-SCORES, FAILURES = "scores.csv", "failures.txt"
+SCORES = "scores.csv"
 MASKS, OVERLAYS = "masks", "overlays"
-OWN = (SCORES, FAILURES, MASKS, OVERLAYS, "*.partial.*")
+OWN = (SCORES, failures_lib.FILE, MASKS, OVERLAYS, "*.partial.*")
 COLUMNS = ("image_id", "image", "score", "width", "height")
 OUTLINE_COLUMNS = ("lesion_pixels", "lesion_share", "mask")
 
 
 def main(config: config_lib.Config, paths: Sequence[str]) -> None:
     """Predicts the files that the command line names."""
-    failures = predict(config, paths)
-    for failure in failures:
-        sys.stderr.write(f"{failure}\n")
-    if failures:
-        raise ValueError(
-            f"{len(failures)} images could not be predicted; they are named above and in "
-            f"{FAILURES}. All others are. Mend them and give the same command again: it tries "
-            "these only"
-        )
+    failures_lib.raise_for(
+        predict(config, paths),
+        f"{members.output_folder(config, _default(config))}/{failures_lib.FILE}",
+        "Put good files in their place and give the same command again: it tries these only",
+    )
 
 
 def predict(config: config_lib.Config, paths: Sequence[str]) -> list[str]:
@@ -73,22 +69,31 @@ def predict(config: config_lib.Config, paths: Sequence[str]) -> list[str]:
         OSError: The disk is full. What was predicted before is kept.
     """
     images = inputs.list_images(paths)
-    folder = members.output_folder(config, pathlib.Path(config.run) / "predicted")
+    folder = members.output_folder(config, _default(config))
     with whole_files.locked(folder, WORK):
         output_folder.check(folder, WORK, OWN, "--output")
         rows, failures = _plan(images)
         asked = _asked(config)
         lines = {} if config.overwrite else _earlier_lines(folder, rows, asked, config)
         model = members.load_mean(config)
-        if config.overwrite:
-            _delete_earlier(folder)
-        output_folder.mark(folder, WORK, asked=asked, finished=False)
+        if config.overwrite and not output_folder.is_new(folder):
+            output_folder.delete_own(folder, [SCORES, failures_lib.FILE])
+        files = [] if config.mask_source != "lesion" else _pictures(rows)
+        output_folder.mark(folder, WORK, files, asked=asked, finished=False)
         waiting = [row for row in rows if row["image_id"] not in lines]
         failures += _predict(config, model, waiting, lines, folder)
         _finish(folder, config, rows, lines, failures)
-        output_folder.mark(folder, WORK, asked=asked, finished=not failures)
+        output_folder.mark(folder, WORK, files, asked=asked, finished=not failures)
     logging.info("%d of %d images predicted: %s", len(lines), len(images), folder)
     return failures
+
+
+def _default(config):
+    return pathlib.Path(config.run) / "predicted"
+
+
+def _pictures(rows):
+    return [picture for row in rows for picture in _picture_names(row["name"])]
 
 
 def _plan(images):
@@ -164,17 +169,6 @@ def _picture_names(name):
     return f"{MASKS}/{name}.png", f"{OVERLAYS}/{name}.jpg"
 
 
-def _delete_earlier(folder):
-    """Deletes what an earlier command wrote: pictures of its rows, and its tables."""
-    if output_folder.is_new(folder):
-        return
-    own = [SCORES, FAILURES]
-    for cells in growing_table.read(folder / SCORES, COLUMNS + OUTLINE_COLUMNS):
-        mask = pathlib.PurePath(cells[-1])
-        own += _picture_names(mask.stem) if mask.parent == pathlib.PurePath(MASKS) else ()
-    output_folder.delete_own(folder, own)
-
-
 def _predict(config, model, rows, lines, folder):
     """Adds the line of each image to `lines` and scores.csv; returns why others have none."""
     if config.mask_source != "lesion":
@@ -212,7 +206,9 @@ def _with_rest(error, bytes_per_image, num_left):
 
 def _predict_batch(config, model, rows, folder, threads):
     """Returns (image_id -> cells of its line, why others have none, bytes of the pictures)."""
-    results = list(threads.map(lambda row: _tried(row, _read, config), rows))
+    results = list(
+        threads.map(lambda row: failures_lib.tried(row["image"], _read, row, config), rows)
+    )
     good = [number for number, result in enumerate(results) if not isinstance(result, str)]
     if good:
         small = np.stack([results[number][1] for number in good]).astype("float32")
@@ -221,8 +217,9 @@ def _predict_batch(config, model, rows, folder, threads):
         scores = predictions.image_scores(logits, config)
 
         def write(number, score, mask_logits):
-            image = results[number][0]
-            return _tried(rows[number], _write, config, folder, image, score, mask_logits)
+            row, image = rows[number], results[number][0]
+            arguments = (row, config, folder, image, score, mask_logits)
+            return failures_lib.tried(row["image"], _write, *arguments)
 
         written = list(threads.map(write, good, scores, logits["mask"]))
         for number, result in zip(good, written, strict=True):
@@ -235,22 +232,6 @@ def _predict_batch(config, model, rows, folder, threads):
     }
     num_bytes = sum(size for _, size in found.values())
     return {name: cells for name, (cells, _) in found.items()}, failures, num_bytes
-
-
-def _tried(row, function, *arguments):
-    """Returns function(row, ...), or in one line why there is none: an image costs itself only.
-
-    Whatever a decoder raises about the bytes of a stranger is about this image. A disk without
-    room concerns them all.
-    """
-    try:
-        return function(row, *arguments)
-    except Exception as error:
-        if whole_files.is_full_disk(error):
-            raise
-        words = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
-        named = words if row["image"] in words else f"{row['image']}: {words}"
-        return file_names.printable(named)
 
 
 def _read(row, config):
@@ -281,7 +262,7 @@ def _finish(folder, config, rows, lines, failures):
     """Puts the lines into the order of the images, and writes the list of failures."""
     ordered = (lines[row["image_id"]] for row in rows if row["image_id"] in lines)
     growing_table.write(folder / SCORES, _columns(config), ordered)
-    whole_files.write_text(folder / FAILURES, "".join(f"{line}\n" for line in failures))
+    failures_lib.write(folder, failures)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ With --records=DIR it writes them at --image_size for --source=records; the same
 after a kill. With --beam_options="--runner=DirectRunner" Apache Beam's workers write them.
 """
 
+import os
 import pathlib
 import sys
 
@@ -17,6 +18,7 @@ from absl import logging
 
 from lbunet_tf import config as config_lib
 from lbunet_tf import entry
+from lbunet_tf import run_directory
 from lbunet_tf import whole_files
 from lbunet_tf.data import manifest as manifest_lib
 from lbunet_tf.data import prepared as prepared_lib
@@ -24,25 +26,59 @@ from lbunet_tf.data import preview
 from lbunet_tf.data import record_writer
 from lbunet_tf.data import sources
 from lbunet_tf.evaluation import figures
+from lbunet_tf.storage import failures as failures_lib
+from lbunet_tf.storage import file_names
+from lbunet_tf.storage import output_folder
 
+# The marker of a folder of records.
+WORK = "prepare"
 NUM_PREVIEWED, NUM_VERSIONS = 6, 7
 
 
 def main(config: config_lib.Config) -> None:
     """Prepares and prints; writes what is asked for: manifest, preview, records."""
+    _check_files(config)
     if config.records:
-        with whole_files.locked(config.records, "prepare"):
+        with whole_files.locked(config.records, WORK):
             _prepare_records(config)
-    else:
-        _show(config, prepared_lib.prepare(config))
+        return
+    # An error at the first bad file would lose the good ones.
+    prepared = prepared_lib.prepare(config.replace(on_bad_image="skip"))
+    _show(config, prepared)
+    _name_failures(config, prepared, "in the list of skipped images")
+
+
+def _check_files(config):
+    """Raises a ValueError where --output or --preview would replace a file that is not ours."""
+    inputs = {os.path.realpath(folder) for folder in config.data_dir}
+    for flag, is_ours in (("output", manifest_lib.is_prepared), ("preview", figures.is_ours)):
+        path = pathlib.Path(getattr(config, flag))
+        if not getattr(config, flag):
+            continue
+        if os.path.realpath(path) in inputs:
+            raise ValueError(
+                f'"--{flag}" must not be a file that is read. {path} is the --data_dir; name '
+                "another file"
+            )
+        if not os.path.lexists(path):
+            continue
+        if path.is_symlink() or not path.is_file() or not is_ours(path):
+            raise ValueError(
+                f'"--{flag}" must be a new file, or one that this command wrote. {path} is '
+                "something else, which is left as it is; name another file"
+            )
+        if not config.overwrite:
+            raise ValueError(f"{path} is there already. Name another --{flag}, or give --overwrite")
 
 
 def _prepare_records(config):
     """Writes records of every good image; what is bad is known, and said, only then."""
     planned = record_writer.read_plan(config)
     if planned is None:
+        output_folder.check(config.records, WORK, record_writer.OWN, "--records")
         # An error now would lose the good ones.
         prepared = prepared_lib.prepare(config.replace(on_bad_image="skip"))
+        output_folder.mark(config.records, WORK)
         record_writer.write_plan(config, prepared.manifest, prepared.skipped)
     else:
         prepared = prepared_lib.of_manifest(config, *planned)
@@ -53,14 +89,18 @@ def _prepare_records(config):
         config.records,
         config.records,
     )
-    bad = prepared.skipped[~prepared.skipped["reason"].isin((sources.NO_IMAGE, sources.NO_MASK))]
-    if len(bad) and config.on_bad_image == "error":
-        raise ValueError(
-            f"{len(bad)} images are bad and not among the records, which are whole: "
-            + "; ".join(bad["reason"][:20])
-            + ("; ..." if len(bad) > 20 else "")
-            + f". {config.records}/skipped.csv lists them. Mend them and prepare another folder, "
-            "or give --on_bad_image=skip to go on without them"
+    _name_failures(config, prepared, f"{config.records}/{run_directory.SKIPPED}")
+
+
+def _name_failures(config, prepared, where):
+    """Raises a ValueError that names the bad images, unless --on_bad_image=skip."""
+    is_bad = ~prepared.skipped["reason"].isin((sources.NO_IMAGE, sources.NO_MASK))
+    if config.on_bad_image == "error":
+        failures_lib.raise_for(
+            prepared.skipped["reason"][is_bad].tolist(),
+            where,
+            "Put good files in their place and prepare again, under another name, or give "
+            "--on_bad_image=skip to do without them",
         )
 
 
@@ -71,7 +111,10 @@ def _show(config, prepared):
         "",
         _known(manifest),
         f"skipped: {len(prepared.skipped)}",
-        *(f"  {row.image}: {row.reason}" for row in prepared.skipped.head(10).itertuples()),
+        *(
+            f"  {file_names.printable(row.reason)}"
+            for row in prepared.skipped.head(10).itertuples()
+        ),
         *(["  ..."] if len(prepared.skipped) > 10 else []),
         "on more than one side of the split, of those known: "
         + ", ".join(f"{count} {name}" for name, count in prepared.crossings.items()),
@@ -82,7 +125,7 @@ def _show(config, prepared):
     except ValueError as error:
         logging.warning("training with these flags would stop: %s", error)
     if config.output:
-        with whole_files.locked(config.output, "prepare"):
+        with whole_files.locked(config.output, WORK):
             whole_files.write_table(config.output, manifest)
         logging.info(
             "wrote %s (use it as --source=manifest --data_dir=%s --split_by=official)",

@@ -9,8 +9,9 @@ it, scored where the run was scored, with --split_by=official --source=manifest,
 """
 
 import concurrent.futures
+import functools
+import json
 import pathlib
-import shutil
 from collections.abc import Callable
 
 import keras
@@ -18,7 +19,6 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 from absl import logging
-from PIL import Image
 
 from lbunet_tf import config as config_lib
 from lbunet_tf import entry
@@ -34,23 +34,37 @@ from lbunet_tf.evaluation import predictions
 from lbunet_tf.evaluation import weak_masks
 from lbunet_tf.models import activation
 from lbunet_tf.models import combined
+from lbunet_tf.storage import failures as failures_lib
+from lbunet_tf.storage import output_folder
+from lbunet_tf.storage import pictures as storage_pictures
+from lbunet_tf.storage import spreadsheets
 
 TARGETS = "targets.csv"
 HELD_OUT = "held_out.csv"
 AGREEMENT = "agreement.json"
-WRITTEN = {
+# The marker of a folder of pseudo-labels, and what is written there beside the masks.
+WORK = "pseudo_label"
+OWN = (
     run_directory.MANIFEST,
     run_directory.SKIPPED,
     TARGETS,
     HELD_OUT,
     AGREEMENT,
-    pseudo_labels.MASKS,
-}
+    failures_lib.FILE,
+    "*.partial.*",
+)
 
 
 def main(config: config_lib.Config) -> None:
-    """Makes the targets that the flags ask for."""
+    """Makes the targets that the flags ask for; images that cannot be read are named last."""
     pseudo_label(config)
+    output = _output(config)
+    failures_lib.raise_for(
+        failures_lib.read(output),
+        output / failures_lib.FILE,
+        "Put good files in their place and give the same command again with --overwrite, or give "
+        "--on_bad_image=skip to do without them",
+    )
 
 
 def pseudo_label(config: config_lib.Config) -> dict[str, dict]:
@@ -59,29 +73,33 @@ def pseudo_label(config: config_lib.Config) -> dict[str, dict]:
     Writes to --output (RUN/pseudo by default): `manifest.csv`, all rows train, with the
     columns `pseudo_mask` and `pseudo_label`, 1 where that target is the network's own;
     `masks/ID.png` at the size of the image; `held_out.csv`, the run's val and test;
-    `targets.csv`, what decided for each image; `agreement.json`; `skipped.csv`.
+    `targets.csv`, what decided for each image; `agreement.json`; `skipped.csv`; and
+    `failures.txt`, why images could not be read or written, empty with --on_bad_image=skip.
     """
     _check(config)
     of_run = manifest_lib.read(pathlib.Path(config.run) / run_directory.MANIFEST)
     look = _make_look(config)
-    output = _check_output(config)
-    with whole_files.locked(output, "pseudo_label"):
+    output = _output(config)
+    with whole_files.locked(output, WORK):
+        _check_output(config, output)
         return _pseudo_label(config, look, of_run, output)
 
 
 def _pseudo_label(config, look, of_run, output):
-    rows, skipped = pseudo_labels.list_images(config, of_run)
+    rows, skipped, failures = pseudo_labels.list_images(config, of_run)
     # After reading: a second round may read what the first one wrote here.
-    _clear(output)
-    table, true_masks = _look_at_all(config, look, rows, output)
+    _begin(config, rows, output)
+    rows, table, true_masks, failed = _look_at_all(config, look, rows, output)
+    failures = [*failures, *failed]
     manifest = pseudo_labels.fill(config, rows, table)
     found = agreement.compare(table, true_masks)
     whole_files.write_json(output / AGREEMENT, found)
-    whole_files.write_table(output / TARGETS, table)
-    whole_files.write_table(output / run_directory.SKIPPED, skipped)
+    whole_files.write_table(output / TARGETS, spreadsheets.quoted_table(table))
+    whole_files.write_table(output / run_directory.SKIPPED, spreadsheets.quoted_table(skipped))
+    failures_lib.write(output, failures if config.on_bad_image == "error" else [])
     kept_apart = of_run[of_run["split"].isin(("val", "test"))]
     whole_files.write_table(output / HELD_OUT, pseudo_labels.with_absolute_paths(kept_apart))
-    _log_agreement(config, found)
+    agreement.log(found, config.targets)
     _log_targets(output, manifest)
     if manifest.empty:
         raise ValueError(
@@ -125,22 +143,38 @@ def _check(config):
         )
 
 
-def _check_output(config):
-    """Returns the output folder; replacing what was written before needs --overwrite."""
-    output = pathlib.Path(config.output or pathlib.Path(config.run) / "pseudo")
-    if output.exists() and {path.name for path in output.iterdir()} - WRITTEN:
-        raise ValueError(f'"--output" must be a new or empty folder. {output} holds other files')
-    if (output / run_directory.MANIFEST).is_file() and not config.overwrite:
+def _output(config):
+    return pathlib.Path(config.output or pathlib.Path(config.run) / "pseudo")
+
+
+def _check_output(config, output):
+    """Refuses a folder of other files; replacing what was written before needs --overwrite."""
+    output_folder.check(output, WORK, (*OWN, pseudo_labels.MASKS), "--output")
+    if config.overwrite or output_folder.is_new(output):
+        return
+    if (output / run_directory.MANIFEST).is_file():
         raise ValueError(
             f"{output} holds targets already. Name another --output, or give --overwrite"
         )
-    return output
+    if output_folder.read_marker(output).get("asked") != _asked(config):
+        raise ValueError(
+            f"{output} holds what a command of other flags left when it was interrupted. Give "
+            "the same flags, name another --output, or give --overwrite"
+        )
 
 
-def _clear(output):
-    (output / run_directory.MANIFEST).unlink(missing_ok=True)
-    shutil.rmtree(output / pseudo_labels.MASKS, ignore_errors=True)
-    (output / pseudo_labels.MASKS).mkdir(parents=True)
+def _asked(config):
+    """Returns what decides the targets, by flag, as JSON gives it back."""
+    fields = config_lib.fields_of("pseudo_label")
+    asked = {field.name: getattr(config, field.name) for field in fields}
+    return json.loads(json.dumps({**asked, "overwrite": False, "output": ""}))
+
+
+def _begin(config, rows, output):
+    """Makes the folder ours, with --overwrite without what it held."""
+    if config.overwrite and not output_folder.is_new(output):
+        output_folder.delete_own(output, OWN)
+    output_folder.mark(output, WORK, list(rows["mask_to_write"]), asked=_asked(config))
 
 
 def _make_look(config) -> Callable:
@@ -169,25 +203,44 @@ def _make_look(config) -> Callable:
 
 
 def _look_at_all(config, look, rows, output):
-    """Returns the table of what decides, a row an image, and the true masks that are known.
+    """Returns (rows, the table of what decides for each, their true masks, why others have none).
 
     The masks that are kept are written. True masks are at the network's size, as `evaluate`
     compares them: bool, (S, S) each, None where unknown.
     """
-    tables, true_masks = [], []
+    tables, true_masks, failures = [], [], []
+    is_read = np.ones(len(rows), bool)
     progress = keras.utils.Progbar(len(rows), unit_name="image")
     with concurrent.futures.ThreadPoolExecutor() as threads:
         for start in range(0, len(rows), config.batch_size):
             part = rows.iloc[start : start + config.batch_size]
-            pictures = list(threads.map(inputs.read_image, part["image"]))
-            true = list(threads.map(lambda path: _true_mask(path, config.image_size), part["mask"]))
+            read = list(threads.map(functools.partial(_read, config), part["image"], part["mask"]))
+            progress.add(len(part))
+            good = np.array([not isinstance(result, str) for result in read])
+            is_read[start : start + len(part)] = good
+            failures += [result for result in read if isinstance(result, str)]
+            if not good.any():
+                continue
+            part, read = part[good], [result for result in read if not isinstance(result, str)]
+            pictures, true = zip(*read, strict=True)
             maps, scores = look(pictures)
             table = _decide(config, part, maps, scores, true)
-            _write_masks(config, part, table, maps, pictures, output)
+            failures += _write_masks(config, part, table, maps, pictures, output)
             tables.append(table)
             true_masks += true
-            progress.add(len(part))
-    return pd.concat(tables, ignore_index=True), true_masks
+    if not tables:
+        raise ValueError(f"at least one image must be readable. Received: none; {failures[0]}")
+    table = pd.concat(tables, ignore_index=True)
+    return rows[is_read].reset_index(drop=True), table, true_masks, failures
+
+
+def _read(config, image_path, mask_path):
+    """Returns (pixels, true mask) of an image, or in words why there are none."""
+
+    def read():
+        return inputs.read_image(image_path), _true_mask(mask_path, config.image_size)
+
+    return failures_lib.tried(image_path, read)
 
 
 def _true_mask(path, size):
@@ -232,56 +285,29 @@ def _decide(config, rows, maps, scores, true):
 
 
 def _write_masks(config, rows, table, maps, pictures, output):
-    """Writes the masks that become targets, each at the size of its image.
+    """Writes the masks that become targets, each at the size of its image; returns failures.
 
     One that is empty there, of an image smaller than the network's, is no longer sure: as a
-    target it would say that there is no lesion.
+    target it would say that there is no lesion. Neither is one that cannot be written.
     """
-    wanted = table["is_sure_mask"].to_numpy() & pseudo_labels.lacks_mask(config, rows)
-    for number in np.flatnonzero(wanted):
+
+    def write(number):
         size = pictures[number].shape[:2]
         mask = tf.image.resize(maps[number], size).numpy()[..., 0]
         mask = mask >= table["mask_threshold"].iloc[number]
-        if not mask.any():
+        if mask.any():
+            storage_pictures.write_mask(output / rows["mask_to_write"].iloc[number], mask)
+        return bool(mask.any())
+
+    failures = []
+    wanted = table["is_sure_mask"].to_numpy() & pseudo_labels.lacks_mask(config, rows)
+    for number in np.flatnonzero(wanted):
+        result = failures_lib.tried(rows["image"].iloc[number], write, number)
+        if isinstance(result, str):
+            failures.append(result)
+        if result is not True:
             table.loc[number, "is_sure_mask"] = False
-            continue
-        name = f"{rows['image_id'].iloc[number]}.png"
-        Image.fromarray(mask.astype("uint8") * 255).save(output / pseudo_labels.MASKS / name)
-
-
-def _log_agreement(config, found):
-    for standing, parts in found["masks"].items():
-        for name, kinds in parts.items():
-            for kind, values in kinds.items():
-                logging.info(
-                    "%s, %s %d masks, %s: Dice %.3f, IoU %.3f, below IoU 0.65 %.0f %%",
-                    standing,
-                    name,
-                    values["num_masks"],
-                    kind,
-                    values["dice"],
-                    values["iou"],
-                    100 * values["share_below_iou_0.65"],
-                )
-        if parts["all"]["weak"]["dice"] <= parts["all"]["centred_ellipse"]["dice"]:
-            logging.warning(
-                "%s: the weak masks agree with the true ones no better than the same ellipse in "
-                "the middle of every image",
-                standing,
-            )
-    for standing, labels in found["labels"].items():
-        words = ", ".join(
-            f"{name} {'none' if value is None else format(value, '.4g')}"
-            for name, value in labels.items()
-        )
-        logging.info("%s, sure labels: %s", standing, words)
-        is_worse = labels.get("accuracy", 1) < labels.get("accuracy_of_majority", 0)
-        if is_worse and "melanoma" in config.targets:
-            logging.warning(
-                "%s: the sure labels are right less often than calling every image the more "
-                "frequent class; take --targets=mask",
-                standing,
-            )
+    return failures
 
 
 def _log_targets(output, manifest):

@@ -9,6 +9,7 @@ from absl import logging
 from lbunet_tf import config as config_lib
 from lbunet_tf import flagfiles
 from lbunet_tf import whole_files
+from lbunet_tf.storage import failures
 from lbunet_tf.storage import output_folder
 
 # The marker of a run directory.
@@ -45,6 +46,7 @@ EVALUATION = (
     METRICS,
     THRESHOLD_CURVES,
     REPORT,
+    failures.FILE,
     *(f"{FIGURES}/{name}.png" for name in FIGURE_NAMES),
 )
 # What --overwrite deletes of a run: not its exports, which may be in service, and not what

@@ -25,6 +25,7 @@ from lbunet_tf.data import manifest as manifest_lib
 from lbunet_tf.data import pipeline
 from lbunet_tf.data import prepared as prepared_lib
 from lbunet_tf.data import shares
+from lbunet_tf.storage import spreadsheets
 from lbunet_tf.training import callbacks
 from lbunet_tf.training import compilation
 from lbunet_tf.training import distribution
@@ -175,7 +176,8 @@ def _frozen_manifest(config, run, flag_lines, writes) -> pd.DataFrame:
     prepared = prepared_lib.prepare(config)
     prepared_lib.check_targets(config, prepared.manifest)
     run_directory.begin_training(config.run, flag_lines, config.overwrite)
-    whole_files.write_table(run / run_directory.SKIPPED, prepared.skipped)
+    skipped = spreadsheets.quoted_table(prepared.skipped)
+    whole_files.write_table(run / run_directory.SKIPPED, skipped)
     checks = {
         "images": len(prepared.manifest),
         "skipped": len(prepared.skipped),

@@ -29,6 +29,7 @@ from lbunet_tf import run_directory
 from lbunet_tf import train
 from lbunet_tf import whole_files
 from lbunet_tf.data import manifest as manifest_lib
+from lbunet_tf.storage import output_folder
 from lbunet_tf.training import distribution
 from lbunet_tf.training import tensorboard
 from lbunet_tf.tuning import results
@@ -36,6 +37,16 @@ from lbunet_tf.tuning import spaces
 
 SEARCH = "search.json"
 TRIALS = "trials"
+# The marker of a folder of a search, and what is written there.
+WORK = "tune"
+OWN = (
+    SEARCH,
+    "trials.csv",
+    "best.cfg",
+    run_directory.EVENTS,
+    *results.TUNER_FILES,
+    *(f"{TRIALS}/[0-9]*/{name}" for name in (*run_directory.OWN, output_folder.MARKER)),
+)
 
 
 def main(config: config_lib.Config) -> None:
@@ -64,7 +75,7 @@ def tune(config: config_lib.Config, fixed: Collection[str] = ()) -> pd.DataFrame
     results.check_objective(config, space)
     base = _make_base(config, fixed)
     run_directory.check_named(config.run)
-    with whole_files.locked(config.run, "tune"):
+    with whole_files.locked(config.run, WORK):
         run = _open(config, _settings(base, space))
         tuner = search.make_tuner(
             lambda: search.Oracle(space, base, config.trials),
@@ -108,27 +119,25 @@ def _settings(base, space):
 def _open(config, settings):
     """Returns the folder of the search, new or to be continued."""
     run = pathlib.Path(config.run)
-    if run.exists() and any(run.iterdir()):
-        if not (run / SEARCH).is_file():
-            raise ValueError(
-                f'"--run" must be new, empty or the folder of a search. {run} holds other files '
-                f"and no {SEARCH}; name another --run on the command line"
-            )
+    if not (run / SEARCH).is_file() or config.overwrite:
+        output_folder.check(run, WORK, OWN, "--run")
+    output_folder.refuse_links(run, OWN)
+    if not config.overwrite and (run / SEARCH).is_file():
         old = json.loads((run / SEARCH).read_text())
         different = "; ".join(
             f"{name} was {old.get(name, 'not there')}, is {settings.get(name, 'not there')}"
             for name in {**old, **settings}
             if old.get(name) != settings.get(name)
         )
-        has_epochs = any((run / TRIALS).glob(f"*/{run_directory.HISTORY}"))
-        if different and has_epochs and not config.overwrite:
+        if different:
             raise ValueError(
-                f"{run} holds another search: {different}. Give the same flags to go on, name "
-                "another --run, or give --overwrite to start anew"
+                f"{run} holds another search: {different}. Give the same flags to continue it, "
+                "name another --run, or give --overwrite to start again"
             )
-        if different or config.overwrite:
-            logging.info("deleting the old search in %s, starting anew", run)
-            shutil.rmtree(run)
+    if config.overwrite and not output_folder.is_new(run):
+        logging.info("deleting the search in %s, starting again", run)
+        output_folder.delete_own(run, OWN)
+    output_folder.mark(run, WORK)
     whole_files.write_json(run / SEARCH, settings)
     return run
 
@@ -188,7 +197,9 @@ def _share_rows(config):
     first = run.parent / f"{0:04d}"
     if not (first / run_directory.MANIFEST).is_file():
         return
-    run_directory.prepare_for_training(config.run, flagfiles.flag_lines(config), overwrite=False)
+    lines = flagfiles.flag_lines(config)
+    run_directory.check_for_training(config.run, lines, overwrite=False)
+    run_directory.begin_training(config.run, lines, overwrite=False)
     if not (run / run_directory.MANIFEST).is_file():
         # The manifest last: a trial that has it has the others.
         for name in (run_directory.SKIPPED, run_directory.CHECKS, run_directory.MANIFEST):
@@ -220,7 +231,7 @@ def _write(run, base, space, ended):
     best = results.best_of(trials)
     if best:
         whole_files.write_text(run / "best.cfg", results.best_flagfile(base, trials, space))
-    shutil.rmtree(run / run_directory.TENSORBOARD, ignore_errors=True)
+    output_folder.delete_files(run, [run_directory.EVENTS])
     tensorboard.write_hparams(
         run / run_directory.TENSORBOARD,
         {f"{trial.number:04d}": results.to_hparams(trial, space) for trial in trials},
@@ -235,7 +246,7 @@ def _drop_models(trials, best):
         run = pathlib.Path(trial.config.run)
         if trial != best:
             (run / run_directory.MODEL).unlink(missing_ok=True)
-            shutil.rmtree(run / run_directory.BACKUP, ignore_errors=True)
+            run_directory.drop_backup(run)
 
 
 def _conclude(base, space, trials):

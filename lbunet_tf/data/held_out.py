@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import pathlib
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -27,12 +28,14 @@ EARLIER = {"train": (), "val": ("train",), "test": LEARNT}
 class Scored:
     """A manifest whose val and test images are scored, its checks, and what was skipped.
 
-    `skipped` is None for a run's own images: its skipped.csv lists them.
+    `skipped` is None for a run's own images: its skipped.csv lists them. `failures` says, a line
+    each, which images could not be decoded.
     """
 
     manifest: pd.DataFrame
     checks: dict
     skipped: pd.DataFrame | None = None
+    failures: Sequence[str] = ()
 
 
 def own_images(config: config_lib.Config) -> Scored:
@@ -72,9 +75,7 @@ def other_images(config: config_lib.Config, source: config_lib.Config) -> Scored
     if source.max_images:
         rows = splits.draw_at_most(rows, source.max_images, source.seed)
     _refuse_unscored(config, rows)
-    rows, learnt, bad = images.check_files_beside(
-        rows, learnt, source.on_bad_image, config.near_duplicates
-    )
+    rows, learnt, bad = images.check_files_beside(rows, learnt, "skip", config.near_duplicates)
     # Once more: only now is the content of the files known.
     rows, copies = _leave_out(rows, learnt, config)
     skipped = pd.concat([missing, seen, bad, copies], ignore_index=True)
@@ -82,7 +83,8 @@ def other_images(config: config_lib.Config, source: config_lib.Config) -> Scored
     val = manifest_lib.check_files_exist(own[own["split"] == "val"])
     manifest = pd.concat([val, rows.assign(split="test")], ignore_index=True)
     logging.info("images to score:\n%s", manifest_lib.describe(manifest))
-    return Scored(manifest, _checks(rows, learnt, skipped, len(seen) + len(copies)), skipped)
+    checks = _checks(rows, learnt, skipped, len(seen) + len(copies))
+    return Scored(manifest, checks, skipped, bad["reason"].tolist())
 
 
 def _checks(rows, learnt, skipped, num_left_out):

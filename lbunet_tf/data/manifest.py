@@ -262,6 +262,16 @@ def _placed(folder, names):
     return paths
 
 
+def is_prepared(path: str | os.PathLike) -> bool:
+    """Returns whether a file is a manifest with checked files and splits, as `prepare` writes."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            header = file.readline(10_000).strip().split(",")
+    except (OSError, UnicodeDecodeError):
+        return False
+    return header[: len(COLUMNS)] == list(COLUMNS) and "content_hash" in header
+
+
 def check_files_exist(manifest: pd.DataFrame) -> pd.DataFrame:
     """Returns the manifest, or raises a ValueError that names the first file that is gone."""
     for column in ("image", "mask"):

@@ -12,6 +12,7 @@ from lbunet_tf.data import manifest as manifest_lib
 from lbunet_tf.data import places
 from lbunet_tf.data import sources
 from lbunet_tf.data import splits
+from lbunet_tf.storage import file_names
 
 MASKS = "masks"
 NEW = "new"
@@ -19,11 +20,12 @@ NEW = "new"
 
 def list_images(
     config: config_lib.Config, of_run: pd.DataFrame
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Returns (the checked images of the flags that the run was not tested on, skipped).
+) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
+    """Returns (the checked images of the flags that the run was not tested on, skipped, failures).
 
-    The rows gain `standing`. A target that a network made before is no true one, and is
-    emptied.
+    The rows gain `standing`, and `mask_to_write`, the file of a mask that is made, from the
+    folder of the manifest on. A target that a network made before is no true one, and is
+    emptied. Images that cannot be decoded are skipped; `failures` says why, a line each.
     """
     rows, missing = sources.make_manifest(config)
     if places.are_records(rows["image"]).any():
@@ -35,9 +37,7 @@ def list_images(
         rows = _draw(rows, of_run, config)
     for target, unknown in (("mask", ""), ("label", np.nan)):
         rows[target] = rows[target].where(~manifest_lib.is_made(rows, target), unknown)
-    rows, of_run, bad = images.check_files_beside(
-        rows, of_run, config.on_bad_image, config.near_duplicates
-    )
+    rows, of_run, bad = images.check_files_beside(rows, of_run, "skip", config.near_duplicates)
     rows["standing"] = standing(rows, of_run)
     counts = {name: int((rows["standing"] == name).sum()) for name in (*manifest_lib.SPLITS, NEW)}
     logging.info(
@@ -57,7 +57,10 @@ def list_images(
             f"{len(rows)} images that do; give another --source"
         )
     skipped = pd.concat([missing, bad], ignore_index=True)
-    return rows[rows["standing"] != "test"].reset_index(drop=True), skipped
+    rows = rows[rows["standing"] != "test"].reset_index(drop=True)
+    names = file_names.file_names(list(rows["image_id"]))
+    rows["mask_to_write"] = [f"{MASKS}/{name}.png" for name in names]
+    return rows, skipped, bad["reason"].tolist()
 
 
 def _draw(rows, of_run, config):
@@ -99,14 +102,14 @@ def fill(config: config_lib.Config, rows: pd.DataFrame, table: pd.DataFrame) -> 
 
     Args:
         config: `targets` and `ignore_true_masks` are used.
-        rows: The images, with `standing`.
+        rows: The images, with `standing` and `mask_to_write`.
         table: In the order of `rows`: `is_sure_mask`, and `sure_label`, NaN where unsure.
     """
     result = with_absolute_paths(rows)
     lacks = lacks_mask(config, rows)
     fill_mask = lacks & table["is_sure_mask"].to_numpy()
     # Relative to the CSV, so that the folder can be moved.
-    written = [f"{MASKS}/{name}.png" for name in rows["image_id"]]
+    written = rows["mask_to_write"]
     result["mask"] = np.where(fill_mask, written, np.where(lacks, "", result["mask"]))
     sure = table["sure_label"].notna() & ("melanoma" in config.targets)
     fill_label = rows["label"].isna() & sure.to_numpy()
@@ -119,7 +122,7 @@ def fill(config: config_lib.Config, rows: pd.DataFrame, table: pd.DataFrame) -> 
     result["split"] = "train"
     has_target = (result["mask"] != "") | result["label"].notna()
     used = result[has_target & (rows["standing"] != "val")]
-    return used.drop(columns="standing").reset_index(drop=True)
+    return used.drop(columns=["standing", "mask_to_write"]).reset_index(drop=True)
 
 
 def with_absolute_paths(rows: pd.DataFrame) -> pd.DataFrame:

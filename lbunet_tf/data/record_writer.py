@@ -49,10 +49,15 @@ NUMBERS = (*manifest_lib.NUMBERS, "mask_share")
 # Pixels in the records; their files are of no use there.
 PATHS = ("image", "mask", "record", "split")
 
-# What a kill may leave behind before there is a plan.
-BEFORE_PLAN = (
-    *(name for stem in ("skipped", "manifest") for name in (f"{stem}.csv", f"{stem}.partial.csv")),
-    "records.partial.json",
+# What is written to a folder of records.
+OWN = (
+    run_directory.SKIPPED,
+    records.MANIFEST,
+    records.PLAN,
+    f"{DATASET}-*.tfrecord*",
+    "features.json",
+    "dataset_info.json",
+    "*.partial.*",
 )
 
 
@@ -66,11 +71,6 @@ def read_plan(config: config_lib.Config) -> tuple[pd.DataFrame, pd.DataFrame] | 
     if folder.is_file():
         raise ValueError(f'"--records" must be a folder. {folder} is a file')
     if not (folder / records.PLAN).is_file():
-        others = {path.name for path in folder.glob("*")} - set(BEFORE_PLAN)
-        if others:
-            raise ValueError(
-                f'"--records" must be a new or empty folder. {folder} holds {sorted(others)[0]}'
-            )
         return None
     plan = json.loads((folder / records.PLAN).read_text())
     for name, value in _flags(config).items():

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from absl import logging
 
 from lbunet_tf.evaluation import scores
 from lbunet_tf.evaluation import weak_masks
@@ -95,3 +96,39 @@ def compare_labels(labels: np.ndarray, sure: np.ndarray) -> dict:
         **{name: counts[name] for name in names},
         "accuracy_of_majority": max(share, 1 - share),
     }
+
+
+def log(found: dict[str, dict], targets: Sequence[str]) -> None:
+    """Logs what `compare` found, and warns of targets that are worth no more than trivial ones."""
+    for standing, parts in found["masks"].items():
+        for name, kinds in parts.items():
+            for kind, values in kinds.items():
+                logging.info(
+                    "%s, %s %d masks, %s: Dice %.3f, IoU %.3f, below IoU 0.65 %.0f %%",
+                    standing,
+                    name,
+                    values["num_masks"],
+                    kind,
+                    values["dice"],
+                    values["iou"],
+                    100 * values["share_below_iou_0.65"],
+                )
+        if parts["all"]["weak"]["dice"] <= parts["all"]["centred_ellipse"]["dice"]:
+            logging.warning(
+                "%s: the weak masks agree with the true ones no better than the same ellipse in "
+                "the middle of every image",
+                standing,
+            )
+    for standing, labels in found["labels"].items():
+        words = ", ".join(
+            f"{name} {'none' if value is None else format(value, '.4g')}"
+            for name, value in labels.items()
+        )
+        logging.info("%s, sure labels: %s", standing, words)
+        is_worse = labels.get("accuracy", 1) < labels.get("accuracy_of_majority", 0)
+        if is_worse and "melanoma" in targets:
+            logging.warning(
+                "%s: the sure labels are right less often than calling every image the more "
+                "frequent class; take --targets=mask",
+                standing,
+            )

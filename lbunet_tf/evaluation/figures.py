@@ -1,12 +1,14 @@
 """The figures of a run as PNG, drawn from tables."""
 
 import itertools
+import os
 import pathlib
 from collections.abc import Sequence
 
 import matplotlib
 import numpy as np
 import pandas as pd
+from PIL import Image
 
 matplotlib.use("Agg")
 
@@ -16,6 +18,8 @@ from matplotlib import ticker  # noqa: E402
 # Okabe and Ito: told apart by colour-blind readers and in grey.
 BLUE, ORANGE, GREEN, PINK, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#666666"
 CURVES = (BLUE, ORANGE, GREEN, PINK, "#56B4E9", "#E69F00", "black")
+# By this a PNG of ours is known again.
+SOFTWARE = "lbunet_tf"
 STYLE = {
     "figure.dpi": 110,
     "savefig.dpi": 140,
@@ -30,8 +34,18 @@ STYLE = {
 
 def _save(figure, path):
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, bbox_inches="tight")
+    metadata = {"Software": SOFTWARE} if path.suffix.lower() == ".png" else None
+    figure.savefig(path, bbox_inches="tight", metadata=metadata)
     plt.close(figure)
+
+
+def is_ours(path: str | os.PathLike) -> bool:
+    """Returns whether a file is a PNG that this module drew."""
+    try:
+        with Image.open(path) as image:
+            return image.info.get("Software") == SOFTWARE
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return False
 
 
 def class_balance(manifest: pd.DataFrame, path: pathlib.Path) -> None:

@@ -16,6 +16,7 @@ from lbunet_tf import run_directory
 from lbunet_tf import whole_files
 from lbunet_tf.data import pipeline
 from lbunet_tf.evaluation import scores
+from lbunet_tf.storage import spreadsheets
 
 NUM_BINS = 65536
 MAX_LOGIT = 30.0
@@ -44,7 +45,8 @@ def predict_run(
     table = pd.concat(parts, ignore_index=True)
     measures = scores.image_mask_scores(table).drop(columns="image_id")
     table = table.join(measures.add_prefix(scores.name_prefix(config.mask_source)))
-    whole_files.write_table(output / run_directory.PREDICTIONS, table)
+    quoted = spreadsheets.quoted_table(table)
+    whole_files.write_table(output / run_directory.PREDICTIONS, quoted)
     with whole_files.whole_file(output / run_directory.HISTOGRAMS) as partial:
         np.savez_compressed(partial, **histograms)
     return table

@@ -5,9 +5,12 @@ A folder is ours by a marker file that we wrote, not by the names of what it hol
 folder are; other files in it stay. A link in it is never followed for writing or deleting.
 """
 
+import contextlib
+import glob
 import json
 import os
 import pathlib
+import shutil
 from collections.abc import Iterator
 from collections.abc import Sequence
 
@@ -36,15 +39,17 @@ def is_ours(folder: str | os.PathLike, work: str) -> bool:
     return marker is not None and marker["work"] == work
 
 
-def mark(folder: str | os.PathLike, work: str, **facts) -> None:
+def mark(folder: str | os.PathLike, work: str, files: Sequence[str] = (), **facts) -> None:
     """Makes a folder, new or empty or ours, the output of one kind of work.
 
     Args:
         folder: Made where it is not there.
         work: The verb, as in `whole_files.locked`.
+        files: What is written there beside the work's own list, as pictures named after images.
         **facts: What the work wants to know of its folder later, as JSON.
     """
     content = {"package": "lbunet_tf", "version": lbunet_tf.__version__, "work": work, **facts}
+    content["files"] = list(files)
     whole_files.write_json(pathlib.Path(folder) / MARKER, content)
 
 
@@ -96,13 +101,17 @@ def refuse_links(folder: str | os.PathLike, own: Sequence[str]) -> None:
 
 
 def delete_own(folder: str | os.PathLike, own: Sequence[str]) -> None:
-    """Deletes the files of a folder that match `own`, as `delete_files`.
+    """Deletes the files of a folder that match `own` or that its marker lists.
+
+    As `delete_files` does. The marker stays.
 
     Raises:
         ValueError: Another process works on the folder or on something in it.
     """
     whole_files.refuse_where_locked(folder)
-    delete_files(folder, own)
+    marker = read_marker(folder) or {}
+    listed = [glob.escape(str(name)) for name in marker.get("files", ()) if _is_inside(str(name))]
+    delete_files(folder, [*own, *listed])
 
 
 def delete_files(folder: str | os.PathLike, patterns: Sequence[str]) -> None:
@@ -121,6 +130,37 @@ def delete_files(folder: str | os.PathLike, patterns: Sequence[str]) -> None:
     for parent in sorted(parents, key=lambda path: len(path.parts), reverse=True):
         if parent.parts and not any((folder / parent).iterdir()):
             (folder / parent).rmdir()
+
+
+@contextlib.contextmanager
+def staged(folder: pathlib.Path, work: str) -> Iterator[pathlib.Path]:
+    """Yields a path for a new folder, which becomes `folder` whole where the block succeeds.
+
+    It is in a folder of its own beside `folder`, whose marker tells a later call that what a kill
+    left there may be deleted.
+
+    Raises:
+        ValueError: A folder of somebody else has the name of that one.
+    """
+    staging = folder.parent / f"partial-{folder.name}"
+    if not is_new(staging):
+        if staging.is_symlink() or not is_ours(staging, work):
+            raise ValueError(
+                f"{staging} must not be there: what becomes {folder.name} is written in it first. "
+                "It holds something else, which is left as it is; move it away"
+            )
+        shutil.rmtree(staging)
+    mark(staging, work)
+    try:
+        yield staging / "whole"
+        whole_files.put_in_place(staging / "whole", folder)
+    finally:
+        shutil.rmtree(staging)
+
+
+def _is_inside(name):
+    path = pathlib.PurePath(name)
+    return bool(path.parts) and not path.is_absolute() and ".." not in path.parts
 
 
 def _matches(folder: pathlib.Path, pattern: str) -> Iterator[pathlib.Path]:

@@ -9,9 +9,11 @@ _STARTS = ("=", "+", "-", "@", "\t", "\r")
 def quoted(text: str) -> str:
     """Returns the text of a cell, with an apostrophe before what begins like a formula.
 
-    A number stays as it is.
+    A number stays as it is. Different texts stay different: a formula that has an apostrophe gets
+    another one.
     """
-    return f"'{text}" if text.startswith(_STARTS) and not _is_number(text) else text
+    is_formula = text.lstrip("'").startswith(_STARTS)
+    return f"'{text}" if is_formula and not _is_number(text) else text
 
 
 def quoted_table(table: pd.DataFrame) -> pd.DataFrame:

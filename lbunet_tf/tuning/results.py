@@ -13,6 +13,9 @@ from lbunet_tf import flagfiles
 from lbunet_tf import run_directory
 from lbunet_tf.tuning import spaces
 
+# keras-tuner's files in the folder of a search.
+TUNER = "tuner"
+TUNER_FILES = (f"{TUNER}/*.json", f"{TUNER}/trial_*/*.json")
 DIRECTIONS = {"dice": "max", "auc": "max", "loss": "min"}
 # With another value of these, val_loss is another quantity.
 LOSS_FLAGS = (

@@ -7,7 +7,6 @@ import contextlib
 import io
 import math
 import pathlib
-import shutil
 from collections.abc import Callable
 
 import keras_tuner
@@ -16,10 +15,10 @@ from keras_tuner import errors
 from keras_tuner import oracles
 
 from lbunet_tf import config as config_lib
+from lbunet_tf.storage import output_folder
 from lbunet_tf.tuning import results
 from lbunet_tf.tuning import spaces
 
-FOLDER = "tuner"
 COMPLETED, FAILED = "COMPLETED", "FAILED"  # In keras-tuner's words.
 
 
@@ -137,7 +136,7 @@ def make_tuner(make_oracle: Callable[[], Oracle], run: pathlib.Path, *calls: Cal
     them damaged. Then they are made anew: the draws depend on the seed alone, and finished
     trials are taken from their folders.
     """
-    folder = run / FOLDER
+    folder = run / results.TUNER
     try:
         tuner = _load(make_oracle(), folder, calls)
         if set(tuner.oracle.trials) == set(tuner.oracle.start_order):
@@ -145,7 +144,7 @@ def make_tuner(make_oracle: Callable[[], Oracle], run: pathlib.Path, *calls: Cal
     except (ValueError, KeyError, RuntimeError) as error:
         logging.warning("%s cannot be read: %s", folder, error)
     logging.warning("%s is not whole; making it anew from the finished trials", folder)
-    shutil.rmtree(folder)
+    output_folder.delete_files(run, results.TUNER_FILES)
     return _load(make_oracle(), folder, calls)
 
 

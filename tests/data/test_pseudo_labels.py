@@ -65,7 +65,9 @@ def fill(rows, sure_mask, sure_label, **flags):
     table = pd.DataFrame({"is_sure_mask": sure_mask, "sure_label": sure_label})
     standing = rows["standing"] if "standing" in rows else "new"
     return pseudo_labels.fill(
-        config_lib.Config().replace(**flags), rows.assign(standing=standing), table
+        config_lib.Config().replace(**flags),
+        rows.assign(standing=standing, mask_to_write="masks/" + rows["image_id"] + ".png"),
+        table,
     )
 
 
@@ -124,7 +126,7 @@ def test_what_a_network_made_before_is_no_true_target(tmp_path, drawn_folder):
     rows.drop(columns="standing").to_csv(tmp_path / "first.csv", index=False)
     config = config_lib.Config(source=("manifest",), data_dir=(str(tmp_path / "first.csv"),))
 
-    again, _ = pseudo_labels.list_images(config, rows_of("x", split="test"))
+    again, *_ = pseudo_labels.list_images(config, rows_of("x", split="test"))
 
     assert again["mask"][0] == "" and np.isnan(again["label"][0])
     assert (again["mask"][1:] != "").all() and again["label"][1:].notna().all()
@@ -146,8 +148,8 @@ def test_images_that_are_new_to_the_run_are_drawn_first(drawn_folder):
     # By patient, fewer than 20 of the other 20 are new.
     num_new = int((pseudo_labels.standing(every, of_run) == "new").sum())
 
-    few, _ = pseudo_labels.list_images(drawn.replace(max_images=num_new - 1), of_run)
-    many, _ = pseudo_labels.list_images(drawn.replace(max_images=25), of_run)
+    few, *_ = pseudo_labels.list_images(drawn.replace(max_images=num_new - 1), of_run)
+    many, *_ = pseudo_labels.list_images(drawn.replace(max_images=25), of_run)
 
     assert num_new > 2 and set(few["standing"]) == {"new"}
     counts = many["standing"].value_counts().to_dict()

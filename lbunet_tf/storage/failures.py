@@ -1,0 +1,62 @@
+"""Images that could not be dealt with: each costs itself only, and all are named at the end."""
+
+import os
+import pathlib
+import sys
+from collections.abc import Callable
+from collections.abc import Sequence
+
+from lbunet_tf import whole_files
+from lbunet_tf.storage import file_names
+
+FILE = "failures.txt"
+
+
+def tried(image: str, function: Callable, *arguments) -> object:
+    """Returns function(*arguments), or in one line of text why there is no result.
+
+    Whatever a decoder raises about the bytes of a stranger is about this image. A disk without
+    room concerns them all.
+
+    Args:
+        image: The path that the line names.
+        function: Returns no text.
+        *arguments: Of the function.
+
+    Raises:
+        OSError: The disk is full.
+    """
+    try:
+        return function(*arguments)
+    except Exception as error:
+        if whole_files.is_full_disk(error):
+            raise
+        words = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+        return file_names.printable(words if image in words else f"{image}: {words}")
+
+
+def write(folder: str | os.PathLike, failures: Sequence[str]) -> None:
+    """Writes one line for each image, to `failures.txt`; an empty file where there is none."""
+    whole_files.write_text(pathlib.Path(folder) / FILE, "".join(f"{line}\n" for line in failures))
+
+
+def read(folder: str | os.PathLike) -> list[str]:
+    """Returns the lines that `write` wrote."""
+    return (pathlib.Path(folder) / FILE).read_text(encoding="utf-8").splitlines()
+
+
+def raise_for(failures: Sequence[str], where: str, mend: str) -> None:
+    """Names all failures on the standard error, and raises a ValueError where there are any.
+
+    Args:
+        failures: One line each.
+        where: The file that lists them.
+        mend: What to do, a sentence without its full stop.
+    """
+    for failure in failures:
+        sys.stderr.write(f"{failure}\n")
+    if failures:
+        raise ValueError(
+            f"{len(failures)} images could not be used; they are named above and in {where}, and "
+            f"no other result is lost. {mend}"
+        )
