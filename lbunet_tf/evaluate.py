@@ -38,7 +38,6 @@ from lbunet_tf.storage import output_folder
 from lbunet_tf.storage import spreadsheets
 from lbunet_tf.training import callbacks
 
-
 # The marker of a folder of an evaluation, and what is written there.
 WORK = "evaluate"
 OWN = (

@@ -8,6 +8,7 @@ With --records=DIR it writes them at --image_size for --source=records; the same
 after a kill. With --beam_options="--runner=DirectRunner" Apache Beam's workers write them.
 """
 
+import filecmp
 import os
 import pathlib
 import sys
@@ -125,8 +126,7 @@ def _show(config, prepared):
     except ValueError as error:
         logging.warning("training with these flags would stop: %s", error)
     if config.output:
-        with whole_files.locked(config.output, WORK):
-            whole_files.write_table(config.output, manifest)
+        _write_file(config, "output", lambda path: manifest.to_csv(path, index=False))
         logging.info(
             "wrote %s (use it as --source=manifest --data_dir=%s --split_by=official)",
             config.output,
@@ -134,6 +134,19 @@ def _show(config, prepared):
         )
     if config.preview:
         write_preview(config, manifest)
+
+
+def _write_file(config, flag, write):
+    """Writes the file of a flag whole; one of ours with other content needs --overwrite."""
+    path = pathlib.Path(getattr(config, flag))
+    with whole_files.locked(path, WORK), whole_files.whole_file(path) as partial:
+        write(partial)
+        is_there = path.is_file() and not filecmp.cmp(partial, path, shallow=False)
+        if is_there and not config.overwrite:
+            raise ValueError(
+                f"{path} is there already, with other content. Name another --{flag}, or give "
+                "--overwrite"
+            )
 
 
 def write_preview(config: config_lib.Config, manifest: pd.DataFrame) -> None:
@@ -148,7 +161,8 @@ def write_preview(config: config_lib.Config, manifest: pd.DataFrame) -> None:
     columns = {"as the network sees it": original}
     for number, version in enumerate(versions, start=1):
         columns[f"--augment={config.augment} {number}"] = version
-    figures.contact_sheet(columns, rows["image_id"].tolist(), pathlib.Path(config.preview))
+    names = rows["image_id"].tolist()
+    _write_file(config, "preview", lambda path: figures.contact_sheet(columns, names, path))
     logging.info("wrote %s", config.preview)
 
 

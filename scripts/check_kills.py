@@ -55,6 +55,7 @@ COMMANDS = {
     ),
     "train": (*TRAINING, "--epochs=3", "--run=run"),
     "evaluate": ("--run=run",),
+    "predict": ("--run=run", "--output=predicted", "--batch_size=2", "drawn/images"),
     "compare": ("--run=compared", "--experiments=slow.cfg,fast.cfg"),
 }
 # What a start needs of the package before it reads a flag; nothing is written until then.
@@ -120,7 +121,7 @@ def _start_anew(name, folder):
     """Makes the folder in which a command finds what it needs."""
     work = folder / "work"
     shutil.rmtree(work, ignore_errors=True)
-    if name == "evaluate":
+    if name in ("evaluate", "predict"):
         if not (folder / "train-undisturbed").is_dir():
             _run_undisturbed("train", folder)
         shutil.copytree(folder / "train-undisturbed", work)
@@ -154,7 +155,7 @@ def _round(name, work, draw, num_kills, measured, counts):
     """Starts and kills until the command ends; returns what went wrong."""
     seconds, writes = measured
     while True:
-        is_finished = name == "train" and (work / "run" / "training.json").is_file()
+        is_finished = _is_finished(name, work)
         if counts["kills"] >= num_kills:
             is_due = lambda now, seen: False  # noqa: E731
         elif draw.random() < 0.5:
@@ -170,6 +171,14 @@ def _round(name, work, draw, num_kills, measured, counts):
             return []
         counts["kills"] += 1
         counts["within a write"] += is_within
+
+
+def _is_finished(name, work):
+    """Returns whether the command had ended before it was killed: it then refuses to run again."""
+    if name == "train":
+        return (work / "run" / "training.json").is_file()
+    marker = work / "predicted" / ".lbunet_tf.json"
+    return name == "predict" and marker.is_file() and json.loads(marker.read_text())["finished"]
 
 
 def _make_write_due(number, delay):

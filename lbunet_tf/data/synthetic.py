@@ -19,6 +19,7 @@ from scipy import ndimage
 
 from lbunet_tf import whole_files
 from lbunet_tf.data import manifest as manifest_lib
+from lbunet_tf.storage import output_folder
 
 # Counts up when the drawing changes, so that old images are not taken for new ones.
 DRAWING = 1
@@ -82,6 +83,7 @@ def _draw_all(path, wanted):
     count, size_px, seed = wanted["count"], wanted["size_px"], wanted["seed"]
     if path.exists() and not _is_unfinished(path):
         raise ValueError(f"{path} must be new or hold drawings only. It holds other files")
+    output_folder.refuse_links(path, ("images", "masks", "manifest.csv", "drawn.json"))
     logging.info("drawing %d images of %d px in %s", count, size_px, path)
     for name in ("images", "masks"):
         (path / name).mkdir(parents=True, exist_ok=True)

@@ -21,6 +21,9 @@ from lbunet_tf.training import averaging as averaging_lib
 from lbunet_tf.training import distribution
 from lbunet_tf.training import metrics as metrics_lib
 
+# What TensorFlow's writer begins the names of its files with.
+EVENT_FILE = "events.out.tfevents."
+
 
 @contextlib.contextmanager
 def writing(folder: pathlib.Path, part: str) -> Iterator[None]:
@@ -34,7 +37,7 @@ def writing(folder: pathlib.Path, part: str) -> Iterator[None]:
     Raises:
         OSError: The file was not written whole. TensorFlow's writer says nothing of a full disk.
     """
-    for old in folder.glob(f"*.{part}"):
+    for old in folder.glob(f"{EVENT_FILE}*.{part}"):
         old.unlink()
     try:
         writer = tf.summary.create_file_writer(os.fspath(folder), filename_suffix=f".{part}")
@@ -43,7 +46,7 @@ def writing(folder: pathlib.Path, part: str) -> Iterator[None]:
         writer.close()
     except (tf.errors.ResourceExhaustedError, tf.errors.OutOfRangeError) as error:
         raise whole_files.no_room(folder / part) from error
-    for path in folder.glob(f"*.{part}"):
+    for path in folder.glob(f"{EVENT_FILE}*.{part}"):
         _check_whole(path)
 
 
