@@ -68,8 +68,6 @@ def _check_files(config):
                 f'"--{flag}" must be a new file, or one that this command wrote. {path} is '
                 "something else, which is left as it is; name another file"
             )
-        if not config.overwrite:
-            raise ValueError(f"{path} is there already. Name another --{flag}, or give --overwrite")
 
 
 def _prepare_records(config):

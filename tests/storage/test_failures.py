@@ -1,0 +1,50 @@
+import errno
+
+import pytest
+
+from lbunet_tf.storage import failures
+
+
+def raising(error):
+    def function():
+        raise error
+
+    return function
+
+
+def test_a_result_passes():
+    assert failures.tried("a.jpg", lambda one, two: (one, two), 1, 2) == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (ValueError("cannot decode /d/a.jpg: cut short"), "cannot decode /d/a.jpg: cut short"),
+        (ValueError("cut short"), "/d/a.jpg: cut short"),
+        (MemoryError(), "/d/a.jpg: MemoryError: "),
+        (IndexError("list\nindex"), "/d/a.jpg: IndexError: list\\nindex"),
+        (OSError(errno.ENAMETOOLONG, "too long"), "/d/a.jpg: OSError: [Errno 36] too long"),
+    ],
+)
+def test_whatever_is_raised_becomes_a_line_with_the_name(error, line):
+    assert failures.tried("/d/a.jpg", raising(error)) == line
+
+
+def test_a_full_disk_and_an_interruption_are_of_all_images():
+    for error in (OSError(errno.ENOSPC, "full"), KeyboardInterrupt()):
+        with pytest.raises(type(error)):
+            failures.tried("a.jpg", raising(error))
+
+
+def test_failures_are_read_as_they_were_written(tmp_path):
+    failures.write(tmp_path, ["one", "two"])
+    assert failures.read(tmp_path) == ["one", "two"]
+    failures.write(tmp_path, [])
+    assert failures.read(tmp_path) == []
+
+
+def test_failures_are_named_and_counted(capsys):
+    with pytest.raises(ValueError, match="2 images could not be used.*out/failures.txt.*Mend"):
+        failures.raise_for(["one", "two"], "out/failures.txt", "Mend them")
+    assert capsys.readouterr().err == "one\ntwo\n"
+    failures.raise_for([], "x", "y")
