@@ -1,5 +1,6 @@
 import csv
 import io
+import os
 import pathlib
 
 import numpy as np
@@ -8,6 +9,7 @@ from PIL import Image
 
 from lbunet_tf import flagfiles
 from lbunet_tf import predict
+from lbunet_tf.storage import output_folder
 
 pytestmark = pytest.mark.slow
 
@@ -155,6 +157,139 @@ def test_older_predictions_are_replaced_only_with_overwrite(config, folder):
     predict.predict(config.replace(overwrite=True), [str(folder / "image4.png")])
     masks = pathlib.Path(config.output) / "masks"
     assert [path.name for path in masks.iterdir()] == ["image4.png"]
+
+
+def test_a_strangers_folder_is_refused_even_with_overwrite(config, folder):
+    output = pathlib.Path(config.output)
+    (output / "masks").mkdir(parents=True)
+    (output / "scores.csv").write_text("reader,score\nA,3\n")
+    (output / "masks" / "true.png").write_text("drawn by hand")
+    with pytest.raises(ValueError, match="holds other files"):
+        predict.predict(config.replace(overwrite=True), [str(folder)])
+    assert (output / "masks" / "true.png").read_text() == "drawn by hand"
+    assert (output / "scores.csv").read_text() == "reader,score\nA,3\n"
+
+
+def test_overwrite_leaves_the_files_of_others(config, folder):
+    output = pathlib.Path(config.output)
+    predict.predict(config, [str(folder / "image1.png")])
+    (output / "masks" / "mine.png").write_text("drawn by hand")
+    (output / "notes.txt").write_text("mine")
+    predict.predict(config.replace(overwrite=True), [str(folder / "image4.png")])
+    assert sorted(path.name for path in (output / "masks").iterdir()) == ["image4.png", "mine.png"]
+    assert (output / "notes.txt").read_text() == "mine"
+
+
+def cut(config, num_lines):
+    """Makes the folder what a kill leaves: so many lines, the next one cut, no list of failures."""
+    output = pathlib.Path(config.output)
+    lines = (output / "scores.csv").read_bytes().splitlines(keepends=True)
+    (output / "scores.csv").write_bytes(b"".join(lines[: num_lines + 1]) + lines[num_lines + 1][:9])
+    (output / "failures.txt").unlink()
+    marker = output_folder.read_marker(output)
+    output_folder.mark(output, predict.WORK, marker["files"], asked=marker["asked"], finished=False)
+
+
+def test_the_same_command_continues_after_a_kill_and_ends_as_if_undisturbed(config, folder, caplog):
+    output = pathlib.Path(config.output)
+    predict.predict(config, [str(folder)])
+    whole = {path.relative_to(output): path.read_bytes() for path in output.rglob("*.*")}
+    cut(config, 4)
+    # Of these, one lost its mask and one was put in place of another since.
+    (output / "masks" / "image1.png").unlink()
+    later = (output / "scores.csv").stat().st_mtime + 5
+    os.utime(folder / "image2.bmp", (later, later))
+    caplog.set_level("INFO", logger="absl")
+
+    assert predict.predict(config, [str(folder)]) == []
+
+    assert "2 images are predicted already" in caplog.text
+    after = {path.relative_to(output): path.read_bytes() for path in output.rglob("*.*")}
+    assert after == whole
+
+
+def test_a_prediction_that_was_interrupted_refuses_other_images_and_other_flags(config, folder):
+    predict.predict(config, [str(folder)])
+    cut(config, 4)
+    with pytest.raises(ValueError, match="holds predictions of other images.*--overwrite"):
+        predict.predict(config, [str(folder / "image1.png")])
+    with pytest.raises(ValueError, match="other runs or flags.*--overwrite"):
+        predict.predict(config.replace(tta="flips"), [str(folder)])
+
+
+def test_the_same_command_tries_only_what_failed(config, folder):
+    good = (folder / "image3.jpg").read_bytes()
+    (folder / "image3.jpg").write_bytes(good[:200])
+    assert len(predict.predict(config, [str(folder)])) == 1
+    scores = pathlib.Path(config.output) / "scores.csv"
+    before = scores.read_text().splitlines()
+    (folder / "image3.jpg").write_bytes(good)
+
+    assert predict.predict(config, [str(folder)]) == []
+
+    after = scores.read_text().splitlines()
+    assert len(after) == 7 and set(before) < set(after)
+    assert [line.split(",")[0] for line in after[1:]] == [f"image{number}" for number in range(6)]
+
+
+def test_odd_ids_stay_data_and_their_files_inside_the_folder(config, folder, tmp_path):
+    (tmp_path / "victim.png").write_text("precious")
+    odd = ["../../victim", str(tmp_path / "victim"), "x" * 300, "", "A", "a", "=1+1"]
+    names = [path.name for path in sorted(folder.iterdir())]
+    with open(folder / "list.csv", "w", newline="", encoding="utf-8") as file:
+        lines = [("image_id", "image"), *zip(odd, [*names, "image1.png"], strict=True)]
+        csv.writer(file).writerows(lines)
+
+    # A file stands once, whatever its ids.
+    failures = predict.predict(config, [str(folder / "list.csv")])
+
+    output = pathlib.Path(config.output)
+    assert [line.split(": ")[1] for line in failures] == ["its image_id is empty"]
+    rows = read_scores(config)
+    assert [row["image_id"] for row in rows] == [*odd[:3], "A", "a"]
+    assert (tmp_path / "victim.png").read_text() == "precious"
+    masks = [(output / row["mask"]).resolve() for row in rows]
+    assert all(mask.is_file() and mask.parent == (output / "masks").resolve() for mask in masks)
+    assert len({str(mask).casefold() for mask in masks}) == 5
+
+
+def test_a_name_that_is_no_utf_8_is_predicted_and_shown(config, folder):
+    os.rename(folder / "image1.png", os.fsencode(folder) + b"/caf\xe9.png")
+    assert predict.predict(config, [str(folder)]) == []
+    row = next(row for row in read_scores(config) if row["image_id"].startswith("caf"))
+    assert (row["image_id"], row["mask"]) == ("caf\\xe9", "masks/caf%E9.png")
+
+
+@pytest.mark.parametrize("name", ["scores.csv", "masks", "overlays"])
+def test_links_inside_the_output_folder_are_not_followed(config, folder, tmp_path, name):
+    predict.predict(config, [str(folder / "image1.png")])
+    output = pathlib.Path(config.output)
+    os.rename(output / name, tmp_path / "elsewhere")
+    (output / name).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ValueError, match="links inside an output folder are not followed"):
+        predict.predict(config.replace(overwrite=True), [str(folder / "image4.png")])
+    assert (tmp_path / "elsewhere").exists()
+
+
+def test_a_full_disk_says_what_is_missing_and_the_same_command_continues(config, folder, room):
+    for number in range(6, 10):
+        noise = np.random.default_rng(number).integers(0, 255, (40, 60, 3)).astype("uint8")
+        Image.fromarray(noise).save(folder / f"image{number}.png")
+    big = np.random.default_rng(9).integers(0, 255, (400, 600, 3)).astype("uint8")
+    Image.fromarray(big).save(folder / "image9.png")
+    small = config.replace(batch_size=2)
+    with room(60_000), pytest.raises(OSError, match="must be room.*images that are left take"):
+        predict.predict(small, [str(folder)])
+    assert len(read_scores(config)) == 8
+    assert predict.predict(small, [str(folder)]) == []
+    assert len(read_scores(config)) == 10
+
+
+def test_weights_that_are_no_numbers_are_no_healthy_skin(config, folder):
+    logits = np.full((8, 8, 1), np.nan)
+    row = {"image_id": "a", "image": "a.png", "name": "a"}
+    with pytest.raises(ValueError, match="the network gives no number"):
+        predict._write(row, config, pathlib.Path("/nowhere"), np.zeros((8, 8, 3)), 0.5, logits)
 
 
 def test_label_masks_give_scores_and_no_areas(config, folder):

@@ -1,5 +1,6 @@
 """Masks and other pictures on the disk, whole or not at all."""
 
+import io
 import os
 
 import numpy as np
@@ -14,7 +15,7 @@ def write_mask(path: str | os.PathLike, mask: np.ndarray) -> int:
     Raises:
         OSError: The disk is full. What was at `path` is kept.
     """
-    return _write(path, mask.astype("uint8") * 255)
+    return _write(path, mask.astype("uint8") * 255, format="PNG")
 
 
 def write_jpeg(path: str | os.PathLike, image: np.ndarray) -> int:
@@ -23,10 +24,12 @@ def write_jpeg(path: str | os.PathLike, image: np.ndarray) -> int:
     Raises:
         OSError: The disk is full. What was at `path` is kept.
     """
-    return _write(path, image, quality=90)
+    return _write(path, image, format="JPEG", quality=90)
 
 
 def _write(path, pixels, **options):
+    # Not to the file: of a full disk Pillow says "encoder error -2", and no more.
+    contents = io.BytesIO()
+    Image.fromarray(pixels).save(contents, **options)
     with whole_files.whole_file(path) as partial:
-        Image.fromarray(pixels).save(partial, **options)
-        return partial.stat().st_size
+        return partial.write_bytes(contents.getvalue())
