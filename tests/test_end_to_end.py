@@ -214,7 +214,8 @@ def test_a_truncated_image_ends_prepare_with_one_clear_line(tmp_path):
     )
     error = result.stderr.strip().splitlines()[-1]
     assert result.returncode == 1
-    assert error.startswith(f"ERROR: cannot decode {victim}") and "--on_bad_image=skip" in error
+    assert error.startswith("ERROR: ") and f"cannot decode {victim}" in error
+    assert "--on_bad_image=skip" in error
 
 
 def test_a_misspelt_flag_names_itself_and_the_likely_one():

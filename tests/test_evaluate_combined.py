@@ -87,7 +87,7 @@ def test_a_folder_of_other_files_is_no_output(copy_run, tmp_path):
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "manifest.csv").write_text("image_id,image\n")
 
-    with pytest.raises(ValueError, match='"--output" must be new, empty or an older evaluation'):
+    with pytest.raises(ValueError, match='"--output" must be a new or empty folder'):
         evaluate.evaluate(copy_run("run").replace(output=str(tmp_path / "photos")))
 
 

@@ -80,7 +80,7 @@ def test_unreadable_files_are_named_and_lose_no_other_result(config, folder):
 
 def test_main_ends_with_an_error_where_a_file_could_not_be_read(config, folder, capsys):
     (folder / "broken.jpg").write_text("no image")
-    with pytest.raises(ValueError, match="1 images could not be used.*out/failures.txt"):
+    with pytest.raises(ValueError, match="1 could not be used.*out/failures.txt"):
         predict.main(config, [str(folder)])
     assert "broken.jpg" in capsys.readouterr().err
 

@@ -11,6 +11,7 @@ from PIL import Image
 
 from lbunet_tf import config as config_lib
 from lbunet_tf import prepare
+from lbunet_tf.data import manifest
 
 
 @pytest.fixture
@@ -39,6 +40,95 @@ def test_without_the_flag_no_preview_is_drawn(config, tmp_path, monkeypatch):
     prepare.main(config)
 
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("flag", ["output", "preview"])
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_file_of_somebody_else_is_not_replaced(config, tmp_path, flag, overwrite):
+    path = tmp_path / "thesis.tex"
+    path.write_text("years of work")
+
+    with pytest.raises(ValueError, match=f'"--{flag}" must be a new file.*thesis.tex'):
+        prepare.main(config.replace(overwrite=overwrite, **{flag: str(path)}))
+
+    assert path.read_text() == "years of work"
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_the_manifest_that_is_read_is_not_replaced(config, tmp_path, overwrite):
+    rows = tmp_path / "rows.csv"
+    prepare.main(config.replace(output=str(rows)))
+    before = rows.read_bytes()
+    again = config.replace(
+        source=("manifest",), data_dir=(str(rows),), split_by="official", overwrite=overwrite
+    )
+    (tmp_path / "link.csv").symlink_to(rows)
+
+    for path in (rows, tmp_path / "link.csv"):
+        with pytest.raises(ValueError, match='"--output" must not be a file that is read'):
+            prepare.main(again.replace(output=str(path)))
+
+    assert rows.read_bytes() == before
+
+
+def test_what_prepare_wrote_is_replaced_by_other_content_with_overwrite_only(config, tmp_path):
+    rows, sheet = tmp_path / "rows.csv", tmp_path / "sheet.png"
+    config = config.replace(output=str(rows), preview=str(sheet))
+    prepare.main(config)
+    before = [rows.read_bytes(), sheet.read_bytes()]
+    # The same command, as after a kill.
+    prepare.main(config)
+    assert [rows.read_bytes(), sheet.read_bytes()] == before
+
+    other = config.replace(seed=1, data_dir=(str(tmp_path / "drawn"),))
+    with pytest.raises(ValueError, match="rows.csv is there already, with other.*--overwrite"):
+        prepare.main(other)
+    assert [rows.read_bytes(), sheet.read_bytes()] == before
+
+    prepare.main(other.replace(overwrite=True))
+    assert rows.read_bytes() != before[0] and sheet.read_bytes() != before[1]
+
+
+def test_records_are_not_written_among_files_of_somebody_else(config, tmp_path):
+    (tmp_path / "manifest.csv").write_text("image_id,image\n")
+
+    with pytest.raises(ValueError, match='"--records" must be a new or empty folder'):
+        prepare.main(config.replace(records=str(tmp_path)))
+
+    assert (tmp_path / "manifest.csv").read_text() == "image_id,image\n"
+
+
+@pytest.fixture
+def with_bad_image(tmp_path):
+    """Flags of 12 images in two folders, of which one is cut short."""
+    rng = np.random.default_rng(0)
+    for name in ("melanoma", "nevus"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        for number in range(6):
+            pixels = rng.integers(0, 255, (20, 20, 3)).astype("uint8")
+            Image.fromarray(pixels).save(tmp_path / "data" / name / f"{name}{number}.jpg")
+    bad = tmp_path / "data" / "nevus" / "nevus3.jpg"
+    bad.write_bytes(bad.read_bytes()[:300])
+    return config_lib.Config(
+        source=("folder",),
+        data_dir=(str(tmp_path / "data"),),
+        mask_source="label",
+        output=str(tmp_path / "rows.csv"),
+    )
+
+
+def test_a_bad_image_costs_itself_only_and_is_named_last(with_bad_image, capsys):
+    with pytest.raises(ValueError, match="1 could not be used.*--on_bad_image=skip"):
+        prepare.main(with_bad_image)
+
+    rows = manifest.read(with_bad_image.output)
+    assert len(rows) == 11 and "nevus3" not in set(rows["image_id"])
+    assert "nevus3.jpg" in capsys.readouterr().err
+
+
+def test_with_skip_a_bad_image_is_no_error(with_bad_image):
+    prepare.main(with_bad_image.replace(on_bad_image="skip"))
+    assert len(manifest.read(with_bad_image.output)) == 11
 
 
 def _start(config, records):

@@ -295,17 +295,75 @@ def test_a_run_that_scores_nothing_gives_no_labels(label_run, new_images, tmp_pa
         label(label_run, tmp_path / "out", new_images)
 
 
-def test_older_targets_and_other_files_are_not_overwritten(evaluated, new_images, tmp_path):
+@pytest.mark.parametrize("arguments", [[], ["--overwrite"]])
+@pytest.mark.parametrize("name", ["manifest.csv", "masks/drawn.png", "thesis.txt"])
+def test_a_folder_of_somebody_else_is_left_as_it_is(
+    evaluated, new_images, tmp_path, name, arguments
+):
     _, run, _ = evaluated
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "manifest.csv").write_text("image_id,image\n")
-    (tmp_path / "other").mkdir()
-    (tmp_path / "other" / "thesis.txt").write_text("years")
+    path = tmp_path / "out" / name
+    path.parent.mkdir(parents=True)
+    path.write_text("years of work")
+
+    with pytest.raises(ValueError, match='"--output" must be a new or empty folder'):
+        label(run, tmp_path / "out", new_images, *arguments)
+
+    assert path.read_text() == "years of work"
+
+
+def test_older_targets_are_replaced_with_overwrite_only_and_files_of_others_stay(
+    evaluated, new_images, tmp_path
+):
+    _, run, _ = evaluated
+    output = tmp_path / "out"
+    label(run, output, new_images, "--mask_confidence=0")
+    num_masks = len(list((output / "masks").iterdir()))
+    (output / "masks" / "mine.png").write_text("drawn by hand")
+    few = manifest_lib.read(new_images).iloc[:6]
+    few.to_csv(tmp_path / "few.csv", index=False)
 
     with pytest.raises(ValueError, match="holds targets already.*--overwrite"):
-        label(run, tmp_path / "out", new_images)
-    with pytest.raises(ValueError, match='"--output" must be a new or empty folder'):
-        label(run, tmp_path / "other", new_images, "--overwrite")
+        label(run, output, new_images)
+    label(run, output, tmp_path / "few.csv", "--mask_confidence=0", "--overwrite")
+
+    left = {path.name for path in (output / "masks").iterdir()}
+    assert "mine.png" in left and len(left) == 3 and num_masks == 8
+
+
+def test_ids_are_no_paths_and_a_bad_image_costs_itself_only(
+    evaluated, new_images, tmp_path, capsys
+):
+    _, run, _ = evaluated
+    (tmp_path / "victim.png").write_text("precious")
+    table = manifest_lib.read(new_images)
+    table["image_id"] = ["../../victim", "a/b", "A", "a", *table["image_id"][4:]]
+    table["mask"] = ""
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(pathlib.Path(table["image"].iloc[11]).read_bytes()[:500])
+    table.loc[11, "image"] = str(bad)
+    table.to_csv(tmp_path / "odd.csv", index=False)
+    arguments = ("--mask_confidence=0", "--targets=mask")
+
+    manifest, _ = label(run, tmp_path / "out", tmp_path / "odd.csv", *arguments)
+    with pytest.raises(ValueError, match="1 could not be used.*failures.txt"):
+        pseudo_label.main(
+            parse(
+                f"--run={run}",
+                "--source=manifest",
+                f"--data_dir={tmp_path / 'odd.csv'}",
+                f"--output={tmp_path / 'out'}",
+                "--overwrite",
+                *arguments,
+            )
+        )
+
+    assert "bad.png" in capsys.readouterr().err
+    assert list(manifest["image_id"][:4]) == ["../../victim", "a/b", "A", "a"]
+    assert len(manifest) == 11
+    masks = [pathlib.Path(path).resolve() for path in manifest["mask"]]
+    assert len(set(masks)) == 11 and all(mask.is_file() for mask in masks)
+    assert {mask.parent for mask in masks} == {(tmp_path / "out" / "masks").resolve()}
+    assert (tmp_path / "victim.png").read_text() == "precious"
 
 
 def test_no_target_at_all_is_an_error_that_says_where_to_look(evaluated, new_images, tmp_path):

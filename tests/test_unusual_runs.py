@@ -154,7 +154,7 @@ def test_a_manifest_without_labels_gives_a_report_of_outlines_only(masks_only):
     assert "Test images at a threshold" not in _report(run)
 
 
-def test_a_run_of_other_flags_without_a_finished_epoch_starts_anew(masks_only):
+def test_overwrite_replaces_a_run_of_other_flags_without_a_finished_epoch(masks_only):
     run, _ = masks_only
 
     manifest = pd.read_csv(run / run_directory.MANIFEST)
