@@ -1,5 +1,6 @@
 """scripts/client.py against servers that are busy, cut off, lie, or never end."""
 
+import socket
 import threading
 
 import pytest
