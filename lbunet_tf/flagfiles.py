@@ -3,6 +3,7 @@
 The only module that touches absl flags; everything else takes a `Config` or plain values.
 """
 
+import dataclasses
 import pathlib
 import re
 import typing
@@ -158,6 +159,40 @@ def flag_lines(config: config_lib.Config) -> list[str]:
             value = str(value).lower()
         lines.append(f"--{field.name}={value}")
     return lines
+
+
+def without_folders(config: config_lib.Config) -> config_lib.Config:
+    """Returns the flags as a report or an exported model shows them to others.
+
+    A path that is absolute or leaves the working directory tells whose machine it was: its last
+    part stays, and of runs as many parts as tell them apart.
+    """
+    runs = _without_folders(config.runs)
+    shown = {"run": runs[0], "other_runs": runs[1:]}
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if isinstance(value, str):
+            shown.setdefault(field.name, _last_parts(value, 1))
+        elif isinstance(value, tuple):
+            parts = (_last_parts(item, 1) if isinstance(item, str) else item for item in value)
+            shown.setdefault(field.name, tuple(parts))
+    return dataclasses.replace(config, **shown)
+
+
+def _without_folders(runs):
+    names = runs
+    for number in range(max(len(pathlib.PurePath(run).parts) for run in runs), 0, -1):
+        fewer = tuple(_last_parts(run, number) for run in runs)
+        if len(set(fewer)) < len(set(runs)):
+            break
+        names = fewer
+    return names
+
+
+def _last_parts(path, number):
+    parts = pathlib.PurePath(path.lstrip("/")).parts
+    is_outside = ".." in parts or path.startswith(("/", "~"))
+    return "/".join(parts[-number:]) if is_outside else path
 
 
 def read(run: str) -> config_lib.Config:

@@ -186,3 +186,39 @@ def test_help_of_evaluate_names_the_flags_of_another_source():
 def test_help_fits_a_terminal_of_100_columns():
     lines = entry_lib.help_text("train", "What it does.").splitlines()
     assert [line for line in lines if len(line) > 100] == []
+
+
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [
+        ("/home/jane/isic2017", "isic2017"),
+        ("/home/jane/isic2017/", "isic2017"),
+        ("../jane/isic2017", "isic2017"),
+        ("~/isic2017", "isic2017"),
+        ("runs/paper", "runs/paper"),
+        ("imagenet", "imagenet"),
+        ("", ""),
+    ],
+)
+def test_of_a_path_elsewhere_others_see_the_last_part(path, shown):
+    config = dataclasses.replace(
+        config_lib.Config(), run=path, data_dir=(path, "b"), encoder_weights=path, epochs=3
+    )
+    result = flagfiles.without_folders(config)
+    assert (result.run, result.data_dir, result.encoder_weights) == (shown, (shown, "b"), shown)
+    assert result.epochs == 3
+
+
+@pytest.mark.parametrize(
+    ("runs", "shown"),
+    [
+        (("/a/b/unet/seed-0", "/a/b/lbunet/seed-0"), ("unet/seed-0", "lbunet/seed-0")),
+        (("/a/one", "/a/two", "three"), ("one", "two", "three")),
+        (("/a/b", "/b"), ("a/b", "b")),
+        (("/a/x", "x"), ("a/x", "x")),
+    ],
+)
+def test_runs_of_one_name_stay_apart(runs, shown):
+    first, *others = runs
+    config = dataclasses.replace(config_lib.Config(), run=first, other_runs=tuple(others))
+    assert flagfiles.without_folders(config).runs == shown
