@@ -181,21 +181,20 @@ def _draw_classification(config, table, metrics, path):
 
 
 def _write_report(config, source, output, checks, metrics, drawn):
+    shown = flagfiles.without_folders(config)
     sources = [name for run in config.runs for name in flagfiles.read(run).source]
-    shown = flagfiles.without_folders(
-        dataclasses.replace(config, source=tuple(dict.fromkeys(sources)))
-    )
+    learnt = dataclasses.replace(shown, source=tuple(dict.fromkeys(sources)))
     training = {}
     for name, run in zip(shown.runs, config.runs, strict=True):
         finished = pathlib.Path(run) / run_directory.FINISHED
         training[name] = json.loads(finished.read_text()) if finished.is_file() else {}
     text = report.build_report(
-        facts.title(shown, source),
+        facts.title(learnt, source),
         metrics,
         drawn,
         {
             "Scored": members.describe(shown),
-            **facts.of_images(shown, source, checks, metrics["test"]),
+            **facts.of_images(learnt, source, checks, metrics["test"]),
             **facts.of_training(training),
         },
         flagfiles.flag_lines(shown),
