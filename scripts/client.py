@@ -72,7 +72,7 @@ def main(arguments=None):
             _check_mask_paths(options.images, options.masks, options.overwrite)
         send = _make_sender(options)
     except (OSError, ImportError, ValueError) as error:
-        print(error, file=sys.stderr)
+        print(_printable(str(error)), file=sys.stderr)
         return 1
     # Of each image, in order: "" with a result, the reason without one, None if never asked for.
     outcomes = [None] * len(options.images)
