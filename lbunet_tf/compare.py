@@ -262,7 +262,7 @@ def _hyperparameters(runs):
             for flag, value in ((flag, getattr(run, flag)) for flag in named)
         }
         | {"seed": str(run.seed)}
-        for name, run in runs.items()
+        for name, run in zip(runs, map(flagfiles.without_folders, runs.values()), strict=True)
     }
 
 

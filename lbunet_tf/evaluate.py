@@ -236,22 +236,23 @@ def _draw_classification(config, output, table, metrics, path):
 
 
 def _write_report(config, source, output, checks, metrics, drawn):
-    training = {}
-    for run in config.runs:
-        finished = pathlib.Path(run) / run_directory.FINISHED
-        training[run] = json.loads(finished.read_text()) if finished.is_file() else {}
+    shown = flagfiles.without_folders(config)
     sources = [name for run in config.runs for name in flagfiles.read(run).source]
-    config = dataclasses.replace(config, source=tuple(dict.fromkeys(sources)))
+    learnt = dataclasses.replace(shown, source=tuple(dict.fromkeys(sources)))
+    training = {}
+    for name, run in zip(shown.runs, config.runs, strict=True):
+        finished = pathlib.Path(run) / run_directory.FINISHED
+        training[name] = json.loads(finished.read_text()) if finished.is_file() else {}
     text = report.build_report(
-        facts.title(config, source),
+        facts.title(learnt, source),
         metrics,
         drawn,
         {
-            "Scored": members.describe(config),
-            **facts.of_images(config, source, checks, metrics["test"]),
+            "Scored": members.describe(shown),
+            **facts.of_images(learnt, source, checks, metrics["test"]),
             **facts.of_training(training),
         },
-        flagfiles.flag_lines(config),
+        flagfiles.flag_lines(shown),
     )
     whole_files.write_text(output / run_directory.REPORT, text)
 

@@ -115,7 +115,7 @@ def _run_identity(config):
     manifest = (run / run_directory.MANIFEST).read_bytes()
     return {
         "run": run.resolve().name,
-        "flags": " ".join(flagfiles.flag_lines(config)),
+        "flags": " ".join(flagfiles.flag_lines(flagfiles.without_folders(config))),
         "manifest_sha256": hashlib.sha256(manifest).hexdigest(),
     }
 

@@ -197,7 +197,8 @@ def _fit(model, config, run, manifest, flag_lines, placement, lacks_targets):
         run_directory.check_model(run / run_directory.MODEL)
     counts = {split: len(part) for split, part in rows.items()}
     if placement.writes:
-        tensorboard.write_flags(run, flag_lines, counts)
+        shown = flagfiles.flag_lines(flagfiles.without_folders(config))
+        tensorboard.write_flags(run, shown, counts)
     history = callbacks.read_history(run)
     if start >= config.epochs or _is_out_of_patience(history, config):
         return

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import fcntl
 import glob
+import hashlib
 import json
 import os
 import pathlib
@@ -190,7 +191,9 @@ def _other_holder(file, waits=False):
 
 
 def _this_process():
-    return f"{_LOCK_START}{os.getpid()} on {socket.gethostname()}"
+    # Enough to tell hosts of one file system apart; the folder may go to others with its locks.
+    host = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:6]
+    return f"{_LOCK_START}{os.getpid()} on host {host}"
 
 
 def refuse_where_locked(path: str | os.PathLike) -> None:

@@ -3,7 +3,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/setup.sh
-setup_environment requirements-test.txt
+setup_environment requirements-test.lock
 .venv/bin/ruff format --check .
 .venv/bin/ruff check .
 .venv/bin/python -m pytest -q -n 2 --dist loadfile -m "not slow"

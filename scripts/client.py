@@ -3,20 +3,33 @@
     python scripts/client.py [--url=http://localhost:8501 | --grpc=localhost:8500] IMAGE [IMAGE ...]
 
 Prints a CSV: image and what the model has of probability and lesion_share (of the image); with
---masks=DIR it writes DIR/NAME.png, 0 or 255. A file that is no JPEG or PNG, or that the server
-refuses, is named at the end, with exit status 1; no other result is lost.
+--masks=DIR it writes DIR/NAME.png, 0 or 255. A busy or silent server is asked again, and a request
+that it refuses is asked again in halves. Each image without a result is named at the end, with
+the reason and exit status 1; no other result is lost. In the CSV a name that a spreadsheet would
+take for a formula has an apostrophe before it.
 This file stands alone. REST needs Python; gRPC needs `pip install tensorflow-serving-api`.
 """
 
 import argparse
 import base64
 import csv
+import email.utils
 import http.client
+import ipaddress
 import itertools
 import json
+import os
 import pathlib
+import queue
+import random
+import socket
+import ssl
+import stat
 import sys
+import threading
+import time
 import urllib.error
+import urllib.parse
 import urllib.request
 
 MODEL = "lbunet"
@@ -24,54 +37,121 @@ SIGNATURE = "serving_default"
 INPUT = "image_bytes"
 NUMBERS = ("probability", "lesion_share")
 MASK = "mask_png_bytes"
+# Newer exports say here, for each image, why they did not read it; "" where they did.
+ERROR = "error"
 STARTS = (b"\xff\xd8\xff", b"\x89PNG")
+PNG_START, PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
+MAX_IMAGE_BYTES = 100_000_000
+MAX_ANSWER_BYTES = 128_000_000
+FIRST_WAIT_SECONDS = 0.5
+MAX_WAIT_SECONDS = 30
+# One image of a request may be the cause of these; of the others, the server's address or state.
+REFUSED = (400, 413, 500)
+BUSY = (408, 429, 502, 503, 504)
+
+
+class NoAnswerError(Exception):
+    """The server may answer the same request later."""
+
+    def __init__(self, message, wait_seconds=0.0):
+        super().__init__(message)
+        self.wait_seconds = wait_seconds
+
+
+class WrongServerError(Exception):
+    """The server will not answer any request."""
 
 
 def main(arguments=None):
-    """Returns the exit status: 1 if an image has no result."""
+    """Returns the exit status: 1 if an image has no result, 130 after Ctrl-C."""
     options = _parse(arguments)
-    failures = []
+    # A name that is no UTF-8 is printed byte for byte.
+    sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
     try:
         if options.masks:
-            _check_names(options.images)
-        if options.grpc:
-            send = make_grpc_sender(options.grpc, options.timeout)
-        else:
-            send = make_rest_sender(options.url, options.timeout)
-        answers = _answers(send, options.images, options.batch, failures)
-        _write(answers, options.masks)
+            _check_mask_paths(options.images, options.masks, options.overwrite)
+        send = _make_sender(options)
     except (OSError, ImportError, ValueError) as error:
-        failures.append(str(error))
-    for failure in failures:
-        print(failure, file=sys.stderr)
-    return 1 if failures else 0
+        print(_printable(str(error)), file=sys.stderr)
+        return 1
+    # Of each image, in order: "" with a result, the reason without one, None if never asked for.
+    outcomes = [None] * len(options.images)
+    status, stop = 0, ""
+    try:
+        ask = make_patient(send, options.retries, options.batch.bit_length() + 2)
+        _write(_answers(ask, options, outcomes), options, outcomes)
+    except (OSError, ValueError, WrongServerError) as error:
+        stop = str(error)
+    except KeyboardInterrupt:
+        status, stop = 130, "stopped before there was an answer"
+    for path, outcome in zip(options.images, outcomes, strict=True):
+        if outcome != "":
+            status = status or 1
+            print(_printable(f"{path}: {stop if outcome is None else outcome}"), file=sys.stderr)
+    return status
 
 
 def _parse(arguments):
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0], allow_abbrev=False)
     server = parser.add_mutually_exclusive_group()
     server.add_argument("--url", default="http://localhost:8501", help="REST (%(default)s)")
-    server.add_argument("--grpc", help="host:port; gRPC instead of REST")
+    server.add_argument("--grpc", metavar="HOST:PORT", help="gRPC instead of REST")
+    parser.add_argument("--tls", action="store_true", help="encrypt gRPC; for REST give https://")
+    parser.add_argument("--tls_ca", metavar="FILE", help="certificates to trust (the system's)")
     parser.add_argument("--masks", type=pathlib.Path, help="folder to write masks to")
+    parser.add_argument("--overwrite", action="store_true", help="replace masks that are there")
     parser.add_argument("--batch", type=int, default=8, help="images in a request (%(default)s)")
-    parser.add_argument("--timeout", type=float, default=60, help="seconds (%(default)s)")
+    parser.add_argument(
+        "--timeout", type=float, default=60, help="seconds for one whole answer (%(default)s)"
+    )
+    parser.add_argument(
+        "--retries", type=int, default=4, help="of a request without an answer (%(default)s)"
+    )
     parser.add_argument("images", nargs="+", type=pathlib.Path, metavar="IMAGE")
     options = parser.parse_args(arguments)
     if options.batch < 1:
         parser.error(f"--batch must be at least 1. Received: {options.batch}")
+    if not 0 < options.timeout <= 86_400:
+        parser.error(f"--timeout must be above 0 and at most 86400. Received: {options.timeout}")
+    if not 0 <= options.retries <= 20:
+        parser.error(f"--retries must be 0 to 20. Received: {options.retries}")
+    if options.tls and not options.grpc:
+        parser.error("--tls is for --grpc; for REST give --url=https://...")
+    if options.tls_ca and not (options.tls or options.url.startswith("https:")):
+        parser.error("--tls_ca needs --grpc with --tls, or --url=https://...")
     return options
 
 
-def _check_names(images):
-    """Raises ValueError where two images would write one mask."""
-    paths = {}
+def _check_mask_paths(images, folder, overwrite):
+    """Raises ValueError where a mask would replace another, an image, or a file that is there."""
+    own = {os.path.realpath(image) for image in images}
+    writers = {}
     for image in images:
-        other = paths.setdefault(image.stem, image)
+        path = _mask_path(folder, image)
+        # Some file systems take names that differ in case for one.
+        other = writers.setdefault(path.name.casefold(), image)
         if other != image:
             raise ValueError(
-                f"--masks writes {image.stem}.png twice; ask for one of the images at a time. "
+                f"--masks writes {path.name} twice; ask for one of the images at a time. "
                 f"Received: {other} and {image}"
             )
+        if os.path.realpath(path) in own:
+            raise ValueError(f"--masks must be another folder: {path} is an image")
+        if os.path.lexists(path) and not overwrite:
+            raise ValueError(
+                f"--masks replaces no file; {path} is there. Name another folder, or give "
+                "--overwrite"
+            )
+
+
+def _mask_path(folder, image):
+    return folder / f"{image.stem}.png"
+
+
+def _make_sender(options):
+    if options.grpc:
+        return make_grpc_sender(options.grpc, options.timeout, options.tls, options.tls_ca)
+    return make_rest_sender(options.url, options.timeout, options.tls_ca)
 
 
 def request_body(contents):
@@ -81,52 +161,166 @@ def request_body(contents):
 
 
 def read_body(body):
-    """Returns name -> list, an item an image, of the JSON of a REST answer.
+    """Returns name -> list, one item per image, of the JSON of a REST answer.
 
     TF Serving leaves out the name of an only output, which is `probability`: an export of
-    outlines has two at least.
+    outlines has two at least. A mask that is no base64 becomes None.
     """
     outputs = json.loads(body)["outputs"]
     if isinstance(outputs, list):
         return {"probability": outputs}
-    if MASK in outputs:
-        outputs[MASK] = [base64.b64decode(png["b64"]) for png in outputs[MASK]]
+    if isinstance(outputs[MASK] if MASK in outputs else None, list):
+        outputs[MASK] = [_from_base64(item) for item in outputs[MASK]]
     return outputs
 
 
-def make_rest_sender(url, timeout_seconds):
-    """Returns a function: list of images as bytes -> name -> list, an item an image.
+def _from_base64(item):
+    try:
+        return base64.b64decode(item["b64"], validate=True)
+    except (ValueError, KeyError, TypeError):
+        return None
 
-    It raises ValueError when the server refuses the images, ConnectionError when it has no answer.
+
+def make_rest_sender(url, timeout_seconds, ca_file=None):
+    """Returns a function: list of images as bytes -> name -> list, one item per image.
+
+    It raises ValueError when the server refuses the images, NoAnswerError when it has no answer
+    now, WrongServerError when it will have none.
     """
-    if not url.startswith(("http://", "https://")):
-        raise ValueError(f"--url must start with http:// or https://. Received: {url}")
-    address = f"{url.rstrip('/')}/v1/models/{MODEL}:predict"
+    address, headers = _address(url)
+    opener = _opener(address, ca_file)
 
     def send(contents):
+        request = urllib.request.Request(address, request_body(contents).encode("ascii"), headers)
         try:
-            with urllib.request.urlopen(
-                address, request_body(contents).encode("ascii"), timeout_seconds
-            ) as response:
-                body = response.read()
-        except urllib.error.HTTPError as error:
-            message = f"{address} answered {error.code}: {_message(error.read())}"
-            kind = ValueError if error.code == http.client.BAD_REQUEST else ConnectionError
-            raise kind(message) from error
+            status, wait, body = _within(timeout_seconds, _fetch, opener, request, timeout_seconds)
         except (OSError, http.client.HTTPException) as error:
-            reason = getattr(error, "reason", error)
-            raise ConnectionError(f"{address} does not answer: {reason}") from error
-        try:
-            return read_body(body)
-        except (ValueError, KeyError, TypeError) as error:
-            raise ConnectionError(
-                f"{address} is no TF Serving; it answered: {_one_line(body)}"
-            ) from error
+            raise _failure(address, error) from error
+        if len(body) > MAX_ANSWER_BYTES:
+            raise ValueError(f"{address} answers with more than {MAX_ANSWER_BYTES} bytes")
+        if status != http.client.OK:
+            message = f"{address} answered {status}: {_message(body)}"
+            if status in BUSY:
+                raise NoAnswerError(message, _seconds(wait))
+            raise (ValueError if status in REFUSED else WrongServerError)(message)
+        return _read(address, body)
 
     return send
 
 
-def make_grpc_sender(address, timeout_seconds):
+def _address(url):
+    """Returns the address to ask, without the name and password of a URL, and the headers."""
+    parts = urllib.parse.urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    address = f"{parts.scheme}://{host}{parts.path.rstrip('/')}/v1/models/{MODEL}:predict"
+    # An address with a password is never printed.
+    shown = url.rpartition("@")[2].partition("?")[0]
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"--url must start with http:// or https://. Received: {shown}")
+    if parts.query or parts.fragment or not address.isprintable() or " " in address:
+        raise ValueError(f"--url must be http://HOST:PORT or a folder there. Received: {shown}")
+    headers = {"Content-Type": "application/json"}
+    if parts.username is not None:
+        login = f"{parts.username}:{parts.password or ''}"
+        encoded = base64.b64encode(urllib.parse.unquote_to_bytes(login)).decode("ascii")
+        headers["Authorization"] = f"Basic {encoded}"
+    return address, headers
+
+
+def _is_local(host):
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+class _RefuseRedirects(urllib.request.HTTPRedirectHandler):
+    """A redirect would send patients' images to an address that nobody named."""
+
+    def redirect_request(self, *_):
+        """Returns no request, so that the redirect is an error."""
+
+
+def _opener(address, ca_file):
+    """Returns what opens the address; this machine itself is never asked through a proxy."""
+    parts = urllib.parse.urlsplit(address)
+    handlers = [_RefuseRedirects]
+    if _is_local(parts.hostname):
+        handlers.append(urllib.request.ProxyHandler({}))
+    if parts.scheme == "https":
+        context = ssl.create_default_context(cafile=ca_file)
+        handlers.append(urllib.request.HTTPSHandler(context=context))
+    return urllib.request.build_opener(*handlers)
+
+
+def _fetch(opener, request, timeout_seconds):
+    """Returns (status, Retry-After, body), of the body at most one byte more than allowed."""
+    try:
+        response = opener.open(request, timeout=timeout_seconds)
+    except urllib.error.HTTPError as error:
+        response = error
+    with response:
+        wait = response.headers.get("Retry-After", "")
+        return response.status, wait, response.read(MAX_ANSWER_BYTES + 1)
+
+
+def _within(seconds, function, *arguments):
+    """Returns what the function returns; raises TimeoutError where that takes longer.
+
+    A socket's own timeout begins again with every byte that comes.
+    """
+    answers = queue.SimpleQueue()
+
+    def run():
+        try:
+            answers.put((function(*arguments), None))
+        except Exception as error:
+            answers.put((None, error))
+
+    threading.Thread(target=run, daemon=True).start()
+    try:
+        answer, error = answers.get(timeout=seconds)
+    except queue.Empty:
+        raise TimeoutError(f"no whole answer in {seconds:g} s") from None
+    if error:
+        raise error
+    return answer
+
+
+def _failure(address, error):
+    """Returns the exception for a request that the network failed."""
+    reason = error.reason if isinstance(error, urllib.error.URLError) else error
+    is_cut = isinstance(reason, ssl.SSLEOFError)
+    lasts = isinstance(reason, ssl.SSLError | socket.gaierror) and not is_cut
+    words = str(reason) or type(reason).__name__
+    return (WrongServerError if lasts else NoAnswerError)(
+        f"{address} does not answer: {_one_line(words)}"
+    )
+
+
+def _seconds(retry_after):
+    """Returns the seconds of a Retry-After, which is a number or a date; 0 of anything else."""
+    if retry_after.isdecimal():
+        return float(retry_after[:9])
+    try:
+        return email.utils.parsedate_to_datetime(retry_after).timestamp() - time.time()
+    except (ValueError, TypeError, OverflowError):
+        return 0.0
+
+
+def _read(address, body):
+    try:
+        return read_body(body)
+    except json.JSONDecodeError as error:
+        words = f"{address} answered no whole JSON: {_one_line(body)}"
+        raise NoAnswerError(words) from error
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise WrongServerError(
+            f"{address} is no TF Serving; it answered: {_one_line(body)}"
+        ) from error
+
+
+def make_grpc_sender(address, timeout_seconds, tls=False, ca_file=None):
     """Returns a function like that of `make_rest_sender`."""
     try:
         import grpc
@@ -135,8 +329,17 @@ def make_grpc_sender(address, timeout_seconds):
         from tensorflow_serving.apis import prediction_service_pb2_grpc
     except ImportError as error:
         raise ImportError(f"--grpc needs `pip install tensorflow-serving-api`: {error}") from error
-    # Eight masks of large images pass gRPC's limit of 4 MB.
-    channel = grpc.insecure_channel(address, [("grpc.max_receive_message_length", -1)])
+    channel_options = [
+        # Eight masks of large images pass gRPC's own limit of 4 MB.
+        ("grpc.max_receive_message_length", MAX_ANSWER_BYTES),
+        ("grpc.enable_http_proxy", int(not _is_local(address.rpartition(":")[0].strip("[]")))),
+    ]
+    if tls:
+        roots = pathlib.Path(ca_file).read_bytes() if ca_file else None
+        credentials = grpc.ssl_channel_credentials(roots)
+        channel = grpc.secure_channel(address, credentials, channel_options)
+    else:
+        channel = grpc.insecure_channel(address, channel_options)
     stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
 
     def send(contents):
@@ -147,83 +350,213 @@ def make_grpc_sender(address, timeout_seconds):
         try:
             outputs = stub.Predict(request, timeout_seconds).outputs
         except grpc.RpcError as error:
-            refused = error.code() == grpc.StatusCode.INVALID_ARGUMENT
-            kind = ValueError if refused else ConnectionError
-            message = f"{address} gives {error.code().name}: {_one_line(error.details())}"
-            raise kind(message) from error
-        return {name: tf.make_ndarray(values).tolist() for name, values in outputs.items()}
+            code, details = error.code().name, error.details() or ""
+            message = f"{address} gives {code}: {_one_line(details)}"
+            raise _kind_of_code(code, details)(message) from error
+        try:
+            return {name: tf.make_ndarray(values).tolist() for name, values in outputs.items()}
+        except TypeError as error:
+            raise ValueError(f"{address} answered a tensor that cannot be read") from error
 
     return send
+
+
+def _kind_of_code(code, details):
+    """Returns the exception of a gRPC status; a message too large is no lack of room."""
+    is_too_large = code == "RESOURCE_EXHAUSTED" and "larger than max" in details
+    if is_too_large or code in ("INVALID_ARGUMENT", "INTERNAL"):
+        return ValueError
+    busy = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "ABORTED", "CANCELLED")
+    return NoAnswerError if code in busy else WrongServerError
 
 
 def _message(body):
     """Returns the `error` of TF Serving's JSON, or what else came."""
     try:
         return _one_line(json.loads(body)["error"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return _one_line(body)
 
 
 def _one_line(text):
-    text = text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text)
-    return " ".join(text.split())[:300]
+    text = text[:1000].decode("utf-8", "replace") if isinstance(text, bytes) else str(text)
+    return _printable(" ".join(text.split())[:300])
 
 
-def _answers(send, images, batch, failures):
-    """Yields (path, name -> value) in order; what has none becomes a line of `failures`."""
-    readable = _readable(images, failures)
-    while group := list(itertools.islice(readable, batch)):
-        yield from _answers_of_group(send, group, failures)
+def _printable(text):
+    """Returns the text with what a terminal would obey, a line's end among it, spelt out."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def _readable(images, failures):
-    """Yields (path, bytes) of each JPEG or PNG.
+def make_patient(send, retries, max_in_vain):
+    """Returns `send` that asks again, later and later, where there is no answer.
+
+    After a request in vain the next have one try each, until there is an answer; after
+    `max_in_vain` of them it raises WrongServerError.
+    """
+    in_vain = 0
+
+    def ask(contents):
+        nonlocal in_vain
+        tries = 1 if in_vain else 1 + retries
+        for number in range(tries):
+            try:
+                answer = send(contents)
+            except NoAnswerError as error:
+                last = error
+            except ValueError:
+                in_vain = 0
+                raise
+            else:
+                in_vain = 0
+                return answer
+            if number + 1 < tries:
+                seconds = _wait_seconds(number, last.wait_seconds)
+                print(f"{last}; asking again in {seconds:.1f} s", file=sys.stderr)
+                time.sleep(seconds)
+        in_vain += 1
+        if in_vain == max_in_vain:
+            raise WrongServerError(f"{last} ({in_vain} requests in vain)")
+        raise last
+
+    return ask
+
+
+def _wait_seconds(number, asked_for):
+    # Clients that were cut off together must not come back together.
+    own = FIRST_WAIT_SECONDS * 2**number * random.uniform(0.5, 1)
+    return min(max(own, asked_for), MAX_WAIT_SECONDS)
+
+
+def _answers(ask, options, outcomes):
+    """Yields (number of the image, name -> value) in order; of the others, writes the outcome."""
+    readable = _readable(options.images, outcomes)
+    while group := list(itertools.islice(readable, options.batch)):
+        yield from _answers_of_group(ask, group, outcomes)
+
+
+def _readable(images, outcomes):
+    """Yields (number, bytes) of each JPEG or PNG.
 
     Checked here because TF Serving may put images of several clients in one batch, and one that
     it cannot read fails them all.
     """
-    for path in images:
+    for number, path in enumerate(images):
         try:
-            contents = path.read_bytes()
+            contents = _read_file(path)
         except OSError as error:
-            failures.append(f"{path}: {error.strerror}")
+            outcomes[number] = error.strerror or str(error)
             continue
-        if contents.startswith(STARTS):
-            yield path, contents
+        if len(contents) > MAX_IMAGE_BYTES:
+            outcomes[number] = f"more than {MAX_IMAGE_BYTES} bytes; it was not sent"
+        elif contents.startswith(STARTS):
+            yield number, contents
         else:
-            failures.append(f"{path}: no JPEG or PNG; it was not sent")
+            outcomes[number] = "no JPEG or PNG; it was not sent"
 
 
-def _answers_of_group(send, group, failures):
+def _read_file(path):
+    """Returns the bytes of a file, at most one more than allowed; a pipe would never end."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError("no regular file; it was not read")
+    with open(path, "rb") as file:
+        return file.read(MAX_IMAGE_BYTES + 1)
+
+
+def _answers_of_group(ask, group, outcomes):
+    """Yields the answers of one request; in halves where one image may be why there are none."""
     try:
-        columns = send([contents for _, contents in group])
-    except ValueError as error:
-        if len(group) == 1:
-            failures.append(f"{group[0][0]}: {error}")
+        columns = ask([contents for _, contents in group])
+    except (ValueError, NoAnswerError) as error:
+        problem = str(error)
+        if len(group) > 1:
+            middle = len(group) // 2
+            yield from _answers_of_group(ask, group[:middle], outcomes)
+            yield from _answers_of_group(ask, group[middle:], outcomes)
+            return
+    else:
+        known = {name: columns[name] for name in (*NUMBERS, MASK, ERROR) if name in columns}
+        problem = _problem_of_columns(known, len(group))
+    for position, (number, _) in enumerate(group):
+        if problem:
+            outcomes[number] = problem
         else:
-            # One bad image fails its request: each alone shows which.
-            for alone in group:
-                yield from _answers_of_group(send, [alone], failures)
-        return
-    for number, (path, _) in enumerate(group):
-        yield path, {name: values[number] for name, values in columns.items()}
+            yield number, {name: values[position] for name, values in known.items()}
 
 
-def _write(answers, masks):
-    """Prints a line an answer as it comes, and writes its mask where `masks` is a folder."""
-    table = csv.writer(sys.stdout, lineterminator="\n")
+def _problem_of_columns(columns, count):
+    if not columns:
+        return "the answer has no output of such a model"
+    for name, values in columns.items():
+        if not isinstance(values, list) or len(values) != count:
+            return f"the answer's {name} must have one item for each image; it has not"
+    return ""
+
+
+def _write(answers, options, outcomes):
+    """Prints a line per answer as it comes, and writes its mask where --masks is a folder."""
     names = None
-    for path, outputs in answers:
+    for number, outputs in answers:
+        path = options.images[number]
+        problem = _problem(outputs, names or ())
+        if not problem and options.masks and MASK not in outputs:
+            raise ValueError("--masks needs a model of outlines; this one has learnt no masks")
+        if not problem and options.masks:
+            problem = _write_mask(_mask_path(options.masks, path), outputs[MASK])
+        outcomes[number] = problem
+        if problem:
+            continue
         if names is None:
             names = [name for name in NUMBERS if name in outputs]
-            table.writerow(["image", *names])
-        if masks and MASK not in outputs:
-            raise ValueError("--masks needs a model of outlines; this one has learnt no masks")
-        if masks:
-            masks.mkdir(parents=True, exist_ok=True)
-            (masks / f"{path.stem}.png").write_bytes(outputs[MASK])
-        table.writerow([path, *(f"{outputs[name]:.6f}" for name in names)])
-        sys.stdout.flush()
+            _print_row("image", names)
+        values = (min(max(outputs[name], 0), 1) for name in names)
+        _print_row(str(path), [f"{value:.6f}" for value in values])
+
+
+def _problem(outputs, names):
+    """Returns why the outputs are no result, "" where they are; `names`: what others have."""
+    error = outputs.get(ERROR, "")
+    if error not in ("", b""):
+        return _one_line(error)
+    missing = [name for name in names if name not in outputs]
+    numbers = [name for name in NUMBERS if name in outputs]
+    if missing or not numbers:
+        return f"the answer lacks {', '.join(missing or NUMBERS)}"
+    for name in numbers:
+        value = outputs[name]
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        # A mean of ones may be a little more than 1 in float32.
+        if not (is_number and -1e-6 <= value <= 1 + 1e-6):
+            return f"{name} must be a number in 0..1. The server gave: {_one_line(value)}"
+    mask = outputs.get(MASK, PNG_START + PNG_END)
+    if not (isinstance(mask, bytes) and mask.startswith(PNG_START) and mask.endswith(PNG_END)):
+        return f"{MASK} must be a whole PNG; the server's is none"
+    return ""
+
+
+def _write_mask(path, png):
+    """Writes a mask whole or not at all; returns why not, "" where it did."""
+    partial = path.with_name(f".client-{os.getpid()}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with open(partial, "xb") as file:
+                file.write(png)
+            os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
+    except OSError as error:
+        return f"{path} was not written: {error.strerror or error}"
+    return ""
+
+
+def _print_row(name, cells):
+    """Prints a row of the CSV; it is flushed, so that a stop loses none that was printed."""
+    if name.startswith(("=", "+", "-", "@", "\t", "\r")):
+        name = f"'{name}"
+    quoting = csv.QUOTE_ALL if "\r" in name else csv.QUOTE_MINIMAL
+    csv.writer(sys.stdout, lineterminator="\n", quoting=quoting).writerow([name, *cells])
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/setup.sh
-setup_environment requirements.txt
+setup_environment requirements.lock
 
 run=runs/quickstart
 for flag in "$@"; do

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Makes or reuses .venv and installs a requirements file; sourced by the other scripts.
-# Usage: . scripts/setup.sh; setup_environment requirements.txt
+# Makes or reuses .venv and installs a lock file (every file by its hash) or a requirements file;
+# sourced by the other scripts.
+# Usage: . scripts/setup.sh; setup_environment requirements.lock
 
 is_supported() {
   "$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null
@@ -19,9 +20,13 @@ find_python() {
   return 1
 }
 
+# Older releases write outside their folder while they unpack a package: pip up to 25.3
+# (CVE-2025-8869, CVE-2026-1703), setuptools up to 78.1.0 (CVE-2025-47273).
+INSTALLERS=('pip>=26' 'setuptools>=78.1.1')
+
 setup_environment() {
-  local requirements="$1" python stamp
-  stamp=".venv/.installed-$(cat requirements*.txt | cksum | cut -d' ' -f1)-$(basename "$requirements" .txt)"
+  local requirements="$1" stamp
+  stamp=".venv/.installed-$(cat requirements* scripts/setup.sh | cksum | cut -d' ' -f1)-$(basename "$requirements")"
   if [ -x .venv/bin/python ] && ! is_supported .venv/bin/python; then
     echo ".venv has $(.venv/bin/python --version), and lbunet_tf needs Python 3.11 to 3.13. Delete .venv, then again." >&2
     return 1
@@ -30,25 +35,42 @@ setup_environment() {
     echo "== reusing .venv ($(.venv/bin/python --version))"
     return 0
   fi
-  if [ ! -x .venv/bin/python ]; then
-    python="$(find_python)" || return 1
-    echo "== making .venv with $("$python" --version)"
-    if command -v uv >/dev/null 2>&1; then
-      uv venv --quiet --python "$(command -v "$python")" .venv || return 1
-    else
-      "$python" -m venv .venv || {
-        echo "python3 -m venv failed. On Debian or Ubuntu: apt-get install python3-venv, then again." >&2
-        rm -rf .venv
-        return 1
-      }
-    fi
-  fi
+  make_environment || return 1
   echo "== installing $requirements (TensorFlow is large; minutes on the first run)"
+  install_requirements "$requirements" || {
+    case "$requirements" in
+      *.lock) echo "$requirements did not install on $(uname -sm) with $(.venv/bin/python --version); it is tested on 64-bit Linux (x86) only. Elsewhere take the ranges instead: .venv/bin/python -m pip install -r ${requirements%.lock}.txt" >&2 ;;
+    esac
+    return 1
+  }
+  touch "$stamp"
+}
+
+make_environment() {
+  local python
+  [ ! -x .venv/bin/python ] || return 0
+  python="$(find_python)" || return 1
+  echo "== making .venv with $("$python" --version)"
   if command -v uv >/dev/null 2>&1; then
-    uv pip install --quiet --python .venv/bin/python -r "$requirements" || return 1
+    uv venv --quiet --python "$(command -v "$python")" .venv
+  else
+    "$python" -m venv .venv || {
+      echo "python3 -m venv failed. On Debian or Ubuntu: apt-get install python3-venv, then again." >&2
+      rm -rf .venv
+      return 1
+    }
+  fi
+}
+
+install_requirements() {
+  local hashes=()
+  case "$1" in *.lock) hashes=(--require-hashes) ;; esac
+  if command -v uv >/dev/null 2>&1; then
+    uv pip install --quiet --python .venv/bin/python "${INSTALLERS[@]}" &&
+      uv pip install --quiet --python .venv/bin/python ${hashes[@]+"${hashes[@]}"} -r "$1"
   else
     .venv/bin/python -m pip --version >/dev/null 2>&1 || .venv/bin/python -m ensurepip >/dev/null || return 1
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check -r "$requirements" || return 1
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check --upgrade "${INSTALLERS[@]}" &&
+      .venv/bin/python -m pip install --quiet --disable-pip-version-check ${hashes[@]+"${hashes[@]}"} -r "$1"
   fi
-  touch "$stamp"
 }

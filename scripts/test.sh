@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/setup.sh
-setup_environment requirements-test.txt
+setup_environment requirements-test.lock
 # Optional: its test is skipped where it does not install.
 if ! .venv/bin/python -c 'import isic_challenge_scoring' 2>/dev/null; then
   .venv/bin/python -m pip install --quiet --disable-pip-version-check 'isic-challenge-scoring==5.6.0' 2>/dev/null \

@@ -55,7 +55,7 @@ def test_a_run_with_its_twin_has_the_scores_of_the_run(evaluated, copy_run, tmp_
     names += ["evaluation/figures/roc.png", "evaluation/figures/mask_sheet.png"]
     assert [name for name in names if name not in written] == []
     report = (tmp_path / "both" / run_directory.REPORT).read_text()
-    assert "2 forward passes an image" in report and f"Training of {twin.run}" in report
+    assert "2 forward passes an image" in report and "Training of twin" in report
 
 
 def test_a_mean_whose_second_run_has_learnt_from_test_images_is_refused(copy_run, tmp_path):

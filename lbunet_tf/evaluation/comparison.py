@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from lbunet_tf import config as config_lib
+from lbunet_tf import flagfiles
 from lbunet_tf.evaluation import scores
 
 # Table I of the paper by model and encoder: accuracy, AUC, Dice. IoU is promised, not printed.
@@ -55,7 +56,7 @@ def make_row(experiment: str, config: config_lib.Config, training: dict, test: d
         "seed": config.seed,
         "model": config.model,
         "encoder": encoder,
-        "encoder_weights": config.encoder_weights,
+        "encoder_weights": flagfiles.without_folders(config).encoder_weights,
         "trainable_parameters": training["trainable_parameters"],
         **{name: training[name] for name in COUNTS},
         "num_scored": test.get("num_scored", 0),

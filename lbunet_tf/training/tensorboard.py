@@ -46,8 +46,18 @@ def writing(folder: pathlib.Path, part: str) -> Iterator[None]:
         writer.close()
     except (tf.errors.ResourceExhaustedError, tf.errors.OutOfRangeError) as error:
         raise whole_files.no_room(folder / part) from error
-    for path in folder.glob(f"{EVENT_FILE}*.{part}"):
+    for path in list(folder.glob(f"{EVENT_FILE}*.{part}")):
         _check_whole(path)
+        path.rename(path.with_name(_without_host(path.name, part)))
+
+
+def _without_host(name, part):
+    """Returns the name of a file of events without the host's, which TensorFlow puts into it.
+
+    events.out.tfevents.TIME.HOST.PROCESS.NUMBER.PART, where a host's name may have dots.
+    """
+    front = name.removesuffix(f".{part}").split(".")
+    return ".".join([*front[:4], *front[-2:], part])
 
 
 def _check_whole(path):

@@ -6,9 +6,13 @@ sockets.
 
 import base64
 import concurrent.futures
+import csv
 import functools
 import http.server
+import importlib.util
+import io
 import json
+import pathlib
 import threading
 
 import grpc
@@ -21,6 +25,19 @@ from tensorflow_serving.apis import prediction_service_pb2_grpc
 
 from lbunet_tf import export
 from lbunet_tf import flagfiles
+from tests.serving import stand_in
+
+CLIENT = pathlib.Path(__file__).parents[2] / "scripts/client.py"
+
+
+@pytest.fixture
+def client():
+    """scripts/client.py as a module, which a test may change."""
+    spec = importlib.util.spec_from_file_location("client", CLIENT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.FIRST_WAIT_SECONDS = 0.01
+    return module
 
 
 @pytest.fixture(scope="session")
@@ -78,9 +95,12 @@ def answer_json(serve, body):
     }
     columns = {}
     for name, values in predict(serve, inputs).items():
-        columns[name] = values.tolist()
         if name.endswith("_bytes"):
             columns[name] = [{"b64": base64.b64encode(value).decode()} for value in values]
+        elif values.dtype == object:
+            columns[name] = [value.decode() for value in values]
+        else:
+            columns[name] = values.tolist()
     return {"outputs": columns.popitem()[1] if len(columns) == 1 else columns}
 
 
@@ -174,3 +194,86 @@ def server_flag(request):
     """The flag of the client that names a server, once for each protocol."""
     fixture = {"url": "rest_url", "grpc": "grpc_address"}[request.param]
     return f"--{request.param}={request.getfixturevalue(fixture)}"
+
+
+@pytest.fixture
+def start():
+    """A function: answer -> (URL, list of the requests, each a list of images).
+
+    The answer is a function of the images; with `raw`, of the images and the handler.
+    """
+    servers = []
+
+    def run(answer, context=None, raw=False):
+        requests = []
+
+        def note(images, handler):
+            requests.append(images)
+            return answer(images, handler) if raw else answer(images)
+
+        server = http.server.ThreadingHTTPServer(
+            ("127.0.0.1", 0), functools.partial(stand_in.Handler, note)
+        )
+        server.daemon_threads = True
+        scheme = "https" if context else "http"
+        if context:
+            server.socket = context.wrap_socket(server.socket, server_side=True)
+        servers.append(server)
+        threading.Thread(
+            target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True
+        ).start()
+        return f"{scheme}://127.0.0.1:{server.server_port}", requests
+
+    yield run
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture
+def start_grpc():
+    """A function: answer -> (port, the service) of a gRPC server on this machine."""
+    servers = []
+
+    def run(answer, credentials=None):
+        service = stand_in.Service(answer)
+        server = grpc.server(concurrent.futures.ThreadPoolExecutor(2))
+        prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(service, server)
+        if credentials:
+            port = server.add_secure_port("127.0.0.1:0", credentials)
+        else:
+            port = server.add_insecure_port("127.0.0.1:0")
+        server.start()
+        servers.append(server)
+        return port, service
+
+    yield run
+    for server in servers:
+        server.stop(None).wait()
+
+
+@pytest.fixture
+def files(tmp_path):
+    """A function: count -> that many JPEG files, whose last byte is their number."""
+
+    def make(count):
+        paths = [tmp_path / f"image{number:02d}.jpg" for number in range(count)]
+        for number, path in enumerate(paths):
+            path.write_bytes(b"\xff\xd8\xff" + bytes([number]))
+        return paths
+
+    return make
+
+
+@pytest.fixture
+def ask(client, capsys):
+    """A function: arguments -> (exit status, image -> row, image -> reason) of the client."""
+
+    def run(*arguments):
+        status = client.main([str(argument) for argument in arguments])
+        printed = capsys.readouterr()
+        rows = {row["image"]: row for row in csv.DictReader(io.StringIO(printed.out))}
+        lines = [line for line in printed.err.splitlines() if "; asking again in " not in line]
+        return status, rows, dict(line.split(": ", 1) for line in lines)
+
+    return run

@@ -2,7 +2,6 @@
 
 import base64
 import csv
-import importlib.util
 import io
 import json
 import pathlib
@@ -22,14 +21,6 @@ from lbunet_tf.serving import warmup
 pytestmark = pytest.mark.slow
 
 CLIENT = pathlib.Path(__file__).parents[2] / "scripts/client.py"
-
-
-@pytest.fixture(scope="module")
-def client():
-    spec = importlib.util.spec_from_file_location("client", CLIENT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def run_client(folder, *arguments, python_flags=()):
@@ -110,31 +101,34 @@ def test_files_without_a_result_are_named_at_the_end_and_the_others_are_not_lost
     assert (status, len(errors)) == (1, 3)
     assert [row["image"] for row in rows] == [str(images[0]), str(images[1])]
     assert errors[0] == f"{text}: no JPEG or PNG; it was not sent"
-    assert errors[1] == f"{missing}: No such file or directory"
-    assert errors[2].startswith(f"{truncated}: ") and "JPEG" in errors[2]
+    assert errors[1].startswith(f"{truncated}: ") and "JPEG" in errors[1]
+    assert errors[2] == f"{missing}: No such file or directory"
 
 
 @pytest.mark.parametrize("flag", ["--url=http://127.0.0.1:1", "--grpc=127.0.0.1:1"])
-def test_a_server_that_is_not_there_is_one_line(client, images, capsys, flag):
-    status, rows, errors = call(client, capsys, flag, *images)
-    assert (status, rows, len(errors)) == (1, [], 1)
-    assert "127.0.0.1:1" in errors[0] and "onnect" in errors[0]
+def test_a_server_that_is_not_there_names_every_image(client, images, capsys, flag):
+    status, rows, errors = call(client, capsys, flag, "--retries=0", *images)
+    assert (status, rows, len(errors)) == (1, [], len(images))
+    for image, error in zip(images, errors, strict=True):
+        assert error.startswith(f"{image}: ") and "127.0.0.1:1" in error and "onnect" in error
 
 
-def test_an_error_of_the_server_is_one_line_with_its_message(
-    server_flag, client, images, capsys, monkeypatch
+def test_a_model_that_the_server_lacks_is_asked_for_once_and_every_image_is_named(
+    server_flag, client, images, capsys
 ):
-    monkeypatch.setattr(client, "MODEL", "another")
-    status, rows, errors = call(client, capsys, server_flag, *images)
-    assert (status, rows, len(errors)) == (1, [], 1)
-    assert re.fullmatch(r".+ (answered 404|gives NOT_FOUND): Servable not found.*", errors[0])
+    client.MODEL = "another"
+    status, rows, errors = call(client, capsys, server_flag, "--batch=1", *images)
+    assert (status, rows, len(errors)) == (1, [], len(images))
+    for image, error in zip(images, errors, strict=True):
+        answer = r".+ (answered 404|gives NOT_FOUND): Servable not found.*"
+        assert re.fullmatch(re.escape(f"{image}: ") + answer, error)
 
 
-def test_an_answer_that_is_not_tf_servings_is_one_line(client, start_rest, images, capsys):
+def test_an_answer_that_is_not_tf_servings_is_quoted(client, start_rest, images, capsys):
     url = start_rest(lambda body: "welcome")
-    status, rows, errors = call(client, capsys, f"--url={url}", *images)
-    assert (status, rows) == (1, [])
-    assert errors == [f'{url}/v1/models/lbunet:predict is no TF Serving; it answered: "welcome"']
+    status, rows, errors = call(client, capsys, f"--url={url}", images[0])
+    said = f'{url}/v1/models/lbunet:predict is no TF Serving; it answered: "welcome"'
+    assert (status, rows, errors) == (1, [], [f"{images[0]}: {said}"])
 
 
 def test_a_url_without_its_scheme_is_refused(client, images, capsys):
@@ -149,7 +143,8 @@ def test_masks_of_a_model_without_any_are_an_error(
     arguments = (f"--url={rest_url_of_score}", f"--masks={tmp_path}", images[0])
     status, _, errors = call(client, capsys, *arguments)
     assert status == 1
-    assert errors == ["--masks needs a model of outlines; this one has learnt no masks"]
+    said = "--masks needs a model of outlines; this one has learnt no masks"
+    assert errors == [f"{images[0]}: {said}"]
 
 
 def test_two_images_of_one_name_cannot_write_masks(client, images, rest_url, capsys, tmp_path):
