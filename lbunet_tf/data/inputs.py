@@ -1,5 +1,6 @@
 """New images to predict: the files that a person names, and their pixels."""
 
+import collections
 import os
 import pathlib
 from collections.abc import Sequence
@@ -27,26 +28,33 @@ def list_images(paths: Sequence[str]) -> pd.DataFrame:
         ValueError: A path is not there, a folder or glob gives nothing, a CSV lacks the
             column or has no rows.
     """
-    if not paths:
+    if not all(paths) or not paths:
         raise ValueError(
-            "name at least one image, folder, glob or CSV after the flags. Received: nothing"
+            "name at least one image, folder, glob or CSV after the flags. Received: "
+            + (", ".join(map(repr, paths)) or "nothing")
         )
-    rows = [row for path in paths for row in _rows(path)]
-    table = pd.DataFrame(rows, columns=["image_id", "image"], dtype=object)
-    again = table["image"].duplicated() & (table["image"] != "")
-    table = table[~again].reset_index(drop=True)
-    table["image_id"] = identifiers.stripped(table["image_id"])
-    turn = _turns(table["image_id"])
-    while turn.any():
-        again = turn > 0
-        table.loc[again, "image_id"] += "_" + (turn[again] + 1).astype(str)
-        turn = _turns(table["image_id"])
-    return table
+    kept = {}
+    for name, image in (row for path in paths for row in _rows(path)):
+        # Rows without an image are not one and the same.
+        kept.setdefault(image or len(kept), (name, image))
+    names, images = zip(*kept.values(), strict=True)
+    names = _distinct([name.strip(identifiers.INVISIBLE) for name in names])
+    # As objects: a file's name may be no Unicode, which pandas' text must be.
+    return pd.DataFrame({"image_id": names, "image": images}, dtype=object)
 
 
-def _turns(names):
-    """Returns how often each name stands before; 0 for an empty one, which stays as it is."""
-    return names.groupby(names).cumcount().where(names != "", 0)
+def _distinct(names):
+    """Returns the names; those that stand twice gain the number of their turn, empty ones none."""
+    while True:
+        turns = collections.Counter()
+        distinct = []
+        for name in names:
+            turns[name] += 1
+            is_again = name and turns[name] > 1
+            distinct.append(f"{name}_{turns[name]}" if is_again else name)
+        if distinct == names:
+            return names
+        names = distinct
 
 
 def _rows(name):

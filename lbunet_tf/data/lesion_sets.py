@@ -1,6 +1,7 @@
 """HAM10000 and a person's own folders: one function each, folder -> manifest."""
 
 import collections
+import os
 import pathlib
 
 import numpy as np
@@ -80,6 +81,8 @@ def folder(path: pathlib.Path) -> pd.DataFrame:
     _refuse_first(files, _is_image, "images must lie in the folder of their class")
     _refuse_first(files, _is_other_image, "images must lie in the folder of their class")
     inside = {child: _files_in(child, left_out) for child in classes}
+    every = [*classes, *(file for files in inside.values() for file in files)]
+    _refuse_first(every, _has_other_name, "names must be UTF-8, as tables are; rename the files")
     images = [file for files in inside.values() for file in files if _is_image(file)]
     masks = listing.masks_among(images, path)
     rows = []
@@ -151,7 +154,12 @@ def _is_other_image(path):
     return path.suffix.lower() in (".tif", ".tiff", ".webp", ".gif", ".heic", ".dcm")
 
 
+def _has_other_name(path):
+    return not identifiers.is_utf8(path.name)
+
+
 def _refuse_first(paths, is_wrong, rule):
     wrong = sorted(path for path in paths if is_wrong(path))
     if wrong:
-        raise ValueError(f"{rule}. Received: {wrong[0]}, and {len(wrong) - 1} more")
+        first = os.fsencode(wrong[0]).decode(errors="backslashreplace")
+        raise ValueError(f"{rule}. Received: {first}, and {len(wrong) - 1} more")

@@ -1,7 +1,9 @@
 """What counts as an image, and which folders count, where a folder is listed."""
 
 import collections
+import functools
 import glob
+import itertools
 import os
 import pathlib
 import re
@@ -123,32 +125,55 @@ def _is_walked(here, name, names_beside, left_out):
 def matches(pattern: str, suffixes: Sequence[str]) -> list[pathlib.Path]:
     """Returns what a glob matches, sorted, without what a listed folder leaves out.
 
-    Names that the pattern spells out are taken.
+    What the pattern spells out is taken: a folder's name, or `*_mask.png`.
     """
     spelt = pathlib.PurePath(pattern).parts
-    top = pathlib.Path(*_before(spelt, glob.has_magic))
+    top = pathlib.Path(*itertools.takewhile(lambda part: not glob.has_magic(part), spelt))
     if "**" in spelt:
         # Unlike glob.glob, it does not follow links to folders, which may lead in a circle.
-        matched = sorted(top.glob(str(pathlib.PurePath(*spelt[len(top.parts) :]))))
+        matched = top.glob(str(pathlib.PurePath(*spelt[len(top.parts) :])))
     else:
-        matched = sorted(map(pathlib.Path, glob.glob(pattern)))
+        matched = map(pathlib.Path, glob.glob(pattern))
+    is_own = functools.cache(_is_own_folder)
     found, left_out = [], collections.Counter()
-    for path in matched:
-        below = [name for name in path.parts[len(top.parts) :] if name not in spelt]
-        reason = next(filter(None, map(reason_to_leave_out, below)), "")
+    for path in sorted(matched):
+        reason = _reason_of_match(path, top, spelt, is_own)
         left_out[reason] += bool(reason)
         if not reason:
             found.append(path)
-    masks = masks_among([path for path in found if is_image(path.name, suffixes)], top)
-    left_out["masks"] += len(masks)
+    if not owner_of_mask(pathlib.PurePath(pattern).stem):
+        masks = masks_among(_images_beside(found, suffixes), top)
+        left_out["masks"] += len(masks.intersection(found))
+        found = [path for path in found if path not in masks]
     say_left_out(pattern, left_out)
-    return [path for path in found if path not in masks]
+    return found
 
 
-def _before(parts, is_end):
-    """Returns the parts before the first that ends them."""
-    position = next((number for number, part in enumerate(parts) if is_end(part)), len(parts))
-    return parts[:position]
+def _reason_of_match(path, top, spelt, is_own):
+    """Returns why a match is left out: for its name, or a folder above it or itself."""
+    for depth in range(len(top.parts), len(path.parts)):
+        name = path.parts[depth]
+        reason = "" if name in spelt else reason_to_leave_out(name)
+        if reason and reason != reason_to_leave_out(spelt[-1]):
+            return reason
+        if name not in spelt and is_own(pathlib.Path(*path.parts[: depth + 1])):
+            return "folders of earlier results"
+    return ""
+
+
+def _images_beside(paths, suffixes):
+    """Returns the images among paths, and those in their folders."""
+    images = {path for path in paths if is_image(path.name, suffixes)}
+    folders = {path.parent for path in images}
+    return images | {
+        folder / name for folder in folders for name in images_by_stem(folder).values()
+    }
+
+
+def _is_own_folder(path):
+    return path.is_dir() and (
+        _holds_own(os.listdir(path)) or _is_own(path.name, os.listdir(path.parent))
+    )
 
 
 def masks_among(images: Iterable[pathlib.Path], top: pathlib.Path) -> set[pathlib.Path]:

@@ -35,6 +35,8 @@ NUMBERS = ("label", "age", "skin_type")
 PATHS = ("image", "mask")
 # Equal ones stand on one side of a split.
 GROUPS = ("patient_id", "lesion_id", "duplicate_group")
+# Of so many images more than half are rarely of one patient.
+MANY = 20
 IDENTITIES = (*GROUPS, "sex", "site")
 OFFICIAL_ID = r"ISIC_\d{7}"
 # What belongs to the image file; the rest of a row is about the lesion.
@@ -132,15 +134,14 @@ def check(manifest: pd.DataFrame) -> pd.DataFrame:
     _refuse(manifest, ids == "", "every image needs an image_id")
     alike = identifiers.normalised(ids)
     _refuse(manifest, alike.duplicated(keep=False), "image_id must be unique")
-    for column in COLUMNS:
-        if column not in NUMBERS:
-            _refuse(
-                manifest,
-                identifiers.are_unwritable(manifest[column]),
-                f"{column} must hold no line break, NUL or other control character, and be Unicode "
-                "(a file's name that is not UTF-8 must be renamed)",
-                column,
-            )
+    for column in ("image_id", *GROUPS, *PATHS):
+        _refuse(
+            manifest,
+            identifiers.are_unwritable(manifest[column]),
+            f"{column} must be UTF-8 without line breaks, NUL and other control characters; "
+            "rename the file, or correct the cell",
+            column,
+        )
     labels = manifest["label"]
     _refuse(
         manifest,
@@ -300,6 +301,21 @@ def _placed(folder, names):
     odd = names.str.contains(r"//|(?:^|/)\.(?:/|$)|.+/$")
     paths[odd] = [str(folder / name) for name in names[odd]]
     return paths
+
+
+def warn_of_one_patient(manifest: pd.DataFrame) -> None:
+    """Logs where most images have one id of a patient or lesion: it may mean that none is known."""
+    for column in GROUPS:
+        counts = manifest.loc[manifest[column] != "", column].value_counts()
+        if len(manifest) >= MANY and counts.max() > len(manifest) / 2:
+            logging.warning(
+                "%s %r stands at %d of %d images, which are then all on one side of a split; "
+                "empty these cells if it means that none is known",
+                column,
+                counts.idxmax(),
+                counts.max(),
+                len(manifest),
+            )
 
 
 def check_files_exist(manifest: pd.DataFrame) -> pd.DataFrame:

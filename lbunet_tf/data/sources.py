@@ -56,7 +56,9 @@ def make_manifest(config: config_lib.Config) -> tuple[pd.DataFrame, pd.DataFrame
         is_complete = name in ("manifest", "records")
         table = table if is_complete else manifest.complete(table, name)
         parts.append(table)
-    return _without_missing(manifest.check(manifest.join(parts)), config.allow_missing_images)
+    table = manifest.check(manifest.join(parts))
+    manifest.warn_of_one_patient(table)
+    return _without_missing(table, config.allow_missing_images)
 
 
 def _read_source(name, folder):
