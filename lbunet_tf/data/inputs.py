@@ -63,12 +63,10 @@ def _rows(name):
     if os.path.lexists(path):
         return _rows_of(path, path.suffix.lower() == ".csv")
     # A pattern that spells .csv out names lists; * may match tables of something else.
-    are_lists = path.suffix.lower() == ".csv"
-    found = listing.matches(str(path), SUFFIXES)
-    rows = [row for match in found for row in _rows_of(match, are_lists, must_hold=False)]
+    is_list = path.suffix.lower() == ".csv"
+    rows = [row for file in listing.matches(str(path), SUFFIXES) for row in _rows_of(file, is_list)]
     if not rows:
-        nothing = "What matches it holds no images" if found else "Nothing matches it"
-        raise ValueError(f"no such file, folder or glob: {name}. {nothing}")
+        raise ValueError(f"no such file, folder or glob: {name}. Nothing matches it with images")
     return rows
 
 
@@ -80,11 +78,11 @@ def _expanded(name):
         return pathlib.Path(name)
 
 
-def _rows_of(path, is_list, must_hold=True):
+def _rows_of(path, is_list):
     """Returns (image_id, image) of each image that something on disk gives."""
     if path.is_dir():
         found = listing.images_below(path, SUFFIXES)
-        if not found and must_hold:
+        if not found:
             raise ValueError(f"{path} must hold images ({', '.join(SUFFIXES)}). It holds none")
         return [(file.stem, str(file)) for file in found]
     if is_list and path.is_file():

@@ -1,6 +1,5 @@
 """HAM10000 and a person's own folders: one function each, folder -> manifest."""
 
-import collections
 import os
 import pathlib
 
@@ -76,7 +75,7 @@ def folder(path: pathlib.Path) -> pd.DataFrame:
         ValueError: No melanoma folder, an image outside a class folder, a folder inside
             one, an image of another format, or a mask without its image.
     """
-    left_out = collections.Counter()
+    left_out = {}
     classes, files = listing.children(path, left_out)
     _refuse_first(files, _is_image, "images must lie in the folder of their class")
     _refuse_first(files, _is_other_image, "images must lie in the folder of their class")
@@ -89,7 +88,7 @@ def folder(path: pathlib.Path) -> pd.DataFrame:
     for child, files in inside.items():
         own = [file for file in files if _is_image(file)]
         if own and masks.issuperset(own):
-            left_out["masks in a folder of their own"] += len(own)
+            left_out |= dict.fromkeys(own, "masks in a folder of their own")
         else:
             rows += _class_rows(child, files)
     listing.say_left_out(path, left_out)

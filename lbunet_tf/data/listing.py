@@ -22,6 +22,7 @@ OF_THE_SYSTEM = (
 )
 # A folder with this file was written by one of our commands.
 MARKER = ".lbunet_tf.json"
+OWN = "folders of earlier results"
 # Folders of pictures that were written before there was a marker, by the table beside them.
 OWN_PICTURES = {
     "masks": ("scores.csv", "manifest.csv"),
@@ -53,19 +54,19 @@ def owner_of_mask(stem: str) -> str:
 
 
 def children(
-    folder: pathlib.Path, left_out: collections.Counter
+    folder: pathlib.Path, left_out: dict[pathlib.Path, str]
 ) -> tuple[list[pathlib.Path], list[pathlib.Path]]:
-    """Returns (folders, files) of a folder, sorted; what is left out is counted by its reason."""
+    """Returns (folders, files) of a folder, sorted; `left_out` gains what is left out, and why."""
     names = os.listdir(folder)
     folders, files = [], []
     for name in sorted(names):
         path = folder / name
         if reason := reason_to_leave_out(name):
-            left_out[reason] += 1
+            left_out[path] = reason
         elif not path.is_dir():
             files.append(path)
         elif _is_own(name, names) or _holds_own(os.listdir(path)):
-            left_out["folders of earlier results"] += 1
+            left_out[path] = OWN
         else:
             folders.append(path)
     return folders, files
@@ -91,41 +92,45 @@ def images_below(folder: pathlib.Path, suffixes: Sequence[str]) -> list[pathlib.
     Masks of images that are there are no images. A folder that cannot be read is among the
     images, so that it is named where they are read; links to folders are not followed.
     """
-    found, left_out = [], collections.Counter()
-    unreadable = []
-    for here, folders, names in os.walk(folder, onerror=unreadable.append):
-        if here != os.fspath(folder) and _holds_own(names):
-            left_out["folders of earlier results"] += 1
+    left_out = {}
+    found = _walk(folder, suffixes, left_out)
+    left_out |= dict.fromkeys(masks_among(found, folder), "masks")
+    say_left_out(folder, left_out)
+    return sorted(path for path in found if path not in left_out)
+
+
+def _walk(top, suffixes, left_out):
+    found, unreadable = [], []
+    for here, folders, names in os.walk(top, onerror=unreadable.append):
+        here = pathlib.Path(here)
+        if here != top and _holds_own(names):
+            left_out[here] = OWN
             folders.clear()
             continue
-        folders[:] = [name for name in folders if _is_walked(here, name, names, left_out)]
-        for name in names:
-            if reason := reason_to_leave_out(name):
-                left_out[reason] += 1
-            elif is_image(name, suffixes):
-                found.append(pathlib.Path(here, name))
-    masks = masks_among(found, folder)
-    left_out["masks"] += len(masks)
-    say_left_out(folder, left_out)
-    found += [pathlib.Path(error.filename) for error in unreadable]
-    return sorted(path for path in found if path not in masks)
+        for name in [*folders, *names]:
+            reason = reason_to_leave_out(name)
+            if name in folders and not reason:
+                reason = _reason_not_to_enter(here / name, names)
+            if reason:
+                left_out[here / name] = reason
+        folders[:] = [name for name in folders if here / name not in left_out]
+        images = [here / name for name in names if is_image(name, suffixes)]
+        found += [path for path in images if path not in left_out]
+    return found + [pathlib.Path(error.filename) for error in unreadable]
 
 
-def _is_walked(here, name, names_beside, left_out):
-    reason = reason_to_leave_out(name)
-    if not reason and _is_own(name, names_beside):
-        reason = "folders of earlier results"
-    if not reason and os.path.islink(os.path.join(here, name)):
-        # It may lead back to where it stands.
-        reason = "links to folders"
-    left_out[reason] += bool(reason)
-    return not reason
+def _reason_not_to_enter(folder, names_beside):
+    if _is_own(folder.name, names_beside):
+        return OWN
+    # It may lead back to where it stands.
+    return "links to folders" if folder.is_symlink() else ""
 
 
 def matches(pattern: str, suffixes: Sequence[str]) -> list[pathlib.Path]:
-    """Returns what a glob matches, sorted, without what a listed folder leaves out.
+    """Returns the files that a glob matches, and the images below the folders that it matches.
 
-    What the pattern spells out is taken: a folder's name, or `*_mask.png`.
+    Sorted, without what a listed folder leaves out. What the pattern spells out is taken: a
+    folder's name, or `*_mask.png`.
     """
     spelt = pathlib.PurePath(pattern).parts
     top = pathlib.Path(*itertools.takewhile(lambda part: not glob.has_magic(part), spelt))
@@ -135,30 +140,32 @@ def matches(pattern: str, suffixes: Sequence[str]) -> list[pathlib.Path]:
     else:
         matched = map(pathlib.Path, glob.glob(pattern))
     is_own = functools.cache(_is_own_folder)
-    found, left_out = [], collections.Counter()
-    for path in sorted(matched):
-        reason = _reason_of_match(path, top, spelt, is_own)
-        left_out[reason] += bool(reason)
-        if not reason:
-            found.append(path)
+    found, left_out = set(), {}
+    for path in matched:
+        wrong, reason = _reason_of_match(path, top, spelt, is_own)
+        if reason:
+            left_out[wrong] = reason
+        else:
+            found |= set(_walk(path, suffixes, left_out)) if path.is_dir() else {path}
     if not owner_of_mask(pathlib.PurePath(pattern).stem):
         masks = masks_among(_images_beside(found, suffixes), top)
-        left_out["masks"] += len(masks.intersection(found))
-        found = [path for path in found if path not in masks]
+        left_out |= dict.fromkeys(masks & found, "masks")
     say_left_out(pattern, left_out)
-    return found
+    return sorted(found - left_out.keys())
 
 
 def _reason_of_match(path, top, spelt, is_own):
-    """Returns why a match is left out: for its name, or a folder above it or itself."""
+    """Returns (what is left out, why): a match, or a folder above it; "" where nothing is."""
     for depth in range(len(top.parts), len(path.parts)):
-        name = path.parts[depth]
-        reason = "" if name in spelt else reason_to_leave_out(name)
+        name, wrong = path.parts[depth], pathlib.Path(*path.parts[: depth + 1])
+        if name in spelt:
+            continue
+        reason = reason_to_leave_out(name)
         if reason and reason != reason_to_leave_out(spelt[-1]):
-            return reason
-        if name not in spelt and is_own(pathlib.Path(*path.parts[: depth + 1])):
-            return "folders of earlier results"
-    return ""
+            return wrong, reason
+        if is_own(wrong):
+            return wrong, OWN
+    return path, ""
 
 
 def _images_beside(paths, suffixes):
@@ -228,8 +235,9 @@ def _holds_own(names):
     return MARKER in names or {"flags.cfg", "manifest.csv"} <= set(names)
 
 
-def say_left_out(place: str | os.PathLike, left_out: collections.Counter) -> None:
+def say_left_out(place: str | os.PathLike, left_out: dict[pathlib.Path, str]) -> None:
     """Logs how much of a listed place is left out, and why."""
-    counts = ", ".join(f"{count} {reason}" for reason, count in left_out.items() if count)
+    counts = collections.Counter(left_out.values())
     if counts:
-        logging.info("left out of %s: %s", place, counts)
+        words = ", ".join(f"{count} {reason}" for reason, count in counts.items())
+        logging.info("left out of %s: %s", place, words)

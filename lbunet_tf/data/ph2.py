@@ -44,10 +44,11 @@ def _file_in(images, name, kind, stem):
 
 
 def _text(path):
-    """Returns the cells of each line; the original is in Latin-1, Excel's copies in UTF-16."""
+    """Returns the cells of each line; the original is in Latin-1, copies in what saved them."""
     contents = path.read_bytes()
-    is_utf16 = contents.startswith((b"\xff\xfe", b"\xfe\xff"))
-    text = contents.decode("utf-16" if is_utf16 else "latin-1", errors="replace")
+    marks = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16", b"\xef\xbb\xbf": "utf-8-sig"}
+    encodings = (name for mark, name in marks.items() if contents.startswith(mark))
+    text = contents.decode(next(encodings, "latin-1"), errors="replace")
     return [line.split("||" if "||" in line else "\t") for line in text.splitlines()]
 
 
