@@ -178,8 +178,10 @@ def _images_beside(paths, suffixes):
 
 
 def _is_own_folder(path):
-    return path.is_dir() and (
-        _holds_own(os.listdir(path)) or _is_own(path.name, os.listdir(path.parent))
+    return (
+        path.is_dir()
+        and os.access(path, os.R_OK | os.X_OK)
+        and (_holds_own(os.listdir(path)) or _is_own(path.name, os.listdir(path.parent)))
     )
 
 
