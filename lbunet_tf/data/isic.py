@@ -8,6 +8,8 @@ from absl import logging
 from scipy.sparse import csgraph
 from scipy.sparse import csr_array
 
+from lbunet_tf.data import downloads
+from lbunet_tf.data import listing
 from lbunet_tf.data import tables
 
 OFFICIAL_PARTS = {"Training": "train", "Validation": "val", "Test": "test"}
@@ -35,7 +37,7 @@ def isic2016(folder: pathlib.Path) -> pd.DataFrame:
     parts = [
         part
         for part in ("Training", "Test")
-        if (folder / f"ISBI2016_ISIC_Part3_{part}_GroundTruth.csv").is_file()
+        if downloads.place(folder, f"ISBI2016_ISIC_Part3_{part}_GroundTruth.csv").is_file()
     ]
     if not parts:
         raise ValueError(
@@ -46,8 +48,8 @@ def isic2016(folder: pathlib.Path) -> pd.DataFrame:
 
 
 def _isic2016_part(folder, part):
-    path = folder / f"ISBI2016_ISIC_Part3_{part}_GroundTruth.csv"
-    table = tables.read_text(path, header=None)
+    path = downloads.place(folder, f"ISBI2016_ISIC_Part3_{part}_GroundTruth.csv")
+    table = tables.stripped(tables.read_text(path, has_header=False))
     if len(table.columns) != 2:
         raise ValueError(
             f"{path} must have two columns, image and class, and no header. Received: "
@@ -61,13 +63,13 @@ def _isic2016_part(folder, part):
             f"{table[1].iloc[row]!r} in row {row + 1}"
         )
     names = (f"ISBI2016_ISIC_Part3_{part}_Data", f"ISBI2016_ISIC_Part1_{part}_Data")
-    images = tables.first_existing(folder, names, "the images")
-    masks = folder / f"ISBI2016_ISIC_Part1_{part}_GroundTruth"
+    images = downloads.first_existing(folder, names, "the images")
+    masks = downloads.place(folder, f"ISBI2016_ISIC_Part1_{part}_GroundTruth")
     return pd.DataFrame(
         {
             "image_id": table[0],
-            "image": [str(images / f"{name}.jpg") for name in table[0]],
-            "mask": tables.masks_in(masks, table[0], "_Segmentation.png"),
+            "image": downloads.files_of(images, table[0]),
+            "mask": downloads.masks_in(masks, table[0], "_Segmentation"),
             "label": labels,
             "diagnosis": labels.map({0.0: "benign", 1.0: "melanoma"}),
             "official_part": {"Training": "train", "Test": "test"}[part],
@@ -84,7 +86,7 @@ def isic2017(folder: pathlib.Path) -> pd.DataFrame:
     parts = [
         part
         for part in ("Training", "Validation", "Test_v2")
-        if (folder / f"ISIC-2017_{part}_Data").is_dir()
+        if downloads.place(folder, f"ISIC-2017_{part}_Data").is_dir()
     ]
     if not parts:
         raise ValueError(f"{folder} must hold the images. Looked for ISIC-2017_Training_Data")
@@ -98,28 +100,29 @@ def isic2017(folder: pathlib.Path) -> pd.DataFrame:
 
 def _isic2017_part(folder, part, role):
     labels = tables.read_csv(
-        folder / f"ISIC-2017_{part}_Part3_GroundTruth.csv",
+        downloads.place(folder, f"ISIC-2017_{part}_Part3_GroundTruth.csv"),
         ("image_id", "melanoma", "seborrheic_keratosis"),
     )
     name = f"ISIC-2017_{part}_Data"
-    places = (folder / f"{name}_metadata.csv", folder / name / f"{name}_metadata.csv")
-    metadata_path = next((place for place in places if place.is_file()), None)
+    places = (f"{name}_metadata.csv", f"{name}/{name}_metadata.csv")
+    metadata_path = downloads.first_file(folder, places)
     if metadata_path is None:
-        logging.warning("no ages and sexes for isic2017; looked for %s and %s", *places)
+        looked_for = (folder / place for place in places)
+        logging.warning("no ages and sexes for isic2017; looked for %s and %s", *looked_for)
     else:
         metadata = tables.read_csv(metadata_path, ("image_id", "age_approximate", "sex"))
         tables.refuse_repeated(metadata, "image_id", metadata_path)
         labels = labels.merge(metadata, on="image_id", how="left")
-    images = folder / f"ISIC-2017_{part}_Data"
-    masks = folder / f"ISIC-2017_{part}_Part1_GroundTruth"
+    images = downloads.place(folder, f"ISIC-2017_{part}_Data")
+    masks = downloads.place(folder, f"ISIC-2017_{part}_Part1_GroundTruth")
     melanoma = labels["melanoma"]
     is_melanoma = pd.to_numeric(melanoma, errors="coerce") == 1
     is_keratosis = pd.to_numeric(labels["seborrheic_keratosis"], errors="coerce") == 1
     return pd.DataFrame(
         {
             "image_id": labels["image_id"],
-            "image": [str(images / f"{name}.jpg") for name in labels["image_id"]],
-            "mask": tables.masks_in(masks, labels["image_id"]),
+            "image": downloads.files_of(images, labels["image_id"]),
+            "mask": downloads.masks_in(masks, labels["image_id"]),
             "label": melanoma,
             "diagnosis": np.select(
                 [is_melanoma, is_keratosis, melanoma == ""],
@@ -154,16 +157,16 @@ def isic2018(folder: pathlib.Path) -> pd.DataFrame:
 
 
 def _isic2018_masks(folder, part):
-    images = folder / f"ISIC2018_Task1-2_{part}_Input"
+    images = downloads.place(folder, f"ISIC2018_Task1-2_{part}_Input")
     if not images.is_dir():
         return None
-    names = sorted(path.stem for path in images.glob("*.jpg"))
-    masks = folder / f"ISIC2018_Task1_{part}_GroundTruth"
+    names = sorted(listing.images_by_stem(images))
+    masks = downloads.place(folder, f"ISIC2018_Task1_{part}_GroundTruth")
     return pd.DataFrame(
         {
             "image_id": names,
-            "image": [str(images / f"{name}.jpg") for name in names],
-            "mask": tables.masks_in(masks, names),
+            "image": downloads.files_of(images, names),
+            "mask": downloads.masks_in(masks, names),
             "official_part": OFFICIAL_PARTS[part],
         }
     )
@@ -171,18 +174,17 @@ def _isic2018_masks(folder, part):
 
 def _isic2018_labels(folder, part):
     name = f"ISIC2018_Task3_{part}_GroundTruth"
-    places = (folder / name / f"{name}.csv", folder / f"{name}.csv")
-    path = next((place for place in places if place.is_file()), None)
+    path = downloads.first_file(folder, (f"{name}/{name}.csv", f"{name}.csv"))
     if path is None:
         return None
     table = _one_hot(path)
     tables.refuse_repeated(table, "image", path)
     lesions = _isic2018_lesions(folder) if part == "Training" else {}
-    images = folder / f"ISIC2018_Task3_{part}_Input"
+    images = downloads.place(folder, f"ISIC2018_Task3_{part}_Input")
     return pd.DataFrame(
         {
             "image_id": table["image"],
-            "image": [str(images / f"{image}.jpg") for image in table["image"]],
+            "image": downloads.files_of(images, table["image"]),
             "label": table["label"],
             "diagnosis": table["diagnosis"],
             "lesion_id": [lesions.get(image) for image in table["image"]],
@@ -194,10 +196,10 @@ def _isic2018_labels(folder, part):
 def _isic2018_lesions(folder):
     """Returns image -> lesion of the training part; images of one lesion share it."""
     name = "ISIC2018_Task3_Training_LesionGroupings.csv"
-    places = (folder / name, folder / "ISIC2018_Task3_Training_GroundTruth" / name)
-    path = next((place for place in places if place.is_file()), None)
+    places = (name, f"ISIC2018_Task3_Training_GroundTruth/{name}")
+    path = downloads.first_file(folder, places)
     if path is None:
-        logging.warning("no lesion groups for isic2018; looked for %s", places[0])
+        logging.warning("no lesion groups for isic2018; looked for %s", folder / name)
         return {}
     table = tables.read_csv(path, ("image", "lesion_id"))
     return dict(zip(table["image"], table["lesion_id"], strict=True))
@@ -228,7 +230,7 @@ def isic2019(folder: pathlib.Path) -> pd.DataFrame:
     parts = [
         part
         for part in ("Training", "Test")
-        if (folder / f"ISIC_2019_{part}_GroundTruth.csv").is_file()
+        if downloads.place(folder, f"ISIC_2019_{part}_GroundTruth.csv").is_file()
     ]
     if not parts:
         raise ValueError(
@@ -238,8 +240,8 @@ def isic2019(folder: pathlib.Path) -> pd.DataFrame:
 
 
 def _isic2019_part(folder, part):
-    table = _one_hot(folder / f"ISIC_2019_{part}_GroundTruth.csv")
-    path = folder / f"ISIC_2019_{part}_Metadata.csv"
+    table = _one_hot(downloads.place(folder, f"ISIC_2019_{part}_GroundTruth.csv"))
+    path = downloads.place(folder, f"ISIC_2019_{part}_Metadata.csv")
     if path.is_file():
         metadata = tables.read_csv(path, ("image", "age_approx", "anatom_site_general", "sex"))
         tables.refuse_repeated(metadata, "image", path)
@@ -247,12 +249,11 @@ def _isic2019_part(folder, part):
     else:
         logging.warning("no metadata for isic2019; looked for %s", path)
     name = f"ISIC_2019_{part}_Input"
-    # The archive unpacks to a folder inside a folder of the same name.
-    images = tables.first_existing(folder, (f"{name}/{name}", name), "the JPEG images")
+    images = downloads.first_existing(folder, (name,), "the JPEG images")
     return pd.DataFrame(
         {
             "image_id": table["image"],
-            "image": [str(images / f"{image}.jpg") for image in table["image"]],
+            "image": downloads.files_of(images, table["image"]),
             "label": table["label"],
             "diagnosis": table["diagnosis"],
             "lesion_id": table.get("lesion_id", ""),
@@ -266,7 +267,7 @@ def _isic2019_part(folder, part):
 
 def isic2020(folder: pathlib.Path) -> pd.DataFrame:
     """Returns the manifest of the ISIC 2020 training set (Rotemberg et al. 2021; no masks)."""
-    path = tables.first_existing(
+    path = downloads.first_existing(
         folder,
         (
             "ISIC_2020_Training_GroundTruth_v2.csv",
@@ -276,13 +277,13 @@ def isic2020(folder: pathlib.Path) -> pd.DataFrame:
         "the labels (ground truth v2 or v1, or Kaggle's train.csv)",
     )
     table = tables.read_csv(path, ("image_name", "patient_id", "target"))
-    images = tables.first_existing(
+    images = downloads.first_existing(
         folder, ("ISIC_2020_Training_JPEG/train", "jpeg/train", "train"), "the JPEG images"
     )
     return pd.DataFrame(
         {
             "image_id": table["image_name"],
-            "image": [str(images / f"{name}.jpg") for name in table["image_name"]],
+            "image": downloads.files_of(images, table["image_name"]),
             "label": table["target"],
             "diagnosis": table.get("diagnosis", ""),
             "patient_id": table["patient_id"],
@@ -298,7 +299,7 @@ def isic2020(folder: pathlib.Path) -> pd.DataFrame:
 
 def _duplicate_groups(folder, names):
     """Returns a value for each name that known duplicates share, "" where there is none."""
-    path = folder / "ISIC_2020_Training_Duplicates.csv"
+    path = downloads.place(folder, "ISIC_2020_Training_Duplicates.csv")
     if not path.is_file():
         logging.warning("no list of known duplicates; looked for %s", path)
         return ""

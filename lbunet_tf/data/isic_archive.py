@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 from absl import logging
 
+from lbunet_tf.data import downloads
+from lbunet_tf.data import listing
 from lbunet_tf.data import tables
 
 LEVELS = tuple(f"diagnosis_{level}" for level in range(1, 6))
@@ -49,7 +51,7 @@ def isic_archive(folder: pathlib.Path) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "image_id": table["isic_id"],
-            "image": [str(folder / f"{name}.jpg") for name in table["isic_id"]],
+            "image": downloads.files_of(folder, table["isic_id"]),
             "label": _labels(table["diagnosis_1"], table["diagnosis_2"]),
             "diagnosis": levels.mask(levels == "").ffill(axis=1)[LEVELS[-1]],
             "patient_id": table["patient_id"],
@@ -80,7 +82,9 @@ def _read(path):
             f"Received: {table['diagnosis_1'].iloc[row]!r} in row {row + 1}, image "
             f"{table['isic_id'].iloc[row]!r}"
         )
-    strangers = {image.stem for image in path.parent.glob("*.jpg")} - set(table["isic_id"])
+    known = set(table["isic_id"].str.lower())
+    there = listing.images_by_stem(path.parent)
+    strangers = [stem for stem in there if stem.lower() not in known]
     if strangers:
         logging.warning(
             "%d images have no row in %s and are left out, the first is %s",

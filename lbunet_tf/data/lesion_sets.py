@@ -1,22 +1,25 @@
-"""HAM10000, PH2 and a person's own folders: one function each, folder -> manifest."""
+"""HAM10000 and a person's own folders: one function each, folder -> manifest."""
 
+import os
 import pathlib
 
 import numpy as np
 import pandas as pd
 from absl import logging
 
+from lbunet_tf.data import downloads
+from lbunet_tf.data import identifiers
+from lbunet_tf.data import listing
 from lbunet_tf.data import tables
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
 MELANOMA_FOLDERS = ("melanoma", "malignant", "mel")
+HAM10000_PARTS = ("HAM10000_images_part_1", "HAM10000_images_part_2")
 HAM10000_DIAGNOSES = ("akiec", "bcc", "bkl", "df", "mel", "nv", "vasc")
-PH2_DIAGNOSES = {"0": "common nevus", "1": "atypical nevus", "2": "melanoma"}
 
 
 def ham10000(folder: pathlib.Path) -> pd.DataFrame:
     """Returns the manifest of HAM10000 (Tschandl et al. 2018), with Tschandl's lesion masks."""
-    path = tables.first_existing(
+    path = downloads.first_existing(
         folder, ("HAM10000_metadata.csv", "HAM10000_metadata"), "the labels"
     )
     table = tables.read_csv(path, ("lesion_id", "image_id", "dx"))
@@ -28,16 +31,15 @@ def ham10000(folder: pathlib.Path) -> pd.DataFrame:
             f"{table['dx'].iloc[row]!r} in row {row + 1}, image {table['image_id'].iloc[row]!r}"
         )
     where = _ham10000_images(folder)
-    name = "HAM10000_segmentations_lesion_tschandl"
-    masks = folder / name / name if (folder / name / name).is_dir() else folder / name
+    masks = downloads.place(folder, "HAM10000_segmentations_lesion_tschandl")
     return pd.DataFrame(
         {
             "image_id": table["image_id"],
             "image": [
-                where.get(name, str(folder / "HAM10000_images_part_1" / f"{name}.jpg"))
+                where.get(name.lower(), str(folder / HAM10000_PARTS[0] / f"{name}.jpg"))
                 for name in table["image_id"]
             ],
-            "mask": tables.masks_in(masks, table["image_id"]),
+            "mask": downloads.masks_in(masks, table["image_id"]),
             "label": (table["dx"] == "mel").astype(float).where(table["dx"] != ""),
             "diagnosis": table["dx"],
             "lesion_id": table["lesion_id"],
@@ -51,88 +53,78 @@ def ham10000(folder: pathlib.Path) -> pd.DataFrame:
 
 def _ham10000_images(folder):
     """Returns name -> path; the two archives lie in folders of their own, or unpacked flat."""
-    folders = [folder / "HAM10000_images_part_1", folder / "HAM10000_images_part_2", folder]
-    where = {path.stem: str(path) for images in folders for path in images.glob("*.jpg")}
+    folders = [*(downloads.place(folder, part) for part in HAM10000_PARTS), folder]
+    where = {
+        stem.lower(): str(images / name)
+        for images in folders
+        for stem, name in listing.images_by_stem(images).items()
+    }
     if not where:
         raise ValueError(f"{folder} must hold the images. Looked for HAM10000_images_part_1/*.jpg")
     return where
 
 
-def ph2(folder: pathlib.Path) -> pd.DataFrame:
-    """Returns the manifest of PH2 (Mendonca et al. 2013): 200 BMP images with lesion masks.
-
-    `PH2_dataset.txt` is a table drawn with bars; the clinical diagnosis is 0 common
-    nevus, 1 atypical nevus, 2 melanoma.
-    """
-    path = tables.first_existing(
-        folder, ("PH2_dataset.txt", "PH2Dataset/PH2_dataset.txt"), "the table"
-    )
-    images = tables.first_existing(path.parent, ("PH2 Dataset images",), "the images")
-    rows = []
-    for number, line in enumerate(path.read_text(encoding="latin-1").splitlines(), start=1):
-        cells = [cell.strip() for cell in line.split("||")]
-        if len(cells) < 2 or not cells[1].startswith("IMD"):
-            continue
-        if len(cells) < 4:
-            raise ValueError(
-                f"{path} must have a clinical diagnosis in line {number}. Received: {line}"
-            )
-        name, clinical = cells[1], cells[3]
-        if clinical not in PH2_DIAGNOSES:
-            raise ValueError(
-                f"{path} must give each image a clinical diagnosis of 0, 1 or 2. Received: "
-                f"{clinical!r} for {name} in line {number}"
-            )
-        rows.append(
-            {
-                "image_id": name,
-                "image": str(images / name / f"{name}_Dermoscopic_Image" / f"{name}.bmp"),
-                "mask": str(images / name / f"{name}_lesion" / f"{name}_lesion.bmp"),
-                "label": float(clinical == "2"),
-                "diagnosis": PH2_DIAGNOSES[clinical],
-                "official_part": "train",
-            }
-        )
-    if not rows:
-        raise ValueError(f"{path} must have rows such as '|| IMD003 || ... ||'. Received: none")
-    return pd.DataFrame(rows)
-
-
 def folder(path: pathlib.Path) -> pd.DataFrame:
-    """Returns the manifest of a folder a class, masks beside the images.
+    """Returns the manifest of a folder with one folder per class, masks next to the images.
 
     `melanoma`, `malignant` or `mel` is the melanoma class; every other folder is not.
-    A mask is `NAME_segmentation.*` or `NAME_mask.*` beside `NAME.*`.
+    A mask is `NAME_segmentation.*` or `NAME_mask.*` next to `NAME.*`. Where two classes have
+    a name in common, as those that both count from 1.jpg, the ids are `CLASS/NAME`.
 
     Raises:
         ValueError: No melanoma folder, an image outside a class folder, a folder inside
             one, an image of another format, or a mask without its image.
     """
-    classes = sorted(child for child in path.iterdir() if child.is_dir())
-    files = [child for child in path.iterdir() if child.is_file()]
+    left_out = {}
+    classes, files = listing.children(path, left_out)
     _refuse_first(files, _is_image, "images must lie in the folder of their class")
     _refuse_first(files, _is_other_image, "images must lie in the folder of their class")
-    table = pd.DataFrame([row for child in classes for row in _class_rows(child)])
+    inside = {child: _files_in(child, left_out) for child in classes}
+    every = [*classes, *(file for files in inside.values() for file in files)]
+    _refuse_first(every, _has_other_name, "names must be UTF-8, as tables are; rename the files")
+    images = [file for files in inside.values() for file in files if _is_image(file)]
+    masks = listing.masks_among(images, path)
+    rows = []
+    for child, files in inside.items():
+        own = [file for file in files if _is_image(file)]
+        if own and masks.issuperset(own):
+            left_out |= dict.fromkeys(own, "masks in a folder of their own")
+        else:
+            rows += _class_rows(child, files)
+    listing.say_left_out(path, left_out)
+    table = pd.DataFrame(rows)
     if table.empty or not (table["label"] == 1).any():
         raise ValueError(
-            f"{path} must hold a folder a class with images, one of them named "
+            f"{path} must hold one folder with images per class, one of them named "
             f"{', '.join(MELANOMA_FOLDERS)}. Received: "
             f"{', '.join(child.name for child in classes) or 'no folder'}"
         )
-    return table
+    return _with_distinct_ids(table)
 
 
-def _class_rows(class_folder):
-    files = sorted(class_folder.iterdir())
-    _refuse_first(files, pathlib.Path.is_dir, "a class folder must hold files, not folders")
+def _with_distinct_ids(table):
+    """Returns the rows; ids that stand in several classes gain the name of their class."""
+    ids = identifiers.normalised(identifiers.stripped(table["image_id"]))
+    is_shared = table["diagnosis"].groupby(ids).transform("nunique") > 1
+    by_class = table["diagnosis"] + "/" + table["image_id"]
+    return table.assign(image_id=table["image_id"].mask(is_shared, by_class))
+
+
+def _files_in(class_folder, left_out):
+    folders, files = listing.children(class_folder, left_out)
+    _refuse_first(folders, pathlib.Path.is_dir, "a class folder must hold files, not folders")
     _refuse_first(files, _is_other_image, "images must be JPEG, PNG or BMP; convert them")
+    return files
+
+
+def _class_rows(class_folder, files):
     images = [file for file in files if _is_image(file)]
     masks = {}
-    for image in filter(_owner_of_mask, images):
-        twin = masks.setdefault(_owner_of_mask(image), image)
+    for image in (image for image in images if listing.owner_of_mask(image.stem)):
+        twin = masks.setdefault(listing.owner_of_mask(image.stem), image)
         if twin is not image:
             raise ValueError(f"an image must have one mask. Received: {twin} and {image}")
-    owners = {image.stem for image in images if not _owner_of_mask(image)}
+    owners = {image.stem for image in images if not listing.owner_of_mask(image.stem)}
     orphans = [mask for owner, mask in masks.items() if owner not in owners]
     _refuse_first(
         orphans, _is_image, "a mask must stand beside its image, NAME.jpg for NAME_mask.png"
@@ -143,7 +135,7 @@ def _class_rows(class_folder):
             "%s: %d files are no images, the first is %s", class_folder, len(others), others[0]
         )
     for image in images:
-        if not _owner_of_mask(image):
+        if not listing.owner_of_mask(image.stem):
             yield {
                 "image_id": image.stem,
                 "image": str(image),
@@ -154,22 +146,19 @@ def _class_rows(class_folder):
 
 
 def _is_image(path):
-    return path.suffix.lower() in IMAGE_SUFFIXES
+    return listing.is_image(path.name)
 
 
 def _is_other_image(path):
     return path.suffix.lower() in (".tif", ".tiff", ".webp", ".gif", ".heic", ".dcm")
 
 
-def _owner_of_mask(path):
-    """Returns the name of the image that a mask belongs to, "" for an image."""
-    for word in ("_segmentation", "_mask"):
-        if path.stem.lower().endswith(word):
-            return path.stem[: -len(word)]
-    return ""
+def _has_other_name(path):
+    return not identifiers.is_utf8(path.name)
 
 
 def _refuse_first(paths, is_wrong, rule):
     wrong = sorted(path for path in paths if is_wrong(path))
     if wrong:
-        raise ValueError(f"{rule}. Received: {wrong[0]}, and {len(wrong) - 1} more")
+        first = os.fsencode(wrong[0]).decode(errors="backslashreplace")
+        raise ValueError(f"{rule}. Received: {first}, and {len(wrong) - 1} more")

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from absl import logging
 
+from lbunet_tf.data import identifiers
 from lbunet_tf.data import places
 from lbunet_tf.data import tables
 
@@ -31,8 +32,12 @@ COLUMNS = (
     "official_part",
 )
 NUMBERS = ("label", "age", "skin_type")
-IDENTITIES = ("patient_id", "lesion_id", "duplicate_group", "sex", "site")
-UNKNOWN_WORDS = ("", "nan", "none", "null", "na", "n/a", "unknown")
+PATHS = ("image", "mask")
+# Equal ones stand on one side of a split.
+GROUPS = ("patient_id", "lesion_id", "duplicate_group")
+# Of so many images more than half are rarely of one patient.
+MANY = 20
+IDENTITIES = (*GROUPS, "sex", "site")
 OFFICIAL_ID = r"ISIC_\d{7}"
 # What belongs to the image file; the rest of a row is about the lesion.
 OF_FILE = ("image_id", "image", "mask", "pseudo_mask", "source")
@@ -57,7 +62,8 @@ RESERVED = (
 def complete(table: pd.DataFrame, source: str) -> pd.DataFrame:
     """Returns the table with every column in order: text "" and numbers NaN where unknown.
 
-    Further columns are kept, after ours.
+    Text is stripped but for paths; equal ids have one form of Unicode. Further columns are
+    kept as they are, after ours.
     """
     table = table.copy()
     table["source"] = source
@@ -66,13 +72,34 @@ def complete(table: pd.DataFrame, source: str) -> pd.DataFrame:
             table[column] = np.nan if column in NUMBERS else ""
         if column not in NUMBERS:
             table[column] = table[column].fillna("").astype(str)
+        if column not in (*NUMBERS, *PATHS):
+            table[column] = identifiers.stripped(table[column])
         if column in IDENTITIES:
-            # "unknown" as an id would make one patient of all the unknown ones.
-            table[column] = table[column].where(~_is_unknown(table[column]), "")
+            table[column] = _identity(table[column], source)
     for column in NUMBERS:
         table[column] = _numbers(table, column, source)
     others = [column for column in table.columns if column not in COLUMNS]
     return table[[*COLUMNS, *others]].reset_index(drop=True)
+
+
+def _identity(column, source):
+    """Returns the column, "" where it says that the id or word is unknown.
+
+    "unknown" as an id would make one patient of all the unknown ones.
+    """
+    column = identifiers.normalised(column)
+    nameless = identifiers.are_nameless(column)
+    words = column[nameless & (column != "")]
+    if len(words):
+        logging.info(
+            "%s of source %s: %d of %d say %s and are taken as unknown",
+            column.name,
+            source,
+            len(words),
+            len(column),
+            ", ".join(map(repr, sorted(words.unique())[:5])),
+        )
+    return column.mask(nameless, "")
 
 
 def _numbers(table, column, source):
@@ -90,7 +117,7 @@ def _numbers(table, column, source):
 
 
 def _is_unknown(text):
-    return text.str.strip().str.lower().isin(UNKNOWN_WORDS)
+    return text.str.strip().str.lower().isin(identifiers.UNKNOWN_WORDS)
 
 
 def check(manifest: pd.DataFrame) -> pd.DataFrame:
@@ -105,7 +132,16 @@ def check(manifest: pd.DataFrame) -> pd.DataFrame:
         raise ValueError("a manifest must have at least one image. Received: 0 rows")
     ids = manifest["image_id"]
     _refuse(manifest, ids == "", "every image needs an image_id")
-    _refuse(manifest, ids.duplicated(keep=False), "image_id must be unique")
+    alike = identifiers.normalised(ids)
+    _refuse(manifest, alike.duplicated(keep=False), "image_id must be unique")
+    for column in ("image_id", *GROUPS, *PATHS):
+        _refuse(
+            manifest,
+            identifiers.are_unwritable(manifest[column]),
+            f"{column} must be UTF-8 without line breaks, NUL and other control characters; "
+            "rename the file, or correct the cell",
+            column,
+        )
     labels = manifest["label"]
     _refuse(
         manifest,
@@ -121,8 +157,11 @@ def check(manifest: pd.DataFrame) -> pd.DataFrame:
 
 
 def archive_ids(image_ids: pd.Series) -> pd.Series:
-    """Returns the ids that tell images apart: ISIC 2019 names smaller copies ID_downsampled."""
-    return image_ids.str.removesuffix("_downsampled")
+    """Returns the ids that tell images apart, in one form of Unicode.
+
+    ISIC 2019 names smaller copies ID_downsampled.
+    """
+    return identifiers.normalised(image_ids).str.removesuffix("_downsampled")
 
 
 def join(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
@@ -208,19 +247,21 @@ def _refuse_contradiction(shared, ids):
         )
 
 
-def _refuse(manifest, wrong, rule):
+def _refuse(manifest, wrong, rule, column="image_id"):
     if not wrong.any():
         return
     rows = manifest[wrong]
     first = rows.iloc[0]
+    value = f", {column}={first[column]!r}" if column != "image_id" else ""
     twin = ""
     if rule.endswith("unique"):
-        twins = rows[rows["image_id"] == first["image_id"]]
+        ids = identifiers.normalised(rows["image_id"])
+        twins = rows[ids == ids.iloc[0]]
         twin = f"; it stands in sources {', '.join(twins['source'])}: {', '.join(twins['image'])}"
     raise ValueError(
         f"{rule}. Received: {int(wrong.sum())} rows that break this, the first is row "
         f"{int(rows.index[0]) + 1} (image_id={first['image_id']!r}, label={first['label']}, "
-        f"split={first['split']!r}, source={first['source']!r}){twin}"
+        f"split={first['split']!r}, source={first['source']!r}{value}){twin}"
     )
 
 
@@ -243,13 +284,13 @@ def _read(path):
             'a manifest must have the columns "image_id" and "image". '
             f"Received: {', '.join(table.columns)}"
         )
-    source = table["source"] if "source" in table else "manifest"
     completed = complete(table, "manifest")
-    completed["source"] = source
+    if "source" in table:
+        completed["source"] = identifiers.stripped(table["source"].fillna(""))
     if "mask_share" in completed:
         completed["mask_share"] = _numbers(completed, "mask_share", "manifest")
-    for column in ("image", "mask"):
-        completed[column] = _placed(path.parent, completed[column])
+    for column in PATHS:
+        completed[column] = _placed(path.parent, identifiers.stripped(completed[column]))
     return check(completed)
 
 
@@ -272,9 +313,24 @@ def is_prepared(path: str | os.PathLike) -> bool:
     return header[: len(COLUMNS)] == list(COLUMNS) and "content_hash" in header
 
 
+def warn_of_one_patient(manifest: pd.DataFrame) -> None:
+    """Logs where most images have one id of a patient or lesion: it may mean that none is known."""
+    for column in GROUPS:
+        counts = manifest.loc[manifest[column] != "", column].value_counts()
+        if len(manifest) >= MANY and counts.max() > len(manifest) / 2:
+            logging.warning(
+                "%s %r stands at %d of %d images, which are then all on one side of a split; "
+                "empty these cells if it means that none is known",
+                column,
+                counts.idxmax(),
+                counts.max(),
+                len(manifest),
+            )
+
+
 def check_files_exist(manifest: pd.DataFrame) -> pd.DataFrame:
     """Returns the manifest, or raises a ValueError that names the first file that is gone."""
-    for column in ("image", "mask"):
+    for column in PATHS:
         paths = manifest[column]
         gone = [bool(path) and not os.path.isfile(places.file_of(path)) for path in paths]
         if any(gone):

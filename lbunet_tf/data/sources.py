@@ -1,5 +1,6 @@
 """Sources by name: what the flags ask for becomes one manifest, checked for missing files."""
 
+import os
 import pathlib
 from collections.abc import Callable
 
@@ -11,6 +12,7 @@ from lbunet_tf.data import isic
 from lbunet_tf.data import isic_archive
 from lbunet_tf.data import lesion_sets
 from lbunet_tf.data import manifest
+from lbunet_tf.data import ph2
 from lbunet_tf.data import places
 from lbunet_tf.data import records
 from lbunet_tf.data import synthetic
@@ -54,7 +56,9 @@ def make_manifest(config: config_lib.Config) -> tuple[pd.DataFrame, pd.DataFrame
         is_complete = name in ("manifest", "records")
         table = table if is_complete else manifest.complete(table, name)
         parts.append(table)
-    return _without_missing(manifest.check(manifest.join(parts)), config.allow_missing_images)
+    table = manifest.check(manifest.join(parts))
+    manifest.warn_of_one_patient(table)
+    return _without_missing(table, config.allow_missing_images)
 
 
 def _read_source(name, folder):
@@ -121,7 +125,7 @@ def _without_missing(table, allow_missing_images):
 
 def _exist(paths):
     files = paths.map(places.file_of)
-    there = {file: bool(file) and pathlib.Path(file).is_file() for file in files.unique()}
+    there = {file: bool(file) and os.path.isfile(file) for file in files.unique()}
     return files.map(there).to_numpy(bool)
 
 
@@ -146,7 +150,7 @@ SOURCES: dict[str, Callable[[pathlib.Path], pd.DataFrame]] = {
     "isic2020": isic.isic2020,
     "isic_archive": isic_archive.isic_archive,
     "ham10000": lesion_sets.ham10000,
-    "ph2": lesion_sets.ph2,
+    "ph2": ph2.ph2,
     "folder": lesion_sets.folder,
     "manifest": manifest.read,
     "records": records.read,

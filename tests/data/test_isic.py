@@ -433,9 +433,73 @@ def test_isic2019_without_labels_names_the_folder_and_the_file(tmp_path, read):
     assert str(tmp_path) in str(error.value)
 
 
-def test_isic2019_without_images_names_both_places(isic2019, read):
+def test_isic2019_without_images_names_the_place(isic2019, read):
     root = isic2019()
     (root / "ISIC_2019_Training_Input").rename(root / "elsewhere")
 
-    with pytest.raises(ValueError, match="ISIC_2019_Training_Input/ISIC_2019_Training_Input, ISIC"):
+    with pytest.raises(ValueError, match="Looked for ISIC_2019_Training_Input"):
         read("isic2019", root)
+
+
+def _unpack_into_itself(path):
+    path.rename(path.with_name("unpacked"))
+    path.mkdir()
+    path.with_name("unpacked").rename(path / path.name)
+
+
+def test_isic2016_finds_every_folder_and_table_that_was_unpacked_into_itself(isic2016, read):
+    root = isic2016("Training")
+    for path in list(root.iterdir()):
+        _unpack_into_itself(path)
+
+    table = read("isic2016", root)
+
+    name = "ISBI2016_ISIC_Part3_Training_Data"
+    assert table["image"][0] == str(root / name / name / "ISIC_0000000.jpg")
+    name = "ISBI2016_ISIC_Part1_Training_GroundTruth"
+    assert table["mask"][0] == str(root / name / name / "ISIC_0000000_Segmentation.png")
+
+
+def test_isic2018_finds_every_folder_and_table_that_was_unpacked_into_itself(task1, task3, read):
+    root = task1("Training")
+    task3("Training")
+    for path in list(root.iterdir()):
+        _unpack_into_itself(path)
+
+    table = read("isic2018", root)
+
+    assert len(table) == 5
+    assert (table["mask"] != "").sum() == 2 and (table["lesion_id"] != "").sum() == 3
+
+
+@pytest.mark.parametrize("suffix", [".JPG", ".jpeg", ".JPEG", ".PNG"])
+def test_images_and_masks_are_found_with_other_suffixes_and_capitals(task1, task3, read, suffix):
+    root = task1("Training")
+    task3("Training")
+    for path in [*root.glob("*/*.jpg"), *root.glob("*/*.png")]:
+        path.rename(path.with_suffix(suffix))
+
+    table = read("isic2018", root)
+
+    assert len(table) == 5 and (table["mask"] != "").sum() == 2
+    assert {path[-len(suffix) :] for path in table["image"]} == {suffix}
+
+
+def test_isic2018_lists_no_superpixels_and_no_hidden_files_of_task_1(task1, read):
+    root = task1("Training")
+    for name in ("ISIC_0000000_superpixels.png", "._ISIC_0000000.jpg"):
+        (root / "ISIC2018_Task1-2_Training_Input" / name).write_bytes(b"")
+
+    assert read("isic2018", root)["image_id"].tolist() == list(TASK_1["Training"])
+
+
+def test_cells_of_an_official_table_are_stripped(isic2019, read):
+    root = isic2019()
+    path = root / "ISIC_2019_Training_Metadata.csv"
+    path.write_text(
+        path.read_text().replace("ISIC_0024306,", "ISIC_0024306 ,").replace(",MSK4", ", MSK4")
+    )
+
+    lesions = read("isic2019", root)["lesion_id"].tolist()
+
+    assert lesions == ["", "MSK4_0011169", "HAM_0000550"]

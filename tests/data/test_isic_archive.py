@@ -262,3 +262,14 @@ def test_an_image_that_did_not_arrive_is_named_with_the_flag(archive, read):
         read("isic_archive", root)
 
     assert str(root / "ISIC_0000002.jpg") in str(error.value)
+
+
+def test_an_image_with_another_suffix_is_found_and_is_no_stranger(archive, read, caplog):
+    root = archive(NEVUS)
+    (root / "ISIC_0000001.jpg").rename(root / "ISIC_0000001.JPEG")
+
+    with caplog.at_level(logging.WARNING):
+        table = read("isic_archive", root)
+
+    assert table["image"].tolist() == [str(root / "ISIC_0000001.JPEG")]
+    assert caplog.text == ""

@@ -1,21 +1,12 @@
-"""Tests of `lbunet_tf.data.lesion_sets`: HAM10000, PH2 and a person's own folders."""
+"""Tests of `lbunet_tf.data.lesion_sets`: HAM10000 and a person's own folders."""
 
 import logging
+import os
 
 import numpy as np
 import pytest
-from PIL import Image
 
-from lbunet_tf.data import images
-
-PH2_TABLE = (
-    "|| Name   ||   Histological Diagnosis   || Clinical Diagnosis || Asymmetry || Colors    ||\n"
-    "|| IMD003 ||                            ||         0          ||     0     ||  4        ||\n"
-    "|| IMD002 || Compound nevus             ||         1          ||     1     ||  3 5      ||\n"
-    "|| IMD058 || Superficial Melanoma é     ||         2          ||     2     ||  3 4 5 6  ||\n"
-    "\nLegends: \nClinical Diagnosis: 0 - Common Nevus; 1 - Atypical Nevus; 2 - Melanoma\n"
-)
-PH2_NAMES = ("IMD003", "IMD002", "IMD058")
+from lbunet_tf.data import listing
 
 
 @pytest.mark.parametrize("metadata", ["HAM10000_metadata.csv", "HAM10000_metadata"])
@@ -110,14 +101,30 @@ def test_folder_pairs_masks_beside_the_images_and_takes_none_for_an_image(
     assert table["mask"].tolist() == [str(first), "", str(second)]
 
 
-def test_folder_with_one_name_in_two_classes_names_both_files(tmp_path, read, write_image):
-    first = write_image(tmp_path / "melanoma" / "a.jpg")
-    second = write_image(tmp_path / "nevus" / "a.jpg")
+def test_folder_with_one_name_in_two_classes_gives_both_the_name_of_their_class(
+    tmp_path, read, write_image, write_mask
+):
+    for name in ("melanoma/1.jpg", "melanoma/3.jpg", "nevus/1.png", "nevus/2.jpg"):
+        write_image(tmp_path / name)
+    mask = write_mask(tmp_path / "nevus" / "1_mask.png")
+
+    table = read("folder", tmp_path).set_index("image_id")
+
+    assert list(table.index) == ["melanoma/1", "3", "nevus/1", "2"]
+    assert table.loc["nevus/1", ["image", "mask", "label"]].tolist() == [
+        str(tmp_path / "nevus" / "1.png"),
+        str(mask),
+        0,
+    ]
+
+
+def test_folder_with_one_name_twice_in_a_class_names_both_files(tmp_path, read, write_image):
+    files = [write_image(tmp_path / "melanoma" / name) for name in ("a.jpg", "a.png")]
 
     with pytest.raises(ValueError, match="image_id must be unique") as error:
         read("folder", tmp_path)
 
-    assert str(first) in str(error.value) and str(second) in str(error.value)
+    assert all(str(file) in str(error.value) for file in files)
 
 
 def test_folder_without_a_melanoma_class_says_which_folders_it_found(tmp_path, read, write_image):
@@ -178,100 +185,6 @@ def test_ham10000_takes_an_empty_dx_as_an_unknown_label(ham10000, read):
 
 
 @pytest.fixture
-def ph2(tmp_path, write_image):
-    """Returns a function that lays out a PH2 download, its table in the folder or one below."""
-
-    def lay_out(below="", table=PH2_TABLE):
-        root = tmp_path / "ph2"
-        for name in PH2_NAMES:
-            folder = root / below / "PH2 Dataset images" / name
-            write_image(folder / f"{name}_Dermoscopic_Image" / f"{name}.bmp")
-            mask = folder / f"{name}_lesion" / f"{name}_lesion.bmp"
-            mask.parent.mkdir()
-            Image.new("1", (20, 16), 1).save(mask)
-        # The original is in Latin-1.
-        (root / below / "PH2_dataset.txt").write_text(table, encoding="latin-1")
-        return root
-
-    return lay_out
-
-
-@pytest.mark.parametrize("below", ["", "PH2Dataset"])
-def test_ph2_pairs_each_bmp_with_its_lesion_mask(ph2, read, below):
-    root = ph2(below)
-
-    table = read("ph2", root)
-
-    folder = root / below / "PH2 Dataset images"
-    assert table["image_id"].tolist() == list(PH2_NAMES)
-    assert table["image"].tolist() == [
-        str(folder / name / f"{name}_Dermoscopic_Image" / f"{name}.bmp") for name in PH2_NAMES
-    ]
-    assert table["mask"].tolist() == [
-        str(folder / name / f"{name}_lesion" / f"{name}_lesion.bmp") for name in PH2_NAMES
-    ]
-
-
-def test_ph2_takes_the_clinical_diagnosis_2_alone_as_melanoma(ph2, read):
-    table = read("ph2", ph2())
-
-    assert table["label"].tolist() == [0, 0, 1]
-    assert table["diagnosis"].tolist() == ["common nevus", "atypical nevus", "melanoma"]
-    assert set(table["official_part"]) == {"train"}
-
-
-def test_ph2_files_pass_the_check_before_training(ph2, read):
-    checked, skipped = images.check_files(read("ph2", ph2()), "error")
-
-    assert len(checked) == 3 and skipped.empty
-
-
-def test_ph2_with_another_diagnosis_names_file_value_image_and_line(ph2, read):
-    root = ph2(table=PH2_TABLE.replace("||         1          ||", "||         3          ||"))
-
-    with pytest.raises(ValueError, match="'3' for IMD002 in line 3") as error:
-        read("ph2", root)
-
-    assert str(root / "PH2_dataset.txt") in str(error.value)
-
-
-def test_ph2_with_a_line_that_is_cut_short_is_refused_and_not_left_out(ph2, read):
-    root = ph2(table=PH2_TABLE + "|| IMD059 || Comp\n")
-
-    with pytest.raises(ValueError, match="IMD059"):
-        read("ph2", root)
-
-
-def test_ph2_with_an_empty_table_names_the_file(ph2, read):
-    root = ph2(table="")
-
-    with pytest.raises(ValueError, match="must have rows") as error:
-        read("ph2", root)
-
-    assert str(root / "PH2_dataset.txt") in str(error.value)
-
-
-def test_ph2_without_its_table_names_the_folder(ph2, read):
-    root = ph2()
-    (root / "PH2_dataset.txt").unlink()
-
-    with pytest.raises(ValueError, match="Looked for PH2_dataset.txt, PH2Dataset/PH2") as error:
-        read("ph2", root)
-
-    assert f"{root} must hold the table" in str(error.value)
-
-
-def test_ph2_without_its_images_names_the_folder(ph2, read):
-    root = ph2()
-    (root / "PH2 Dataset images").rename(root / "elsewhere")
-
-    with pytest.raises(ValueError, match="Looked for PH2 Dataset images") as error:
-        read("ph2", root)
-
-    assert f"{root} must hold the images" in str(error.value)
-
-
-@pytest.fixture
 def own(tmp_path, write_image):
     """A folder of one's own with a melanoma and a nevus."""
     write_image(tmp_path / "own" / "melanoma" / "a.jpg")
@@ -327,7 +240,7 @@ def test_folder_refuses_two_masks_of_one_image(own, read, write_mask):
 
 
 def test_folder_says_how_many_files_are_no_images(own, read, caplog):
-    for name in ("Thumbs.db", "notes.txt"):
+    for name in ("readings.xls", "notes.txt"):
         (own / "nevus" / name).write_bytes(b"")
     (own / "readme.txt").write_bytes(b"")
 
@@ -336,3 +249,72 @@ def test_folder_says_how_many_files_are_no_images(own, read, caplog):
 
     assert table["image_id"].tolist() == ["a", "b"]
     assert f"{own / 'nevus'}: 2 files are no images" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "folder", [".ipynb_checkpoints", "__MACOSX", "@eaDir", ".Trash-1000", "$RECYCLE.BIN"]
+)
+@pytest.mark.parametrize("above", ["", "melanoma"])
+def test_folder_takes_no_hidden_folder_for_a_class(own, read, write_image, caplog, folder, above):
+    write_image(own / above / folder / "a.jpg")
+
+    with caplog.at_level(logging.INFO, "absl"):
+        table = read("folder", own)
+
+    assert table["diagnosis"].tolist() == ["melanoma", "nevus"]
+    kind = "hidden" if folder.startswith(".") else "of the system"
+    assert f"left out of {own}: 1 {kind}" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["._a.jpg", ".a.jpg", "a_superpixels.png"])
+@pytest.mark.parametrize("above", ["", "melanoma"])
+def test_folder_takes_no_hidden_file_and_no_superpixels_for_an_image(own, read, name, above):
+    (own / above / name).write_bytes(b"Mac OS X")
+
+    assert read("folder", own)["image_id"].tolist() == ["a", "b"]
+
+
+@pytest.mark.parametrize("folder, beside", [("masks", "scores.csv"), ("results", None)])
+def test_folder_takes_no_earlier_results_for_a_class(own, read, write_image, folder, beside):
+    write_image(own / folder / "c.png")
+    (own / beside if beside else own / folder / listing.MARKER).write_text("{}")
+
+    assert read("folder", own)["diagnosis"].tolist() == ["melanoma", "nevus"]
+
+
+def test_folder_takes_no_masks_in_a_folder_of_their_own_for_a_class(own, read, write_image, caplog):
+    for name in ("a", "b"):
+        write_image(own / "masks" / f"{name}.png")
+
+    with caplog.at_level(logging.INFO, "absl"):
+        table = read("folder", own)
+
+    assert table["diagnosis"].tolist() == ["melanoma", "nevus"]
+    assert "2 masks in a folder of their own" in caplog.text
+
+
+def test_folder_refuses_a_file_whose_name_is_no_utf8_and_shows_it(own, read):
+    with open(os.fsencode(own / "nevus") + b"/caf\xe9.jpg", "wb"):
+        pass
+
+    with pytest.raises(ValueError, match="names must be UTF-8") as error:
+        read("folder", own)
+
+    assert "caf\\xe9.jpg" in str(error.value)
+
+
+def test_ham10000_finds_images_and_masks_with_other_suffixes_and_capitals(ham10000, read):
+    root = ham10000()
+    image = root / "HAM10000_images_part_1" / "ISIC_0024307.jpg"
+    image.rename(image.with_suffix(".JPG"))
+    mask = root / "HAM10000_segmentations_lesion_tschandl" / "ISIC_0024308_segmentation.png"
+    mask.rename(mask.with_suffix(".PNG"))
+    (root / "HAM10000_images_part_2").rename(root / "ham10000_images_part_2")
+
+    table = read("ham10000", root)
+
+    assert table["image"].tolist()[1:] == [
+        str(image.with_suffix(".JPG")),
+        str(root / "ham10000_images_part_2" / "ISIC_0024308.jpg"),
+    ]
+    assert table["mask"][2] == str(mask.with_suffix(".PNG"))

@@ -258,3 +258,80 @@ def test_a_path_is_the_one_that_pathlib_makes_of_folder_and_name(tmp_path, name)
 
     assert table.loc[0, "image"] == str(tmp_path / name)
     assert table.loc[0, "mask"] == ""
+
+
+@pytest.mark.parametrize("mark", [" ", "\t", "\xa0", "\ufeff", "\u200b", "\u3000", "\u202a"])
+@pytest.mark.parametrize(
+    "column",
+    ["image_id", "patient_id", "lesion_id", "duplicate_group", "source", "split", "sex", "site"],
+)
+def test_ids_and_words_are_stripped(tmp_path, column, mark):
+    path = _csv(tmp_path, f"image_id,image,{column}x\na,a.png,\n".replace(f"{column}x", "note"))
+    header = "image,image_id" if column == "image_id" else f"image_id,image,{column}"
+    row = f"a.png,{mark}val{mark}" if column == "image_id" else f"a,a.png,{mark}val{mark}"
+    path.write_text(f"{header}\n{row}\n")
+
+    assert manifest.read(path)[column].tolist() == ["val"]
+
+
+def test_ids_of_two_forms_of_unicode_are_one_patient(tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_text("image_id,image,patient_id\na,a.png,Jos\u00e9\nb,b.png,Jose\u0301\n", "utf-8")
+
+    assert manifest.read(path)["patient_id"].nunique() == 1
+
+
+def test_image_ids_of_two_forms_of_unicode_are_one_and_refused(tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_text("image_id,image\n\u00e9,a.png\ne\u0301,b.png\n", "utf-8")
+
+    with pytest.raises(ValueError, match="image_id must be unique.*a.png.*b.png"):
+        manifest.read(path)
+
+
+def test_ids_that_differ_in_capitals_stay_two(make_table):
+    table = make_table(2, image_id=["IMG_1", "img_1"])
+
+    assert manifest.check(table)["image_id"].tolist() == ["IMG_1", "img_1"]
+
+
+@pytest.mark.parametrize("column", ["image_id", "patient_id", "lesion_id", "image", "mask"])
+@pytest.mark.parametrize("value", ["a\0b", "a\nb", "a\rb", "a\x1bb", "a\x85b", "caf\udce9"])
+def test_a_value_that_no_table_holds_is_refused_by_column_and_row(make_table, column, value):
+    table = make_table(3).astype({column: object})
+    table.loc[1, column] = value
+
+    with pytest.raises(ValueError, match=f"{column} must be UTF-8 .*row 2 ") as error:
+        manifest.check(table)
+
+    assert repr(value) in str(error.value) and value not in str(error.value)
+
+
+@pytest.mark.parametrize("word", ["-", "?", "...", "#N/A", "<NA>", "Anonymous", "missing"])
+def test_an_id_that_names_no_one_is_empty_and_counted(caplog, word):
+    table = pd.DataFrame({"image_id": ["a", "b"], "image": ["a", "b"], "patient_id": [word, "P-1"]})
+
+    with caplog.at_level("INFO", "absl"):
+        completed = manifest.complete(table, "folder")
+
+    assert completed["patient_id"].tolist() == ["", "P-1"]
+    assert f"patient_id of source folder: 1 of 2 say {word!r}" in caplog.text
+
+
+@pytest.mark.parametrize("count, is_warned", [(20, True), (10, False)])
+def test_one_patient_of_most_images_is_said_aloud(make_table, caplog, count, is_warned):
+    patients = ["0"] * (count * 6 // 10) + [f"p{number}" for number in range(count * 4 // 10)]
+
+    with caplog.at_level("WARNING", "absl"):
+        manifest.warn_of_one_patient(make_table(count, patient_id=patients))
+
+    assert ("patient_id '0' stands at 12 of 20 images" in caplog.text) == is_warned
+
+
+def test_an_id_that_looks_like_a_number_is_read_as_it_is_written(tmp_path):
+    path = _csv(tmp_path, "image_id,image,patient_id\n007,a.png,12\n7,b.png,12.0\n8,c.png,\n")
+
+    table = manifest.read(path)
+
+    assert table["image_id"].tolist() == ["007", "7", "8"]
+    assert table["patient_id"].tolist() == ["12", "12.0", ""]

@@ -44,7 +44,7 @@ def test_failures_are_read_as_they_were_written(tmp_path):
 
 
 def test_failures_are_named_and_counted(capsys):
-    with pytest.raises(ValueError, match="2 could not be used: one; and 1 more.*out/failures.txt.*Mend"):
-        failures.raise_for(["one", "two"], "out/failures.txt", "Mend them")
+    with pytest.raises(ValueError, match="2 could not be used: one; and 1 more.*out/f.txt.*Mend"):
+        failures.raise_for(["one", "two"], "out/f.txt", "Mend them")
     assert capsys.readouterr().err == "one\ntwo\n"
     failures.raise_for([], "x", "y")
