@@ -7,7 +7,6 @@ import zipfile
 
 from absl import logging
 
-from lbunet_tf import config as config_lib
 from lbunet_tf import flagfiles
 from lbunet_tf import whole_files
 
@@ -123,8 +122,7 @@ def _is_continued(path, flag_lines):
 def different_flags(path: pathlib.Path, flag_lines: list[str]) -> str:
     """Returns what `flag_lines` change in the flags of a run, in words; "" where nothing."""
     # A flag that is newer than the run had its default's effect.
-    old = _settings(flagfiles.flag_lines(config_lib.Config()))
-    old |= _settings((path / FLAGS).read_text().splitlines())
+    old = _settings(flagfiles.flag_lines(flagfiles.read_flagfile(path / FLAGS)))
     new = _settings(flag_lines)
     return "; ".join(
         f"{name} was {old.get(name)}, is {value}"
