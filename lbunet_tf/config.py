@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import os
 
 from lbunet_tf import flag_checks
 
@@ -14,11 +15,23 @@ TUNE = ("tune",)
 PSEUDO = ("pseudo_label",)
 # The entries that take --run several times.
 COMBINE = ("evaluate", "predict", "export")
+# The largest seed that NumPy and Keras take.
+MAX_SEED = 2**32 - 1
 # Outputs of deep supervision by their stride, and the weight of their loss beside the mask's.
 AUXILIARY = {"mask_s2": 0.5, "mask_s4": 0.25, "mask_s8": 0.125}
 
 
-def _flag(default, help, section, entries=TRAIN, choices=None, many=False, minimum=None):
+def _flag(
+    default,
+    help,
+    section,
+    entries=TRAIN,
+    choices=None,
+    many=False,
+    minimum=None,
+    maximum=None,
+    is_path=False,
+):
     metadata = {
         "help": help,
         "section": section,
@@ -26,13 +39,18 @@ def _flag(default, help, section, entries=TRAIN, choices=None, many=False, minim
         "choices": choices,
         "many": many,
         "minimum": minimum,
+        "maximum": maximum,
+        "is_path": is_path,
     }
     return dataclasses.field(default=default, metadata=metadata)
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """The resolved flags of one run. Field names are flag names."""
+    """The resolved flags of one run. Field names are flag names.
+
+    A leading `~` of a path is the home folder, also where the shell leaves it as it is (after =).
+    """
 
     run: str = _flag(
         "",
@@ -40,9 +58,10 @@ class Config:
         "export take it several times, as in --run=A --run=B: the mean probability of all.",
         "Run",
         entries=RUN,
+        is_path=True,
     )
     # The runs that --run names after the first; no flag of its own.
-    other_runs: tuple[str, ...] = _flag((), "", "Run", entries=())
+    other_runs: tuple[str, ...] = _flag((), "", "Run", entries=(), is_path=True)
     overwrite: bool = _flag(
         False,
         "Start again where --run holds another or a finished run, and delete that one, but for its "
@@ -58,6 +77,7 @@ class Config:
         "Run",
         entries=COMPARE,
         many=True,
+        is_path=True,
     )
     seeds: tuple[int, ...] = _flag(
         (0,),
@@ -65,6 +85,8 @@ class Config:
         "Run",
         entries=COMPARE,
         many=True,
+        minimum=0,
+        maximum=MAX_SEED,
     )
     space: str = _flag(
         "optimization",
@@ -98,6 +120,7 @@ class Config:
         "Run",
         entries=SOURCE,
         minimum=0,
+        maximum=MAX_SEED,
     )
     source: tuple[str, ...] = _flag(
         (),
@@ -124,6 +147,7 @@ class Config:
         "Data",
         entries=SOURCE,
         many=True,
+        is_path=True,
     )
     allow_missing_images: bool = _flag(
         False,
@@ -211,6 +235,7 @@ class Config:
         "Data",
         entries=DATA,
         minimum=16,
+        maximum=8192,
     )
     antialias: bool = _flag(
         False,
@@ -251,6 +276,7 @@ class Config:
         "imagenet",
         "'imagenet', 'none' (random, by --seed), or the path of a weights file.",
         "Model",
+        is_path=True,
     )
     upsampling: str = _flag(
         "nearest",
@@ -300,13 +326,14 @@ class Config:
         "Model",
         choices=("auto", "mean", "max", "melanoma"),
     )
-    epochs: int = _flag(30, "At most this many epochs.", "Training", minimum=1)
+    epochs: int = _flag(30, "At most this many epochs.", "Training", minimum=1, maximum=1_000_000)
     batch_size: int = _flag(
         8,
         "Images a step.",
         "Training",
         entries=("train", "evaluate", "predict"),
         minimum=1,
+        maximum=65536,
     )
     mask_loss: str = _flag(
         "bce",
@@ -423,12 +450,14 @@ class Config:
         "(distillation); they need this run's preprocessing and heads.",
         "Training",
         many=True,
+        is_path=True,
     )
     teacher_weight: float = _flag(
         0.5,
         "Share of the teacher in a target that is known; one that is not known is the teacher's.",
         "Training",
         minimum=0,
+        maximum=1,
     )
     precision: str = _flag(
         "float32",
@@ -491,6 +520,7 @@ class Config:
         "Pseudo-labels",
         entries=PSEUDO,
         minimum=0.5,
+        maximum=1,
     )
     mask_confidence: float = _flag(
         0.85,
@@ -499,6 +529,7 @@ class Config:
         "Pseudo-labels",
         entries=PSEUDO,
         minimum=0,
+        maximum=1,
     )
     mask_threshold: str = _flag(
         "auto",
@@ -531,6 +562,7 @@ class Config:
         "runs: nothing is written into one of them.",
         "Output",
         entries=("prepare", *COMBINE, *PSEUDO),
+        is_path=True,
     )
     preview: str = _flag(
         "",
@@ -538,6 +570,7 @@ class Config:
         "versions of them by --augment.",
         "Output",
         entries=("prepare",),
+        is_path=True,
     )
     records: str = _flag(
         "",
@@ -545,6 +578,7 @@ class Config:
         "--source=records and TensorFlow Datasets read. The same command goes on after a kill.",
         "Output",
         entries=("prepare",),
+        is_path=True,
     )
     beam_options: str = _flag(
         "",
@@ -553,6 +587,11 @@ class Config:
         "Output",
         entries=("prepare",),
     )
+
+    def __post_init__(self):
+        for name, field in FIELDS.items():
+            if field.metadata["is_path"]:
+                object.__setattr__(self, name, _without_tilde(getattr(self, name)))
 
     @property
     def score_rule(self) -> str:
@@ -608,6 +647,12 @@ OTHER_SOURCE = (
     "seed",
 )
 FIELDS = {field.name: field for field in dataclasses.fields(Config)}
+
+
+def _without_tilde(paths):
+    if isinstance(paths, tuple):
+        return tuple(map(os.path.expanduser, paths))
+    return os.path.expanduser(paths)
 
 
 def check(config: Config) -> Config:

@@ -1,6 +1,8 @@
 """What every `python -m lbunet_tf.X` shares: help, flags, and errors in one line."""
 
+import contextlib
 import gc
+import os
 import re
 import signal
 import sys
@@ -14,6 +16,7 @@ from absl import app
 from absl import logging
 
 from lbunet_tf import config as config_lib
+from lbunet_tf import environment
 from lbunet_tf import flagfiles
 from lbunet_tf.data import memory
 
@@ -24,7 +27,12 @@ def run(main: Callable[..., None], entry: str, takes_paths: bool = False) -> Non
     With `takes_paths`, what stands after the flags is passed on: `main(config, paths)`.
     """
     if {"--help", "-h", "-help"} & set(sys.argv[1:]):
-        sys.stdout.write(help_text(entry, sys.modules["__main__"].__doc__) + "\n")
+        # Its reader may have enough before the end, as in --help | head.
+        try:
+            sys.stdout.write(help_text(entry, sys.modules["__main__"].__doc__) + "\n")
+            sys.stdout.flush()
+        except BrokenPipeError:
+            _drop_output()
         return
     flagfiles.define_flags(entry)
     logging.use_absl_handler()
@@ -41,17 +49,24 @@ def run(main: Callable[..., None], entry: str, takes_paths: bool = False) -> Non
             tf.config.set_visible_devices([], "GPU")
         status = 0
         try:
+            environment.set_keras()
+            keras.config.set_dtype_policy("float32")
             config = flagfiles.from_flags(entry)
             main(config, arguments[1:]) if takes_paths else main(config)
         except KeyboardInterrupt as stop:
             number = stop.args[0] if stop.args else signal.SIGINT
             words = [f"stopped by {signal.Signals(number).name}", *getattr(stop, "__notes__", ())]
-            sys.stderr.write(f"\n{'; '.join(words)}\n")
+            _say("; ".join(words))
             status = 128 + number
+        except BrokenPipeError:
+            # As any program in a pipe: whoever read the output has ended, as in ... | head.
+            _drop_output()
+            _say("stopped: nobody reads the output any more")
+            status = 128 + signal.SIGPIPE
         except (ValueError, OSError, tf.errors.OpError) as error:
             if logging.get_verbosity() > logging.INFO:
                 traceback.print_exc()
-            sys.stderr.write(f"\nERROR: {_in_words(error)}\n")
+            _say(f"ERROR: {_in_words(error)}")
             status = 1
         except Exception:
             traceback.print_exc()
@@ -62,6 +77,20 @@ def run(main: Callable[..., None], entry: str, takes_paths: bool = False) -> Non
         sys.exit(status)
 
     app.run(call, flags_parser=_parse)
+
+
+def _say(text):
+    """Writes a line to stderr, which may be a pipe that nobody reads any more."""
+    with contextlib.suppress(OSError):
+        sys.stderr.write(f"\n{text}\n")
+        sys.stderr.flush()
+
+
+def _drop_output():
+    """Sends what Python still writes to stdout, at its end at the latest, nowhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 def _in_words(error):
@@ -83,13 +112,16 @@ def _parse(arguments):
     try:
         return flagfiles.parse(arguments)
     except ValueError as error:
-        sys.stderr.write(f"\nERROR: {error}. All flags: --help\n")
+        _say(f"ERROR: {error}. All flags: --help")
         sys.exit(1)
 
 
-def help_text(entry: str, doc: str) -> str:
-    """Returns what `--help` prints: the entry's purpose, then its flags by section."""
-    lines = [doc.strip(), "", "Flags:"]
+def help_text(entry: str, doc: str | None) -> str:
+    """Returns what `--help` prints: the entry's purpose, then its flags by section.
+
+    Under `python -OO` there is no text on its purpose.
+    """
+    lines = [(doc or f"python -m lbunet_tf.{entry}").strip(), "", "Flags:"]
     section = None
     for field in config_lib.fields_of(entry):
         if field.metadata["section"] != section:

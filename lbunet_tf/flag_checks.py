@@ -1,6 +1,13 @@
 """Which values of the flags fit together: a ValueError names the flag, and how to mend it."""
 
+import math
+import re
 from collections.abc import Mapping
+
+# What counts and sizes of TensorFlow hold, where a flag states no bound of its own.
+MAX_INTEGER = 2**31 - 1
+# The largest float32: beyond it, a number is infinite in training.
+MAX_FLOAT = 3.4028234e38
 
 # Losses that are no sum over pixels: a weight of each pixel's class has no place in them.
 OVERLAP_LOSSES = ("dice", "tversky", "focal_tversky", "lovasz")
@@ -41,8 +48,42 @@ def _check_field(name, value, metadata):
         raise ValueError(
             f'"--{name}" must be one of {", ".join(metadata["choices"])}. Received: {value}'
         )
-    if metadata["minimum"] is not None and value < metadata["minimum"]:
-        raise ValueError(f'"--{name}" must be at least {metadata["minimum"]}. Received: {value}')
+    for item in value if isinstance(value, tuple) else (value,):
+        if isinstance(item, str):
+            _check_text(name, item)
+        else:
+            _check_number(name, item, metadata)
+
+
+def _check_text(name, text):
+    """Raises a ValueError for a text that a flagfile could not hold, or no path can."""
+    if text != text.strip():
+        raise ValueError(
+            f'"--{name}" must neither begin nor end with white space, which a flagfile loses. '
+            f"Rename the file or folder. Received: {text!r}"
+        )
+    if re.search(r"[\0\n\r]", text):
+        raise ValueError(
+            f'"--{name}" must be one line without NUL, so that a flagfile can hold it. '
+            f"Received: {text!r}"
+        )
+    if not text.isascii() and text.encode("utf-8", "replace").decode("utf-8") != text:
+        raise ValueError(
+            f'"--{name}" must be UTF-8. Rename the file or folder, or use a terminal whose '
+            f"encoding is UTF-8. Received: {text!r}"
+        )
+
+
+def _check_number(name, number, metadata):
+    largest = MAX_INTEGER if isinstance(number, int) else MAX_FLOAT
+    lowest = -largest if metadata["minimum"] is None else metadata["minimum"]
+    highest = largest if metadata["maximum"] is None else metadata["maximum"]
+    if math.isnan(number):
+        raise ValueError(f'"--{name}" must be a number. Received: {number}')
+    if number < lowest:
+        raise ValueError(f'"--{name}" must be at least {lowest}. Received: {number}')
+    if number > highest:
+        raise ValueError(f'"--{name}" must be at most {highest}. Received: {number}')
 
 
 def _check_data(config):
@@ -149,8 +190,6 @@ def _check_optimisation(config):
     for name in ("label_smoothing", "average_weights"):
         if getattr(config, name) >= 1:
             raise ValueError(f'"--{name}" must be below 1. Received: {getattr(config, name)}')
-    if config.teacher_weight > 1:
-        raise ValueError(f'"--teacher_weight" must be at most 1. Received: {config.teacher_weight}')
     for name in ("warmup_epochs", "frozen_epochs"):
         if getattr(config, name) >= max(config.epochs, 1):
             raise ValueError(

@@ -3,6 +3,9 @@
 The only module that touches absl flags; everything else takes a `Config` or plain values.
 """
 
+import csv
+import io
+import os
 import pathlib
 import re
 import typing
@@ -40,12 +43,56 @@ def parse(arguments: Sequence[str], flag_values=flags.FLAGS) -> list[str]:
     """Returns what is left of a command line after its flags.
 
     Raises:
-        ValueError: A flag is unknown, or its value cannot be read.
+        ValueError: A flag is unknown, its value cannot be read, or a flagfile is not one.
     """
     try:
-        return flag_values(arguments)
+        return flag_values(_expand(list(arguments)))
     except flags.Error as error:
         raise ValueError(str(error).removeprefix("ERROR:: ")) from error
+
+
+def _expand(arguments, read_before=()):
+    """Returns a command line with the lines of each flagfile in its place.
+
+    absl does so too, but reads a file in the encoding of the locale, where flags.cfg is UTF-8.
+    """
+    expanded = []
+    words = iter(arguments)
+    for word in words:
+        if word == "--":
+            return [*expanded, word, *words]
+        if not (directive := re.fullmatch("--?flagfile(?:=(.*))?", word, re.DOTALL)):
+            expanded.append(word)
+            continue
+        name = next(words, "") if directive[1] is None else directive[1]
+        expanded += _lines_of(os.path.expanduser(name.strip()), read_before)
+    return expanded
+
+
+def _lines_of(name, read_before):
+    """Returns the flags of one flagfile, and of those that it names, each checked to be a flag."""
+    if not name:
+        raise ValueError('"--flagfile" must name a file of flags. Received: nothing')
+    path = pathlib.Path(name)
+    if path.resolve() in read_before:
+        chain = " -> ".join(map(str, (*read_before, path)))
+        raise ValueError(f'"--flagfile" must not lead back to itself. Received: {chain}')
+    try:
+        # A byte order mark, as Windows' editor writes it, is no part of the first flag.
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise ValueError(f'"--flagfile" must name a file of flags. {error}') from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} must be text in UTF-8. Save it as such. {error}") from error
+    lines = [line.strip() for line in text.split("\n")]
+    lines = [line for line in lines if line and not line.startswith(("#", "//"))]
+    for line in lines:
+        if not re.match("--?[^-]", line):
+            raise ValueError(
+                f"{path} must hold one flag on each line, as in --epochs=30, and comments after #. "
+                f"Received: {line!r}"
+            )
+    return _expand(lines, (*read_before, path.resolve()))
 
 
 def from_flags(entry: str, flag_values=flags.FLAGS) -> config_lib.Config:
@@ -180,18 +227,29 @@ def _as_tuple(field, items):
 
 
 def flag_lines(config: config_lib.Config) -> list[str]:
-    """Returns the flagfile lines that repeat a training run."""
-    lines = []
-    for field in config_lib.fields_of("train"):
-        value = getattr(config, field.name)
-        if field.name == "overwrite":
-            continue
-        if isinstance(value, tuple):
-            value = ",".join(map(str, value))
-        elif isinstance(value, bool):
-            value = str(value).lower()
-        lines.append(f"--{field.name}={value}")
-    return lines
+    """Returns the flagfile lines that repeat a training run; `read_flagfile` reads them back.
+
+    Raises:
+        ValueError: A value is none that its flag may have, so that it could not be read back.
+    """
+    config_lib.check(config)
+    return [
+        f"--{field.name}={_as_text(getattr(config, field.name))}"
+        for field in config_lib.fields_of("train")
+        if field.name != "overwrite"
+    ]
+
+
+def _as_text(value):
+    """Returns a value as absl reads it: an item of a list with a comma or a quote is quoted."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if not isinstance(value, tuple):
+        return str(value)
+    line = io.StringIO()
+    if value:
+        csv.writer(line, lineterminator="").writerow(value)
+    return line.getvalue()
 
 
 def read(run: str) -> config_lib.Config:
@@ -208,9 +266,9 @@ def read_flagfile(path: pathlib.Path) -> config_lib.Config:
     """Returns the Config of a flagfile of `train`."""
     flag_values = flags.FlagValues()
     define_flags("train", flag_values)
-    flags.DEFINE_string("flagfile", "", "", flag_values=flag_values)
+    arguments = _lines_of(str(path), ())
     try:
-        flag_values(["train", f"--flagfile={path}"])
-    except flags.Error as error:
+        flag_values(["train", *arguments])
+        return from_flags("train", flag_values)
+    except (flags.Error, ValueError) as error:
         raise ValueError(f"{path} must hold flags that this version knows. {error}") from error
-    return from_flags("train", flag_values)

@@ -6,7 +6,6 @@ import zipfile
 
 from absl import logging
 
-from lbunet_tf import config as config_lib
 from lbunet_tf import flagfiles
 from lbunet_tf import whole_files
 from lbunet_tf.storage import failures
@@ -157,7 +156,7 @@ def check_shared(run: str, flag_lines: list[str]) -> None:
             '"--run" must be on a file system that all processes of a job share. Process 0 has '
             f"written {path / FLAGS}, and this one does not see it"
         )
-    refuse_other_flags((path / FLAGS).read_text().splitlines(), flag_lines)
+    refuse_other_flags(_flag_lines_of(path), flag_lines)
 
 
 def refuse_other_flags(first_lines: list[str], flag_lines: list[str]) -> None:
@@ -176,12 +175,16 @@ def drop_backup(run: str | os.PathLike) -> None:
 
 def different_flags(path: pathlib.Path, flag_lines: list[str]) -> str:
     """Returns what `flag_lines` change in the flags of a run, in words; "" where nothing."""
-    return _different((path / FLAGS).read_text().splitlines(), flag_lines)
+    return _different(_flag_lines_of(path), flag_lines)
+
+
+def _flag_lines_of(path):
+    # A flag that is newer than the run had its default's effect.
+    return flagfiles.flag_lines(flagfiles.read_flagfile(path / FLAGS))
 
 
 def _different(old_lines, flag_lines):
-    # A flag that is newer than the run had its default's effect.
-    old = _settings(flagfiles.flag_lines(config_lib.Config())) | _settings(old_lines)
+    old = _settings(old_lines)
     new = _settings(flag_lines)
     return "; ".join(
         f"{name} was {old.get(name)}, is {value}"

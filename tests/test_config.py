@@ -1,4 +1,6 @@
+import math
 import re
+import typing
 
 import pytest
 
@@ -41,3 +43,52 @@ def test_defaults_are_the_papers_optimisation():
 def test_a_wrong_value_raises_an_error_that_names_the_flag(changes, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         config_lib.Config().replace(**changes)
+
+
+NUMBERS = [
+    field
+    for field in config_lib.FIELDS.values()
+    if {int, float} & {field.type, *typing.get_args(field.type)}
+]
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf, 1e39, 2**63, -(2**63)])
+@pytest.mark.parametrize("field", NUMBERS, ids=lambda field: field.name)
+def test_a_number_beyond_what_training_can_count_is_refused_by_name(field, number):
+    # As many as there were, so that the number alone is wrong.
+    value = (number, *field.default[1:]) if isinstance(field.default, tuple) else number
+
+    with pytest.raises(ValueError, match=re.escape(f'"--{field.name}" must be ')) as raised:
+        config_lib.Config().replace(**{field.name: value})
+
+    assert str(raised.value).endswith(f"Received: {number}")
+
+
+BOUNDED = [field for field in NUMBERS if field.metadata["maximum"] is not None]
+
+
+@pytest.mark.parametrize("field", BOUNDED, ids=lambda field: field.name)
+def test_the_largest_value_of_a_flag_is_taken_and_the_next_refused(field):
+    largest = field.metadata["maximum"]
+    partners = {"teacher": ("t",)} if field.name == "teacher_weight" else {}
+
+    def replace(number):
+        value = (number,) if isinstance(field.default, tuple) else number
+        return config_lib.Config().replace(**partners, **{field.name: value})
+
+    replace(largest)
+    message = f'"--{field.name}" must be at most {largest}. Received: {largest + 1}'
+    with pytest.raises(ValueError, match=re.escape(message)):
+        replace(largest + 1)
+
+
+def test_a_seed_from_the_clock_is_refused_with_its_bound():
+    message = '"--seed" must be at most 4294967295. Received: 1764379357123'
+    with pytest.raises(ValueError, match=re.escape(message)):
+        config_lib.Config().replace(seed=1764379357123)
+
+
+def test_negative_zero_is_zero():
+    with pytest.raises(ValueError, match='"--learning_rate" must be positive'):
+        config_lib.Config().replace(learning_rate=-0.0)
+    assert config_lib.Config().replace(clip_norm=-0.0) == config_lib.Config()

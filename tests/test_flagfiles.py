@@ -1,8 +1,11 @@
 import dataclasses
 import re
+import typing
 
+import hypothesis
 import pytest
 from absl import flags
+from hypothesis import strategies
 
 from lbunet_tf import config as config_lib
 from lbunet_tf import entry as entry_lib
@@ -219,3 +222,193 @@ def test_help_of_evaluate_names_the_flags_of_another_source():
 def test_help_fits_a_terminal_of_100_columns():
     lines = entry_lib.help_text("train", "What it does.").splitlines()
     assert [line for line in lines if len(line) > 100] == []
+
+
+# What flagfiles, CSV, shells and Python's splitlines give a meaning to, and what is not ASCII.
+MEANINGFUL = ",\"'#=-~/\\ \tx;$\x0b\x0c\x1c\x85\u2028é字😀"
+# What a value needs of other flags.
+PARTNERS = {
+    "data_dir": lambda value: {"source": ("folder",) * max(len(value), 1)},
+    "source_weights": lambda value: {"source": tuple(map(str, range(max(len(value), 1))))},
+    "model": lambda value: {"encoder_weights": "none" if value == "unet" else "imagenet"},
+    "image_score": lambda value: {"mask_source": "label"},
+}
+POSITIVE = strategies.floats(1e-30, 1e30)
+SPECIAL = {
+    "heads": strategies.sampled_from([("mask",), ("mask", "melanoma")]),
+    "head_weights": strategies.tuples(POSITIVE, POSITIVE),
+    "source_weights": strategies.lists(POSITIVE, max_size=3).map(tuple),
+    "class_weights": strategies.sampled_from([(), ("mask",), ("mask", "melanoma")]),
+    "split_percent": strategies.integers(1, 98).map(lambda train: (train, 99 - train, 1)),
+    "near_duplicates": strategies.integers(-1, 10),
+    "learning_rate": POSITIVE,
+    "label_smoothing": strategies.floats(0, 0.99),
+    "average_weights": strategies.floats(0, 0.99),
+    "warmup_epochs": strategies.integers(0, 29),
+    "frozen_epochs": strategies.integers(0, 29),
+}
+
+
+def texts():
+    meaningful = strategies.text(MEANINGFUL, max_size=8)
+    return (meaningful | strategies.text(max_size=8)).filter(
+        lambda text: text == text.strip() and not set(text) & set("\0\n\r")
+    )
+
+
+def values_of(field):
+    """Returns what a flag may be."""
+    if field.name in SPECIAL:
+        return SPECIAL[field.name]
+    if field.metadata["choices"]:
+        return strategies.sampled_from(field.metadata["choices"])
+    if field.metadata["many"]:
+        return strategies.lists(texts(), max_size=3).map(tuple)
+    if field.type is bool:
+        return strategies.booleans()
+    low, high = field.metadata["minimum"], field.metadata["maximum"]
+    if field.type is int:
+        return strategies.integers(low, 2**31 - 1 if high is None else high)
+    if field.type is float:
+        return strategies.floats(low, 3e38 if high is None else high)
+    return texts()
+
+
+@pytest.mark.parametrize("field", config_lib.fields_of("train"), ids=lambda field: field.name)
+@hypothesis.settings(
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture],
+)
+@hypothesis.given(data=strategies.data())
+def test_any_value_of_any_flag_is_read_back(tmp_path, field, data):
+    value = data.draw(values_of(field))
+    partners = PARTNERS.get(field.name, lambda value: {})(value)
+    base = config_lib.Config(heads=("mask", "melanoma"), teacher=("t",))
+    config = base.replace(**{**partners, field.name: value})
+
+    (tmp_path / "flags.cfg").write_text("\n".join(flagfiles.flag_lines(config)), encoding="utf-8")
+
+    assert flagfiles.read_flagfile(tmp_path / "flags.cfg") == config.replace(overwrite=False)
+
+
+TEXTS = [
+    field
+    for field in config_lib.FIELDS.values()
+    if field.metadata["choices"] is None and str in (field.type, *typing.get_args(field.type))
+]
+
+
+@pytest.mark.parametrize("text", [" x", "x\u3000", "x\ny", "x\ry", "x\0y", "x\udce9"])
+@pytest.mark.parametrize("field", TEXTS, ids=lambda field: field.name)
+def test_a_text_that_a_flagfile_cannot_hold_is_refused_by_name(field, text):
+    value = (text,) if isinstance(field.default, tuple) else text
+
+    with pytest.raises(ValueError, match=f'^"--{field.name}" must .*{re.escape(repr(text))}$'):
+        config_lib.Config().replace(**{field.name: value})
+
+
+def test_a_comma_in_a_path_is_quoted_on_the_command_line_and_in_flags_cfg(tmp_path):
+    config = parse("train", "--source=folder", '--data_dir="/data/Lesions, 2024"')
+
+    assert config.data_dir == ("/data/Lesions, 2024",)
+    assert '--data_dir="/data/Lesions, 2024"' in flagfiles.flag_lines(config)
+
+
+def test_a_list_that_an_earlier_version_wrote_without_quotes_is_read(tmp_path):
+    path = tmp_path / "flags.cfg"
+    path.write_text('--source=isic2020,ham10000\n--data_dir=/a "b" c,/d\n--split_percent=60,20,20')
+
+    config = flagfiles.read_flagfile(path)
+
+    assert config.data_dir == ('/a "b" c', "/d")
+    assert (config.source, config.split_percent) == (("isic2020", "ham10000"), (60, 20, 20))
+
+
+@pytest.mark.parametrize(
+    "field",
+    [field for field in config_lib.FIELDS.values() if field.metadata["is_path"]],
+    ids=lambda field: field.name,
+)
+def test_a_leading_tilde_of_a_path_is_the_home_folder(monkeypatch, field):
+    monkeypatch.setenv("HOME", "/home/somebody")
+    is_list = isinstance(field.default, tuple)
+
+    config = config_lib.Config(**{field.name: ("~/a", "b~") if is_list else "~/a"})
+
+    expected = ("/home/somebody/a", "b~") if is_list else "/home/somebody/a"
+    assert getattr(config, field.name) == expected
+
+
+def test_every_flag_that_names_files_is_known_as_a_path():
+    # A new one is added here and to the flag, or it keeps its tilde.
+    paths = {field.name for field in config_lib.FIELDS.values() if field.metadata["is_path"]}
+    assert paths == {
+        "run",
+        "other_runs",
+        "experiments",
+        "data_dir",
+        "encoder_weights",
+        "teacher",
+        "output",
+        "preview",
+        "records",
+    }
+
+
+def test_a_flagfile_of_windows_is_read(tmp_path):
+    path = tmp_path / "x.cfg"
+    path.write_bytes("\ufeff--epochs=7\r\n# comment\r\n\r\n--run=Läsionen\r\n".encode())
+
+    config = flagfiles.read_flagfile(path)
+
+    assert (config.epochs, config.run) == (7, "Läsionen")
+
+
+def test_a_flagfile_names_another_where_its_flags_stand(tmp_path):
+    outer, inner = tmp_path / "outer.cfg", tmp_path / "inner.cfg"
+    inner.write_text("--epochs=7\n--seed=7\n--patience=7\n")
+    outer.write_text(f"--epochs=1\n--flagfile={inner}\n--seed=2\n")
+    values = flags.FlagValues()
+    flagfiles.define_flags("train", values)
+
+    left = flagfiles.parse(["train", "--flagfile", str(outer), "--patience=9"], values)
+
+    config = flagfiles.from_flags("train", values)
+    assert (left, config.epochs, config.seed, config.patience) == (["train"], 7, 2, 9)
+
+
+@pytest.mark.parametrize(
+    "content, words",
+    [
+        ("--run=L\xe4sionen".encode("latin-1"), "must be text in UTF-8"),
+        (b"--flagfile=x.cfg", "must not lead back to itself"),
+        (b"--flagfile=", '"--flagfile" must name a file'),
+        (b"--flagfile=missing.cfg", "missing.cfg"),
+        (b"epochs=7", "must hold one flag on each line, .* Received: 'epochs=7'"),
+        (b"--epochs=7\n--\n--seed=1", "must hold one flag on each line, .* Received: '--'"),
+        (b"--epochs=seven", '"?--epochs=seven'),
+        (b"--epohcs=7", "epohcs"),
+        (b'--data_dir="/a,/b', "data_dir"),
+    ],
+)
+def test_a_flagfile_that_is_none_is_refused(tmp_path, monkeypatch, content, words):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x.cfg").write_bytes(content)
+    values = flags.FlagValues()
+    flagfiles.define_flags("train", values)
+
+    with pytest.raises(ValueError, match=words):
+        flagfiles.parse(["train", "--flagfile=x.cfg"], values)
+
+
+def test_a_folder_is_no_flagfile(tmp_path):
+    with pytest.raises(ValueError, match=f'"--flagfile" must name a file.*{tmp_path}'):
+        flagfiles.parse(["train", f"--flagfile={tmp_path}"], flags.FlagValues())
+
+
+def test_a_wrong_value_in_the_flags_of_a_run_names_the_file(tmp_path):
+    (tmp_path / "flags.cfg").write_text("--batch_size=0")
+
+    with pytest.raises(ValueError, match=f'{tmp_path}/flags.cfg must .*"--batch_size" must be at'):
+        flagfiles.read(str(tmp_path))

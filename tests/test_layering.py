@@ -4,7 +4,15 @@ import pathlib
 import pytest
 
 PACKAGE = pathlib.Path(__file__).parent.parent / "lbunet_tf"
-SHARED = {"config", "flag_checks", "flagfiles", "run_directory", "storage", "whole_files"}
+SHARED = {
+    "config",
+    "environment",
+    "flag_checks",
+    "flagfiles",
+    "run_directory",
+    "storage",
+    "whole_files",
+}
 ROOMS = {"data", "models", "training", "evaluation", "serving", "tuning"}
 # The one module that runs a model for `evaluation`, and what it needs for that.
 ALLOWED = {("evaluation", "predictions"): {"data"}}
@@ -94,6 +102,16 @@ def test_a_heavy_library_is_imported_inside_functions_of_its_modules_only(librar
         }
 
     assert (users(), users(when_imported=True)) == (HEAVY[library], set())
+
+
+def test_no_module_imports_pyplot():
+    # It takes a backend, which a notebook has chosen, and keeps every figure until it is closed.
+    guilty = [
+        path.name
+        for path in PACKAGE.rglob("*.py")
+        if any(name.startswith("matplotlib.pyplot") for name in imported(path))
+    ]
+    assert guilty == []
 
 
 def test_the_package_has_no_assert():

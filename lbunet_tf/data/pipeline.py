@@ -225,7 +225,9 @@ def make_batch_augmentation(config: config_lib.Config) -> Callable | None:
     augment = batch_augmentation.BATCH_AUGMENTATIONS.get(config.augment)
     if augment is None:
         return None
-    return lambda batch, step: augment(*batch, tf.stack([config.seed, tf.cast(step, tf.int32)]))
+    # 64 bits: a seed may be as large as 2**32 - 1.
+    seed = tf.constant(config.seed, tf.int64)
+    return lambda batch, step: augment(*batch, tf.stack([seed, tf.cast(step, tf.int64)]))
 
 
 def _seed(config, epoch, number):

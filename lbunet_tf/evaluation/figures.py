@@ -1,19 +1,23 @@
-"""The figures of a run as PNG, drawn from tables."""
+"""The figures of a run as PNG, drawn from tables.
 
+Without pyplot, so that the backend of a notebook is neither needed nor changed, and in
+Matplotlib's own style, whatever the user's matplotlibrc says.
+"""
+
+import contextlib
 import itertools
 import os
 import pathlib
+import warnings
+from collections.abc import Iterator
 from collections.abc import Sequence
 
-import matplotlib
 import numpy as np
 import pandas as pd
+from matplotlib import figure as figure_lib
+from matplotlib import style
+from matplotlib import ticker
 from PIL import Image
-
-matplotlib.use("Agg")
-
-from matplotlib import pyplot as plt  # noqa: E402  (the backend must be set first)
-from matplotlib import ticker  # noqa: E402
 
 # Okabe and Ito: told apart by colour-blind readers and in grey.
 BLUE, ORANGE, GREEN, PINK, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#666666"
@@ -29,14 +33,41 @@ STYLE = {
     "axes.grid": True,
     "grid.alpha": 0.3,
     "legend.frameon": False,
+    # Names of images and runs are no formulas: a "$" is a "$".
+    "text.parse_math": False,
 }
+# Characters of a name that are drawn; a longer one would widen the figure without end.
+MAX_NAME = 80
+
+
+@contextlib.contextmanager
+def _drawing(**changes) -> Iterator[None]:
+    """Draws in our style; what the font lacks becomes a box, without a warning for each."""
+    with style.context(["default", {**STYLE, **changes}]), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from")
+        yield
+
+
+def _make_axes(rows, columns, figsize, layout=None, **keywords):
+    figure = figure_lib.Figure(figsize, layout=layout)
+    return figure, figure.subplots(rows, columns, squeeze=False, **keywords)
 
 
 def _save(figure, path):
     path.parent.mkdir(parents=True, exist_ok=True)
     metadata = {"Software": SOFTWARE} if path.suffix.lower() == ".png" else None
     figure.savefig(path, bbox_inches="tight", metadata=metadata)
-    plt.close(figure)
+
+
+def _drawn(name):
+    """Returns a name as it is drawn: one line of printable characters, its middle left out."""
+    name = "".join(
+        letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in name
+    )
+    if len(name) > MAX_NAME:
+        name = f"{name[: MAX_NAME // 2]}\N{HORIZONTAL ELLIPSIS}{name[1 - MAX_NAME // 2 :]}"
+    # A legend leaves out labels that begin with an underscore.
+    return f" {name}" if name.startswith("_") else name
 
 
 def is_ours(path: str | os.PathLike) -> bool:
@@ -53,8 +84,8 @@ def class_balance(manifest: pd.DataFrame, path: pathlib.Path) -> None:
     groups = [name for name in ("train", "val", "test") if (manifest["split"] == name).any()]
     names = {1.0: ("melanoma", ORANGE), 0.0: ("not melanoma", BLUE), -1.0: ("unknown", GREY)}
     labels = manifest["label"].fillna(-1.0)
-    with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(figsize=(6, 3.6))
+    with _drawing():
+        figure, [[axes]] = _make_axes(1, 1, (6, 3.6))
         present = [value for value in names if (labels == value).any()]
         width = 0.8 / len(present)
         for position, value in enumerate(present):
@@ -82,8 +113,8 @@ def roc(curves: dict[str, Sequence[tuple]], path: pathlib.Path) -> None:
             share a colour.
         path: Where the PNG goes.
     """
-    with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(figsize=(4.8, 4.6))
+    with _drawing():
+        figure, [[axes]] = _make_axes(1, 1, (4.8, 4.6))
         axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=":", label="chance")
         styles = zip(itertools.cycle(CURVES), itertools.cycle(("--", "-", "-.", (0, (1, 1)))))
         for (name, several), (colour, line) in zip(curves.items(), styles, strict=False):
@@ -94,7 +125,7 @@ def roc(curves: dict[str, Sequence[tuple]], path: pathlib.Path) -> None:
                     linestyle=line,
                     linewidth=1.5 if len(several) == 1 else 0.9,
                     drawstyle="steps-post",
-                    label=None if number else name,
+                    label=None if number else _drawn(name),
                 )
         axes.set_xlabel("1 - specificity (false positive rate)")
         axes.set_ylabel("sensitivity (true positive rate)")
@@ -115,15 +146,11 @@ def training_curves(history: pd.DataFrame, best: int, path: pathlib.Path) -> Non
     `best`: the epoch that was kept, from 1.
     """
     names = [name for name in history if f"val_{name}" in history and not name.endswith("_loss")]
-    with plt.rc_context(STYLE):
+    with _drawing():
         columns = min(2, len(names))
         lines = -(-len(names) // columns)
-        figure, axes = plt.subplots(
-            lines,
-            columns,
-            figsize=(2.9 * columns, 2.5 * lines + 0.5),
-            squeeze=False,
-            layout="constrained",
+        figure, axes = _make_axes(
+            lines, columns, (2.9 * columns, 2.5 * lines + 0.5), layout="constrained"
         )
         for axis, name in zip(axes.flat, names, strict=False):
             axis.plot(history["epoch"], history[name], color=BLUE, marker=".", label="train")
@@ -144,10 +171,8 @@ def training_curves(history: pd.DataFrame, best: int, path: pathlib.Path) -> Non
 
 def confusion_matrix(at: dict[str, dict], path: pathlib.Path) -> None:
     """Draws a matrix a threshold; `at`: title -> `threshold_scores` (the paper's Fig. 5)."""
-    with plt.rc_context({**STYLE, "axes.grid": False}):
-        figure, axes = plt.subplots(
-            1, len(at), figsize=(2.9 * len(at), 3.2), squeeze=False, layout="constrained"
-        )
+    with _drawing(**{"axes.grid": False}):
+        figure, axes = _make_axes(1, len(at), (2.9 * len(at), 3.2), layout="constrained")
         for axis, (title, counts) in zip(axes.flat, at.items(), strict=True):
             matrix = np.array([[counts["tn"], counts["fp"]], [counts["fn"], counts["tp"]]])
             shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
@@ -183,9 +208,9 @@ def threshold_curves(
         ),
         ("Sensitivity and specificity", {"sensitivity": BLUE, "specificity": ORANGE}),
     )
-    with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(3, 1, figsize=(5.4, 11), sharex=True, layout="constrained")
-        for axis, (title, colours) in zip(axes, panels, strict=True):
+    with _drawing():
+        figure, axes = _make_axes(3, 1, (5.4, 11), sharex=True, layout="constrained")
+        for axis, (title, colours) in zip(axes.flat, panels, strict=True):
             lines = ("-", "--", "-.", ":")
             for (name, colour), line in zip(colours.items(), lines, strict=False):
                 values = curves[name].astype(float)
@@ -224,10 +249,8 @@ def mask_sheet(
         path: Where the PNG goes.
     """
     columns = len(sheet) // 3
-    with plt.rc_context({**STYLE, "axes.grid": False}):
-        figure, axes = plt.subplots(
-            3, columns, figsize=(2.6 * columns, 8.6), squeeze=False, layout="constrained"
-        )
+    with _drawing(**{"axes.grid": False}):
+        figure, axes = _make_axes(3, columns, (2.6 * columns, 8.6), layout="constrained")
         for axis, picture, row in zip(axes.flat, sheet, rows.itertuples(), strict=True):
             axis.imshow(picture["image"])
             if label_masks:
@@ -238,7 +261,7 @@ def mask_sheet(
                 if picture["predicted"].min() < 0.5 < picture["predicted"].max():
                     axis.contour(picture["predicted"], [0.5], colors="magenta", linewidths=1.2)
                 title = f"Dice {row.dice:.2f}, IoU {row.iou:.2f}"
-            axis.set_title(f"{row.place}: {row.image_id}\n{title}", fontsize=8)
+            axis.set_title(f"{row.place}: {_drawn(row.image_id)}\n{title}", fontsize=8)
             axis.set_axis_off()
         note = (
             "Colour: predicted probability (dark 0, yellow 1).\n"
@@ -260,12 +283,11 @@ def contact_sheet(
         names: Of the N images.
         path: Where the PNG goes.
     """
-    with plt.rc_context({**STYLE, "axes.grid": False}):
-        figure, axes = plt.subplots(
+    with _drawing(**{"axes.grid": False}):
+        figure, axes = _make_axes(
             len(names),
             len(columns),
-            figsize=(1.7 * len(columns), 1.85 * len(names)),
-            squeeze=False,
+            (1.7 * len(columns), 1.85 * len(names)),
             layout="constrained",
         )
         for place, (title, (images, masks)) in enumerate(columns.items()):
@@ -274,6 +296,6 @@ def contact_sheet(
                 if masks[number].min() < 0.5 < masks[number].max():
                     axis.contour(masks[number], [0.5], colors="lime", linewidths=0.9)
                 axis.set_axis_off()
-                name = names[number] if place == 0 else ""
+                name = _drawn(names[number]) if place == 0 else ""
                 axis.set_title(f"{title}\n{name}" if number == 0 else name, fontsize=7)
         _save(figure, path)

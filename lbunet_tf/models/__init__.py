@@ -8,6 +8,7 @@ import keras
 from absl import logging
 
 from lbunet_tf import config as config_lib
+from lbunet_tf import environment
 from lbunet_tf import run_directory
 from lbunet_tf.models import combined
 from lbunet_tf.models import lbunet
@@ -26,6 +27,7 @@ def build_model(config: config_lib.Config) -> keras.Model:
     where that head is on, `melanoma` (B, 1) logits. Deep supervision adds further masks
     (B, S, S, 1), which `inference_model` leaves out.
     """
+    environment.set_keras()
     keras.utils.set_random_seed(config.seed)
     return MODELS[config.model](config)
 
@@ -63,6 +65,7 @@ def load_best(run: pathlib.Path) -> keras.Model:
     if not (run / run_directory.FINISHED).is_file():
         logging.warning("%s is not finished; taking its best epoch so far", run)
     run_directory.check_model(path)
+    environment.set_keras()
     try:
         return keras.models.load_model(path, compile=False)
     except (OSError, ValueError, KeyError) as error:

@@ -1,7 +1,7 @@
+import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib import pyplot as plt
 from PIL import Image
 
 from lbunet_tf.evaluation import figures
@@ -13,10 +13,8 @@ SCORES = np.array([0.8, 0.2, 0.4, 0.6, 0.1])
 
 @pytest.fixture
 def path(tmp_path):
-    """A PNG in a folder that is not there yet; afterwards no figure is left open."""
-    plt.close("all")
-    yield tmp_path / "figures" / "figure.png"
-    assert plt.get_fignums() == []
+    """A PNG in a folder that is not there yet."""
+    return tmp_path / "figures" / "figure.png"
 
 
 def _is_drawn(path):
@@ -147,3 +145,69 @@ def test_a_mask_sheet_of_empty_or_full_masks_is_drawn_without_warnings(path, mak
     figures.mask_sheet(_sheet(len(rows), value), rows, False, path)
 
     assert _is_drawn(path)
+
+
+NAMES = {
+    "formula": "a_$1^{2$",
+    "two dollars": r"$\frac{1}$",
+    "percent and backslash": r"100 % \n \unknown",
+    "CJK and emoji": "皮膚病変 😀",
+    "right to left": "آفة",
+    "lines and NUL": "a\nb\tc\0d\x1b[31m",
+    "underscore": "_left out of legends",
+    "long": "x" * 100_000,
+    "empty": "",
+}
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", NAMES.values(), ids=NAMES)
+def test_any_name_is_drawn_as_text_of_bounded_size(tmp_path, make_table, name):
+    points = (np.array([0, 0.2, 1]), np.array([0, 0.7, 1]))
+    rows = _mask_rows(make_table, 3).assign(image_id=name)
+    images = np.stack([picture["image"] for picture in _sheet(2)])
+    columns = {"unchanged": (images, np.zeros((2, 16, 16)))}
+
+    figures.roc({name: [points], f"{name} again": [points]}, tmp_path / "roc.png")
+    figures.mask_sheet(_sheet(3), rows, False, tmp_path / "mask_sheet.png")
+    figures.contact_sheet(columns, [name, name], tmp_path / "preview.png")
+
+    for path in tmp_path.iterdir():
+        with Image.open(path) as image:
+            assert _is_drawn(path) and max(image.size) < 3000
+
+
+def test_a_name_with_an_underscore_in_front_is_in_the_legend(tmp_path):
+    points = [(np.array([0, 0.2, 1]), np.array([0, 0.7, 1]))]
+
+    for name in ("_", "_" * 60):
+        figures.roc({name: points}, tmp_path / f"{len(name)}.png")
+
+    # The legend, within the axes, is as wide as its longest text.
+    narrow, wide = (Image.open(tmp_path / f"{length}.png").width for length in (1, 60))
+    assert wide > narrow
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"text.usetex": True},
+        {"figure.facecolor": "black", "text.color": "white", "axes.facecolor": "black"},
+        {"font.family": "A font that is not there", "font.size": 40},
+        {"savefig.dpi": 1000, "savefig.format": "svg"},
+        {"lines.linewidth": 9, "axes.prop_cycle": "cycler('color', ['r'])"},
+        {"text.parse_math": True, "axes.formatter.use_mathtext": True},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_the_users_own_style_changes_no_figure(tmp_path, changes):
+    curves = {"test": [(np.array([0, 0.2, 1]), np.array([0, 0.7, 1]))]}
+    figures.roc(curves, tmp_path / "plain.png")
+
+    with matplotlib.rc_context(changes):
+        figures.roc(curves, tmp_path / "styled.png")
+        kept = {name: matplotlib.rcParams[name] for name in changes}
+
+    assert (tmp_path / "styled.png").read_bytes() == (tmp_path / "plain.png").read_bytes()
+    with matplotlib.rc_context(changes):
+        assert kept == {name: matplotlib.rcParams[name] for name in changes}
