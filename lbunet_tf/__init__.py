@@ -2,8 +2,12 @@
 
 import os
 
+from lbunet_tf import registration
+
 __version__ = "0.1.0"
 
 # Less of TensorFlow's chatter between our own few lines (what it prints while it is
 # imported cannot be turned off); what fails is raised all the same. A user's setting wins.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+registration.register()
