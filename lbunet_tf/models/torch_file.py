@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lbunet_tf.storage import file_kinds
+from lbunet_tf.storage import archives
 
 # What a file may ask of us: the weights of efficientnet_lite0 are 19 MB and 12,000 steps.
 MAX_BYTES = 2**30
@@ -48,13 +48,8 @@ def read_tensors(path: str | os.PathLike) -> dict[str, np.ndarray]:
         raise ValueError(
             f"{path} must be a whole PyTorch file of tensors in the format before 1.6, as "
             "torch.save(tensors, path, _use_new_zipfile_serialization=False) writes it. Received: "
-            f"{_other_kind(path) or error}"
+            f"{archives.describe_error(path, error, 'pickle')}"
         ) from error
-
-
-def _other_kind(path):
-    kind = file_kinds.describe(path)
-    return "" if "pickle" in kind else kind
 
 
 def _read(contents):

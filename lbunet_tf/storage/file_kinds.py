@@ -23,3 +23,14 @@ def describe(path: str | os.PathLike) -> str:
     with open(pathlib.Path(path), "rb") as file:
         start = file.read(NUM_BYTES)
     return next((words for rule, words in KINDS.items() if re.match(rule, start, re.I)), "")
+
+
+def describe_other(path: str | os.PathLike, expected: str) -> str:
+    """Returns what a file is in words where it is not what was expected, "" else.
+
+    Args:
+        path: The file.
+        expected: A word of KINDS.
+    """
+    kind = describe(path)
+    return "" if expected in kind else kind
