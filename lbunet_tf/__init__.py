@@ -4,11 +4,13 @@ import os
 import sys
 
 from lbunet_tf import environment
+from lbunet_tf import registration
 
 __version__ = "0.1.0"
 
 # Less of TensorFlow's chatter between our own few lines (what it prints while it is
 # imported cannot be turned off); what fails is raised all the same. A user's setting wins.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+registration.register()
 if environment.is_command(sys.argv, sys.orig_argv):
     environment.start_command()

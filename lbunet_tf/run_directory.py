@@ -2,12 +2,12 @@
 
 import os
 import pathlib
-import zipfile
 
 from absl import logging
 
 from lbunet_tf import flagfiles
 from lbunet_tf import whole_files
+from lbunet_tf.storage import archives
 from lbunet_tf.storage import failures
 from lbunet_tf.storage import output_folder
 
@@ -69,16 +69,12 @@ EXPORTS = {"savedmodel": "export", "openvino": "export_openvino"}
 
 
 def check_model(path: pathlib.Path) -> None:
-    """Checks a .keras file against the checksums that it holds, as every zip archive does.
+    """Checks a .keras file against the checksums that it holds, and that its size is honest.
 
     Raises:
-        ValueError: It is cut short or damaged.
+        ValueError: It is missing, cut short, damaged or another file.
     """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
-    except (OSError, zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
-        damaged = str(error)
+    damaged = archives.damage(path)
     if damaged:
         raise ValueError(
             f"{path} must be a whole Keras model; it is missing, cut short or damaged "

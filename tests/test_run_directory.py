@@ -1,5 +1,8 @@
+import io
 import zipfile
 
+import h5py
+import numpy as np
 import pytest
 
 from lbunet_tf import run_directory
@@ -35,9 +38,12 @@ def names(folder):
 def archive(tmp_path):
     """A zip archive as Keras writes it: two members, not compressed."""
     path = tmp_path / "model.keras"
+    weights = io.BytesIO()
+    with h5py.File(weights, "w") as file:
+        file["kernel"] = np.arange(2000.0)
     with zipfile.ZipFile(path, "w") as file:
         file.writestr("config.json", "{}" * 50)
-        file.writestr("model.weights.h5", bytes(range(256)) * 40)
+        file.writestr("model.weights.h5", weights.getvalue())
     return path
 
 

@@ -10,6 +10,7 @@ DIR/dataset_info.json, features.json    what TensorFlow Datasets reads them by
 
 import functools
 import json
+import os
 import pathlib
 import shlex
 
@@ -27,6 +28,7 @@ from lbunet_tf.data import memory
 from lbunet_tf.data import pipeline
 from lbunet_tf.data import places
 from lbunet_tf.data import records
+from lbunet_tf.data import tables
 from lbunet_tf.data import tfrecords
 
 DATASET = "lbunet"
@@ -72,17 +74,16 @@ def read_plan(config: config_lib.Config) -> tuple[pd.DataFrame, pd.DataFrame] | 
         raise ValueError(f'"--records" must be a folder. {folder} is a file')
     if not (folder / records.PLAN).is_file():
         return None
-    plan = json.loads((folder / records.PLAN).read_text())
+    plan = records.read_plan(folder)
     for name, value in _flags(config).items():
         if plan.get(name) != value:
             raise ValueError(
                 f'"--records" must name another folder for other flags. {folder} was begun with '
                 f"--{name}={plan.get(name)}. Received: --{name}={value}"
             )
-    planned = manifest_lib.read(folder / records.MANIFEST)
-    records.check_places(folder, planned["record"])
+    planned = records.read_manifest(folder)
     logging.info("going on in %s with its own plan", folder)
-    skipped = pd.read_csv(folder / run_directory.SKIPPED, dtype=str, keep_default_na=False)
+    skipped = tables.read_csv(folder / run_directory.SKIPPED, ())
     return planned.drop(columns="record"), skipped
 
 
@@ -185,7 +186,7 @@ def _write_or_report(folder: str, name: str) -> str:
 
 def write_shard(folder: str, name: str) -> None:
     """Writes one shard of the plan whole or not at all; all it needs stands in the folder."""
-    plan = json.loads((pathlib.Path(folder) / records.PLAN).read_text())
+    plan = records.read_plan(folder)
     config = config_lib.Config(**{flag: plan[flag] for flag in records.PREPROCESSING})
     rows = _read(folder)
     rows = rows[rows["shard"] == name].reset_index(drop=True)
@@ -216,7 +217,7 @@ def _sorted(example):
 
 @functools.lru_cache(1)
 def _read_once(path, mtime_ns):
-    table = manifest_lib.read(path)
+    table = records.read_manifest(os.path.dirname(path))
     return table.assign(shard=table["record"].str.split("#").str[0])
 
 
@@ -250,7 +251,7 @@ def _describe(folder, sizes):
     import tensorflow_datasets as tfds
 
     rows = _read(folder)
-    config = json.loads((pathlib.Path(folder) / records.PLAN).read_text())
+    plan = records.read_plan(folder)
     template = tfds.core.ShardedFileTemplate(
         data_dir=folder, dataset_name=DATASET, filetype_suffix="tfrecord"
     )
@@ -265,7 +266,7 @@ def _describe(folder, sizes):
     ]
     tfds.folder_dataset.write_metadata(
         data_dir=folder,
-        features=_features(rows, config["image_size"]),
+        features=_features(rows, plan["image_size"]),
         split_infos=splits,
         description="Dermoscopic images and masks, prepared by lbunet_tf.",
         # It prints, and reads one example with what else TensorFlow says.

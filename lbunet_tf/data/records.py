@@ -19,6 +19,7 @@ from lbunet_tf import config as config_lib
 from lbunet_tf.data import manifest as manifest_lib
 from lbunet_tf.data import places
 from lbunet_tf.data import tfrecords
+from lbunet_tf.storage import archives
 
 MANIFEST = "manifest.csv"
 PLAN = "records.json"
@@ -43,8 +44,7 @@ def read(folder: str | os.PathLike) -> pd.DataFrame:
             f"{folder} must hold records that lbunet_tf.prepare --records wrote. "
             f"Looked for {MANIFEST} and {PLAN}"
         )
-    table = manifest_lib.read(path)
-    check_places(folder, table["record"])
+    table = read_manifest(folder)
     table["image"] = [str(folder / record) for record in table.pop("record")]
     counts = table["image"].map(places.file_of).value_counts(sort=False)
     with concurrent.futures.ThreadPoolExecutor() as threads:
@@ -54,14 +54,54 @@ def read(folder: str | os.PathLike) -> pd.DataFrame:
     return table
 
 
-def check_places(folder: pathlib.Path, places_in: pd.Series) -> None:
-    """Raises a ValueError where the records are not of the kind that this version reads."""
-    if not places.are_records(places_in).all():
+def read_manifest(folder: str | os.PathLike) -> pd.DataFrame:
+    """Returns the rows of a plan, whose `record` is SHARD#NUMBER with a shard of the folder.
+
+    Raises:
+        ValueError: A shard is of an older version, or lies elsewhere.
+    """
+    path = pathlib.Path(folder) / MANIFEST
+    table = manifest_lib.read(path)
+    if "record" not in table:
+        raise ValueError(f'{path} must have the column "record". It has {", ".join(table.columns)}')
+    is_record = places.are_records(table["record"])
+    if not is_record.all():
         raise ValueError(
             f"{folder} must hold TFRecord shards; it was prepared by an older version of "
-            f"lbunet_tf, whose first is {places.file_of(places_in.iloc[0])}. Prepare the records "
-            "again, in another folder"
+            f"lbunet_tf, whose first is {places.file_of(table['record'][~is_record].iloc[0])}. "
+            "Prepare the records again, in another folder"
         )
+    outside = table["record"].str.contains(r"[/\\\\\0]")
+    if outside.any():
+        raise ValueError(
+            f"{path} must name shards of its own folder. Received: "
+            f"{table['record'][outside].iloc[0]!r} in row {int(np.argmax(outside)) + 1}"
+        )
+    return table
+
+
+def read_plan(folder: str | os.PathLike) -> dict:
+    """Returns the flags by which records were prepared.
+
+    Raises:
+        ValueError: The file holds something else.
+    """
+    path = pathlib.Path(folder) / PLAN
+    kinds = {name: type(getattr(config_lib.Config(), name)) for name in PREPROCESSING}
+    try:
+        plan = json.loads(path.read_text(encoding="utf-8"))
+        found = {name: type(plan[name]) for name in PREPROCESSING}
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
+        raise ValueError(
+            f"{path} must hold the flags of records, as lbunet_tf.prepare writes it. Received: "
+            f"{archives.in_words(error)}"
+        ) from error
+    if found != kinds:
+        raise ValueError(
+            f"{path} must hold a whole number and three times true or false. Received: "
+            + ", ".join(f"{name} {str(plan[name])[:80]!r}" for name in PREPROCESSING)
+        )
+    return plan
 
 
 def check_shard(path: str | os.PathLike, count: int) -> None:
@@ -90,17 +130,17 @@ def make_loader(config: config_lib.Config, images: pd.Series) -> Callable[[dict]
 
     def load(rows):
         contents = tf.ensure_shape(tf.numpy_function(fetch, (rows["image"],), tf.string), (None,))
-        parsed = tf.io.parse_example(contents, SPEC)
+        # By their names, an error of a record that is no example names it.
+        parsed = tf.io.parse_example(contents, SPEC, rows["image"])
         # Ids of records that were prepared before ids were stripped may end in a space.
         is_other = tf.where(tf.strings.strip(parsed["image_id"]) != rows["image_id"])
         tf.debugging.Assert(
             tf.size(is_other) == 0,
             ["a record holds another image than its row:", rows["image"], parsed["image_id"]],
         )
-        size = config.image_size
         return {
-            "image": tf.reshape(tf.io.decode_raw(parsed["image"], tf.uint8), (-1, size, size, 3)),
-            "mask": tf.reshape(tf.io.decode_raw(parsed["mask"], tf.uint8), (-1, size, size, 1)),
+            "image": _pixels(rows["image"], parsed["image"], config.image_size, 3),
+            "mask": _pixels(rows["image"], parsed["mask"], config.image_size, 1),
             "has_mask": tf.strings.length(rows["mask"]) > 0,
             "label": rows["label"],
         }
@@ -108,9 +148,20 @@ def make_loader(config: config_lib.Config, images: pd.Series) -> Callable[[dict]
     return load
 
 
+def _pixels(names, contents, size, channels):
+    """Returns (B, size, size, channels) uint8 of raw bytes, whose number is checked."""
+    is_other = tf.where(tf.strings.length(contents) != size * size * channels)
+    tf.debugging.Assert(
+        tf.size(is_other) == 0,
+        [f"a record must hold {size} x {size} x {channels} bytes; the wrong one is among", names],
+        summarize=1000,
+    )
+    return tf.reshape(tf.io.decode_raw(contents, tf.uint8), (-1, size, size, channels))
+
+
 def check_flags(config: config_lib.Config, folder: str | os.PathLike) -> None:
     """Raises a ValueError that names the flag of preprocessing in which records differ."""
-    made_with = json.loads((pathlib.Path(folder) / PLAN).read_text())
+    made_with = read_plan(folder)
     for name in PREPROCESSING:
         if made_with[name] != getattr(config, name):
             raise ValueError(

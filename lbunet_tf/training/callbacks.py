@@ -11,6 +11,7 @@ import pandas as pd
 
 from lbunet_tf import run_directory
 from lbunet_tf import whole_files
+from lbunet_tf.storage import archives
 from lbunet_tf.training import averaging as averaging_lib
 from lbunet_tf.training import distribution
 from lbunet_tf.training import metrics
@@ -83,8 +84,9 @@ class WholeBackup(keras.callbacks.Callback):
             raise ValueError(f"{damage}; it is cut short or damaged. {mend}")
         try:
             self.model.load_weights(path)
-        except (OSError, KeyError, ValueError, RuntimeError) as error:
-            raise ValueError(f"{damage}. {mend}. {error}") from error
+        except Exception as error:
+            # Keras raises whatever comes to pass where the file holds what it does not expect.
+            raise ValueError(f"{damage}. {mend}. {archives.in_words(error)}") from error
 
     def on_epoch_end(self, epoch, logs=None):
         """Writes the backup of `epoch` + 1 finished epochs, then deletes older ones."""

@@ -16,6 +16,7 @@ from lbunet_tf.data import record_writer
 from lbunet_tf.data import records
 from lbunet_tf.data import shares
 from lbunet_tf.data import synthetic
+from lbunet_tf.data import tfrecords
 
 SIZE = 16
 
@@ -302,3 +303,136 @@ def test_the_flags_of_preprocessing_are_written_beside_the_records(folder):
 def test_records_without_hashes_cannot_be_searched_for_near_duplicates(files, folder):
     with pytest.raises(ValueError, match='"--near_duplicates" needs records that were prepared'):
         prepared.prepare(_of_records(files, folder).replace(near_duplicates=2))
+
+
+def _replace_record(shard, number, record):
+    """Writes another record, with the checksums of an honest one."""
+    reader = tfrecords.Reader(shard)
+    contents = [reader.read(place) for place in range(len(reader))]
+    contents[number] = record
+    tfrecords.write(shard, contents)
+
+
+def _example(**features):
+    """A record of features: bytes, or a whole number."""
+
+    def feature(value):
+        if isinstance(value, int):
+            return tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
+        return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+
+    values = {name: feature(value) for name, value in features.items()}
+    return tf.train.Example(features=tf.train.Features(feature=values)).SerializeToString()
+
+
+PIXELS = {"image": bytes(3 * SIZE**2), "mask": bytes(SIZE**2)}
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        b"",
+        b"no example",
+        b"\xff" * 100,
+        _example(**PIXELS),
+        _example(**PIXELS, image_id=7),
+        _example(**{**PIXELS, "image": 7}, image_id=b"{id}"),
+        _example(**{**PIXELS, "image": bytes(3 * SIZE**2 - 1)}, image_id=b"{id}"),
+        _example(**{**PIXELS, "image": bytes(6 * SIZE**2)}, image_id=b"{id}"),
+        _example(**{**PIXELS, "mask": b""}, image_id=b"{id}"),
+        _example(**PIXELS, image_id=b"another"),
+    ],
+    ids=[
+        "empty",
+        "text",
+        "bytes",
+        "no id",
+        "an id that is a number",
+        "an image that is a number",
+        "an image that lacks a byte",
+        "an image of twice the bytes",
+        "a mask of no bytes",
+        "another image",
+    ],
+)
+def test_a_crafted_record_with_honest_checksums_is_an_error_that_names_its_shard(
+    files, damaged, record
+):
+    folder, shard = damaged
+    config = _of_records(files, folder)
+    rows = prepared.prepare(config).manifest
+    image_id = rows["image_id"][rows["image"] == f"{shard}#1"].iloc[0].encode()
+    _replace_record(shard, 1, record.replace(b"{id}", image_id))
+
+    with pytest.raises(tf.errors.OpError, match=shard.name):
+        _batches(pipeline.make_evaluation_dataset(config, rows))
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../lbunet-train.tfrecord-00000-of-00001#0", "/tmp/x.tfrecord-00000-of-00001#0", "a\\b"],
+)
+def test_a_crafted_plan_reads_and_writes_nothing_outside_its_folder(files, damaged, name):
+    folder, _ = damaged
+    path = folder / records.MANIFEST
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    table.loc[3, "record"] = name
+    table.to_csv(path, index=False)
+    before = sorted(folder.parent.rglob("*"))
+
+    for act in (lambda: records.read(folder), lambda: prepare.main(_planned(files, folder))):
+        with pytest.raises(ValueError, match=str(folder)):
+            act()
+
+    assert sorted(folder.parent.rglob("*")) == before
+
+
+def _planned(files, folder):
+    return files.replace(records=str(folder))
+
+
+def test_a_plan_without_records_is_named(files, damaged):
+    folder, _ = damaged
+    path = folder / records.MANIFEST
+    pd.read_csv(path, dtype=str, keep_default_na=False).drop(columns="record").to_csv(path)
+
+    with pytest.raises(ValueError, match=f'{path} must have the column "record"'):
+        records.read(folder)
+
+
+@pytest.mark.parametrize("number", ["99", str(10**12), "9" * 5000])
+def test_a_record_that_its_shard_does_not_hold_is_named(files, damaged, number):
+    folder, shard = damaged
+    path = folder / records.MANIFEST
+    path.write_text(path.read_text().replace(f"{shard.name}#1", f"{shard.name}#{number}"))
+    config = _of_records(files, folder)
+
+    with pytest.raises(tf.errors.OpError, match=f"{shard} is cut short or damaged"):
+        _batches(pipeline.make_evaluation_dataset(config, prepared.prepare(config).manifest))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        "7",
+        "{}",
+        "[" * 100_000,
+        '{"image_size": "16", "antialias": false, "shades_of_gray": false, "remove_hair": false}',
+        '{"image_size": 16, "antialias": 0, "shades_of_gray": false, "remove_hair": false}',
+        '{"image_size": true, "antialias": true, "shades_of_gray": true, "remove_hair": true}',
+    ],
+)
+def test_crafted_flags_of_records_are_named(files, damaged, text):
+    folder, _ = damaged
+    (folder / records.PLAN).write_text(text)
+
+    acts = (
+        lambda: prepared.prepare(_of_records(files, folder)),
+        lambda: prepare.main(_planned(files, folder)),
+    )
+    for act in acts:
+        with pytest.raises(ValueError, match=f"{folder / records.PLAN} must hold"):
+            act()
