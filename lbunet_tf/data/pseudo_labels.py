@@ -36,7 +36,7 @@ def list_images(
     for target, unknown in (("mask", ""), ("label", np.nan)):
         rows[target] = rows[target].where(~manifest_lib.is_made(rows, target), unknown)
     rows, of_run, bad = images.check_files_beside(
-        rows, of_run, config.on_bad_image, config.near_duplicates
+        rows, of_run, config.on_bad_image, config.near_duplicates, config.max_megapixels
     )
     rows["standing"] = standing(rows, of_run)
     counts = {name: int((rows["standing"] == name).sum()) for name in (*manifest_lib.SPLITS, NEW)}
