@@ -10,6 +10,8 @@ import tensorflow as tf
 from lbunet_tf.data import headers
 
 MEGAPIXEL = 1_000_000
+# For files whose sizes were checked before.
+NO_LIMIT = 10**9
 # Progressive JPEGs have about 10. Measured: libjpeg takes 4 to 5 ns for a pixel of a scan, so 10 s
 # for as many scans as these of a picture of 100 megapixels, or of 20.
 MAX_SCANS_OF_LARGEST, MAX_SCANS = 20, 100

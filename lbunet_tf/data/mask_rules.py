@@ -5,10 +5,12 @@ The rules stand in `preprocessing.decode_mask`.
 
 import tensorflow as tf
 
-# A level by itself between dark and bright is a class; edges have many levels.
-MAX_SHARE_OF_LEVEL = 4
+# For each grey pixel between dark and bright, and for each of its level, so many bright ones at
+# least: the greys of an edge are few and have many levels, those of a class have one.
+GREYS, OF_ONE_LEVEL = 2, 4
 
 
+@tf.function(autograph=False, reduce_retracing=True)
 def binarise(grey: tf.Tensor, is_jpeg: tf.Tensor) -> tf.Tensor:
     """Returns (H, W, 1) uint8, 1 where a level is above half of the brightest.
 
@@ -94,7 +96,7 @@ def _problem_of_edges(grey, darkest, brightest):
     num_bright = tf.math.count_nonzero(is_bright)
     counts = tf.math.bincount(tf.boolean_mask(levels, is_between), dtype=tf.int64)
     most = tf.reduce_max(tf.concat([counts, [0]], axis=0))
-    is_edge = (tf.reduce_sum(counts) <= num_bright) & (MAX_SHARE_OF_LEVEL * most <= num_bright)
+    is_edge = (GREYS * tf.reduce_sum(counts) <= num_bright) & (OF_ONE_LEVEL * most <= num_bright)
     problem = _joined(
         "greys between dark and bright are more than edges: they hold",
         tf.reduce_sum(counts),

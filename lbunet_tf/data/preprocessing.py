@@ -71,8 +71,11 @@ def _check_contents(contents, max_megapixels):
 
 def _plain(error):
     """Returns the first line of an error, without TensorFlow's names of nodes and ops."""
-    line = (getattr(error, "message", "") or str(error) or type(error).__name__).split("\n")[0]
-    line = line.split("}} ")[-1].split(" [Op:")[0]
+    lines = (getattr(error, "message", "") or str(error) or type(error).__name__).split("\n")
+    if lines[0].startswith("Graph execution error"):
+        # The graph's own lines come first; what went wrong stands before the name of the node.
+        lines = [line for line in lines if line and not line.startswith((" ", "\t"))][2:] or lines
+    line = lines[0].split("}} ")[-1].split(" [Op:")[0]
     return line.removeprefix("assertion failed: [").removesuffix("]")
 
 
@@ -133,8 +136,8 @@ def decode_mask(contents: tf.Tensor) -> tf.Tensor:
       65535 for a full one.
     - A palette counts by its colours, not by its indices; colours count by their brightness.
     - Greys in between are the edge of a smooth mask. The brightest is then at least half of white;
-      of the middle half of the levels, all hold no more pixels than the bright quarter, and none a
-      fourth as many. More is a picture, or an atlas of several classes.
+      the middle half of the levels holds at most half as many pixels as the bright quarter, and
+      none of them more than a fourth. More is a picture, or a map of several classes.
     - JPEG: as a smooth mask; a picture of one level is empty up to 16 and full from 239, which is
       as far as black and white move at any quality.
     - Transparency: where it is the same everywhere, the colours count. Where the colours are the
