@@ -57,10 +57,14 @@ def bmp_problem(contents: bytes, max_megapixels: int) -> str:
         return "no size stands in its header"
     is_oldest = contents[14:18] == b"\x0c\x00\x00\x00"
     width, height = struct.unpack_from("<HH" if is_oldest else "<ii", contents, 18)
-    # Negative where rows run from top to bottom.
-    height = abs(height)
-    if width <= 0 or height == 0:
+    # The height is negative where rows run from top to bottom.
+    return size_problem(abs(height), max(width, 0), max_megapixels)
+
+
+def size_problem(height: int, width: int, max_megapixels: int) -> str:
+    """Returns what `problem` returns, of a size that is known."""
+    if not height or not width:
         return "no size stands in its header"
-    if width * height > max_megapixels * MEGAPIXEL:
+    if height * width > max_megapixels * MEGAPIXEL:
         return _too_large(height, width, max_megapixels).numpy().decode()
     return ""
