@@ -165,6 +165,14 @@ class Config:
         entries=SOURCE,
         choices=("error", "skip"),
     )
+    max_megapixels: int = _flag(
+        100,
+        "Refuse images and masks of more millions of pixels, by their headers and before they are "
+        "decoded: a small file may claim any size. export: the limit of the model's signature.",
+        "Data",
+        entries=(*SOURCE, "predict", "export"),
+        minimum=1,
+    )
     mask_source: str = _flag(
         "lesion",
         "What the mask head learns: 'lesion', the outline of the lesion; or "

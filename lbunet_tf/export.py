@@ -5,10 +5,11 @@
 
 Several runs and --tta are inside the model; --output=DIR gives DIR/<version>/.
 
-Signature `serving_default`: `image_bytes` (JPEG or PNG, any sizes in one batch) to
-`probability`, `mask_png_bytes` and `lesion_share`. Signature `identity`: runs, flags, hash of
-the data and version of the package. Loading it needs TensorFlow alone. Requests in
-`assets.extra` warm a server up.
+Signature `serving_default`: `image_bytes` (JPEG or PNG, any sizes up to --max_megapixels in one
+batch) to `probability`, `mask_png_bytes`, `lesion_share` and `error`, empty where all is well: a
+bad image has NaN and no mask, and costs the others nothing. Signature `identity`: runs, flags,
+hash of the data, limit and version of the package. Loading it needs TensorFlow alone. Requests
+in `assets.extra` warm a server up.
 
 --format=openvino writes RUN/export_openvino/<version>/model.xml instead: resized pixels
 (B, S, S, 3) float32 in 0..255 to `probability` and `mask_probability`.
@@ -28,6 +29,7 @@ from lbunet_tf import flagfiles
 from lbunet_tf import members
 from lbunet_tf import run_directory
 from lbunet_tf import whole_files
+from lbunet_tf.data import limits
 from lbunet_tf.data import preprocessing
 from lbunet_tf.serving import openvino_model
 from lbunet_tf.serving import signature
@@ -61,6 +63,7 @@ def _export(config, folder):
 def _write_saved_model(config, model, folder):
     serve = signature.make_serving_function(
         model,
+        lambda contents: limits.problem(contents, config.max_megapixels),
         preprocessing.decode_jpeg_or_png,
         lambda image: preprocessing.prepare_image(image, config),
         config.score_rule,
@@ -71,7 +74,8 @@ def _write_saved_model(config, model, folder):
     archive.add_endpoint(
         signature.NAME, serve, [tf.TensorSpec((None,), tf.string, name=signature.INPUT)]
     )
-    archive.add_endpoint("identity", signature.make_identity_function(_identity(config)), [])
+    identity = {**_identity(config), "max_megapixels": config.max_megapixels}
+    archive.add_endpoint("identity", signature.make_identity_function(identity), [])
     verbosity = logging.get_verbosity()
     # TensorFlow logs five lines of its own here.
     logging.set_verbosity(logging.WARNING)

@@ -1,11 +1,14 @@
-"""The EXIF orientation of a JPEG, in TensorFlow ops, so that serving can do what training does."""
+"""The EXIF orientation of a JPEG or PNG, in TensorFlow ops: serving does what training does."""
 
 import tensorflow as tf
 
+from lbunet_tf.data import headers
+
 ORIENTATION_TAG = 0x0112
-# An EXIF segment stands at the beginning of the file and is at most 64 KiB long.
+# The type of its value where a writer took four bytes instead of two.
+LONG = 4
+# A JPEG's EXIF segment is at most 64 KiB long.
 SEARCHED_BYTES = 70_000
-MARKER = b"Exif\x00\x00"
 
 
 def orient(image: tf.Tensor, contents: tf.Tensor) -> tf.Tensor:
@@ -28,35 +31,37 @@ def orient(image: tf.Tensor, contents: tf.Tensor) -> tf.Tensor:
     return tf.switch_case(orientation(contents) - 1, upright)
 
 
+@tf.function(input_signature=[tf.TensorSpec((), tf.string)], autograph=False)
 def orientation(contents: tf.Tensor) -> tf.Tensor:
-    """Returns the EXIF orientation, 1 to 8; 1 where there is none or it cannot be read."""
-    data = tf.io.decode_raw(tf.strings.substr(contents, 0, SEARCHED_BYTES, "BYTE"), tf.uint8)
-    data = tf.concat([data, tf.zeros(len(MARKER), tf.uint8)], axis=0)
-    count = tf.size(data) - len(MARKER) + 1
-    found = tf.reduce_all(
-        [data[place : place + count] == byte for place, byte in enumerate(MARKER)], axis=0
-    )
-    start = tf.argmax(found, output_type=tf.int32)
-    return tf.cond(found[start], lambda: _read(data, start + len(MARKER)), lambda: tf.constant(1))
+    """Returns the EXIF orientation, 1 to 8; 1 where there is none or it cannot be read.
+
+    As OpenCV, and unlike Pillow, it is not looked for in XMP.
+    """
+    start, length = tf.unstack(headers.read(contents)["exif"])
+    # A file may be cut off before its directory.
+    start = tf.minimum(start, tf.cast(tf.strings.length(contents), tf.int64))
+    tiff = tf.strings.substr(contents, start, tf.minimum(length, SEARCHED_BYTES))
+    return tf.cond(start > 0, lambda: _read(tiff), lambda: tf.constant(1))
 
 
-def _read(data, tiff):
-    """Returns the orientation of the TIFF directory that begins at byte `tiff`."""
-    length = tf.size(data)
-    data = tf.cast(tf.pad(data, [[0, 16]]), tf.int32)
+def _read(tiff):
+    """Returns the orientation of a TIFF directory, given as bytes."""
+    length = tf.strings.length(tiff)
+    data = tf.cast(tf.io.decode_raw(tiff + b"\x00" * 16, tf.uint8), tf.int32)
 
-    def number(place, size):
-        place = tf.clip_by_value(place, 0, length)
-        digits = tf.gather(data, place[..., None] + tf.range(size))
-        is_little = data[tiff] == ord("I")
+    def number(position, size):
+        position = tf.clip_by_value(position, 0, length)
+        digits = tf.gather(data, position[..., None] + tf.range(size))
+        is_little = data[0] == ord("I")
         digits = tf.cond(is_little, lambda: tf.reverse(digits, [-1]), lambda: digits)
         return tf.reduce_sum(digits * 256 ** tf.range(size - 1, -1, -1), axis=-1)
 
     # A directory that lies megabytes away is damage; clipping keeps the arithmetic in range.
-    directory = tiff + tf.clip_by_value(number(tiff + 4, 4), 0, SEARCHED_BYTES)
+    directory = tf.clip_by_value(number(tf.constant(4), 4), 0, SEARCHED_BYTES)
     entries = directory + 2 + 12 * tf.range(tf.minimum(number(directory, 2), 512))
-    is_orientation = number(entries, 2) == ORIENTATION_TAG
-    values = tf.boolean_mask(number(entries + 8, 2), is_orientation)
+    is_long = number(entries + 2, 2) == LONG
+    values = tf.where(is_long, number(entries + 8, 4), number(entries + 8, 2))
+    values = tf.boolean_mask(values, number(entries, 2) == ORIENTATION_TAG)
     value = tf.concat([values, [1]], axis=0)[0]
-    is_tiff = (data[tiff] == data[tiff + 1]) & ((data[tiff] == ord("I")) | (data[tiff] == ord("M")))
+    is_tiff = (data[0] == data[1]) & ((data[0] == ord("I")) | (data[0] == ord("M")))
     return tf.where(is_tiff & (value >= 1) & (value <= 8), value, 1)

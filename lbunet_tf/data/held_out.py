@@ -75,7 +75,9 @@ def other_images(config: config_lib.Config, source: config_lib.Config) -> Scored
     if source.max_images:
         rows = splits.draw_at_most(rows, source.max_images, source.seed)
     _refuse_unscored(config, rows)
-    rows, learnt, bad = images.check_files_beside(rows, learnt, "skip", config.near_duplicates)
+    rows, learnt, bad = images.check_files_beside(
+        rows, learnt, "skip", config.near_duplicates, config.max_megapixels
+    )
     # Once more: only now is the content of the files known.
     rows, copies = _leave_out(rows, learnt, config)
     skipped = pd.concat([missing, seen, bad, copies], ignore_index=True)

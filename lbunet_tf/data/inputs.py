@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from lbunet_tf.data import dicom
 from lbunet_tf.data import identifiers
 from lbunet_tf.data import listing
 from lbunet_tf.data import preprocessing
@@ -99,33 +100,12 @@ def _csv_rows(path):
     return list(zip(names, images, strict=True))
 
 
-def read_image(path: str) -> np.ndarray:
+def read_image(path: str, max_megapixels: int = 100) -> np.ndarray:
     """Returns (H, W, 3) uint8 RGB of a JPEG, PNG, BMP or DICOM file, upright.
 
     Raises:
-        ValueError: The file cannot be read; the message names it.
+        ValueError: The file cannot be read or has too many pixels; the message names it.
     """
     if pathlib.Path(path).suffix.lower() in DICOM_SUFFIXES:
-        return _read_dicom(path)
-    return preprocessing.decode_file(path, preprocessing.decode_image)[1]
-
-
-def _read_dicom(path):
-    """Returns the pixels of a DICOM file, and nothing else of it: it names the patient."""
-    try:
-        import pydicom
-        from pydicom import pixels
-    except ImportError as error:
-        raise ValueError(
-            f"cannot decode {path}: DICOM needs pydicom, pip install 'lbunet_tf[dicom]'"
-        ) from error
-    try:
-        image = pixels.pixel_array(path)
-    except (pydicom.errors.InvalidDicomError, AttributeError, RuntimeError, KeyError) as error:
-        raise ValueError(f"cannot decode {path}: it is no readable DICOM image, {error}") from error
-    if image.dtype != np.uint8 or image.ndim not in (2, 3):
-        raise ValueError(
-            f"cannot decode {path}: 8-bit pixels of one frame are read, it has {image.dtype} "
-            f"{image.shape}"
-        )
-    return np.repeat(image[..., None], 3, axis=-1) if image.ndim == 2 else image[..., :3]
+        return dicom.read_image(path, max_megapixels)
+    return preprocessing.decode_file(path, preprocessing.decode_image, max_megapixels)[1]

@@ -34,7 +34,9 @@ def prepare(config: config_lib.Config) -> Prepared:
     if config.max_images:
         manifest = splits.draw_at_most(manifest, config.max_images, config.seed)
     finds_alike = config.near_duplicates >= 0
-    manifest, bad = images.check_files(manifest, config.on_bad_image, finds_alike)
+    manifest, bad = images.check_files(
+        manifest, config.on_bad_image, finds_alike, config.max_megapixels
+    )
     if finds_alike:
         manifest = near_duplicates.with_groups(manifest, config.near_duplicates)
     manifest = splits.assign(manifest, config.split_by, config.split_percent, config.seed)

@@ -1,51 +1,82 @@
 """From the bytes of a file to an image or a mask of the network's size."""
 
+import contextlib
 import functools
 import io
 import os
-import pathlib
 from collections.abc import Callable
+from collections.abc import Iterator
 
 import numpy as np
 import tensorflow as tf
-from PIL import Image
+from PIL import BmpImagePlugin
 
 from lbunet_tf import config as config_lib
 from lbunet_tf.data import colour_constancy
 from lbunet_tf.data import exif
 from lbunet_tf.data import hair_removal
+from lbunet_tf.data import headers
+from lbunet_tf.data import limits
+from lbunet_tf.data import mask_rules
+from lbunet_tf.storage import input_files
 
-# JPEG, PNG, BMP. A name does not say what is inside.
-SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"BM")
+BMP = b"BM"
+# A name does not say what is inside.
+SIGNATURES = (headers.JPEG, headers.PNG, BMP)
 # What libjpeg shrinks by while it decodes.
 JPEG_RATIOS = (1, 2, 4, 8)
 
 
 def decode_file(
-    path: str | os.PathLike, decode: Callable[[tf.Tensor], tf.Tensor]
+    path: str | os.PathLike, decode: Callable[[tf.Tensor], tf.Tensor], max_megapixels: int = 100
 ) -> tuple[bytes, np.ndarray]:
     """Returns (bytes, pixels) of a file, by a function of this module, outside tf.data.
 
     Where `decode` gives several tensors, so many arrays stand in the place of the pixels.
 
     Raises:
-        ValueError: It cannot be read or decoded; the message names it.
+        ValueError: It cannot be read or decoded, or has more pixels than `max_megapixels` by its
+            header; the message names it.
     """
-    try:
-        contents = pathlib.Path(path).read_bytes()
-        if not contents:
-            raise ValueError("it is empty")
-        if not contents.startswith(SIGNATURES):
-            raise ValueError("it is no JPEG, PNG or BMP")
+    with named_errors(path):
+        contents = input_files.read_bytes(path)
+        _check_contents(contents, max_megapixels)
         return contents, tf.nest.map_structure(np.asarray, decode(contents))
-    except (ValueError, OSError, tf.errors.OpError, Image.DecompressionBombError) as error:
-        raise ValueError(f"cannot decode {path}: {_plain(error)}") from error
+
+
+@contextlib.contextmanager
+def named_errors(path: str | os.PathLike) -> Iterator[None]:
+    """Makes whatever is raised about one file a ValueError that names it."""
+    try:
+        yield
+    # Any: what decoders raise about damage is no closed list (struct.error, SyntaxError and
+    # MemoryError among them), and one file must not end the work on all others.
+    except Exception as error:
+        name = input_files.printable(path)
+        raise ValueError(f"cannot decode {name}: {_plain(error)}") from error
+
+
+def _check_contents(contents, max_megapixels):
+    if not contents:
+        raise ValueError("it is empty")
+    if not contents.startswith(SIGNATURES):
+        raise ValueError("it is no JPEG, PNG or BMP")
+    if contents.startswith(BMP):
+        problem = limits.bmp_problem(contents, max_megapixels)
+    else:
+        problem = limits.problem(contents, max_megapixels).numpy().decode()
+    if problem:
+        raise ValueError(problem)
 
 
 def _plain(error):
     """Returns the first line of an error, without TensorFlow's names of nodes and ops."""
-    line = (getattr(error, "message", "") or str(error)).split("\n")[0]
-    return line.split("}} ")[-1].split(" [Op:")[0]
+    lines = (getattr(error, "message", "") or str(error) or type(error).__name__).split("\n")
+    if lines[0].startswith("Graph execution error"):
+        # The graph's own lines come first; what went wrong stands before the name of the node.
+        lines = [line for line in lines if line and not line.startswith((" ", "\t"))][2:] or lines
+    line = lines[0].split("}} ")[-1].split(" [Op:")[0]
+    return line.removeprefix("assertion failed: [").removesuffix("]")
 
 
 def decode_image(contents: tf.Tensor) -> tf.Tensor:
@@ -71,7 +102,7 @@ def decode_reduced(contents: tf.Tensor, size_px: int) -> tuple[tf.Tensor, tf.Ten
     at which each side has at least 2 x size_px, by the smaller inverse DCT that libjpeg has for
     it: an average over 2 x 2 to 8 x 8 pixels. A file that is cut short fails at any of them.
     """
-    is_jpeg = tf.strings.substr(contents, 0, 3) == SIGNATURES[0]
+    is_jpeg = tf.strings.substr(contents, 0, 3) == headers.JPEG
 
     def decode_jpeg():
         stored = tf.image.extract_jpeg_shape(contents)[:2]
@@ -84,7 +115,7 @@ def decode_reduced(contents: tf.Tensor, size_px: int) -> tuple[tf.Tensor, tf.Ten
         return image, tf.shape(image)[:2]
 
     image, stored = tf.cond(is_jpeg, decode_jpeg, decode_other)
-    is_turned = is_jpeg & (exif.orientation(contents) >= 5)
+    is_turned = exif.orientation(contents) >= 5
     return _upright(image, contents), tf.where(is_turned, stored[::-1], stored)
 
 
@@ -93,19 +124,63 @@ def _upright(image, contents):
     return tf.ensure_shape(exif.orient(image, contents), (None, None, 3))
 
 
+@tf.function(input_signature=[tf.TensorSpec((), tf.string)], autograph=False)
 def decode_mask(contents: tf.Tensor) -> tf.Tensor:
-    """Returns (H, W, 1) uint8, 1 where the file is brighter than half of its maximum.
+    """Returns (H, W, 1) uint8, 0 or 1, upright by the mask's own EXIF orientation.
 
-    So 0/255 and 0/1 files mean the same, and JPEG noise does not count.
+    1 is where the file is brighter than half of its brightest level, so that 0/255, 0/1 and other
+    pairs mean the same. By encoding:
+
+    - PNG and BMP of 1, 2, 4 or 8 bits, and PNG of 16, in which 0/1, 0/255 and 0/65535 occur: two
+      levels, the darker at most half of the brighter; or one, 0 for an empty mask, and 1, 255 or
+      65535 for a full one.
+    - A palette counts by its colours, not by its indices; colours count by their brightness.
+    - Greys in between are the edge of a smooth mask. The brightest is then at least half of white;
+      the middle half of the levels holds at most half as many pixels as the bright quarter, and
+      none of them more than a fourth. More is a picture, or a map of several classes.
+    - JPEG: as a smooth mask; a picture of one level is empty up to 16 and full from 239, which is
+      as far as black and white move at any quality.
+    - Transparency: where it is the same everywhere, the colours count. Where the colours are the
+      same everywhere, it is the mask, opaque for 1; a file in which nothing is visible is empty.
+      Where both vary they must agree, but for what is half transparent.
+
+    Raises:
+        tf.errors.InvalidArgumentError: Anything else; it says what.
     """
-    mask = tf.cast(tf.ensure_shape(_decode(contents, 1), (None, None, 1)), tf.int32)
-    return tf.cast(mask * 2 > tf.reduce_max(mask), tf.uint8)
+    header = headers.read(contents)
+    is_jpeg = tf.strings.substr(contents, 0, 3) == headers.JPEG
+
+    def decode_8_bit():
+        return _binarised(functools.partial(_decode_by_tensorflow, contents), header, is_jpeg)
+
+    def decode_16_bit():
+        decode = functools.partial(tf.io.decode_png, contents, dtype=tf.uint16)
+        return _binarised(decode, header, is_jpeg)
+
+    def decode_bmp():
+        grey, rgba = (_decode_by_pillow(contents, channels) for channels in (1, 4))
+        return mask_rules.binarise_with_alpha(grey, rgba[..., 3:])
+
+    is_bmp = tf.strings.substr(contents, 0, 2) == BMP
+    mask = tf.case([(is_bmp, decode_bmp), (header["is_16_bit"], decode_16_bit)], decode_8_bit)
+    mask = tf.ensure_shape(mask, (None, None, 1))
+    return tf.ensure_shape(exif.orient(mask, contents), (None, None, 1))
+
+
+def _binarised(decode, header, is_jpeg):
+    """Returns the mask of a JPEG or PNG by a function of the number of channels."""
+    grey = tf.ensure_shape(decode(channels=1), (None, None, 1))
+    return tf.cond(
+        header["has_alpha"],
+        lambda: mask_rules.binarise_with_alpha(grey, decode(channels=4)[..., 3:]),
+        lambda: mask_rules.binarise(grey, is_jpeg),
+    )
 
 
 def _decode(contents, channels):
     return tf.cond(
-        tf.strings.substr(contents, 0, 2) == b"BM",
-        lambda: tf.numpy_function(_decode_bmp, (contents, channels), tf.uint8),
+        tf.strings.substr(contents, 0, 2) == BMP,
+        lambda: _decode_by_pillow(contents, channels),
         lambda: _decode_by_tensorflow(contents, channels),
     )
 
@@ -115,11 +190,19 @@ def _decode_by_tensorflow(contents, channels, ratio=1):
     return tf.io.decode_jpeg(contents, channels, ratio, dct_method="INTEGER_ACCURATE")
 
 
-def _decode_bmp(contents, channels):
-    """Decodes with Pillow: TensorFlow's BMP op knows neither palettes nor channel changes."""
-    mode = "L" if channels == 1 else "RGB"
-    image = np.asarray(Image.open(io.BytesIO(contents)).convert(mode), np.uint8)
-    return image.reshape(*image.shape[:2], channels)
+def _decode_by_pillow(contents, channels):
+    """Decodes a BMP: TensorFlow's op knows neither palettes nor channel changes.
+
+    By Pillow's reader of BMPs alone: `Image.open` has a limit of its own on the size.
+    """
+    mode = {1: "L", 3: "RGB", 4: "RGBA"}[channels]
+
+    def decode(contents):
+        image = BmpImagePlugin.BmpImageFile(io.BytesIO(contents)).convert(mode)
+        return np.asarray(image, np.uint8).reshape(image.height, image.width, channels)
+
+    image = tf.numpy_function(decode, (contents,), tf.uint8)
+    return tf.ensure_shape(image, (None, None, channels))
 
 
 def decode_to_resize(contents: tf.Tensor, config: config_lib.Config) -> tf.Tensor:

@@ -37,7 +37,9 @@ def list_images(
         rows = _draw(rows, of_run, config)
     for target, unknown in (("mask", ""), ("label", np.nan)):
         rows[target] = rows[target].where(~manifest_lib.is_made(rows, target), unknown)
-    rows, of_run, bad = images.check_files_beside(rows, of_run, "skip", config.near_duplicates)
+    rows, of_run, bad = images.check_files_beside(
+        rows, of_run, "skip", config.near_duplicates, config.max_megapixels
+    )
     rows["standing"] = standing(rows, of_run)
     counts = {name: int((rows["standing"] == name).sum()) for name in (*manifest_lib.SPLITS, NEW)}
     logging.info(

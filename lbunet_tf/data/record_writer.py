@@ -23,6 +23,7 @@ from lbunet_tf import config as config_lib
 from lbunet_tf import run_directory
 from lbunet_tf import whole_files
 from lbunet_tf.data import images
+from lbunet_tf.data import limits
 from lbunet_tf.data import manifest as manifest_lib
 from lbunet_tf.data import memory
 from lbunet_tf.data import pipeline
@@ -198,7 +199,7 @@ def write_shard(folder: str, name: str) -> None:
             tfrecords.write(partial, _serialized(features, rows, examples))
         except tf.errors.OpError:
             # This names the file; the error of a graph does not.
-            images.check_files(rows, "error")
+            images.check_files(rows, "error", max_megapixels=limits.NO_LIMIT)
             raise
 
 

@@ -11,54 +11,58 @@ import tensorflow as tf
 
 NAME = "serving_default"
 INPUT = "image_bytes"
-MESSAGE = "image_bytes must be a JPEG or PNG; the request's image of this number is none:"
+NO_IMAGE = "image_bytes must be a JPEG or PNG: this is none"
+DAMAGED = "image_bytes must be a whole JPEG or PNG: this one is cut short or damaged"
 
 
 def make_serving_function(
     model: keras.Model,
+    problem: Callable[[tf.Tensor], tf.Tensor],
     decode: Callable[[tf.Tensor], tf.Tensor],
     resize: Callable[[tf.Tensor], tf.Tensor],
     score_rule: str,
     has_outlines: bool,
 ) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
-    """Returns (B,) bytes -> dict of outputs, for images of any sizes in one batch.
+    """Returns (B,) bytes -> dict of outputs, for images of any sizes in one batch, or of none.
 
-    `probability` (B,) of melanoma, where an output of the model scores it; and, where the
-    mask head learnt outlines, `mask_png_bytes` (B,), 0 or 255 at the size of the image
-    as a viewer shows it, and `lesion_share` (B,) of the image.
+    `error` (B,), empty where all is well; `probability` (B,) of melanoma, where an output of the
+    model scores it; and, where the mask head learnt outlines, `mask_png_bytes` (B,), 0 or 255 at
+    the size of the image as a viewer shows it, and `lesion_share` (B,) of the image.
+
+    An image with an error has NaN for numbers, which no threshold takes for a result, and no
+    bytes for its mask; the others of its request have their answers. TF Serving writes NaN in
+    JSON as the word NaN.
 
     Args:
         model: Input (B, S, S, 3) float32 RGB in 0..255, outputs logits by name.
+        problem: Bytes -> what forbids to decode a JPEG or PNG, "" where nothing does.
         decode: Bytes -> (H, W, 3) uint8, upright.
         resize: (H, W, 3) uint8 -> (S, S, 3) uint8.
         score_rule: "melanoma", "mean", "max" or "none" (`Config.score_rule`).
         has_outlines: Whether `mask` is an outline rather than the label on every pixel.
     """
 
-    def read(numbered):
-        number, contents = numbered
-        start = tf.strings.substr(contents, 0, 4, "BYTE")
-        is_jpeg = tf.strings.substr(start, 0, 3, "BYTE") == b"\xff\xd8\xff"
-        tf.debugging.Assert(is_jpeg | (start == b"\x89PNG"), [MESSAGE, number])
-        image = decode(contents)
-        return resize(image), tf.shape(image)[:2]
+    def read(contents):
+        image, error = _decoded_or_error(contents, problem, decode)
+        return resize(image), tf.shape(image)[:2], error
 
     def serve(image_bytes):
-        count = tf.size(image_bytes)
-        small, sizes = tf.map_fn(
+        small, sizes, errors = tf.map_fn(
             read,
-            (tf.range(count), image_bytes),
+            image_bytes,
             fn_output_signature=(
                 tf.TensorSpec(model.input_shape[1:], tf.uint8),
                 tf.TensorSpec((2,), tf.int32),
+                tf.TensorSpec((), tf.string),
             ),
         )
         logits = model(tf.cast(small, tf.float32), training=False)
-        outputs = {}
+        is_good = errors == ""
+        outputs = {"error": errors}
         if score_rule != "none":
-            outputs["probability"] = image_probability(logits, score_rule)
+            outputs["probability"] = _or_nan(is_good, image_probability(logits, score_rule))
         if has_outlines:
-            outputs["mask_png_bytes"], outputs["lesion_share"] = tf.map_fn(
+            masks, shares = tf.map_fn(
                 _outline,
                 (logits["mask"], sizes),
                 fn_output_signature=(
@@ -66,9 +70,43 @@ def make_serving_function(
                     tf.TensorSpec((), tf.float32),
                 ),
             )
+            outputs["mask_png_bytes"] = tf.where(is_good, masks, "")
+            outputs["lesion_share"] = _or_nan(is_good, shares)
         return outputs
 
     return serve
+
+
+def _or_nan(is_good, numbers):
+    return tf.where(is_good, numbers, float("nan"))
+
+
+def _decoded_or_error(contents, problem, decode):
+    """Returns ((H, W, 3) uint8, ""), or (one black pixel, what is wrong)."""
+    start = tf.strings.substr(contents, 0, 4)
+    is_known = (tf.strings.substr(start, 0, 3) == b"\xff\xd8\xff") | (start == b"\x89PNG")
+    error = tf.cond(is_known, lambda: problem(contents), lambda: tf.constant(NO_IMAGE))
+    nothing = tf.zeros((1, 1, 3), tf.uint8)
+    image, is_whole = tf.cond(
+        error == "",
+        lambda: _decoded_or(nothing, contents, decode),
+        lambda: (nothing, tf.constant(True)),
+    )
+    return image, tf.where(is_whole, error, DAMAGED)
+
+
+def _decoded_or(default, contents, decode):
+    """Returns (the decoded image, True), or (default, False) where the decoder fails.
+
+    A dataset of one element is what TensorFlow has to catch the error of an op in a graph.
+    """
+    images = tf.data.Dataset.from_tensors(contents).map(lambda each: (decode(each), True))
+    otherwise = tf.data.Dataset.from_tensors((default, False))
+    images = images.ignore_errors().concatenate(otherwise).take(1)
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    image, is_whole = images.with_options(options).get_single_element()
+    return tf.ensure_shape(image, (None, None, 3)), is_whole
 
 
 def image_probability(logits: dict[str, tf.Tensor], score_rule: str) -> tf.Tensor:

@@ -2,14 +2,17 @@
 
 import io
 import struct
+import zlib
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
 from PIL import ImageOps
+from PIL import PngImagePlugin
 
 from lbunet_tf.data import exif
+from lbunet_tf.data import headers
 from lbunet_tf.data import preprocessing
 
 ORDERS = {"little": "<", "big": ">"}
@@ -31,14 +34,14 @@ def _tiff(order, value, filler=0):
 
 def _jpeg(tiff=None):
     stream = io.BytesIO()
-    block = {} if tiff is None else {"exif": exif.MARKER + tiff}
+    block = {} if tiff is None else {"exif": headers.EXIF + tiff}
     Image.fromarray(PIXELS).save(stream, "JPEG", quality=95, **block)
     return stream.getvalue()
 
 
 def _segment(tiff):
     """Returns what stands before the pixels of a JPEG whose EXIF may be damaged."""
-    return b"\xff\xd8\xff\xe1\x00\x40" + exif.MARKER + tiff
+    return b"\xff\xd8\xff\xe1\x00\x40" + headers.EXIF + tiff
 
 
 def _stored_and_shown(contents):
@@ -146,6 +149,106 @@ def test_decode_image_inside_tf_data_turns_each_image_by_its_own_orientation():
     decoded = list(tf.data.Dataset.from_tensor_slices(files).map(preprocessing.decode_image))
 
     assert [image.shape.as_list() for image in decoded] == [[16, 24, 3], [24, 16, 3], [16, 24, 3]]
+
+
+def _png(value=None, **texts):
+    """Returns a PNG, with a chunk eXIf and text chunks where they are given."""
+    stream, info = io.BytesIO(), PngImagePlugin.PngInfo()
+    for name, text in texts.items():
+        info.add_text(name, text)
+    block = {} if value is None else {"exif": headers.EXIF + _tiff("big", value)}
+    Image.fromarray(PIXELS).save(stream, "PNG", pnginfo=info, **block)
+    return stream.getvalue()
+
+
+def _chunk(kind, data):
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def _with_segment(code, data):
+    """Returns a JPEG with one more segment before the others."""
+    segment = b"\xff" + bytes([code]) + struct.pack(">H", len(data) + 2) + data
+    return b"\xff\xd8" + segment + _jpeg()[2:]
+
+
+@pytest.mark.parametrize("value", range(1, 9))
+def test_a_png_is_turned_by_its_exif_chunk_as_pillow_does(value):
+    contents = _png(value)
+
+    np.testing.assert_array_equal(
+        preprocessing.decode_image(contents), _stored_and_shown(contents)[1]
+    )
+
+
+def test_an_exif_chunk_after_the_pixels_counts():
+    whole = _png()
+    contents = whole[:-12] + _chunk(b"eXIf", _tiff("little", 6)) + whole[-12:]
+
+    assert exif.orientation(contents) == 6
+    np.testing.assert_array_equal(
+        preprocessing.decode_image(contents), _stored_and_shown(contents)[1]
+    )
+
+
+@pytest.mark.parametrize(
+    "contents",
+    [
+        pytest.param(_with_segment(0xFE, headers.EXIF + _tiff("big", 6)), id="a comment"),
+        pytest.param(_with_segment(0xE4, headers.EXIF + _tiff("big", 6)), id="another APP"),
+        pytest.param(_with_segment(0xE1, b"http:" + headers.EXIF + _tiff("big", 6)), id="an XMP"),
+        pytest.param(_jpeg() + headers.EXIF + _tiff("big", 6), id="after the end"),
+        pytest.param(_png(Comment="eXIf" + _tiff("big", 6).decode("latin-1")), id="a PNG text"),
+        pytest.param(_png() + _chunk(b"eXIf", _tiff("big", 6)), id="after the end of a PNG"),
+    ],
+)
+def test_the_letters_of_exif_elsewhere_turn_no_image(contents):
+    stored, shown = _stored_and_shown(contents)
+    np.testing.assert_array_equal(stored, shown)
+
+    assert exif.orientation(contents) == 1
+
+
+def test_exif_after_a_comment_that_looks_like_it_is_the_one_that_counts():
+    comment = b"\xff\xfe" + struct.pack(">H", 2 + 6 + 38) + headers.EXIF + _tiff("big", 6)
+    contents = b"\xff\xd8" + comment + _jpeg(_tiff("little", 3))[2:]
+
+    assert exif.orientation(contents) == 3
+    assert Image.open(io.BytesIO(contents)).getexif()[0x0112] == 3
+
+
+def test_exif_far_behind_other_segments_counts():
+    padding = b"\xff\xe2\xff\xff" + bytes(65_533)
+    contents = b"\xff\xd8" + 4 * padding + b"\xff\xff\xff" + _jpeg(_tiff("big", 8))[2:]
+
+    assert exif.orientation(contents) == 8
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_an_orientation_in_four_bytes_is_read(order):
+    letters = ORDERS[order]
+    entry = struct.pack(f"{letters}HHHII", 1, exif.ORIENTATION_TAG, 4, 1, 6)
+    tiff = MARKS[order] + struct.pack(f"{letters}HI", 42, 8) + entry + bytes(4)
+    contents = _jpeg(tiff)
+
+    assert exif.orientation(contents) == Image.open(io.BytesIO(contents)).getexif()[0x0112] == 6
+
+
+def test_a_directory_is_not_read_beyond_its_segment():
+    tiff = _tiff("big", 6)
+    short = b"\xff\xe1" + struct.pack(">H", 2 + 6 + 20) + headers.EXIF + tiff
+
+    assert exif.orientation(b"\xff\xd8" + short + _jpeg()[2:]) == 1
+
+
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG"])
+def test_a_file_cut_off_anywhere_in_front_of_its_pixels_is_turned_or_not_but_never_an_error(
+    file_format,
+):
+    contents = _jpeg(_tiff("big", 6)) if file_format == "JPEG" else _png(6)
+
+    found = {int(exif.orientation(contents[:cut])) for cut in range(110)}
+
+    assert found == {1, 6}
 
 
 @pytest.mark.parametrize("file_format", ["PNG", "BMP"])

@@ -1,0 +1,106 @@
+"""The exported signature answers each image of a request for itself."""
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+pytestmark = pytest.mark.slow
+
+
+def _encode(file_format, image, **options):
+    stream = io.BytesIO()
+    image.save(stream, file_format, **options)
+    return stream.getvalue()
+
+
+def _picture(seed):
+    coarse = np.random.default_rng(seed).integers(0, 256, (5, 5, 3), dtype="uint8")
+    return Image.fromarray(coarse).resize((60, 40), Image.Resampling.BICUBIC)
+
+
+JPEG, PNG = (_encode(name, _picture(number)) for number, name in enumerate(("JPEG", "PNG")))
+
+
+def _claiming(width, height):
+    """Returns a PNG whose header claims another size."""
+    header = b"IHDR" + struct.pack(">II", width, height) + PNG[24:29]
+    return PNG[:12] + header + struct.pack(">I", zlib.crc32(header)) + PNG[33:]
+
+
+def _many_scans(count):
+    """Returns a JPEG of 2 megapixels that sends its last scan so many times."""
+    whole = _encode("JPEG", Image.new("L", (2000, 1000), 128), progressive=True)
+    table = whole.rindex(b"\xff\xc4")
+    return whole[:-2] + count * whole[table:-2] + whole[-2:]
+
+
+BAD = {
+    "nothing": (b"", "this is none"),
+    "text": (b"no image", "this is none"),
+    "GIF": (_encode("GIF", _picture(0)), "this is none"),
+    "BMP": (_encode("BMP", _picture(0)), "this is none"),
+    "a start": (JPEG[:3], "no size stands in its header"),
+    "a header cut short": (PNG[:20], "no size stands in its header"),
+    "a truncated JPEG": (JPEG[:-200], "cut short or damaged"),
+    "a truncated PNG": (PNG[:-200], "cut short or damaged"),
+    "a damaged PNG": (PNG[:100] + b"damage" + PNG[106:], "cut short or damaged"),
+    "too many pixels": (_claiming(23170, 23170), "23170 x 23170 px, more than --max_megapixels"),
+    "a size beyond arithmetic": (_claiming(2**32 - 1, 2**32 - 1), "px, more than"),
+    "too many scans": (_many_scans(400), "scans, more than 100"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_an_image_that_cannot_be_decoded_is_named_and_the_others_are_answered(serve, name):
+    contents, said = BAD[name]
+
+    mixed = serve(image_bytes=tf.constant([JPEG, contents, PNG]))
+
+    alone = serve(image_bytes=tf.constant([JPEG, PNG]))
+    first, error, last = mixed["error"].numpy()
+    assert (first, last) == (b"", b"") and said in error.decode()
+    for number in ("probability", "lesion_share"):
+        assert np.isnan(mixed[number][1])
+        np.testing.assert_allclose(mixed[number].numpy()[[0, 2]], alone[number], atol=1e-6)
+    assert mixed["mask_png_bytes"][1] == b""
+    assert (
+        mixed["mask_png_bytes"].numpy()[[0, 2]].tolist() == alone["mask_png_bytes"].numpy().tolist()
+    )
+
+
+def test_a_request_of_bad_images_only_is_answered(serve):
+    outputs = serve(image_bytes=tf.constant([b"no image", b""]))
+
+    assert all(outputs["error"].numpy()) and np.isnan(outputs["probability"]).all()
+
+
+def test_a_progressive_image_of_the_usual_scans_is_answered(serve):
+    contents = _encode("JPEG", _picture(0), progressive=True)
+
+    outputs = serve(image_bytes=tf.constant([contents]))
+
+    assert outputs["error"].numpy().tolist() == [b""]
+
+
+def test_an_empty_request_gives_empty_outputs(serve):
+    outputs = serve(image_bytes=tf.constant([], tf.string))
+
+    assert {name: value.shape.as_list() for name, value in outputs.items()} == {
+        "error": [0],
+        "probability": [0],
+        "mask_png_bytes": [0],
+        "lesion_share": [0],
+    }
+
+
+def test_a_model_of_scores_alone_names_bad_images_too(serve_score):
+    outputs = serve_score(image_bytes=tf.constant([JPEG, b"no image"]))
+
+    assert set(outputs) == {"error", "probability"}
+    assert np.isnan(outputs["probability"]).tolist() == [False, True]
+    assert serve_score(image_bytes=tf.constant([], tf.string))["probability"].shape == (0,)
