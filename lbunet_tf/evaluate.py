@@ -112,7 +112,9 @@ def _predict(config, output, model, scored):
         return scored, predictions.predict_run(config, output, model, scored.manifest)
     except Exception:
         # tf.data names no file. Whether one is at fault, a look at each tells.
-        manifest, bad = images.check_files(scored.manifest, "skip")
+        manifest, bad = images.check_files(
+            scored.manifest, "skip", max_megapixels=config.max_megapixels
+        )
         if bad.empty:
             raise
     failures = [*scored.failures, *bad["reason"]]

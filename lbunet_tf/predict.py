@@ -236,7 +236,7 @@ def _predict_batch(config, model, rows, folder, threads):
 
 def _read(row, config):
     """Returns (pixels, the square that the network sees)."""
-    image = inputs.read_image(row["image"])
+    image = inputs.read_image(row["image"], config.max_megapixels)
     return image, np.asarray(preprocessing.prepare_image(image, config))
 
 

@@ -238,7 +238,8 @@ def _read(config, image_path, mask_path):
     """Returns (pixels, true mask) of an image, or in words why there are none."""
 
     def read():
-        return inputs.read_image(image_path), _true_mask(mask_path, config.image_size)
+        image = inputs.read_image(image_path, config.max_megapixels)
+        return image, _true_mask(mask_path, config.image_size)
 
     return failures_lib.tried(image_path, read)
 
