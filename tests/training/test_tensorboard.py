@@ -1,3 +1,5 @@
+import re
+
 import keras
 import numpy as np
 import pytest
@@ -126,6 +128,20 @@ def test_an_epoch_that_is_trained_again_has_its_points_once(make_model, tmp_path
         np.testing.assert_array_equal(
             _tensors(folder)["epoch_loss"], [3.0 * factor, 1.0 * factor, 0.5 * factor]
         )
+
+
+def test_a_file_of_events_does_not_name_the_host(tmp_path):
+    with tensorboard.writing(tmp_path, "scalars"):
+        tf.summary.scalar("loss", 0.5, step=0)
+    (path,) = tmp_path.iterdir()
+    assert re.fullmatch(r"events\.out\.tfevents\.\d+\.\d+\.\d+\.scalars", path.name)
+
+
+def test_a_host_may_have_a_name_of_several_parts():
+    name = "events.out.tfevents.17.node1.example.org.123.4.epoch-0001-scalars"
+    assert tensorboard._without_host(name, "epoch-0001-scalars") == (
+        "events.out.tfevents.17.123.4.epoch-0001-scalars"
+    )
 
 
 def test_the_learning_rate_stands_beside_the_scalars_of_training(make_model, tmp_path):
