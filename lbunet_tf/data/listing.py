@@ -12,6 +12,8 @@ from collections.abc import Sequence
 
 from absl import logging
 
+from lbunet_tf.storage import output_folder
+
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
 MASK_ENDINGS = ("_segmentation", "_mask")
 # Beside names that begin with a dot: what Windows, macOS and network drives leave.
@@ -20,8 +22,6 @@ OF_THE_SYSTEM = (
     *("$recycle.bin", "recycler", "system volume information", "lost+found", "__pycache__"),
     *("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"),
 )
-# A folder with this file was written by one of our commands.
-MARKER = ".lbunet_tf.json"
 OWN = "folders of earlier results"
 # Folders of pictures that were written before there was a marker, by the table beside them.
 OWN_PICTURES = {
@@ -234,7 +234,7 @@ def _is_own(name, names_beside):
 
 def _holds_own(names):
     """Returns whether a folder is one that we write, by the files in it: a marker, or a run's."""
-    return MARKER in names or {"flags.cfg", "manifest.csv"} <= set(names)
+    return output_folder.MARKER in names or {"flags.cfg", "manifest.csv"} <= set(names)
 
 
 def say_left_out(place: str | os.PathLike, left_out: dict[pathlib.Path, str]) -> None:

@@ -18,6 +18,7 @@ import lbunet_tf
 from lbunet_tf import whole_files
 
 MARKER = ".lbunet_tf.json"
+_OF_DESKTOPS = {".DS_Store", "Thumbs.db", "desktop.ini", ".directory"}
 
 
 def read_marker(folder: str | os.PathLike) -> dict | None:
@@ -54,9 +55,11 @@ def mark(folder: str | os.PathLike, work: str, files: Sequence[str] = (), **fact
 
 
 def is_new(folder: str | os.PathLike) -> bool:
-    """Returns whether a folder is not there yet, or holds nothing."""
+    """Returns whether a folder is not there yet, or holds nothing but what a desktop leaves."""
     folder = pathlib.Path(folder)
-    return not os.path.lexists(folder) or folder.is_dir() and not any(folder.iterdir())
+    if not os.path.lexists(folder):
+        return True
+    return folder.is_dir() and {path.name for path in folder.iterdir()} <= _OF_DESKTOPS
 
 
 def check(folder: str | os.PathLike, work: str, own: Sequence[str], argument: str) -> None:

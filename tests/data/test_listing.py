@@ -6,7 +6,6 @@ import os
 import pytest
 
 from lbunet_tf.data import inputs
-from lbunet_tf.data import listing
 
 
 @pytest.fixture
@@ -48,7 +47,7 @@ def _names(folder, *paths):
         ("ISIC2018_Task2_Training_GroundTruth_v3/a_attribute_streaks.png", "1 masks"),
         ("a_lesion/a_lesion.bmp", "1 masks"),
         ("a_roi/a_R1_Label4.bmp", "1 masks"),
-        (f"results/{listing.MARKER}", "1 folders of earlier results"),
+        (f"results/{output_folder.MARKER}", "1 folders of earlier results"),
     ],
 )
 @pytest.mark.parametrize("pattern", ["", "*", "**/*"])
@@ -66,7 +65,7 @@ def test_what_is_no_image_is_left_out_and_counted(lay_out, caplog, stray, reason
 @pytest.mark.parametrize(
     "written",
     [
-        (f"out/{listing.MARKER}", "out/masks/x.png"),
+        (f"out/{output_folder.MARKER}", "out/masks/x.png"),
         ("scores.csv", "masks/x.png", "overlays/x.jpg"),
         ("results/scores.csv", "results/masks/x.png", "results/overlays/x.jpg"),
         ("pseudo/manifest.csv", "pseudo/masks/x.png"),

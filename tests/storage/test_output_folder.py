@@ -29,7 +29,9 @@ def ours(tmp_path):
 
 def test_new_empty_and_own_folders_pass(tmp_path, ours):
     (tmp_path / "empty").mkdir()
-    for folder in (tmp_path / "new", tmp_path / "empty", ours):
+    (tmp_path / "seen").mkdir()
+    (tmp_path / "seen" / ".DS_Store").write_text("of a desktop")
+    for folder in (tmp_path / "new", tmp_path / "empty", tmp_path / "seen", ours):
         check(folder)
 
 
