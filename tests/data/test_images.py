@@ -3,6 +3,7 @@
 import hashlib
 import io
 import logging
+import os
 
 import numpy as np
 import pytest
@@ -201,3 +202,110 @@ def test_a_large_jpeg_that_is_cut_short_is_bad_although_it_is_decoded_at_an_eigh
     checked, _ = images.check_files(table, "skip")
 
     assert checked["image_id"].tolist() == ["a", "c"]
+
+
+def _set_orientation(path, value):
+    tag = Image.Exif()
+    tag[0x0112] = value
+    Image.open(path).copy().save(path, exif=tag)
+
+
+@pytest.mark.parametrize("of_image", range(1, 9))
+@pytest.mark.parametrize("of_mask", range(1, 9))
+def test_a_mask_fits_only_where_it_is_certain_how_it_is_turned(
+    table, tmp_path, write_image, write_mask, of_image, of_mask
+):
+    # Upright, both have 20 x 16 px.
+    for write, name, value in (
+        (write_image, "b.png", of_image),
+        (write_mask, "b_segmentation.png", of_mask),
+    ):
+        path = write(tmp_path / name, size=(20, 16) if value < 5 else (16, 20))
+        _set_orientation(path, value)
+
+    skipped = images.check_files(table, "skip")[1]
+
+    one_exchanges_sides = min(of_image, of_mask) == 1 and max(of_image, of_mask) >= 5
+    if of_image == of_mask or one_exchanges_sides:
+        assert skipped.empty
+    else:
+        (reason,) = skipped["reason"]
+        assert "b_segmentation.png must be turned as its image is" in reason
+        assert f"EXIF orientation {of_image} of the image, {of_mask} of the mask" in reason
+
+
+@pytest.mark.parametrize("of_image, of_mask", [(6, 1), (1, 8), (3, 1), (1, 3), (6, 8)])
+def test_of_a_square_image_no_size_tells_how_its_mask_is_turned(
+    table, tmp_path, write_image, write_mask, of_image, of_mask
+):
+    _set_orientation(write_image(tmp_path / "b.png", size=(20, 20)), of_image)
+    _set_orientation(write_mask(tmp_path / "b_segmentation.png", size=(20, 20)), of_mask)
+
+    (reason,) = images.check_files(table, "skip")[1]["reason"]
+
+    assert "must be turned as its image is" in reason
+
+
+def test_a_mask_of_the_size_of_the_stored_image_is_refused_with_the_orientation(
+    table, tmp_path, write_mask
+):
+    _set_orientation(tmp_path / "b.png", 6)
+
+    (reason,) = images.check_files(table, "skip")[1]["reason"]
+
+    assert "must have the size of its image, 16 x 20 px. It has 20 x 16 px" in reason
+    assert "EXIF orientation 6 of the image, 1 of the mask" in reason
+
+
+def test_the_share_of_a_mask_of_16_bits_is_what_it_shows(table, tmp_path):
+    for name, level in zip("abc", (1, 255, 65535), strict=True):
+        levels = np.zeros((16, 20), "uint16")
+        levels[:4] = level
+        Image.fromarray(levels).save(tmp_path / f"{name}_segmentation.png")
+
+    assert images.check_files(table, "error")[0]["mask_share"].tolist() == [0.25] * 3
+
+
+def test_empty_and_full_masks_are_counted_and_listed(table, tmp_path, caplog):
+    Image.new("L", (20, 16), 0).save(tmp_path / "a_segmentation.png")
+    Image.new("L", (20, 16), 255).save(tmp_path / "c_segmentation.png")
+
+    with caplog.at_level(logging.WARNING):
+        images.check_files(table, "error")
+
+    assert "1 of 3 masks are empty: a (column mask_share" in caplog.text
+    assert "1 of 3 masks are full: they cover all of their images: c (column" in caplog.text
+
+
+def test_masks_that_show_an_outline_are_not_listed(table, caplog):
+    with caplog.at_level(logging.WARNING):
+        images.check_files(table, "error")
+
+    assert "masks are" not in caplog.text
+
+
+@pytest.mark.parametrize("column, name", [("image", b"caf\xe9.png"), ("mask", b"m\xff.png")])
+def test_a_name_that_is_no_utf_8_is_skipped_with_its_reason_in_letters_that_print(
+    table, tmp_path, column, name
+):
+    path = os.fsdecode(os.fsencode(tmp_path) + b"/" + name)
+    with open(path, "wb") as file:
+        file.write((tmp_path / "b.png").read_bytes())
+    table[column] = table[column].astype(object)
+    table.loc[1, column] = path
+
+    checked, skipped = images.check_files(table, "skip")
+
+    assert checked["image_id"].tolist() == ["a", "c"]
+    assert "must be UTF-8; rename it" in skipped["reason"].iloc[0]
+    skipped.to_csv(tmp_path / "skipped.csv", encoding="utf-8")
+
+
+@pytest.mark.parametrize("column", ["image", "mask"])
+def test_a_pipe_is_skipped_with_its_reason(table, tmp_path, column):
+    os.mkfifo(tmp_path / "pipe.png")
+    table.loc[1, column] = str(tmp_path / "pipe.png")
+
+    (reason,) = images.check_files(table, "skip")[1]["reason"]
+
+    assert "pipe.png must be a regular file. It is a named pipe" in reason
