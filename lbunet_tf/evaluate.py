@@ -10,14 +10,12 @@ Everything that is printed comes from predictions.csv and pixel_histograms.npz.
 """
 
 import dataclasses
-import json
 import os
 import pathlib
 import shutil
 import time
 
 import numpy as np
-import pandas as pd
 from absl import logging
 
 from lbunet_tf import config as config_lib
@@ -106,7 +104,7 @@ def _output_folder(config, source, asked):
             f'"--output" must be new, empty or an older evaluation. {output} holds other files'
         )
     if is_other:
-        before = json.loads((output / run_directory.CHECKS).read_text()).get("asked", asked)
+        before = whole_files.read_json(output / run_directory.CHECKS).get("asked", asked)
         changed = sorted(name for name in asked if before.get(name) != asked[name])
         if changed:
             words = ", ".join(f"--{name} {before.get(name)}, now {asked[name]}" for name in changed)
@@ -145,7 +143,7 @@ def _draw(config, output, model, manifest, table, metrics):
     test = table[table["split"] == "test"]
     figures.class_balance(manifest, path["class_balance"])
     if not config.other_runs:
-        history = pd.read_csv(pathlib.Path(config.run) / run_directory.HISTORY)
+        history = whole_files.read_table(pathlib.Path(config.run) / run_directory.HISTORY)
         best = callbacks.best_epoch(history, config.val_column(config.monitor)) + 1
         figures.training_curves(history, best, path["training_curves"])
     if metrics["test"].get("num_scored"):
@@ -184,7 +182,7 @@ def _write_report(config, source, output, checks, metrics, drawn):
     training = {}
     for run in config.runs:
         finished = pathlib.Path(run) / run_directory.FINISHED
-        training[run] = json.loads(finished.read_text()) if finished.is_file() else {}
+        training[run] = whole_files.read_json(finished) if finished.is_file() else {}
     sources = [name for run in config.runs for name in flagfiles.read(run).source]
     config = dataclasses.replace(config, source=tuple(dict.fromkeys(sources)))
     text = report.build_report(

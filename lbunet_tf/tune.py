@@ -10,7 +10,6 @@ interruption, and with a higher --trials. Needs keras-tuner: pip install '.[tune
 """
 
 import importlib.util
-import json
 import math
 import pathlib
 import shutil
@@ -114,7 +113,7 @@ def _open(config, settings):
                 f'"--run" must be new, empty or the folder of a search. {run} holds other files '
                 f"and no {SEARCH}; name another --run on the command line"
             )
-        old = json.loads((run / SEARCH).read_text())
+        old = whole_files.read_json(run / SEARCH)
         different = "; ".join(
             f"{name} was {old.get(name, 'not there')}, is {settings.get(name, 'not there')}"
             for name in {**old, **settings}

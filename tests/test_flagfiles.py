@@ -178,6 +178,13 @@ def test_help_names_every_flag_of_the_entry(entry):
     assert missing == []
 
 
+def test_help_without_docstrings_still_names_the_flags():
+    # As under python -OO.
+    text = entry_lib.help_text("train", None)
+
+    assert text.startswith("python -m lbunet_tf.train\n") and "--learning_rate=X" in text
+
+
 def test_help_of_evaluate_names_the_flags_of_another_source():
     text = entry_lib.help_text("evaluate", "What it does.")
 

@@ -72,7 +72,7 @@ def read_plan(config: config_lib.Config) -> tuple[pd.DataFrame, pd.DataFrame] | 
                 f'"--records" must be a new or empty folder. {folder} holds {sorted(others)[0]}'
             )
         return None
-    plan = json.loads((folder / records.PLAN).read_text())
+    plan = whole_files.read_json(folder / records.PLAN)
     for name, value in _flags(config).items():
         if plan.get(name) != value:
             raise ValueError(
@@ -82,7 +82,9 @@ def read_plan(config: config_lib.Config) -> tuple[pd.DataFrame, pd.DataFrame] | 
     planned = manifest_lib.read(folder / records.MANIFEST)
     records.check_places(folder, planned["record"])
     logging.info("going on in %s with its own plan", folder)
-    skipped = pd.read_csv(folder / run_directory.SKIPPED, dtype=str, keep_default_na=False)
+    skipped = whole_files.read_table(
+        folder / run_directory.SKIPPED, dtype=str, keep_default_na=False
+    )
     return planned.drop(columns="record"), skipped
 
 
@@ -185,7 +187,7 @@ def _write_or_report(folder: str, name: str) -> str:
 
 def write_shard(folder: str, name: str) -> None:
     """Writes one shard of the plan whole or not at all; all it needs stands in the folder."""
-    plan = json.loads((pathlib.Path(folder) / records.PLAN).read_text())
+    plan = whole_files.read_json(pathlib.Path(folder) / records.PLAN)
     config = config_lib.Config(**{flag: plan[flag] for flag in records.PREPROCESSING})
     rows = _read(folder)
     rows = rows[rows["shard"] == name].reset_index(drop=True)
@@ -250,7 +252,7 @@ def _describe(folder, sizes):
     import tensorflow_datasets as tfds
 
     rows = _read(folder)
-    config = json.loads((pathlib.Path(folder) / records.PLAN).read_text())
+    config = whole_files.read_json(pathlib.Path(folder) / records.PLAN)
     template = tfds.core.ShardedFileTemplate(
         data_dir=folder, dataset_name=DATASET, filetype_suffix="tfrecord"
     )

@@ -6,7 +6,6 @@
 import concurrent.futures
 import contextlib
 import functools
-import json
 import os
 import pathlib
 from collections.abc import Callable
@@ -16,6 +15,7 @@ import pandas as pd
 import tensorflow as tf
 
 from lbunet_tf import config as config_lib
+from lbunet_tf import whole_files
 from lbunet_tf.data import manifest as manifest_lib
 from lbunet_tf.data import places
 from lbunet_tf.data import tfrecords
@@ -109,7 +109,7 @@ def make_loader(config: config_lib.Config, images: pd.Series) -> Callable[[dict]
 
 def check_flags(config: config_lib.Config, folder: str | os.PathLike) -> None:
     """Raises a ValueError that names the flag of preprocessing in which records differ."""
-    made_with = json.loads((pathlib.Path(folder) / PLAN).read_text())
+    made_with = whole_files.read_json(pathlib.Path(folder) / PLAN)
     for name in PREPROCESSING:
         if made_with[name] != getattr(config, name):
             raise ValueError(
