@@ -118,8 +118,9 @@ def _flagfile_run(path, changes):
             '"--experiments" must name flagfiles or finished run directories, from the working '
             f"directory on. There is no {path}"
         )
+    config = flagfiles.read_flagfile(path)
     try:
-        return flagfiles.read_flagfile(path).replace(**changes)
+        return config.replace(**changes)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 

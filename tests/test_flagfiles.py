@@ -384,5 +384,5 @@ def test_a_folder_is_no_flagfile(tmp_path):
 def test_a_wrong_value_in_the_flags_of_a_run_names_the_file(tmp_path):
     (tmp_path / "flags.cfg").write_text("--batch_size=0")
 
-    with pytest.raises(ValueError, match=f'{tmp_path}/flags.cfg must .*"--batch_size" must be at'):
+    with pytest.raises(ValueError, match=f'{tmp_path}/flags.cfg: "--batch_size" must be at'):
         flagfiles.read(str(tmp_path))
