@@ -7,7 +7,6 @@ command goes on after an interruption. Any flag of lbunet_tf.train may be given 
 then replaces that of every flagfile.
 """
 
-import json
 import pathlib
 
 import keras
@@ -124,8 +123,9 @@ def _flagfile_run(path, changes):
             '"--experiments" must name flagfiles or finished run directories, from the working '
             f"directory on. There is no {path}"
         )
+    config = flagfiles.read_flagfile(path)
     try:
-        return flagfiles.read_flagfile(path).replace(**changes)
+        return config.replace(**changes)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
@@ -200,7 +200,7 @@ def _is_evaluated(run):
     report_file, finished = run / run_directory.REPORT, run / run_directory.FINISHED
     if not report_file.is_file() or report_file.stat().st_mtime < finished.stat().st_mtime:
         return False
-    metrics = json.loads((run / run_directory.METRICS).read_text())
+    metrics = whole_files.read_json(run / run_directory.METRICS)
     return metrics["test"].get("tta", "none") == "none"
 
 
@@ -227,12 +227,12 @@ def _write(config, runs):
     hyperparameters = _hyperparameters(runs)
     for name, run in runs.items():
         path = pathlib.Path(run.run)
-        training = json.loads((path / run_directory.FINISHED).read_text())
-        metrics = json.loads((path / run_directory.METRICS).read_text())
+        training = whole_files.read_json(path / run_directory.FINISHED)
+        metrics = whole_files.read_json(path / run_directory.METRICS)
         experiment = name.rpartition("/")[0]
         rows.append(comparison.make_row(experiment, run, training, metrics["test"]))
         if metrics["test"].get("auc") is not None:
-            table = pd.read_csv(path / run_directory.PREDICTIONS)
+            table = whole_files.read_table(path / run_directory.PREDICTIONS)
             points = scores.roc_points(table[table["split"] == "test"])
             curves.setdefault(experiment, []).append(points)
         trials[name.replace("/", "-")] = (

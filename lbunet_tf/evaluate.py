@@ -10,14 +10,12 @@ Everything that is printed comes from predictions.csv and pixel_histograms.npz.
 """
 
 import dataclasses
-import json
 import os
 import pathlib
 import shutil
 import time
 
 import numpy as np
-import pandas as pd
 from absl import logging
 
 from lbunet_tf import config as config_lib
@@ -168,7 +166,7 @@ def _asked_before(output):
     # An evaluation of an earlier version has no marker; its checks hold what was asked.
     if path.is_symlink() or not path.is_file():
         return None
-    checks = json.loads(path.read_text())
+    checks = whole_files.read_json(path)
     return checks.get("asked") if isinstance(checks, dict) else None
 
 
@@ -202,7 +200,7 @@ def _draw(config, output, model, manifest, table, metrics):
     test = table[table["split"] == "test"]
     figures.class_balance(manifest, path["class_balance"])
     if not config.other_runs:
-        history = pd.read_csv(pathlib.Path(config.run) / run_directory.HISTORY)
+        history = whole_files.read_table(pathlib.Path(config.run) / run_directory.HISTORY)
         best = callbacks.best_epoch(history, config.val_column(config.monitor)) + 1
         figures.training_curves(history, best, path["training_curves"])
     if metrics["test"].get("num_scored"):
@@ -244,7 +242,7 @@ def _write_report(config, source, output, checks, metrics, drawn):
     training = {}
     for name, run in zip(shown.runs, config.runs, strict=True):
         finished = pathlib.Path(run) / run_directory.FINISHED
-        training[name] = json.loads(finished.read_text()) if finished.is_file() else {}
+        training[name] = whole_files.read_json(finished) if finished.is_file() else {}
     text = report.build_report(
         facts.title(learnt, source),
         metrics,

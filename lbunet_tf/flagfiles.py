@@ -270,5 +270,7 @@ def read_flagfile(path: pathlib.Path) -> config_lib.Config:
     try:
         flag_values(["train", *arguments])
         return from_flags("train", flag_values)
-    except (flags.Error, ValueError) as error:
+    except flags.Error as error:
         raise ValueError(f"{path} must hold flags that this version knows. {error}") from error
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error

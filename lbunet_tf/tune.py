@@ -10,7 +10,6 @@ interruption, and with a higher --trials. Needs keras-tuner: pip install '.[tune
 """
 
 import importlib.util
-import json
 import math
 import pathlib
 import shutil
@@ -123,7 +122,7 @@ def _open(config, settings):
         output_folder.check(run, WORK, OWN, "--run")
     output_folder.refuse_links(run, OWN)
     if not config.overwrite and (run / SEARCH).is_file():
-        old = json.loads((run / SEARCH).read_text())
+        old = whole_files.read_json(run / SEARCH)
         different = "; ".join(
             f"{name} was {old.get(name, 'not there')}, is {settings.get(name, 'not there')}"
             for name in {**old, **settings}

@@ -140,10 +140,38 @@ def write_json(path: str | os.PathLike, content: dict) -> None:
     write_text(path, json.dumps(content, indent=2) + "\n")
 
 
+def read_json(path: str | os.PathLike) -> dict:
+    """Returns what `write_json` wrote.
+
+    Raises:
+        ValueError: The file holds something else; it is named.
+    """
+    path = pathlib.Path(path)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} must be JSON, as this package writes it. {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} must be a JSON object. Received: {str(content)[:80]}")
+    return content
+
+
 def write_table(path: str | os.PathLike, table: pd.DataFrame) -> None:
     """Writes a CSV whole or not at all."""
     with whole_file(path) as partial:
         table.to_csv(partial, index=False)
+
+
+def read_table(path: str | os.PathLike, **keywords) -> pd.DataFrame:
+    """Returns what `write_table` wrote; `keywords` are those of `pandas.read_csv`.
+
+    Raises:
+        ValueError: The file holds something else; it is named.
+    """
+    try:
+        return pd.read_csv(path, **keywords)
+    except ValueError as error:
+        raise ValueError(f"{path} must be a CSV table. {error}") from error
 
 
 @contextlib.contextmanager

@@ -211,6 +211,13 @@ def test_help_names_every_flag_of_the_entry(entry):
     assert missing == []
 
 
+def test_help_without_docstrings_still_names_the_flags():
+    # As under python -OO.
+    text = entry_lib.help_text("train", None)
+
+    assert text.startswith("python -m lbunet_tf.train\n") and "--learning_rate=X" in text
+
+
 def test_help_of_evaluate_names_the_flags_of_another_source():
     text = entry_lib.help_text("evaluate", "What it does.")
 
@@ -410,5 +417,5 @@ def test_a_folder_is_no_flagfile(tmp_path):
 def test_a_wrong_value_in_the_flags_of_a_run_names_the_file(tmp_path):
     (tmp_path / "flags.cfg").write_text("--batch_size=0")
 
-    with pytest.raises(ValueError, match=f'{tmp_path}/flags.cfg must .*"--batch_size" must be at'):
+    with pytest.raises(ValueError, match=f'{tmp_path}/flags.cfg: "--batch_size" must be at'):
         flagfiles.read(str(tmp_path))

@@ -1,5 +1,6 @@
 import ast
 import pathlib
+import re
 
 import pytest
 
@@ -102,6 +103,17 @@ def test_a_heavy_library_is_imported_inside_functions_of_its_modules_only(librar
         }
 
     assert (users(), users(when_imported=True)) == (HEAVY[library], set())
+
+
+def test_json_is_read_by_whole_files_which_names_the_file():
+    guilty = [
+        path.name
+        for path in PACKAGE.rglob("*.py")
+        if path.name != "whole_files.py"
+        # A round trip in memory reads no file.
+        and re.search(r"json\.loads?\((?!json\.dumps)", path.read_text())
+    ]
+    assert guilty == []
 
 
 def test_no_module_imports_pyplot():

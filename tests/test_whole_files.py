@@ -135,3 +135,31 @@ def test_a_lock_ends_with_its_block(tmp_path):
     with whole_files.locked(run, "train"):
         pass
     assert not (tmp_path / "paper").exists()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b'{"a": 1}}', b"[1, 2]", b"null", b"\xff\xfe", b"[" * 100_000],
+    ids=["empty", "cut", "too much", "list", "null", "not UTF-8", "deep"],
+)
+def test_json_that_is_damaged_is_named(tmp_path, content):
+    path = tmp_path / "training.json"
+    path.write_bytes(content)
+
+    with pytest.raises(ValueError, match=f"^{path} must be "):
+        whole_files.read_json(path)
+
+
+def test_json_is_read_back(tmp_path):
+    whole_files.write_json(tmp_path / "a.json", {"name": "Läsion", "value": 0.1})
+
+    assert whole_files.read_json(tmp_path / "a.json") == {"name": "Läsion", "value": 0.1}
+
+
+@pytest.mark.parametrize("content", [b"", b'a,b\n"1,2\n', b"a\n1\n2,3\n", b"a\n\xff\n"])
+def test_a_table_that_is_damaged_is_named(tmp_path, content):
+    path = tmp_path / "history.csv"
+    path.write_bytes(content)
+
+    with pytest.raises(ValueError, match=f"^{path} must be a CSV table"):
+        whole_files.read_table(path)

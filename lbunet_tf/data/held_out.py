@@ -1,7 +1,6 @@
 """The images that an evaluation scores: none that one of its runs has learnt from."""
 
 import dataclasses
-import json
 import os
 import pathlib
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ from absl import logging
 from lbunet_tf import config as config_lib
 from lbunet_tf import flagfiles
 from lbunet_tf import run_directory
+from lbunet_tf import whole_files
 from lbunet_tf.data import images
 from lbunet_tf.data import manifest as manifest_lib
 from lbunet_tf.data import sources
@@ -47,7 +47,7 @@ def own_images(config: config_lib.Config) -> Scored:
     """
     manifests = _read_manifests(config)
     refuse_learnt(manifests, ("val", "test"))
-    checks = json.loads((pathlib.Path(config.run) / run_directory.CHECKS).read_text())
+    checks = whole_files.read_json(pathlib.Path(config.run) / run_directory.CHECKS)
     return Scored(manifest_lib.check_files_exist(manifests[config.run]), checks)
 
 

@@ -7,7 +7,6 @@ Nothing here is medical data and no score on it says anything about real lesions
 """
 
 import dataclasses
-import json
 import pathlib
 
 import numpy as np
@@ -71,7 +70,7 @@ def draw_folder(path: str, count: int, size_px: int, seed: int) -> pd.DataFrame:
         with whole_files.locked(path, "draw", waits=True):
             if not drawn.is_file():
                 _draw_all(path, wanted)
-    if json.loads(drawn.read_text()) != wanted:
+    if whole_files.read_json(drawn) != wanted:
         raise ValueError(
             f"{path} holds other drawings ({drawn.read_text().strip()}). Name another "
             f"--data_dir, or delete it. Received: {wanted}"

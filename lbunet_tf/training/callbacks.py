@@ -27,7 +27,7 @@ def read_history(run: pathlib.Path) -> pd.DataFrame:
     epochs = finished_epochs(run)
     if not path.is_file() or not epochs:
         return pd.DataFrame()
-    return pd.read_csv(path).iloc[:epochs]
+    return whole_files.read_table(path).iloc[:epochs]
 
 
 def finished_epochs(run: pathlib.Path) -> int:

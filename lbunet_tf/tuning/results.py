@@ -1,7 +1,6 @@
 """What a search measures and leaves: scores of trials, their table, and best.cfg."""
 
 import dataclasses
-import json
 import pathlib
 from collections.abc import Collection
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ import pandas as pd
 from lbunet_tf import config as config_lib
 from lbunet_tf import flagfiles
 from lbunet_tf import run_directory
+from lbunet_tf import whole_files
 from lbunet_tf.tuning import spaces
 
 # keras-tuner's files in the folder of a search.
@@ -59,8 +59,8 @@ def measure(config: config_lib.Config) -> dict:
         history.csv; `best_epoch`, `epochs` and `training_seconds`.
     """
     run = pathlib.Path(config.run)
-    training = json.loads((run / run_directory.FINISHED).read_text())
-    row = pd.read_csv(run / run_directory.HISTORY).iloc[training["best_epoch"] - 1]
+    training = whole_files.read_json(run / run_directory.FINISHED)
+    row = whole_files.read_table(run / run_directory.HISTORY).iloc[training["best_epoch"] - 1]
     validation = {name: float(value) for name, value in row.items() if name.startswith("val_")}
     return {
         "score": validation[_column(config, validation)],

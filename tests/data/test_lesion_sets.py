@@ -6,7 +6,7 @@ import os
 import numpy as np
 import pytest
 
-from lbunet_tf.data import listing
+from lbunet_tf.storage import output_folder
 
 
 @pytest.mark.parametrize("metadata", ["HAM10000_metadata.csv", "HAM10000_metadata"])
@@ -277,7 +277,7 @@ def test_folder_takes_no_hidden_file_and_no_superpixels_for_an_image(own, read, 
 @pytest.mark.parametrize("folder, beside", [("masks", "scores.csv"), ("results", None)])
 def test_folder_takes_no_earlier_results_for_a_class(own, read, write_image, folder, beside):
     write_image(own / folder / "c.png")
-    (own / beside if beside else own / folder / listing.MARKER).write_text("{}")
+    (own / beside if beside else own / folder / output_folder.MARKER).write_text("{}")
 
     assert read("folder", own)["diagnosis"].tolist() == ["melanoma", "nevus"]
 

@@ -6,6 +6,7 @@ import os
 import pytest
 
 from lbunet_tf.data import inputs
+from lbunet_tf.storage import output_folder
 
 
 @pytest.fixture
