@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from absl import flags
 
 from lbunet_tf import config as config_lib
+from lbunet_tf.storage import trained_flags
 
 
 def define_flags(entry: str, flag_values=flags.FLAGS) -> None:
@@ -150,7 +151,8 @@ def flag_lines(config: config_lib.Config) -> list[str]:
     lines = []
     for field in config_lib.fields_of("train"):
         value = getattr(config, field.name)
-        if field.name == "overwrite":
+        # What is asked of one command is no property of the run.
+        if field.name in ("overwrite", "verify_images"):
             continue
         if isinstance(value, tuple):
             value = ",".join(map(str, value))
@@ -167,6 +169,7 @@ def read(run: str) -> config_lib.Config:
         raise ValueError(
             f'"--run" must be a run directory that lbunet_tf.train wrote. Looked for {path}'
         )
+    trained_flags.check(path, path.with_name("training.json"))
     return read_flagfile(path).replace(run=str(run))
 
 

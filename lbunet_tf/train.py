@@ -25,6 +25,8 @@ from lbunet_tf.data import manifest as manifest_lib
 from lbunet_tf.data import pipeline
 from lbunet_tf.data import prepared as prepared_lib
 from lbunet_tf.data import shares
+from lbunet_tf.data import unchanged
+from lbunet_tf.storage import trained_flags
 from lbunet_tf.training import callbacks
 from lbunet_tf.training import compilation
 from lbunet_tf.training import distribution
@@ -162,7 +164,8 @@ def _frozen_manifest(config, run) -> pd.DataFrame:
     path = run / run_directory.MANIFEST
     if path.is_file():
         logging.info("going on in %s with its own manifest", run)
-        return manifest_lib.check_files_exist(manifest_lib.read(path))
+        manifest = manifest_lib.check_files_exist(manifest_lib.read(path))
+        return unchanged.check(manifest, run, config.verify_images == "whole")
     prepared = prepared_lib.prepare(config)
     prepared_lib.check_targets(config, prepared.manifest)
     whole_files.write_table(run / run_directory.SKIPPED, prepared.skipped)
@@ -173,8 +176,9 @@ def _frozen_manifest(config, run) -> pd.DataFrame:
         "known": prepared.known,
     }
     whole_files.write_json(run / run_directory.CHECKS, checks)
-    whole_files.write_table(path, prepared.manifest)
-    return prepared.manifest
+    manifest = unchanged.with_ends(prepared.manifest)
+    whole_files.write_table(path, manifest)
+    return manifest
 
 
 def _fit(model, config, run, manifest, flag_lines, placement, lacks_targets):
@@ -249,6 +253,7 @@ def _finish(run, model, config, precision):
         "training_seconds": round(float(history["seconds"].sum()), 1),
         "keras": keras.__version__,
         "backend": keras.backend.backend(),
+        trained_flags.KEY: flagfiles.flag_lines(config),
     }
     whole_files.write_json(run / run_directory.FINISHED, result)
     run_directory.drop_backup(run)
