@@ -60,11 +60,11 @@ def check(
         )
     if is_changed.any():
         names = ", ".join(map(repr, manifest["image_id"][is_changed].head(NUM_SHOWN)))
+        names += " and others" if is_changed.sum() > NUM_SHOWN else ""
         raise ValueError(
             f"the images and masks of {of} must be those that it was trained with. "
-            f"{is_changed.sum()} of {len(manifest)} have changed: {names}"
-            f"{', ...' if is_changed.sum() > NUM_SHOWN else ''}. Put the files back, or train "
-            "another run on the new ones"
+            f"{is_changed.sum()} of {len(manifest)} have changed: {names}. Put the files back, or "
+            "train another run on the new ones"
         )
     return manifest
 
