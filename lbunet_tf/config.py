@@ -173,6 +173,14 @@ class Config:
         entries=(*SOURCE, "predict", "export"),
         minimum=1,
     )
+    verify_images: str = _flag(
+        "quick",
+        "How the images of a run are compared with those that it was made of, by a training that "
+        "goes on, evaluate and pseudo_label: 'quick', by size, first and last bytes; or 'whole'.",
+        "Data",
+        entries=("train", "evaluate", "pseudo_label"),
+        choices=("quick", "whole"),
+    )
     mask_source: str = _flag(
         "lesion",
         "What the mask head learns: 'lesion', the outline of the lesion; or "

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from absl import flags
 
 from lbunet_tf import config as config_lib
+from lbunet_tf.storage import trained_flags
 
 
 def define_flags(entry: str, flag_values=flags.FLAGS) -> None:
@@ -226,6 +227,10 @@ def _as_tuple(field, items):
         ) from error
 
 
+# What is asked of one command is no property of the run.
+NO_PROPERTIES = ("overwrite", "verify_images")
+
+
 def flag_lines(config: config_lib.Config) -> list[str]:
     """Returns the flagfile lines that repeat a training run; `read_flagfile` reads them back.
 
@@ -236,7 +241,7 @@ def flag_lines(config: config_lib.Config) -> list[str]:
     return [
         f"--{field.name}={_as_text(getattr(config, field.name))}"
         for field in config_lib.fields_of("train")
-        if field.name != "overwrite"
+        if field.name not in NO_PROPERTIES
     ]
 
 
@@ -259,6 +264,7 @@ def read(run: str) -> config_lib.Config:
         raise ValueError(
             f'"--run" must be a run directory that lbunet_tf.train wrote. Looked for {path}'
         )
+    trained_flags.check(path, path.with_name("training.json"))
     return read_flagfile(path).replace(run=str(run))
 
 

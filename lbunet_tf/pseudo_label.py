@@ -29,6 +29,7 @@ from lbunet_tf.data import inputs
 from lbunet_tf.data import manifest as manifest_lib
 from lbunet_tf.data import preprocessing
 from lbunet_tf.data import pseudo_labels
+from lbunet_tf.data import unchanged
 from lbunet_tf.evaluation import agreement
 from lbunet_tf.evaluation import predictions
 from lbunet_tf.evaluation import weak_masks
@@ -78,6 +79,8 @@ def pseudo_label(config: config_lib.Config) -> dict[str, dict]:
     """
     _check(config)
     of_run = manifest_lib.read(pathlib.Path(config.run) / run_directory.MANIFEST)
+    # Its images are told from new ones by their content. Those that are gone are not looked at.
+    unchanged.check(of_run, config.run, config.verify_images == "whole", needs_all=False)
     look = _make_look(config)
     output = _output(config)
     with whole_files.locked(output, WORK):

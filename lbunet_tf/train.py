@@ -25,7 +25,9 @@ from lbunet_tf.data import manifest as manifest_lib
 from lbunet_tf.data import pipeline
 from lbunet_tf.data import prepared as prepared_lib
 from lbunet_tf.data import shares
+from lbunet_tf.data import unchanged
 from lbunet_tf.storage import spreadsheets
+from lbunet_tf.storage import trained_flags
 from lbunet_tf.training import callbacks
 from lbunet_tf.training import compilation
 from lbunet_tf.training import distribution
@@ -171,6 +173,7 @@ def _frozen_manifest(config, run, flag_lines, writes) -> pd.DataFrame:
         manifest = manifest_lib.check_files_exist(manifest_lib.read(path))
         logging.info("continuing %s with its own manifest", run)
         if writes:
+            unchanged.check(manifest, run, config.verify_images == "whole")
             run_directory.begin_training(config.run, flag_lines, overwrite=False)
         return manifest
     prepared = prepared_lib.prepare(config)
@@ -185,8 +188,9 @@ def _frozen_manifest(config, run, flag_lines, writes) -> pd.DataFrame:
         "known": prepared.known,
     }
     whole_files.write_json(run / run_directory.CHECKS, checks)
-    whole_files.write_table(path, prepared.manifest)
-    return prepared.manifest
+    manifest = unchanged.with_ends(prepared.manifest)
+    whole_files.write_table(path, manifest)
+    return manifest
 
 
 def _fit(model, config, run, manifest, flag_lines, placement, lacks_targets):
@@ -262,6 +266,7 @@ def _finish(run, model, config, precision):
         "training_seconds": round(float(history["seconds"].sum()), 1),
         "keras": keras.__version__,
         "backend": keras.backend.backend(),
+        trained_flags.KEY: flagfiles.flag_lines(config),
     }
     whole_files.write_json(run / run_directory.FINISHED, result)
     run_directory.drop_backup(run)

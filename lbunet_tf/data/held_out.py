@@ -17,6 +17,7 @@ from lbunet_tf.data import images
 from lbunet_tf.data import manifest as manifest_lib
 from lbunet_tf.data import sources
 from lbunet_tf.data import splits
+from lbunet_tf.data import unchanged
 
 # The best epoch and the threshold are chosen on val.
 LEARNT = ("train", "val")
@@ -43,12 +44,15 @@ def own_images(config: config_lib.Config) -> Scored:
 
     Raises:
         ValueError: Another run has learnt from one of its val or test images, or a file
-            is gone.
+            is gone or has changed.
     """
     manifests = _read_manifests(config)
     refuse_learnt(manifests, ("val", "test"))
     checks = whole_files.read_json(pathlib.Path(config.run) / run_directory.CHECKS)
-    return Scored(manifest_lib.check_files_exist(manifests[config.run]), checks)
+    manifest = manifest_lib.check_files_exist(manifests[config.run])
+    scored = manifest[manifest["split"].isin(("val", "test"))]
+    unchanged.check(scored, config.run, config.verify_images == "whole")
+    return Scored(manifest, checks)
 
 
 def other_images(config: config_lib.Config, source: config_lib.Config) -> Scored:
@@ -83,6 +87,7 @@ def other_images(config: config_lib.Config, source: config_lib.Config) -> Scored
     skipped = pd.concat([missing, seen, bad, copies], ignore_index=True)
     own = manifests[config.run]
     val = manifest_lib.check_files_exist(own[own["split"] == "val"])
+    unchanged.check(val, config.run, config.verify_images == "whole")
     manifest = pd.concat([val, rows.assign(split="test")], ignore_index=True)
     logging.info("images to score:\n%s", manifest_lib.describe(manifest))
     checks = _checks(rows, learnt, skipped, len(seen) + len(copies))

@@ -27,7 +27,7 @@ PLAN = "records.json"
 PREPROCESSING = ("image_size", "antialias", "shades_of_gray", "remove_hair")
 # Open shards of one pipeline; each is an open file.
 MAX_OPEN = 512
-SPEC = {name: tf.io.FixedLenFeature((), tf.string) for name in ("image", "mask", "image_id")}
+SPEC = {name: tf.io.FixedLenFeature((), tf.string) for name in ("image", "mask")}
 
 
 def read(folder: str | os.PathLike) -> pd.DataFrame:
@@ -124,39 +124,23 @@ def make_loader(config: config_lib.Config, images: pd.Series) -> Callable[[dict]
     for folder in {os.path.dirname(shard) for shard in shards.unique()}:
         check_flags(config, folder)
     open_shard = functools.lru_cache(MAX_OPEN)(tfrecords.Reader)
+    size = config.image_size
 
-    def fetch(images):
-        return np.array([_fetch(open_shard, image.decode()) for image in images], object)
+    def fetch(images, ids):
+        pairs = zip(images, ids, strict=True)
+        return np.array([_fetch(open_shard, size, name.decode(), of) for name, of in pairs], object)
 
     def load(rows):
-        contents = tf.ensure_shape(tf.numpy_function(fetch, (rows["image"],), tf.string), (None,))
-        # By their names, an error of a record that is no example names it.
-        parsed = tf.io.parse_example(contents, SPEC, rows["image"])
-        # Ids of records that were prepared before ids were stripped may end in a space.
-        is_other = tf.where(tf.strings.strip(parsed["image_id"]) != rows["image_id"])
-        tf.debugging.Assert(
-            tf.size(is_other) == 0,
-            ["a record holds another image than its row:", rows["image"], parsed["image_id"]],
-        )
+        contents = tf.numpy_function(fetch, (rows["image"], rows["image_id"]), tf.string)
+        parsed = tf.io.parse_example(tf.ensure_shape(contents, (None,)), SPEC)
         return {
-            "image": _pixels(rows["image"], parsed["image"], config.image_size, 3),
-            "mask": _pixels(rows["image"], parsed["mask"], config.image_size, 1),
+            "image": tf.reshape(tf.io.decode_raw(parsed["image"], tf.uint8), (-1, size, size, 3)),
+            "mask": tf.reshape(tf.io.decode_raw(parsed["mask"], tf.uint8), (-1, size, size, 1)),
             "has_mask": tf.strings.length(rows["mask"]) > 0,
             "label": rows["label"],
         }
 
     return load
-
-
-def _pixels(names, contents, size, channels):
-    """Returns (B, size, size, channels) uint8 of raw bytes, whose number is checked."""
-    is_other = tf.where(tf.strings.length(contents) != size * size * channels)
-    tf.debugging.Assert(
-        tf.size(is_other) == 0,
-        [f"a record must hold {size} x {size} x {channels} bytes; the wrong one is among", names],
-        summarize=1000,
-    )
-    return tf.reshape(tf.io.decode_raw(contents, tf.uint8), (-1, size, size, channels))
 
 
 def check_flags(config: config_lib.Config, folder: str | os.PathLike) -> None:
@@ -171,14 +155,35 @@ def check_flags(config: config_lib.Config, folder: str | os.PathLike) -> None:
             )
 
 
-def _fetch(open_shard, image):
+def _fetch(open_shard, size, image, image_id):
     shard, number = image.rsplit("#", 1)
     try:
         with _named(shard):
-            return open_shard(shard).read(int(number))
+            record = open_shard(shard).read(int(number))
+            _check_example(record, number, size, image_id)
+            return record
     except OSError as error:
         # The disk's or the network's, not the shard's: it names no file while reading.
         raise ValueError(f"{shard} cannot be read: {error}") from error
+
+
+def _check_example(record, number, size, image_id):
+    """Raises a ValueError where a record is none of ours; the errors of a graph name no file."""
+    try:
+        features = tf.train.Example.FromString(record).features.feature
+    except Exception as error:
+        # The DecodeError of protobuf, which is TensorFlow's to import.
+        raise ValueError(f"record {number} is no tf.train.Example") from error
+    for name, num_bytes in (("image", 3 * size**2), ("mask", size**2), ("image_id", None)):
+        values = features[name].bytes_list.value
+        if len(values) != 1 or num_bytes not in (None, len(values[0])):
+            raise ValueError(f"record {number} has no whole {name} for {size} x {size} px")
+    found = features["image_id"].bytes_list.value[0]
+    if found != image_id:
+        ours, theirs = (name[:80].decode(errors="replace") for name in (image_id, found))
+        raise ValueError(
+            f"record {number} holds another image than its row: {theirs!r}, not {ours!r}"
+        )
 
 
 @contextlib.contextmanager

@@ -61,6 +61,8 @@ def _predict_rows(config, model, rows, histogram):
             name: np.asarray(value, "float64")
             for name, value in model.predict_on_batch(np.asarray(images)).items()
         }
+        first = sum(map(len, parts))
+        refuse_not_finite(logits, rows["image_id"].iloc[first : first + len(images)])
         mask = np.asarray(targets["mask"])
         known = np.asarray(weights["mask"])[:, 0, 0] > 0
         probability = sigmoid(logits["mask"])
@@ -75,6 +77,24 @@ def _predict_rows(config, model, rows, histogram):
         progress.add(len(known))
     measures = pd.DataFrame(np.concatenate(parts), columns=list(measures))
     return pd.concat([rows, measures], axis=1)
+
+
+def are_finite(logits: dict[str, np.ndarray]) -> np.ndarray:
+    """Returns (B,) bool: for which images every output is a number, neither NaN nor infinite."""
+    return np.all([np.isfinite(x).all(tuple(range(1, x.ndim))) for x in logits.values()], axis=0)
+
+
+def refuse_not_finite(logits: dict[str, np.ndarray], image_ids: Sequence[str]) -> None:
+    """Raises a ValueError that names the images for which the network gives no numbers.
+
+    NaN is neither above nor below a threshold: it would be "no lesion" without a word.
+    """
+    bad = [repr(name) for name, good in zip(image_ids, are_finite(logits), strict=True) if not good]
+    if bad:
+        raise ValueError(
+            f"the network gives NaN or infinity for {len(bad)} of {len(image_ids)} images, the "
+            f"first is {bad[0]}. Look at the image; if all are so, take another run"
+        )
 
 
 def sigmoid(logits: np.ndarray) -> np.ndarray:

@@ -262,3 +262,22 @@ def test_histograms_add_up_over_batches():
         predictions.add_to_histogram(histogram, np.array([-15.0, -15.0]), np.array([0, 1]))
 
     assert histogram[:, 16384].tolist() == [3, 3]
+
+
+def test_logits_are_finite_by_image():
+    logits = {"mask": np.zeros((4, 2, 2, 1)), "melanoma": np.zeros((4, 1))}
+    logits["mask"][1, 0, 1, 0] = np.nan
+    logits["melanoma"][2] = -np.inf
+
+    assert predictions.are_finite(logits).tolist() == [True, False, False, True]
+
+
+def test_images_whose_logits_are_not_finite_are_counted_and_named():
+    logits = {"mask": np.full((3, 2, 2, 1), [[[[0.0]]], [[[np.nan]]], [[[np.inf]]]])}
+
+    with pytest.raises(ValueError, match="NaN or infinity for 2 of 3 images, the first is 'b'"):
+        predictions.refuse_not_finite(logits, ["a", "b", "c"])
+
+
+def test_finite_logits_of_any_size_pass():
+    predictions.refuse_not_finite({"mask": np.full((1, 2, 2, 1), -3e38)}, ["a"])

@@ -1,0 +1,96 @@
+"""Whether the files of a run are still those that it was made of.
+
+A run's manifest holds the size and the ends of each file, which are compared whenever the run is
+used, and the SHA-1 of each image, which is compared on request (--verify_images=whole).
+"""
+
+import concurrent.futures
+import hashlib
+import os
+
+import numpy as np
+import pandas as pd
+from absl import logging
+
+from lbunet_tf.data import places
+
+# Column of paths -> column of what stood there.
+ENDS = {"image": "image_ends", "mask": "mask_ends"}
+# Of each end; a file of twice as much, as most masks are, is compared as a whole.
+END_BYTES = 2**16
+NUM_SHOWN = 10
+
+
+def with_ends(manifest: pd.DataFrame) -> pd.DataFrame:
+    """Returns the manifest with size and ends of each image and mask, "" for a record or none."""
+    found = {name: _map(_ends, _files(manifest[column])) for column, name in ENDS.items()}
+    return manifest.assign(**found)
+
+
+def check(
+    manifest: pd.DataFrame, of: str | os.PathLike, whole: bool, needs_all: bool = True
+) -> pd.DataFrame:
+    """Returns the manifest where its files are those that it was written of.
+
+    Args:
+        manifest: Rows of a run, whose files are there.
+        of: The run, for the error.
+        whole: Whether to read images from the first to the last byte.
+        needs_all: False leaves out files that are gone.
+
+    Raises:
+        ValueError: They are not; the message says how many, and names ten.
+    """
+    ways = [(column, name, _ends) for column, name in ENDS.items()]
+    if whole:
+        ways.append(("image", "content_hash", _sha1))
+    is_changed, num_unknown = np.zeros(len(manifest), bool), 0
+    for column, name, look in ways:
+        paths = _files(manifest[column])
+        then = manifest.get(name, pd.Series("", manifest.index)).fillna("").to_numpy(str)
+        num_unknown += sum((paths != "") & (then == ""))
+        there = [needs_all or os.path.isfile(path) for path in paths]
+        paths = np.where((then != "") & there, paths, "")
+        is_changed |= (paths != "") & (_map(look, paths) != then)
+    if num_unknown and not whole:
+        logging.info(
+            "%s is of an older version: only --verify_images=whole can tell whether its images "
+            "have changed",
+            of,
+        )
+    if is_changed.any():
+        names = ", ".join(map(repr, manifest["image_id"][is_changed].head(NUM_SHOWN)))
+        names += " and others" if is_changed.sum() > NUM_SHOWN else ""
+        raise ValueError(
+            f"the images and masks of {of} must be those that it was trained with. "
+            f"{is_changed.sum()} of {len(manifest)} have changed: {names}. Put the files back, or "
+            "train another run on the new ones"
+        )
+    return manifest
+
+
+def _files(paths):
+    """Returns the paths of files, "" for records, which have checksums of their own."""
+    paths = paths.fillna("")
+    return np.where(places.are_records(paths), "", paths).astype(object)
+
+
+def _map(look, paths):
+    with concurrent.futures.ThreadPoolExecutor() as threads:
+        return np.array(list(threads.map(lambda path: look(path) if path else "", paths)), object)
+
+
+def _ends(path):
+    """Returns the size of a file, and the SHA-1 of its first and last bytes."""
+    with open(path, "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        contents = file.read(END_BYTES)
+        file.seek(max(size - END_BYTES, len(contents)))
+        contents += file.read(END_BYTES)
+    return f"{size}-{hashlib.sha1(contents, usedforsecurity=False).hexdigest()}"
+
+
+def _sha1(path):
+    with open(path, "rb") as file:
+        digest = hashlib.file_digest(file, lambda: hashlib.sha1(usedforsecurity=False))
+    return digest.hexdigest()
