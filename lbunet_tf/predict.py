@@ -74,7 +74,7 @@ def _predict(config, images, folder):
         writer.writeheader()
         for start in range(0, len(images), config.batch_size):
             rows = images.iloc[start : start + config.batch_size].to_dict("records")
-            read = list(threads.map(_read, (row["image"] for row in rows)))
+            read = list(threads.map(lambda row: _read(row["image"], config.max_megapixels), rows))
             failures += [result for result in read if isinstance(result, str)]
             good = [pair for pair in zip(rows, read, strict=True) if not isinstance(pair[1], str)]
             for row in _predict_batch(config, model, good, output if has_outlines else None):
@@ -104,10 +104,10 @@ def _make_output(config, output):
     return output
 
 
-def _read(path):
+def _read(path, max_megapixels):
     """Returns the pixels, or why there are none."""
     try:
-        return inputs.read_image(path)
+        return inputs.read_image(path, max_megapixels)
     except ValueError as error:
         return str(error)
 

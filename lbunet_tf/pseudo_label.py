@@ -9,6 +9,7 @@ it, scored where the run was scored, with --split_by=official --source=manifest,
 """
 
 import concurrent.futures
+import functools
 import pathlib
 import shutil
 from collections.abc import Callable
@@ -176,11 +177,15 @@ def _look_at_all(config, look, rows, output):
     """
     tables, true_masks = [], []
     progress = keras.utils.Progbar(len(rows), unit_name="image")
+    true_mask = functools.partial(
+        _true_mask, size=config.image_size, max_megapixels=config.max_megapixels
+    )
+    read_image = functools.partial(inputs.read_image, max_megapixels=config.max_megapixels)
     with concurrent.futures.ThreadPoolExecutor() as threads:
         for start in range(0, len(rows), config.batch_size):
             part = rows.iloc[start : start + config.batch_size]
-            pictures = list(threads.map(inputs.read_image, part["image"]))
-            true = list(threads.map(lambda path: _true_mask(path, config.image_size), part["mask"]))
+            pictures = list(threads.map(read_image, part["image"]))
+            true = list(threads.map(true_mask, part["mask"]))
             maps, scores = look(pictures)
             table = _decide(config, part, maps, scores, true)
             _write_masks(config, part, table, maps, pictures, output)
@@ -190,11 +195,11 @@ def _look_at_all(config, look, rows, output):
     return pd.concat(tables, ignore_index=True), true_masks
 
 
-def _true_mask(path, size):
+def _true_mask(path, size, max_megapixels):
     """Returns (size, size) bool, None without a path."""
     if not path:
         return None
-    mask = preprocessing.decode_file(path, preprocessing.decode_mask)[1]
+    mask = preprocessing.decode_file(path, preprocessing.decode_mask, max_megapixels)[1]
     return preprocessing.resize_mask(mask, size).numpy()[..., 0] > 0
 
 
