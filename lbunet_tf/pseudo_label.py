@@ -10,7 +10,10 @@ it, scored where the run was scored, with --split_by=official --source=manifest,
 
 import concurrent.futures
 import functools
+<<<<<<< HEAD
 import json
+=======
+>>>>>>> decode
 import pathlib
 from collections.abc import Callable
 
@@ -214,9 +217,14 @@ def _look_at_all(config, look, rows, output):
     tables, true_masks, failures = [], [], []
     is_read = np.ones(len(rows), bool)
     progress = keras.utils.Progbar(len(rows), unit_name="image")
+    true_mask = functools.partial(
+        _true_mask, size=config.image_size, max_megapixels=config.max_megapixels
+    )
+    read_image = functools.partial(inputs.read_image, max_megapixels=config.max_megapixels)
     with concurrent.futures.ThreadPoolExecutor() as threads:
         for start in range(0, len(rows), config.batch_size):
             part = rows.iloc[start : start + config.batch_size]
+<<<<<<< HEAD
             read = list(threads.map(functools.partial(_read, config), part["image"], part["mask"]))
             progress.add(len(part))
             good = np.array([not isinstance(result, str) for result in read])
@@ -226,6 +234,10 @@ def _look_at_all(config, look, rows, output):
                 continue
             part, read = part[good], [result for result in read if not isinstance(result, str)]
             pictures, true = zip(*read, strict=True)
+=======
+            pictures = list(threads.map(read_image, part["image"]))
+            true = list(threads.map(true_mask, part["mask"]))
+>>>>>>> decode
             maps, scores = look(pictures)
             table = _decide(config, part, maps, scores, true)
             failures += _write_masks(config, part, table, maps, pictures, output)
@@ -247,11 +259,11 @@ def _read(config, image_path, mask_path):
     return failures_lib.tried(image_path, read)
 
 
-def _true_mask(path, size):
+def _true_mask(path, size, max_megapixels):
     """Returns (size, size) bool, None without a path."""
     if not path:
         return None
-    mask = preprocessing.decode_file(path, preprocessing.decode_mask)[1]
+    mask = preprocessing.decode_file(path, preprocessing.decode_mask, max_megapixels)[1]
     return preprocessing.resize_mask(mask, size).numpy()[..., 0] > 0
 
 

@@ -10,89 +10,70 @@ import tensorflow as tf
 GREYS, OF_ONE_LEVEL = 2, 4
 
 
-@tf.function(autograph=False, reduce_retracing=True)
-def binarise(grey: tf.Tensor, is_jpeg: tf.Tensor) -> tf.Tensor:
-    """Returns (H, W, 1) uint8, 1 where a level is above half of the brightest.
+def binarise(levels: tf.Tensor, is_jpeg: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns ((H, W, 1) uint8, 1 where a level is above half of the brightest, and a problem).
+
+    The problem is a scalar string, "" where the levels are those of a mask.
 
     Args:
-        grey: (H, W, 1) uint8 or uint16.
-        is_jpeg: Whether levels differ from those that were meant.
-
-    Raises:
-        tf.errors.InvalidArgumentError: The levels are not those of a mask; it says which.
+        levels: (H, W, 1) uint16, of 8 bits or of 16.
+        is_jpeg: Whether they differ from those that were meant.
     """
-    darkest = tf.cast(tf.reduce_min(grey), tf.int32)
-    brightest = tf.cast(tf.reduce_max(grey), tf.int32)
-    is_two_levels = tf.reduce_all((grey == _as(darkest, grey)) | (grey == _as(brightest, grey)))
-    white = tf.where(brightest > 255, 65535, 255)
-    is_dim = 2 * brightest < white
-    has_contrast = 2 * darkest <= brightest
-    bounds = [darkest, "to", brightest]
-    problem = tf.case(
-        [
-            (darkest == brightest, lambda: _problem_of_one_level(brightest, white, is_jpeg)),
-            (~has_contrast, lambda: _joined("its levels are all bright or all grey:", *bounds)),
-            (is_jpeg & is_dim, lambda: _joined("its levels are too dark for a JPEG:", *bounds)),
-            (is_two_levels, lambda: tf.constant("")),
-            (is_dim, lambda: _joined("it has more than two levels:", *bounds)),
-        ],
-        lambda: _problem_of_edges(grey, darkest, brightest),
+    darkest, brightest = tf.reduce_min(levels), tf.reduce_max(levels)
+    is_two_levels = tf.reduce_all((levels == darkest) | (levels == brightest))
+    low, high = tf.cast(darkest, tf.int32), tf.cast(brightest, tf.int32)
+    white = tf.where(high > 255, 65535, 255)
+    is_dim = 2 * high < white
+    bounds = _joined(low, "to", high)
+    edges = tf.cond(
+        is_two_levels, lambda: tf.constant(""), lambda: _problem_of_edges(levels, low, high)
     )
+    # A chain of scalars: branches would cost every command seconds of tracing.
+    problem = tf.where(is_dim & ~is_two_levels, "it has more than two levels: " + bounds, edges)
+    too_dark = "its levels are too dark for a JPEG: " + bounds
+    problem = tf.where(is_jpeg & is_dim, too_dark, problem)
+    problem = tf.where(2 * low > high, "its levels are all bright or all grey: " + bounds, problem)
+    problem = tf.where(low == high, _problem_of_one_level(high, white, is_jpeg), problem)
     # A black JPEG decodes to one level of up to 16.
-    is_black = is_jpeg & is_dim
-    threshold = tf.where(is_black, brightest, brightest // 2)
-    with tf.control_dependencies([tf.debugging.Assert(problem == "", [problem])]):
-        return tf.cast(grey > _as(threshold, grey), tf.uint8)
+    threshold = tf.where(is_jpeg & is_dim, high, high // 2)
+    return tf.cast(levels > tf.cast(threshold, tf.uint16), tf.uint8), problem
 
 
-def binarise_with_alpha(grey: tf.Tensor, alpha: tf.Tensor) -> tf.Tensor:
-    """Returns (H, W, 1) uint8 of a picture with transparency, of `binarise`'s types.
-
-    Raises:
-        tf.errors.InvalidArgumentError: As `binarise`; or colours and transparency show different
-            outlines.
-    """
+def binarise_with_alpha(levels: tf.Tensor, alpha: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns what `binarise` returns, of a picture with transparency, (H, W, 1) uint16."""
     is_jpeg = tf.constant(False)
-    brightest_alpha = tf.reduce_max(alpha)
-    is_flat = tf.reduce_min(grey) == tf.reduce_max(grey)
-
-    def by_both():
-        of_grey, of_alpha = binarise(grey, is_jpeg), binarise(alpha, is_jpeg)
-        is_sure = (alpha == 0) | (alpha == brightest_alpha)
-        differs = tf.reduce_any(is_sure & (of_grey != of_alpha))
-        problem = "its colours show one outline and its transparency another"
-        with tf.control_dependencies([tf.debugging.Assert(~differs, [problem])]):
-            return tf.identity(of_grey)
-
-    return tf.case(
-        [
-            # Nothing can be seen.
-            (is_flat & (brightest_alpha == 0), lambda: tf.zeros_like(grey, tf.uint8)),
-            (tf.reduce_min(alpha) == brightest_alpha, lambda: binarise(grey, is_jpeg)),
-            (is_flat, lambda: binarise(alpha, is_jpeg)),
-        ],
-        by_both,
-    )
-
-
-def _as(level, grey):
-    return tf.cast(level, grey.dtype)
+    of_levels, problem_of_levels = binarise(levels, is_jpeg)
+    of_alpha, problem_of_alpha = binarise(alpha, is_jpeg)
+    opaque = tf.reduce_max(alpha)
+    is_flat = tf.reduce_min(levels) == tf.reduce_max(levels)
+    is_even = tf.reduce_min(alpha) == opaque
+    is_invisible = is_flat & (opaque == 0)
+    is_sure = (alpha == 0) | (alpha == opaque)
+    differs = tf.reduce_any(is_sure & (of_levels != of_alpha))
+    both = tf.where(problem_of_levels == "", problem_of_alpha, problem_of_levels)
+    differ = "its colours show one outline and its transparency another"
+    both = tf.where((both == "") & differs, differ, both)
+    problem = tf.where(is_flat, problem_of_alpha, both)
+    problem = tf.where(is_even, problem_of_levels, problem)
+    mask = tf.where(is_flat & ~is_even, of_alpha, of_levels)
+    nothing = tf.zeros_like(mask)
+    return tf.where(is_invisible, nothing, mask), tf.where(is_invisible, "", problem)
 
 
 def _problem_of_one_level(level, white, is_jpeg):
-    """Returns what is wrong with a picture of one level; black and white may be noisy in JPEG."""
+    """Returns what is wrong with a picture of one level; black and white move in a JPEG."""
     is_exact = (level <= 1) | (level == 255) | (level == white)
     is_known = tf.where(is_jpeg, (level <= 16) | (level >= 239), is_exact)
     problem = _joined("all of it has the level", level, "and is neither black nor white")
     return tf.where(is_known, "", problem)
 
 
-def _problem_of_edges(grey, darkest, brightest):
+def _problem_of_edges(levels, low, high):
     """Returns what is wrong where greys are more than the edge between dark and bright."""
-    levels = tf.cast(grey, tf.int32)
-    quarter = (brightest - darkest) // 4
-    is_bright = levels >= brightest - quarter
-    is_between = (levels > darkest + quarter) & ~is_bright
+    levels = tf.cast(levels, tf.int32)
+    quarter = (high - low) // 4
+    is_bright = levels >= high - quarter
+    is_between = (levels > low + quarter) & ~is_bright
     num_bright = tf.math.count_nonzero(is_bright)
     counts = tf.math.bincount(tf.boolean_mask(levels, is_between), dtype=tf.int64)
     most = tf.reduce_max(tf.concat([counts, [0]], axis=0))

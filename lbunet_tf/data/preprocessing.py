@@ -147,34 +147,38 @@ def decode_mask(contents: tf.Tensor) -> tf.Tensor:
     Raises:
         tf.errors.InvalidArgumentError: Anything else; it says what.
     """
-    header = headers.read(contents)
     is_jpeg = tf.strings.substr(contents, 0, 3) == headers.JPEG
-
-    def decode_8_bit():
-        return _binarised(functools.partial(_decode_by_tensorflow, contents), header, is_jpeg)
-
-    def decode_16_bit():
-        decode = functools.partial(tf.io.decode_png, contents, dtype=tf.uint16)
-        return _binarised(decode, header, is_jpeg)
-
-    def decode_bmp():
-        grey, rgba = (_decode_by_pillow(contents, channels) for channels in (1, 4))
-        return mask_rules.binarise_with_alpha(grey, rgba[..., 3:])
-
-    is_bmp = tf.strings.substr(contents, 0, 2) == BMP
-    mask = tf.case([(is_bmp, decode_bmp), (header["is_16_bit"], decode_16_bit)], decode_8_bit)
-    mask = tf.ensure_shape(mask, (None, None, 1))
+    levels, alpha, has_alpha = _decode_levels(contents)
+    mask, problem = tf.cond(
+        has_alpha,
+        lambda: mask_rules.binarise_with_alpha(levels, alpha),
+        lambda: mask_rules.binarise(levels, is_jpeg),
+    )
+    with tf.control_dependencies([tf.debugging.Assert(problem == "", [problem])]):
+        mask = tf.ensure_shape(mask, (None, None, 1))
     return tf.ensure_shape(exif.orient(mask, contents), (None, None, 1))
 
 
-def _binarised(decode, header, is_jpeg):
-    """Returns the mask of a JPEG or PNG by a function of the number of channels."""
-    grey = tf.ensure_shape(decode(channels=1), (None, None, 1))
-    return tf.cond(
-        header["has_alpha"],
-        lambda: mask_rules.binarise_with_alpha(grey, decode(channels=4)[..., 3:]),
-        lambda: mask_rules.binarise(grey, is_jpeg),
-    )
+def _decode_levels(contents):
+    """Returns (levels, alpha, whether there is alpha); both (H, W, 1) uint16, as stored."""
+    header = headers.read(contents)
+    is_bmp = tf.strings.substr(contents, 0, 2) == BMP
+    has_alpha = header["has_alpha"] | is_bmp
+
+    def decode(channels):
+        decoders = [
+            (is_bmp, lambda: _uint16(_decode_by_pillow(contents, channels))),
+            (header["is_16_bit"], lambda: tf.io.decode_png(contents, channels, tf.uint16)),
+        ]
+        image = tf.case(decoders, lambda: _uint16(_decode_by_tensorflow(contents, channels)))
+        return tf.ensure_shape(image, (None, None, channels))
+
+    alpha = tf.cond(has_alpha, lambda: decode(4)[..., 3:], lambda: tf.zeros((0, 0, 1), tf.uint16))
+    return decode(1), alpha, has_alpha
+
+
+def _uint16(image):
+    return tf.cast(image, tf.uint16)
 
 
 def _decode(contents, channels):

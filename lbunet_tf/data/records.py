@@ -16,6 +16,7 @@ import pandas as pd
 import tensorflow as tf
 
 from lbunet_tf import config as config_lib
+from lbunet_tf.data import identifiers
 from lbunet_tf.data import manifest as manifest_lib
 from lbunet_tf.data import places
 from lbunet_tf.data import tfrecords
@@ -178,11 +179,14 @@ def _check_example(record, number, size, image_id):
         values = features[name].bytes_list.value
         if len(values) != 1 or num_bytes not in (None, len(values[0])):
             raise ValueError(f"record {number} has no whole {name} for {size} x {size} px")
-    found = features["image_id"].bytes_list.value[0]
-    if found != image_id:
-        ours, theirs = (name[:80].decode(errors="replace") for name in (image_id, found))
+    ours, theirs = (
+        name.decode(errors="replace")
+        for name in (image_id, features["image_id"].bytes_list.value[0])
+    )
+    # Records that were prepared before ids were stripped may end in a space.
+    if theirs.strip(identifiers.INVISIBLE) != ours:
         raise ValueError(
-            f"record {number} holds another image than its row: {theirs!r}, not {ours!r}"
+            f"record {number} holds another image than its row: {theirs[:80]!r}, not {ours[:80]!r}"
         )
 
 
