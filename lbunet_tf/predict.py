@@ -69,7 +69,6 @@ def predict(config: config_lib.Config, paths: Sequence[str]) -> list[str]:
         OSError: The disk is full. What was predicted before is kept.
     """
     images = inputs.list_images(paths)
-<<<<<<< HEAD
     folder = members.output_folder(config, _default(config))
     with whole_files.locked(folder, WORK):
         output_folder.check(folder, WORK, OWN, "--output")
@@ -86,42 +85,6 @@ def predict(config: config_lib.Config, paths: Sequence[str]) -> list[str]:
         _finish(folder, config, rows, lines, failures)
         output_folder.mark(folder, WORK, files, asked=asked, finished=not failures)
     logging.info("%d of %d images predicted: %s", len(lines), len(images), folder)
-=======
-    folder = members.output_folder(config, pathlib.Path(config.run) / "predicted")
-    with whole_files.locked(folder, "predict"):
-        return _predict(config, images, folder)
-
-
-def _predict(config, images, folder):
-    model = members.load_mean(config)
-    output = _make_output(config, folder)
-    has_outlines = config.mask_source == "lesion"
-    if not has_outlines:
-        logging.info("this run learnt label-as-mask: scores are written, no masks and no areas")
-    started = time.perf_counter()
-    progress = keras.utils.Progbar(len(images), unit_name="image")
-    failures = []
-    with (
-        open(output / "scores.csv", "w", newline="", encoding="utf-8") as file,
-        concurrent.futures.ThreadPoolExecutor() as threads,
-    ):
-        writer = csv.DictWriter(file, COLUMNS if has_outlines else COLUMNS[:5])
-        writer.writeheader()
-        for start in range(0, len(images), config.batch_size):
-            rows = images.iloc[start : start + config.batch_size].to_dict("records")
-            read = list(threads.map(lambda row: _read(row["image"], config.max_megapixels), rows))
-            failures += [result for result in read if isinstance(result, str)]
-            good = [pair for pair in zip(rows, read, strict=True) if not isinstance(pair[1], str)]
-            for row in _predict_batch(config, model, good, output if has_outlines else None):
-                writer.writerow(row)
-            file.flush()
-            progress.add(len(rows))
-    num_predicted = len(images) - len(failures)
-    speed = members.describe_speed(config, num_predicted, time.perf_counter() - started)
-    logging.info("predicted %s", speed)
-    whole_files.write_text(output / "failures.txt", "".join(f"{line}\n" for line in failures))
-    logging.info("%d of %d images predicted: %s", num_predicted, len(images), output)
->>>>>>> decode
     return failures
 
 
@@ -129,7 +92,6 @@ def _default(config):
     return pathlib.Path(config.run) / "predicted"
 
 
-<<<<<<< HEAD
 def _pictures(rows):
     return [picture for row in rows for picture in _picture_names(row["name"])]
 
@@ -201,14 +163,6 @@ def _is_whole(folder, row, config):
     except (OSError, ValueError):
         is_same = False
     return has_pictures and is_same
-=======
-def _read(path, max_megapixels):
-    """Returns the pixels, or why there are none."""
-    try:
-        return inputs.read_image(path, max_megapixels)
-    except ValueError as error:
-        return str(error)
->>>>>>> decode
 
 
 def _picture_names(name):

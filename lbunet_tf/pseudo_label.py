@@ -10,10 +10,7 @@ it, scored where the run was scored, with --split_by=official --source=manifest,
 
 import concurrent.futures
 import functools
-<<<<<<< HEAD
 import json
-=======
->>>>>>> decode
 import pathlib
 from collections.abc import Callable
 
@@ -217,14 +214,9 @@ def _look_at_all(config, look, rows, output):
     tables, true_masks, failures = [], [], []
     is_read = np.ones(len(rows), bool)
     progress = keras.utils.Progbar(len(rows), unit_name="image")
-    true_mask = functools.partial(
-        _true_mask, size=config.image_size, max_megapixels=config.max_megapixels
-    )
-    read_image = functools.partial(inputs.read_image, max_megapixels=config.max_megapixels)
     with concurrent.futures.ThreadPoolExecutor() as threads:
         for start in range(0, len(rows), config.batch_size):
             part = rows.iloc[start : start + config.batch_size]
-<<<<<<< HEAD
             read = list(threads.map(functools.partial(_read, config), part["image"], part["mask"]))
             progress.add(len(part))
             good = np.array([not isinstance(result, str) for result in read])
@@ -234,10 +226,6 @@ def _look_at_all(config, look, rows, output):
                 continue
             part, read = part[good], [result for result in read if not isinstance(result, str)]
             pictures, true = zip(*read, strict=True)
-=======
-            pictures = list(threads.map(read_image, part["image"]))
-            true = list(threads.map(true_mask, part["mask"]))
->>>>>>> decode
             maps, scores = look(pictures)
             table = _decide(config, part, maps, scores, true)
             failures += _write_masks(config, part, table, maps, pictures, output)
@@ -254,7 +242,7 @@ def _read(config, image_path, mask_path):
 
     def read():
         image = inputs.read_image(image_path, config.max_megapixels)
-        return image, _true_mask(mask_path, config.image_size)
+        return image, _true_mask(mask_path, config.image_size, config.max_megapixels)
 
     return failures_lib.tried(image_path, read)
 
