@@ -42,6 +42,7 @@ SCORES = "scores.csv"
 MASKS, OVERLAYS = "masks", "overlays"
 OWN = (SCORES, failures_lib.FILE, MASKS, OVERLAYS, "*.partial.*")
 COLUMNS = ("image_id", "image", "score", "width", "height")
+NO_NUMBER = "the network gives NaN or infinity for it; check the weights of the run"
 OUTLINE_COLUMNS = ("lesion_pixels", "lesion_share", "mask")
 
 
@@ -215,13 +216,17 @@ def _predict_batch(config, model, rows, folder, threads):
         outputs = model.predict_on_batch(small)
         logits = {name: np.asarray(value, "float64") for name, value in outputs.items()}
         scores = predictions.image_scores(logits, config)
+        mask_logits, are_finite = logits["mask"], predictions.are_finite(logits)
 
-        def write(number, score, mask_logits):
+        def write(place):
+            number = good[place]
             row, image = rows[number], results[number][0]
-            arguments = (row, config, folder, image, score, mask_logits)
+            if not are_finite[place]:
+                return f"{file_names.printable(row['image'])}: {NO_NUMBER}"
+            arguments = (row, config, folder, image, scores[place], mask_logits[place])
             return failures_lib.tried(row["image"], _write, *arguments)
 
-        written = list(threads.map(write, good, scores, logits["mask"]))
+        written = list(threads.map(write, range(len(good))))
         for number, result in zip(good, written, strict=True):
             results[number] = result
     failures = [result for result in results if isinstance(result, str)]
@@ -242,8 +247,6 @@ def _read(row, config):
 
 def _write(row, config, folder, image, score, mask_logits):
     """Returns (cells of the line, bytes written) of an image; writes its pictures."""
-    if np.isinf(score) or not np.isfinite(mask_logits).all():
-        raise ValueError("the network gives no number for it: check the weights of the run")
     height, width = image.shape[:2]
     shown = "" if np.isnan(score) else f"{score:.6f}"
     cells = [_shown(row["image_id"]), _shown(row["image"]), shown, str(width), str(height)]

@@ -36,6 +36,7 @@ from lbunet_tf.evaluation import weak_masks
 from lbunet_tf.models import activation
 from lbunet_tf.models import combined
 from lbunet_tf.storage import failures as failures_lib
+from lbunet_tf.storage import file_names
 from lbunet_tf.storage import output_folder
 from lbunet_tf.storage import pictures as storage_pictures
 from lbunet_tf.storage import spreadsheets
@@ -181,7 +182,7 @@ def _begin(config, rows, output):
 
 
 def _make_look(config) -> Callable:
-    """Returns a function: list of (H, W, 3) uint8 -> (maps (B, S, S, 1) logits, scores (B,)).
+    """Returns a function: list of (H, W, 3) uint8 -> (maps (B, S, S, 1), scores (B,), whether finite).
 
     An activation map is that of the class that the head predicts: most lesions are no
     melanoma, and in them the evidence against it lies in the lesion.
@@ -200,7 +201,8 @@ def _make_look(config) -> Callable:
         if by_activation:
             sign = np.where(logits["melanoma"] >= 0, 1, -1)
             maps = sign[:, :, None, None] * logits[activation.OUTPUT]
-        return maps, predictions.image_scores(logits, config)
+        scores = predictions.image_scores(logits, config)
+        return maps, scores, predictions.are_finite(logits) & np.isfinite(maps).all((1, 2, 3))
 
     return look
 
@@ -219,15 +221,15 @@ def _look_at_all(config, look, rows, output):
             part = rows.iloc[start : start + config.batch_size]
             read = list(threads.map(functools.partial(_read, config), part["image"], part["mask"]))
             progress.add(len(part))
+            read = _looked_at(look, part, read)
             good = np.array([not isinstance(result, str) for result in read])
             is_read[start : start + len(part)] = good
             failures += [result for result in read if isinstance(result, str)]
             if not good.any():
                 continue
             part, read = part[good], [result for result in read if not isinstance(result, str)]
-            pictures, true = zip(*read, strict=True)
-            maps, scores = look(pictures)
-            table = _decide(config, part, maps, scores, true)
+            pictures, true, maps, scores = zip(*read, strict=True)
+            table = _decide(config, part, np.stack(maps), np.array(scores), true)
             failures += _write_masks(config, part, table, maps, pictures, output)
             tables.append(table)
             true_masks += true
@@ -235,6 +237,21 @@ def _look_at_all(config, look, rows, output):
         raise ValueError(f"at least one image must be readable. Received: none; {failures[0]}")
     table = pd.concat(tables, ignore_index=True)
     return rows[is_read].reset_index(drop=True), table, true_masks, failures
+
+
+def _looked_at(look, rows, read):
+    """Returns (pixels, true mask, map, score) of each image, or in words why there are none."""
+    good = [number for number, result in enumerate(read) if not isinstance(result, str)]
+    results = list(read)
+    if good:
+        found = look([read[number][0] for number in good])
+        for number, logits, score, is_finite in zip(good, *found, strict=True):
+            name = file_names.printable(rows["image"].iloc[number])
+            words = (
+                f"{name}: the network gives NaN or infinity for it; check the weights of the run"
+            )
+            results[number] = (*read[number], logits, score) if is_finite else words
+    return results
 
 
 def _read(config, image_path, mask_path):

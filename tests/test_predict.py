@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from lbunet_tf import flagfiles
+from lbunet_tf import members
 from lbunet_tf import predict
 from lbunet_tf.storage import output_folder
 
@@ -285,11 +286,23 @@ def test_a_full_disk_says_what_is_missing_and_the_same_command_continues(config,
     assert len(read_scores(config)) == 10
 
 
-def test_weights_that_are_no_numbers_are_no_healthy_skin(config, folder):
-    logits = np.full((8, 8, 1), np.nan)
-    row = {"image_id": "a", "image": "a.png", "name": "a"}
-    with pytest.raises(ValueError, match="the network gives no number"):
-        predict._write(row, config, pathlib.Path("/nowhere"), np.zeros((8, 8, 3)), 0.5, logits)
+class _OneNotANumber:
+    """A model of two heads that gives NaN for the second image of a batch."""
+
+    def predict_on_batch(self, images):
+        mask = np.zeros((len(images), 8, 8, 1))
+        mask[1, 3, 3] = np.nan
+        return {"mask": mask, "melanoma": np.zeros((len(images), 1))}
+
+
+def test_an_image_for_which_the_network_gives_no_number_is_no_healthy_skin(
+    config, folder, monkeypatch
+):
+    monkeypatch.setattr(members, "load_mean", lambda config: _OneNotANumber())
+    paths = [str(folder / name) for name in ("image0.jpg", "image1.png", "image2.bmp")]
+    (failure,) = predict.predict(config, paths)
+    assert failure.startswith(paths[1]) and "NaN or infinity" in failure
+    assert [row["image_id"] for row in read_scores(config)] == ["image0", "image2"]
 
 
 def test_label_masks_give_scores_and_no_areas(config, folder):
