@@ -42,7 +42,6 @@ SCORES = "scores.csv"
 MASKS, OVERLAYS = "masks", "overlays"
 OWN = (SCORES, failures_lib.FILE, MASKS, OVERLAYS, "*.partial.*")
 COLUMNS = ("image_id", "image", "score", "width", "height")
-NO_NUMBER = "the network gives NaN or infinity for it; check the weights of the run"
 OUTLINE_COLUMNS = ("lesion_pixels", "lesion_share", "mask")
 
 
@@ -222,7 +221,7 @@ def _predict_batch(config, model, rows, folder, threads):
             number = good[place]
             row, image = rows[number], results[number][0]
             if not are_finite[place]:
-                return f"{file_names.printable(row['image'])}: {NO_NUMBER}"
+                return f"{file_names.printable(row['image'])}: {predictions.NOT_FINITE}"
             arguments = (row, config, folder, image, scores[place], mask_logits[place])
             return failures_lib.tried(row["image"], _write, *arguments)
 

@@ -182,7 +182,9 @@ def _begin(config, rows, output):
 
 
 def _make_look(config) -> Callable:
-    """Returns a function: list of (H, W, 3) uint8 -> (maps (B, S, S, 1), scores (B,), whether finite).
+    """Returns a function: list of (H, W, 3) uint8 -> (maps, scores, whether all are finite).
+
+    Maps are (B, S, S, 1) logits, scores (B,), the last (B,) bool.
 
     An activation map is that of the class that the head predicts: most lesions are no
     melanoma, and in them the evidence against it lies in the lesion.

@@ -21,6 +21,8 @@ from lbunet_tf.storage import spreadsheets
 NUM_BINS = 65536
 MAX_LOGIT = 30.0
 EVALUATED_SPLITS = ("val", "test")
+# Why an image has no result.
+NOT_FINITE = "the network gives NaN or infinity for it; check the weights of the run"
 
 
 def predict_run(
