@@ -27,12 +27,7 @@ def run(main: Callable[..., None], entry: str, takes_paths: bool = False) -> Non
     With `takes_paths`, what stands after the flags is passed on: `main(config, paths)`.
     """
     if {"--help", "-h", "-help"} & set(sys.argv[1:]):
-        # Its reader may have enough before the end, as in --help | head.
-        try:
-            sys.stdout.write(help_text(entry, sys.modules["__main__"].__doc__) + "\n")
-            sys.stdout.flush()
-        except BrokenPipeError:
-            _drop_output()
+        _write_help(entry)
         return
     flagfiles.define_flags(entry)
     logging.use_absl_handler()
@@ -47,36 +42,50 @@ def run(main: Callable[..., None], entry: str, takes_paths: bool = False) -> Non
         if keras.backend.backend() != "tensorflow":
             # TensorFlow only reads images then; it would take the GPUs' memory.
             tf.config.set_visible_devices([], "GPU")
-        status = 0
-        try:
-            environment.set_keras()
-            keras.config.set_dtype_policy("float32")
-            config = flagfiles.from_flags(entry)
-            main(config, arguments[1:]) if takes_paths else main(config)
-        except KeyboardInterrupt as stop:
-            number = stop.args[0] if stop.args else signal.SIGINT
-            words = [f"stopped by {signal.Signals(number).name}", *getattr(stop, "__notes__", ())]
-            _say("; ".join(words))
-            status = 128 + number
-        except BrokenPipeError:
-            # As any program in a pipe: whoever read the output has ended, as in ... | head.
-            _drop_output()
-            _say("stopped: nobody reads the output any more")
-            status = 128 + signal.SIGPIPE
-        except (ValueError, OSError, tf.errors.OpError) as error:
-            if logging.get_verbosity() > logging.INFO:
-                traceback.print_exc()
-            _say(f"ERROR: {_in_words(error)}")
-            status = 1
-        except Exception:
-            traceback.print_exc()
-            status = 1
+        environment.set_keras()
+        keras.config.set_dtype_policy("float32")
+        paths = (arguments[1:],) if takes_paths else ()
+        status = _status_of(lambda: main(flagfiles.from_flags(entry), *paths))
         # What the error held is let go while Python still runs: the end of a tf.data iterator
         # waits for its calls into Python, which no longer return once the interpreter ends.
         gc.collect()
         sys.exit(status)
 
     app.run(call, flags_parser=_parse)
+
+
+def _write_help(entry):
+    try:
+        sys.stdout.write(help_text(entry, sys.modules["__main__"].__doc__) + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Its reader has enough before the end, as in --help | head.
+        _drop_output()
+
+
+def _status_of(work):
+    """Returns the exit status of `work()`, once its error is said."""
+    try:
+        work()
+    except KeyboardInterrupt as stop:
+        number = stop.args[0] if stop.args else signal.SIGINT
+        words = [f"stopped by {signal.Signals(number).name}", *getattr(stop, "__notes__", ())]
+        _say("; ".join(words))
+        return 128 + number
+    except BrokenPipeError:
+        # As any program in a pipe: whoever read the output has ended, as in ... | head.
+        _drop_output()
+        _say("stopped: nobody reads the output any more")
+        return 128 + signal.SIGPIPE
+    except (ValueError, OSError, tf.errors.OpError) as error:
+        if logging.get_verbosity() > logging.INFO:
+            traceback.print_exc()
+        _say(f"ERROR: {_in_words(error)}")
+        return 1
+    except Exception:
+        traceback.print_exc()
+        return 1
+    return 0
 
 
 def _say(text):

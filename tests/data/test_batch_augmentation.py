@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from lbunet_tf import config as config_lib
 from lbunet_tf.data import batch_augmentation
+from lbunet_tf.data import pipeline
 from lbunet_tf.data import rand_augment
 
 NUM_IMAGES, SIZE_PX = 6, 124
@@ -278,3 +280,14 @@ def test_flips_of_a_batch_are_drawn_for_each_image(batch):
         kinds |= {name for name, pixels in ways.items() if np.array_equal(pixels, after)}
     assert len(kinds) >= 3
     np.testing.assert_array_equal(masks[..., 0], flipped[..., 0] > 130)
+
+
+def test_the_largest_seed_augments_a_batch():
+    config = config_lib.Config(augment="keras_cv", seed=config_lib.MAX_SEED)
+    images = tf.random.stateless_uniform((2, 32, 32, 3), (1, 2), maxval=255)
+    masks = tf.ones((2, 32, 32, 1))
+
+    augment = pipeline.make_batch_augmentation(config)
+    augmented, _, _ = augment((images, {"mask": masks}, {"mask": masks[..., 0]}), step=3)
+
+    assert augmented.shape == images.shape and np.isfinite(augmented).all()
