@@ -12,7 +12,7 @@ from lbunet_tf.data import exif
 from lbunet_tf.data import near_duplicates
 from lbunet_tf.data import places
 from lbunet_tf.data import preprocessing
-from lbunet_tf.storage import input_files
+from lbunet_tf.storage import file_names
 
 NUM_AT_ONCE = 2000
 NUM_LISTED = 20
@@ -58,7 +58,7 @@ def check_files(
     skipped = manifest.loc[bad, ["image_id", "image", "source"]].assign(reason=reasons[bad])
     for column in ("image_id", "image"):
         # A name that is no UTF-8 is among the reasons, and can stand in no table.
-        skipped[column] = skipped[column].map(input_files.printable)
+        skipped[column] = skipped[column].map(file_names.printable)
     if bad.any():
         logging.warning("skipped %d of %d bad images (--on_bad_image=skip)", bad.sum(), len(bad))
     if bad.all():

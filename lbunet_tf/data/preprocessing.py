@@ -18,6 +18,7 @@ from lbunet_tf.data import hair_removal
 from lbunet_tf.data import headers
 from lbunet_tf.data import limits
 from lbunet_tf.data import mask_rules
+from lbunet_tf.storage import file_names
 from lbunet_tf.storage import input_files
 
 BMP = b"BM"
@@ -52,7 +53,7 @@ def named_errors(path: str | os.PathLike) -> Iterator[None]:
     # Any: what decoders raise about damage is no closed list (struct.error, SyntaxError and
     # MemoryError among them), and one file must not end the work on all others.
     except Exception as error:
-        name = input_files.printable(path)
+        name = file_names.printable(os.fspath(path))
         raise ValueError(f"cannot decode {name}: {_plain(error)}") from error
 
 

@@ -3,6 +3,8 @@
 import os
 import stat
 
+from lbunet_tf.storage import file_names
+
 # A picture of 100 megapixels takes 0.6 GB where nothing is compressed: 3 channels of 16 bits.
 MAX_BYTES = 2**30
 # What a name may stand for instead; of a link, what it leads to.
@@ -38,16 +40,13 @@ def read_bytes(path: str | os.PathLike, max_bytes: int = MAX_BYTES) -> bytes:
 
 def check_name(path: str | os.PathLike) -> None:
     """Raises a ValueError where a file's name is no UTF-8, which tables and TensorFlow need."""
-    if printable(path) != os.fspath(path):
+    try:
+        os.fspath(path).encode("utf-8")
+    except UnicodeEncodeError as error:
         raise ValueError(
             "a file's name must be UTF-8; rename it, or the folder that it is in. "
-            f"Received: {printable(path)}"
-        )
-
-
-def printable(path: str | os.PathLike) -> str:
-    r"""Returns a name as it may be written to a table, bytes that are no UTF-8 as \udcNN."""
-    return os.fspath(path).encode("utf-8", "backslashreplace").decode("utf-8")
+            f"Received: {file_names.printable(os.fspath(path))}"
+        ) from error
 
 
 def _checked_size(path, status, max_bytes):
