@@ -6,7 +6,6 @@
 import concurrent.futures
 import contextlib
 import functools
-import json
 import os
 import pathlib
 from collections.abc import Callable
@@ -16,6 +15,7 @@ import pandas as pd
 import tensorflow as tf
 
 from lbunet_tf import config as config_lib
+from lbunet_tf import whole_files
 from lbunet_tf.data import identifiers
 from lbunet_tf.data import manifest as manifest_lib
 from lbunet_tf.data import places
@@ -90,9 +90,9 @@ def read_plan(folder: str | os.PathLike) -> dict:
     path = pathlib.Path(folder) / PLAN
     kinds = {name: type(getattr(config_lib.Config(), name)) for name in PREPROCESSING}
     try:
-        plan = json.loads(path.read_text(encoding="utf-8"))
+        plan = whole_files.read_json(path)
         found = {name: type(plan[name]) for name in PREPROCESSING}
-    except (ValueError, LookupError, TypeError, RecursionError) as error:
+    except (ValueError, LookupError, OSError) as error:
         raise ValueError(
             f"{path} must hold the flags of records, as lbunet_tf.prepare writes it. Received: "
             f"{archives.in_words(error)}"

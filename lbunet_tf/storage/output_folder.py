@@ -7,7 +7,6 @@ folder are; other files in it stay. A link in it is never followed for writing o
 
 import contextlib
 import glob
-import json
 import os
 import pathlib
 import shutil
@@ -27,10 +26,10 @@ def read_marker(folder: str | os.PathLike) -> dict | None:
     if path.is_symlink() or not path.is_file():
         return None
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = whole_files.read_json(path)
     except ValueError:
         return None
-    is_ours = isinstance(content, dict) and content.get("package") == "lbunet_tf"
+    is_ours = content.get("package") == "lbunet_tf"
     return content if is_ours and isinstance(content.get("work"), str) else None
 
 

@@ -4,8 +4,9 @@ What a network sees and means by its outputs depends on them; a flag that is mis
 flags.cfg would take its default without a word.
 """
 
-import json
 import pathlib
+
+from lbunet_tf import whole_files
 
 KEY = "flags"
 # Where a run and its images lie may change after training.
@@ -56,9 +57,9 @@ def by_name(lines: list[str]) -> dict[str, str]:
 def _read(finished):
     """Returns the lines that a run kept, None of a run that kept none."""
     try:
-        lines = json.loads(finished.read_text(encoding="utf-8")).get(KEY)
+        lines = whole_files.read_json(finished).get(KEY)
         is_text = lines is None or all(isinstance(line, str) for line in lines)
-    except (ValueError, AttributeError, TypeError, RecursionError) as error:
+    except (ValueError, TypeError) as error:
         raise ValueError(f"{finished} must be what lbunet_tf.train wrote. {error}") from error
     if not is_text:
         raise ValueError(f'{finished} must hold text under "{KEY}"')
