@@ -56,7 +56,10 @@ def build_encoder(name: str, weights: str, size: int) -> Encoder:
 
 def _from_run(encoder, name, path):
     """Returns the encoder with the weights and normalisation of a model that was saved."""
-    saved = saved_models.load(path)
+    try:
+        saved = saved_models.load(path)
+    except ValueError as error:
+        raise ValueError(f'"--encoder_weights" must be a whole model of ours. {error}') from error
     layers = {layer.name: layer for layer in saved.layers}
     if "encoder" not in layers:
         raise ValueError(f'"--encoder_weights" must be of an lbunet model. {path} has no encoder')
