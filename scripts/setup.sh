@@ -49,6 +49,10 @@ setup_environment() {
 make_environment() {
   local python
   [ ! -x .venv/bin/python ] || return 0
+  if [ -e .venv ] || [ -L .venv ]; then
+    echo ".venv is there and holds no Python environment. Move it away, then again." >&2
+    return 1
+  fi
   python="$(find_python)" || return 1
   echo "== making .venv with $("$python" --version)"
   if command -v uv >/dev/null 2>&1; then
