@@ -78,7 +78,7 @@ def answer_json(serve, body):
     }
     columns = {}
     for name, values in predict(serve, inputs).items():
-        columns[name] = values.tolist()
+        columns[name] = values.astype(str).tolist() if name == "error" else values.tolist()
         if name.endswith("_bytes"):
             columns[name] = [{"b64": base64.b64encode(value).decode()} for value in values]
     return {"outputs": columns.popitem()[1] if len(columns) == 1 else columns}
