@@ -353,3 +353,13 @@ def write_dicom(pydicom, path, pixels):
     buffer = io.BytesIO()
     pydicom.dcmwrite(buffer, dataset, enforce_file_format=True)
     path.write_bytes(buffer.getvalue())
+
+
+def test_a_picture_above_the_limit_is_named_and_the_others_are_predicted(config, folder, tmp_path):
+    Image.new("RGB", (1001, 1000)).save(tmp_path / "huge.png")
+    limited = config.replace(max_megapixels=1)
+
+    failures = predict.predict(limited, [str(tmp_path / "huge.png"), str(folder / "image0.jpg")])
+
+    assert len(failures) == 1 and "huge.png: it has 1001 x 1000 px" in failures[0]
+    assert [row["image_id"] for row in read_scores(config)] == ["image0"]
