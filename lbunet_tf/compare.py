@@ -27,6 +27,7 @@ from lbunet_tf.evaluation import figures
 from lbunet_tf.evaluation import report
 from lbunet_tf.evaluation import scores
 from lbunet_tf.storage import output_folder
+from lbunet_tf.storage import spreadsheets
 from lbunet_tf.training import distribution
 from lbunet_tf.training import tensorboard
 
@@ -241,8 +242,8 @@ def _write(config, runs):
         )
     table = pd.DataFrame(rows)
     summary = comparison.summarise(table)
-    whole_files.write_table(folder / "runs.csv", table)
-    whole_files.write_table(folder / "table.csv", summary)
+    whole_files.write_table(folder / "runs.csv", spreadsheets.quoted_table(table))
+    whole_files.write_table(folder / "table.csv", spreadsheets.quoted_table(summary))
     _write_pages(config, next(iter(runs.values())), summary, curves)
     output_folder.delete_files(folder, [run_directory.EVENTS])
     tensorboard.write_hparams(folder / run_directory.TENSORBOARD, trials)
@@ -285,7 +286,7 @@ def _write_pages(config, run, summary, curves):
         folder / "report.html",
         report.build_comparison(title, comparison.readable(summary), facts, drawn),
     )
-    logging.info("\n%s", (folder / "table.md").read_text())
+    logging.info("\n%s", (folder / "table.md").read_text(encoding="utf-8"))
     for name in ("table.md", "table.csv", "runs.csv", "roc.png", "report.html"):
         if (folder / name).is_file():
             logging.info("wrote %s", folder / name)

@@ -101,7 +101,7 @@ def _write_openvino(config, model, folder):
 
 
 def _versions(folder):
-    return [path for path in folder.glob("*") if path.name.isdigit()]
+    return [path for path in folder.glob("*") if path.name.isascii() and path.name.isdecimal()]
 
 
 def _identity(config):

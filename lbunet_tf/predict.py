@@ -39,8 +39,11 @@ from lbunet_tf.training import tensorboard
 # The marker of a folder of predictions.
 WORK = "predict"
 SCORES = "scores.csv"
+# Size and time of each image when it was read.
+SEEN = ".seen.csv"
+SEEN_COLUMNS = ("image_id", "size", "mtime_ns")
 MASKS, OVERLAYS = "masks", "overlays"
-OWN = (SCORES, failures_lib.FILE, MASKS, OVERLAYS, "*.partial.*")
+OWN = (SCORES, SEEN, failures_lib.FILE, MASKS, OVERLAYS, f".*.{whole_files.PARTIAL}*")
 COLUMNS = ("image_id", "image", "score", "width", "height")
 OUTLINE_COLUMNS = ("lesion_pixels", "lesion_share", "mask")
 
@@ -74,11 +77,13 @@ def predict(config: config_lib.Config, paths: Sequence[str]) -> list[str]:
         output_folder.check(folder, WORK, OWN, "--output")
         rows, failures = _plan(images)
         asked = _asked(config)
-        lines = {} if config.overwrite else _earlier_lines(folder, rows, asked, config)
-        model = members.load_mean(config)
-        if config.overwrite and not output_folder.is_new(folder):
-            output_folder.delete_own(folder, [SCORES, failures_lib.FILE])
+        earlier = _earlier_lines(folder, rows, asked, config)
         files = [] if config.mask_source != "lesion" else _pictures(rows)
+        output_folder.refuse_files_of_others(folder, files)
+        model = members.load_mean(config)
+        if earlier is None:
+            output_folder.delete_own(folder, [SCORES, SEEN, failures_lib.FILE])
+        lines = earlier or {}
         output_folder.mark(folder, WORK, files, asked=asked, finished=False)
         waiting = [row for row in rows if row["image_id"] not in lines]
         failures += _predict(config, model, waiting, lines, folder)
@@ -130,39 +135,55 @@ def _columns(config):
 def _earlier_lines(folder, rows, asked, config):
     """Returns image_id -> line of scores.csv of what an interrupted command has predicted.
 
-    A line counts where it is whole, its pictures are there, and its image has not changed since.
+    None where --overwrite replaces what is there.
+
+    Raises:
+        ValueError: Something else is there, and --overwrite is off.
     """
     marker = output_folder.read_marker(folder)
     if marker is None:
         return {}
-    mend = "Name another --output, or give --overwrite"
+    found = growing_table.read(folder / SCORES, _columns(config))
+    known = {(_shown(row["image_id"]), _shown(row["image"])) for row in rows}
+    others = [cells[1] for cells in found if tuple(cells[:2]) not in known]
+    reason = ""
     if marker.get("asked") != asked:
-        raise ValueError(
-            f"{folder} holds predictions of other runs or flags: {marker.get('asked')}, now "
-            f"{asked}. {mend}"
-        )
-    if marker.get("finished"):
-        raise ValueError(f"{folder} holds predictions already, which are finished. {mend}")
-    expected = {_shown(row["image_id"]): row for row in rows}
+        reason = f"of other runs or flags: {marker.get('asked')}, now {asked}"
+    elif marker.get("finished"):
+        reason = "already, which are finished"
+    elif others:
+        reason = f"of other images, as {others[0]}"
+    if not reason:
+        return _unchanged_lines(folder, rows, found, config)
+    if config.overwrite:
+        return None
+    raise ValueError(
+        f"{folder} holds predictions {reason}. Name another --output, or give --overwrite"
+    )
+
+
+def _unchanged_lines(folder, rows, found, config):
+    """Returns the lines that count: their pictures are there, and their image is the same."""
+    seen = {cells[0]: cells for cells in growing_table.read(folder / SEEN, SEEN_COLUMNS)}
+    by_name = {cells[0]: cells for cells in found}
     lines = {}
-    for cells in growing_table.read(folder / SCORES, _columns(config)):
-        row = expected.get(cells[0])
-        if row is None or cells[1] != _shown(row["image"]):
-            raise ValueError(f"{folder} holds predictions of other images, as {cells[1]}. {mend}")
-        if _is_whole(folder, row, config):
-            lines[row["image_id"]] = cells
+    for row in rows:
+        shown = _shown(row["image_id"])
+        pictures = _picture_names(row["name"]) if config.mask_source == "lesion" else ()
+        is_whole = shown in by_name and all((folder / name).is_file() for name in pictures)
+        if is_whole and seen.get(shown) == _seen(row):
+            lines[row["image_id"]] = by_name[shown]
     logging.info("continuing in %s: %d images are predicted already", folder, len(lines))
     return lines
 
 
-def _is_whole(folder, row, config):
-    files = [folder / name for name in _picture_names(row["name"])]
-    has_pictures = config.mask_source != "lesion" or all(file.is_file() for file in files)
+def _seen(row):
+    """Returns a line by which a file is known again."""
     try:
-        is_same = os.stat(row["image"]).st_mtime <= (folder / SCORES).stat().st_mtime
+        status = os.stat(row["image"])
     except (OSError, ValueError):
-        is_same = False
-    return has_pictures and is_same
+        return None
+    return [_shown(row["image_id"]), str(status.st_size), str(status.st_mtime_ns)]
 
 
 def _picture_names(name):
@@ -174,17 +195,24 @@ def _predict(config, model, rows, lines, folder):
     if config.mask_source != "lesion":
         logging.info("this run learnt label-as-mask: scores are written, no masks and no areas")
     growing_table.write(folder / SCORES, _columns(config), lines.values())
+    seen = {cells[0]: cells for cells in growing_table.read(folder / SEEN, SEEN_COLUMNS)}
+    kept = [seen[cells[0]] for cells in lines.values()]
+    growing_table.write(folder / SEEN, SEEN_COLUMNS, kept)
     started = time.perf_counter()
     progress = keras.utils.Progbar(len(rows), unit_name="image")
     failures, num_bytes = [], 0
     with (
         growing_table.appending(folder / SCORES) as append,
+        growing_table.appending(folder / SEEN) as append_seen,
         concurrent.futures.ThreadPoolExecutor() as threads,
     ):
         for start in range(0, len(rows), config.batch_size):
             part = rows[start : start + config.batch_size]
             try:
+                # Before they are read: a file that is replaced meanwhile is read again.
+                seen = [_seen(row) for row in part]
                 found, failed, size = _predict_batch(config, model, part, folder, threads)
+                append_seen(cells for cells in seen if cells)
                 append(found.values())
             except OSError as error:
                 if whole_files.is_full_disk(error) and start:

@@ -25,6 +25,7 @@ from lbunet_tf.data import manifest as manifest_lib
 from lbunet_tf.data import prepared as prepared_lib
 from lbunet_tf.data import preview
 from lbunet_tf.data import record_writer
+from lbunet_tf.data import records
 from lbunet_tf.data import sources
 from lbunet_tf.evaluation import figures
 from lbunet_tf.storage import failures as failures_lib
@@ -63,11 +64,17 @@ def _check_files(config):
             )
         if not os.path.lexists(path):
             continue
-        if path.is_symlink() or not path.is_file() or not is_ours(path):
+        if path.is_symlink() or not path.is_file() or not is_ours(path) or _is_of_others(path):
             raise ValueError(
                 f'"--{flag}" must be a new file, or one that this command wrote. {path} is '
                 "something else, which is left as it is; name another file"
             )
+
+
+def _is_of_others(path):
+    """Returns whether a file stands in a run or in another folder that a command wrote."""
+    names = (output_folder.MARKER, run_directory.FLAGS, records.PLAN)
+    return any((path.parent / name).exists() for name in names)
 
 
 def _prepare_records(config):
@@ -75,6 +82,8 @@ def _prepare_records(config):
     planned = record_writer.read_plan(config)
     if planned is None:
         output_folder.check(config.records, WORK, record_writer.OWN, "--records")
+    output_folder.refuse_links(config.records, record_writer.OWN)
+    if planned is None:
         # An error now would lose the good ones.
         prepared = prepared_lib.prepare(config.replace(on_bad_image="skip"))
         output_folder.mark(config.records, WORK)

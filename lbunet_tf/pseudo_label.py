@@ -53,7 +53,7 @@ OWN = (
     HELD_OUT,
     AGREEMENT,
     failures_lib.FILE,
-    "*.partial.*",
+    f".*.{whole_files.PARTIAL}*",
 )
 
 
@@ -176,13 +176,14 @@ def _asked(config):
 
 def _begin(config, rows, output):
     """Makes the folder ours, with --overwrite without what it held."""
+    output_folder.refuse_files_of_others(output, list(rows["mask_to_write"]))
     if config.overwrite and not output_folder.is_new(output):
         output_folder.delete_own(output, OWN)
     output_folder.mark(output, WORK, list(rows["mask_to_write"]), asked=_asked(config))
 
 
 def _make_look(config) -> Callable:
-    """Returns a function: list of (H, W, 3) uint8 -> (maps, scores, whether all are finite).
+    """Returns a function: list of (S, S, 3) uint8 -> (maps, scores, whether all are finite).
 
     Maps are (B, S, S, 1) logits, scores (B,), the last (B,) bool.
 
@@ -195,9 +196,8 @@ def _make_look(config) -> Callable:
         model = activation.build_activation_model(config, model)
     model = combined.build_mean([model], config.tta)
 
-    def look(pictures):
-        small = tf.stack([preprocessing.prepare_image(picture, config) for picture in pictures])
-        outputs = model.predict_on_batch(np.asarray(small, "float32"))
+    def look(squares):
+        outputs = model.predict_on_batch(np.stack(squares).astype("float32"))
         logits = {name: np.asarray(value, "float64") for name, value in outputs.items()}
         maps = logits["mask"]
         if by_activation:
@@ -230,7 +230,7 @@ def _look_at_all(config, look, rows, output):
             if not good.any():
                 continue
             part, read = part[good], [result for result in read if not isinstance(result, str)]
-            pictures, true, maps, scores = zip(*read, strict=True)
+            pictures, _, true, maps, scores = zip(*read, strict=True)
             table = _decide(config, part, np.stack(maps), np.array(scores), true)
             failures += _write_masks(config, part, table, maps, pictures, output)
             tables.append(table)
@@ -242,11 +242,11 @@ def _look_at_all(config, look, rows, output):
 
 
 def _looked_at(look, rows, read):
-    """Returns (pixels, true mask, map, score) of each image, or in words why there are none."""
+    """Returns what was read, map and score of each image, or in words why there are none."""
     good = [number for number, result in enumerate(read) if not isinstance(result, str)]
     results = list(read)
     if good:
-        found = look([read[number][0] for number in good])
+        found = look([read[number][1] for number in good])
         for number, logits, score, is_finite in zip(good, *found, strict=True):
             name = file_names.printable(rows["image"].iloc[number])
             words = (
@@ -257,11 +257,12 @@ def _looked_at(look, rows, read):
 
 
 def _read(config, image_path, mask_path):
-    """Returns (pixels, true mask) of an image, or in words why there are none."""
+    """Returns (pixels, the square that the network sees, true mask), or why there are none."""
 
     def read():
         image = inputs.read_image(image_path, config.max_megapixels)
-        return image, _true_mask(mask_path, config.image_size, config.max_megapixels)
+        square = np.asarray(preprocessing.prepare_image(image, config))
+        return image, square, _true_mask(mask_path, config.image_size, config.max_megapixels)
 
     return failures_lib.tried(image_path, read)
 

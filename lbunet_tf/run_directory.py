@@ -37,7 +37,9 @@ FIGURE_NAMES = (
     "mask_sheet",
 )
 THRESHOLD_CURVES = "evaluation/threshold_curves.csv"
+# A run's own, in folders by part of the data; a comparison's, in folders by run.
 EVENTS = f"{TENSORBOARD}/**/events.out.tfevents.*"
+BACKUPS = (f"{BACKUP}/[0-9]*.weights.h5", f"{BACKUP}/.*.{whole_files.PARTIAL}*")
 # What evaluate writes, to a run directory or another folder.
 EVALUATION = (
     PREDICTIONS,
@@ -60,9 +62,9 @@ OWN = (
     FINISHED,
     *EVALUATION,
     EVENTS,
-    f"{BACKUP}/*.weights.h5",
-    "*.partial.*",
-    "evaluation/*.partial.*",
+    *BACKUPS,
+    f".*.{whole_files.PARTIAL}*",
+    f"evaluation/.*.{whole_files.PARTIAL}*",
 )
 # By --format.
 EXPORTS = {"savedmodel": "export", "openvino": "export_openvino"}
@@ -98,6 +100,8 @@ def check_for_training(run: str, flag_lines: list[str], overwrite: bool) -> None
             a folder of something else, or has links where a run is written.
     """
     path = pathlib.Path(run)
+    if not overwrite:
+        _refuse_without_flags(path)
     if overwrite or not _is_begun(path):
         # A run of an earlier version has no marker: it is continued, but never deleted.
         output_folder.check(path, WORK, OWN, "--run")
@@ -130,6 +134,18 @@ def begin_training(run: str, flag_lines: list[str], overwrite: bool) -> pathlib.
     output_folder.mark(path, WORK)
     whole_files.write_text(path / FLAGS, "\n".join(flag_lines) + "\n")
     return path
+
+
+def _refuse_without_flags(path):
+    """Raises a ValueError where a run has lost the file that says what it is."""
+    if (path / FLAGS).is_file() or not output_folder.is_ours(path, WORK):
+        return
+    left = [name for name in (FINISHED, MODEL, HISTORY, MANIFEST) if (path / name).exists()]
+    if left or any((path / BACKUP).glob("[0-9]*.weights.h5")):
+        raise ValueError(
+            f"{path} must hold {FLAGS}, which says of what flags its {(*left, BACKUP)[0]} is. Put "
+            "it back, name another --run, or give --overwrite to start again"
+        )
 
 
 def _is_begun(path):
@@ -166,7 +182,7 @@ def refuse_other_flags(first_lines: list[str], flag_lines: list[str]) -> None:
 
 def drop_backup(run: str | os.PathLike) -> None:
     """Deletes what a finished run no longer needs; also where a kill came between the two."""
-    output_folder.delete_files(run, [f"{BACKUP}/*.weights.h5"])
+    output_folder.delete_files(run, BACKUPS)
 
 
 def different_flags(path: pathlib.Path, flag_lines: list[str]) -> str:

@@ -7,6 +7,7 @@ Watch it with: tensorboard --logdir=runs
 """
 
 import math
+import os
 import pathlib
 import sys
 
@@ -61,6 +62,7 @@ def train(config: config_lib.Config) -> pathlib.Path:
         # Refuse a finished run before hours of checking images.
         with whole_files.locked(config.run, "train"):
             run_directory.check_for_training(config.run, flag_lines, config.overwrite)
+            _refuse_inputs_of_the_old_run(config)
             try:
                 _train(config, run, flag_lines, placement, precision)
             except KeyboardInterrupt as stop:
@@ -68,6 +70,20 @@ def train(config: config_lib.Config) -> pathlib.Path:
                 stop.add_note(f"the same command continues {run} from epoch {epochs + 1}")
                 raise
     return run
+
+
+def _refuse_inputs_of_the_old_run(config):
+    """Raises a ValueError where --overwrite would delete what the training starts from."""
+    run = os.path.realpath(config.run)
+    for flag in ("data_dir", "teacher", "encoder_weights"):
+        value = getattr(config, flag)
+        for path in (value,) if isinstance(value, str) else value:
+            is_inside = os.path.commonpath([run, os.path.realpath(path)]) == run
+            if config.overwrite and is_inside and path and os.path.exists(path):
+                raise ValueError(
+                    f'"--{flag}" must not lie in the run that --overwrite deletes. Name another '
+                    f"--run. Received: --{flag}={path}, --run={config.run}"
+                )
 
 
 def _train(config, run, flag_lines, placement, precision):

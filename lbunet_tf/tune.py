@@ -29,6 +29,7 @@ from lbunet_tf import train
 from lbunet_tf import whole_files
 from lbunet_tf.data import manifest as manifest_lib
 from lbunet_tf.storage import output_folder
+from lbunet_tf.storage import spreadsheets
 from lbunet_tf.training import distribution
 from lbunet_tf.training import tensorboard
 from lbunet_tf.tuning import results
@@ -152,6 +153,7 @@ def _train_trial(base, space, number, point):
     values = [f"{flag} {spaces.text(getattr(config, flag)) or 'none'}" for flag in space]
     logging.info("trial %d (%d of %d): %s", number, number + 1, base.trials, ", ".join(values))
     if (pathlib.Path(config.run) / run_directory.FINISHED).is_file():
+        _refuse_other_flags(config)
         run_directory.drop_backup(config.run)
     else:
         failure = _train(config)
@@ -161,6 +163,17 @@ def _train_trial(base, space, number, point):
     score = results.measure(config)["score"]
     logging.info("trial %d: %s %.4f on val", number, config.objective, score)
     return (score, "") if math.isfinite(score) else (None, f"{config.objective} is {score} on val")
+
+
+def _refuse_other_flags(config):
+    """Raises a ValueError where a finished trial is not of the flags that the search draws."""
+    run = pathlib.Path(config.run)
+    different = run_directory.different_flags(run, flagfiles.flag_lines(config))
+    if different:
+        raise ValueError(
+            f"{run} is a trial of other flags: {different}. Name another --run, or give "
+            "--overwrite to start the search again"
+        )
 
 
 def _train(config):
@@ -226,7 +239,8 @@ def _write(run, base, space, ended):
         config = _trial_config(base, space, number, point)
         measured = {} if failure else results.measure(config)
         trials.append(results.Trial(number, config, measured, failure))
-    whole_files.write_table(run / "trials.csv", results.to_table(trials, space))
+    table = spreadsheets.quoted_table(results.to_table(trials, space))
+    whole_files.write_table(run / "trials.csv", table)
     best = results.best_of(trials)
     if best:
         whole_files.write_text(run / "best.cfg", results.best_flagfile(base, trials, space))

@@ -17,6 +17,8 @@ from collections.abc import Iterator
 import pandas as pd
 from absl import logging
 
+# In the name of what is being written.
+PARTIAL = "lbunet-partial"
 # What a lock file begins with.
 _LOCK_START = "process "
 
@@ -31,8 +33,7 @@ def whole_file(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     """
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    name, dot, suffixes = path.name.partition(".")
-    partial = path.with_name(f"{name}.partial{dot}{suffixes}")
+    partial = partial_path(path)
     if partial.is_symlink():
         raise ValueError(
             f"links inside an output folder are not followed for writing. {partial} is a link; "
@@ -41,6 +42,15 @@ def whole_file(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     with dropped_where_it_fails(partial):
         yield partial
         put_in_place(partial, path)
+
+
+def partial_path(path: pathlib.Path) -> pathlib.Path:
+    """Returns where a file is written until it is whole: beside it, by a name nobody else uses.
+
+    Its suffixes stay, since writers choose their format by them.
+    """
+    name, dot, suffixes = path.name.partition(".")
+    return path.with_name(f".{name}.{PARTIAL}{dot}{suffixes}")
 
 
 @contextlib.contextmanager
@@ -62,6 +72,17 @@ def dropped_where_it_fails(partial: pathlib.Path, num_bytes: int = 0) -> Iterato
             partial.unlink()
         if is_full_disk(error):
             raise no_room(partial, num_bytes, written) from error
+        raise
+
+
+@contextlib.contextmanager
+def named_full_disk(path: pathlib.Path, num_bytes: int) -> Iterator[None]:
+    """Makes the error of a full disk one that names the file and the room that it needs."""
+    try:
+        yield
+    except OSError as error:
+        if is_full_disk(error):
+            raise no_room(path, num_bytes) from error
         raise
 
 

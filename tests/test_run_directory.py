@@ -100,11 +100,14 @@ def test_overwrite_deletes_what_a_run_wrote_and_nothing_else(tmp_path):
         "tensorboard/train/events.out.tfevents.1.host.v2",
         "evaluation/report.html",
         "evaluation/figures/roc.png",
-        "manifest.partial.csv",
+        ".manifest.lbunet-partial.csv",
+        "backup/.backup.lbunet-partial.weights.h5",
     ]
     others = [
         "notes.txt",
         "backup/mine.zip",
+        "backup/my_copy.weights.h5",
+        "notes.partial.txt",
         "evaluation/figures/mine.png",
         "export/1/saved_model.pb",
         "predicted/masks/a.png",
@@ -126,6 +129,25 @@ def test_overwrite_of_a_linked_run_works_on_the_run(tmp_path):
         begin(tmp_path / "link", overwrite=True)
         whole_files.write_json(tmp_path / "run" / run_directory.FINISHED, {})
     assert (tmp_path / "link").is_symlink()
+
+
+@pytest.mark.parametrize("left", ["training.json", "model.keras", "backup/0002.weights.h5"])
+def test_a_run_that_lost_its_flags_is_not_trained_over(tmp_path, left):
+    make_unfinished(tmp_path / "run", 0)
+    (tmp_path / "run" / left).write_text("of hours")
+    (tmp_path / "run" / run_directory.FLAGS).unlink()
+    with pytest.raises(ValueError, match="run must hold flags.cfg.*Put it back.*--overwrite"):
+        begin(tmp_path / "run")
+    assert (tmp_path / "run" / left).read_text() == "of hours"
+
+
+def test_a_linked_folder_below_tensorboard_is_refused(tmp_path):
+    make_unfinished(tmp_path / "run", 0)
+    (tmp_path / "victim").mkdir()
+    (tmp_path / "run" / "tensorboard").mkdir()
+    (tmp_path / "run" / "tensorboard" / "train").symlink_to(tmp_path / "victim")
+    with pytest.raises(ValueError, match="links inside an output folder.*tensorboard/train"):
+        begin(tmp_path / "run")
 
 
 def test_a_linked_folder_inside_a_run_is_refused_and_what_it_points_to_stays(tmp_path):

@@ -31,7 +31,9 @@ def test_a_file_that_fails_half_way_leaves_nothing_beside_the_old_one(tmp_path):
 
 def test_a_file_that_the_disk_has_no_room_for_is_named_with_the_room_it_needs(tmp_path, room):
     whole_files.write_text(tmp_path / "a.csv", "old" * 1_000_000)
-    with pytest.raises(OSError, match=r"a\.partial\.csv: more than 0\.2 MB, and .* MB are free in"):
+    with pytest.raises(
+        OSError, match=r"a\.lbunet-partial\.csv: more than 0\.2 MB, and .* MB are free in"
+    ):
         with room(200_000):
             whole_files.write_text(tmp_path / "a.csv", "new" * 1_000_000)
     assert (tmp_path / "a.csv").read_text() == "old" * 1_000_000
@@ -40,8 +42,8 @@ def test_a_file_that_the_disk_has_no_room_for_is_named_with_the_room_it_needs(tm
 
 def test_a_file_that_will_not_fit_is_refused_before_it_is_begun(tmp_path):
     num_bytes = 2 * shutil.disk_usage(tmp_path).total
-    partial = tmp_path / "a.partial.csv"
-    with pytest.raises(OSError, match="there must be room for .*a.partial.csv"):
+    partial = whole_files.partial_path(tmp_path / "a.csv")
+    with pytest.raises(OSError, match="there must be room for .*a.lbunet-partial.csv"):
         with whole_files.dropped_where_it_fails(partial, num_bytes):
             partial.write_text("begun")
     assert list(tmp_path.iterdir()) == []

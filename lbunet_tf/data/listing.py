@@ -14,7 +14,9 @@ from absl import logging
 
 from lbunet_tf.storage import output_folder
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".jpe", ".jfif")
+# Pictures that are not read: they are counted aloud, not passed over.
+OTHER_SUFFIXES = (".tif", ".tiff", ".webp", ".gif", ".heic", ".heif", ".avif", ".jp2", ".raw")
 MASK_ENDINGS = ("_segmentation", "_mask")
 # Beside names that begin with a dot: what Windows, macOS and network drives leave.
 OF_THE_SYSTEM = (
@@ -40,6 +42,12 @@ def reason_to_leave_out(name: str) -> str:
     return "superpixels" if name.lower().endswith("_superpixels.png") else ""
 
 
+def _reason_of_file(name):
+    """Returns why a file is no image, also where its name says that it is of another format."""
+    other = os.path.splitext(name)[1].lower() in OTHER_SUFFIXES
+    return reason_to_leave_out(name) or ("pictures of other formats" if other else "")
+
+
 def is_image(name: str, suffixes: Sequence[str] = IMAGE_SUFFIXES) -> bool:
     """Returns whether a name has the suffix of an image, in capitals or not."""
     return os.path.splitext(name)[1].lower() in suffixes
@@ -62,6 +70,8 @@ def children(
     for name in sorted(names):
         path = folder / name
         if reason := reason_to_leave_out(name):
+            left_out[path] = reason
+        elif not path.is_dir() and (reason := _reason_of_file(name)):
             left_out[path] = reason
         elif not path.is_dir():
             files.append(path)
@@ -107,12 +117,10 @@ def _walk(top, suffixes, left_out):
             left_out[here] = OWN
             folders.clear()
             continue
-        for name in [*folders, *names]:
-            reason = reason_to_leave_out(name)
-            if name in folders and not reason:
-                reason = _reason_not_to_enter(here / name, names)
-            if reason:
+        for name in folders:
+            if reason := reason_to_leave_out(name) or _reason_not_to_enter(here / name, names):
                 left_out[here / name] = reason
+        left_out |= {here / name: reason for name in names if (reason := _reason_of_file(name))}
         folders[:] = [name for name in folders if here / name not in left_out]
         images = [here / name for name in names if is_image(name, suffixes)]
         found += [path for path in images if path not in left_out]

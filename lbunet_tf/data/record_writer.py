@@ -31,6 +31,7 @@ from lbunet_tf.data import places
 from lbunet_tf.data import records
 from lbunet_tf.data import tables
 from lbunet_tf.data import tfrecords
+from lbunet_tf.storage import spreadsheets
 
 DATASET = "lbunet"
 SHARD_BYTES = 2**27
@@ -60,7 +61,7 @@ OWN = (
     f"{DATASET}-*.tfrecord*",
     "features.json",
     "dataset_info.json",
-    "*.partial.*",
+    f".*.{whole_files.PARTIAL}*",
 )
 
 
@@ -94,7 +95,7 @@ def write_plan(config: config_lib.Config, manifest: pd.DataFrame, skipped: pd.Da
         raise ValueError('"--records" needs files to read. Received: --source=records')
     folder = pathlib.Path(config.records)
     planned = manifest.assign(record=_places(manifest, config.image_size))
-    whole_files.write_table(folder / run_directory.SKIPPED, skipped)
+    whole_files.write_table(folder / run_directory.SKIPPED, spreadsheets.quoted_table(skipped))
     whole_files.write_table(folder / records.MANIFEST, planned)
     whole_files.write_json(folder / records.PLAN, _flags(config))
 

@@ -124,8 +124,9 @@ def _without_missing(table, allow_missing_images):
 
 
 def _exist(paths):
+    """Returns which paths are there; what is no regular file is named where it is read."""
     files = paths.map(places.file_of)
-    there = {file: bool(file) and os.path.isfile(file) for file in files.unique()}
+    there = {file: bool(file) and os.path.lexists(file) for file in files.unique()}
     return files.map(there).to_numpy(bool)
 
 

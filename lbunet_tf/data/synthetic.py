@@ -20,6 +20,9 @@ from lbunet_tf import whole_files
 from lbunet_tf.data import manifest as manifest_lib
 from lbunet_tf.storage import output_folder
 
+# The marker of a folder of drawings, and what is written there.
+WORK = "draw"
+OWN = ("images/DRAWN_*.png", "masks/DRAWN_*.png", "manifest.csv", "drawn.json")
 # Counts up when the drawing changes, so that old images are not taken for new ones.
 DRAWING = 1
 # Mean RGB of Fitzpatrick types 1 to 6 under a dermatoscope, our choice.
@@ -67,12 +70,12 @@ def draw_folder(path: str, count: int, size_px: int, seed: int) -> pd.DataFrame:
     drawn = path / "drawn.json"
     if not drawn.is_file():
         # Trainings that begin together wait, and share what the first one draws.
-        with whole_files.locked(path, "draw", waits=True):
+        with whole_files.locked(path, WORK, waits=True):
             if not drawn.is_file():
                 _draw_all(path, wanted)
     if whole_files.read_json(drawn) != wanted:
         raise ValueError(
-            f"{path} holds other drawings ({drawn.read_text().strip()}). Name another "
+            f"{path} holds other drawings ({whole_files.read_json(drawn)}). Name another "
             f"--data_dir, or delete it. Received: {wanted}"
         )
     return manifest_lib.read(path / "manifest.csv")
@@ -80,9 +83,8 @@ def draw_folder(path: str, count: int, size_px: int, seed: int) -> pd.DataFrame:
 
 def _draw_all(path, wanted):
     count, size_px, seed = wanted["count"], wanted["size_px"], wanted["seed"]
-    if path.exists() and not _is_unfinished(path):
-        raise ValueError(f"{path} must be new or hold drawings only. It holds other files")
-    output_folder.refuse_links(path, ("images", "masks", "manifest.csv", "drawn.json"))
+    output_folder.check(path, WORK, OWN, "--data_dir")
+    output_folder.mark(path, WORK)
     logging.info("drawing %d images of %d px in %s", count, size_px, path)
     for name in ("images", "masks"):
         (path / name).mkdir(parents=True, exist_ok=True)
@@ -90,15 +92,6 @@ def _draw_all(path, wanted):
     table = manifest_lib.complete(table, "synthetic")
     whole_files.write_table(path / "manifest.csv", table)
     whole_files.write_json(path / "drawn.json", wanted)
-
-
-def _is_unfinished(path):
-    """Returns whether a folder holds what an interrupted drawing leaves, and nothing else."""
-    known = {"images", "masks", "manifest.csv", "manifest.partial.csv", "drawn.partial.json"}
-    drawings = [*path.glob("images/*"), *path.glob("masks/*")]
-    return {child.name for child in path.iterdir()} <= known and all(
-        child.name.startswith("DRAWN_") for child in drawings
-    )
 
 
 def _draw_files(path, count, size_px, seed):

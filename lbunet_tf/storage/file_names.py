@@ -9,7 +9,7 @@ from collections.abc import Sequence
 # Beside letters, digits and what is not ASCII; the rest means something to a file system, a
 # shell, a web server or a spreadsheet, and is written as %XX.
 _PLAIN = frozenset(" ._-+=,@()[]{}#!^~&;'$")
-# ext4, APFS and NTFS take 255 bytes or more; the suffix, a mark and ".partial" need some.
+# ext4, APFS and NTFS take 255 bytes or more; a suffix, a mark and whole_files.PARTIAL need some.
 MAX_BYTES = 200
 _MARK = re.compile("~[0-9a-f]{12}$", re.IGNORECASE)
 # Names that Windows keeps for devices, whatever follows a dot.
@@ -87,10 +87,9 @@ def _folded(name):
 
 def _needs_mark(name):
     is_device = name.split(".")[0].lower() in _DEVICES
-    # One that looks as if it had a mark, or as a file that is being written, gets a mark of its
-    # own, or it could be the name of another id.
-    looks_marked = _MARK.search(name) or ".partial" in name.casefold()
-    return not name or is_device or bool(looks_marked) or len(name.encode()) > MAX_BYTES
+    # One that looks as if it had a mark gets its own, or it could be that of another id.
+    looks_marked = _MARK.search(name) is not None
+    return not name or is_device or looks_marked or len(name.encode()) > MAX_BYTES
 
 
 def _marked(name, one):

@@ -41,11 +41,20 @@ def write(path: str | os.PathLike, columns: Sequence[str], lines: Iterable[Seque
 
 @contextlib.contextmanager
 def appending(path: str | os.PathLike) -> Iterator[Callable[[Iterable[Sequence[str]]], None]]:
-    """Yields a function that adds lines to a table that `write` began; they survive a kill."""
-    with open(path, "a", newline="", encoding="utf-8") as file:
+    """Yields a function that adds lines to a table that `write` began; they survive a kill.
+
+    It raises an OSError where the disk is full, and has then written no part of the lines but what
+    `read` leaves out.
+    """
+    with open(path, "ab", buffering=0) as file:
 
         def append(lines):
-            csv.writer(file).writerows(lines)
-            file.flush()
+            text = io.StringIO(newline="")
+            csv.writer(text).writerows(lines)
+            contents = text.getvalue().encode("utf-8")
+            with whole_files.named_full_disk(pathlib.Path(path), len(contents)):
+                written = file.write(contents)
+                if written < len(contents):
+                    file.write(contents[written:])
 
         yield append

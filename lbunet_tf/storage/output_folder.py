@@ -92,14 +92,40 @@ def refuse_links(folder: str | os.PathLike, own: Sequence[str]) -> None:
     """Raises a ValueError where a folder has a link in the place of what is written there."""
     folder = pathlib.Path(folder)
     for pattern in (MARKER, *own):
-        parts = pathlib.PurePath(pattern).parts
-        for count in range(1, len(parts) + 1):
-            for path in _matches(folder, str(pathlib.PurePath(*parts[:count]))):
-                if path.is_symlink():
-                    raise ValueError(
-                        f"links inside an output folder are not followed for writing. {path} is a "
-                        f"link to {os.readlink(path)}; delete it, or name another folder"
-                    )
+        for path in _on_the_way(folder, pathlib.PurePath(pattern).parts):
+            if path.is_symlink():
+                raise ValueError(
+                    f"links inside an output folder are not followed for writing. {path} is a "
+                    f"link to {os.readlink(path)}; delete it, or name another folder"
+                )
+
+
+def _on_the_way(folder, parts):
+    """Yields what matches a pattern, and every folder that it is reached by."""
+    for count, part in enumerate(parts, start=1):
+        if part == "**":
+            for above in _matches(folder, str(pathlib.PurePath(*parts[: count - 1]))):
+                for root, folders, files in os.walk(above):
+                    yield from (pathlib.Path(root, name) for name in (*folders, *files))
+            return
+        yield from _matches(folder, str(pathlib.PurePath(*parts[:count])))
+
+
+def refuse_files_of_others(folder: str | os.PathLike, files: Sequence[str]) -> None:
+    """Raises a ValueError where a file that is to be written is there and not on our list.
+
+    Args:
+        folder: Ours, or new.
+        files: What is to be written beside the work's own list.
+    """
+    listed = set((read_marker(folder) or {}).get("files", ()))
+    strange = [name for name in files if name not in listed and (folder / name).exists()]
+    if strange:
+        raise ValueError(
+            f"a file of somebody else is not replaced. {pathlib.Path(folder) / strange[0]} and "
+            f"{len(strange) - 1} more were not written by this command; move them away, or name "
+            "another folder"
+        )
 
 
 def delete_own(folder: str | os.PathLike, own: Sequence[str]) -> None:

@@ -3,7 +3,7 @@
 import pandas as pd
 
 # What makes Excel, LibreOffice and Google Sheets take a cell for a formula (OWASP, CSV injection).
-_STARTS = ("=", "+", "-", "@", "\t", "\r")
+_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
 def quoted(text: str) -> str:

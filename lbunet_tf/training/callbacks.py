@@ -94,7 +94,7 @@ class WholeBackup(keras.callbacks.Callback):
             return
         folder = self.run / run_directory.BACKUP
         folder.mkdir(exist_ok=True)
-        partial = folder / f"partial{SUFFIX}"
+        partial = whole_files.partial_path(folder / f"backup{SUFFIX}")
         with whole_files.dropped_where_it_fails(partial, self._num_bytes()):
             with distribution.alone():
                 self.model.save_weights(partial, overwrite=True)
@@ -155,7 +155,7 @@ class WholeCheckpoint(keras.callbacks.ModelCheckpoint):
     ):
         self.path = run / run_directory.MODEL
         self.writes = writes
-        self.partial = run / "model.partial.keras"
+        self.partial = whole_files.partial_path(self.path)
         self.saved_model, self.averaging = saved_model, averaging
         best = float(history[monitor].iloc[best_epoch(history, monitor)]) if len(history) else None
         super().__init__(

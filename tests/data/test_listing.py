@@ -48,6 +48,7 @@ def _names(folder, *paths):
         ("ISIC2018_Task2_Training_GroundTruth_v3/a_attribute_streaks.png", "1 masks"),
         ("a_lesion/a_lesion.bmp", "1 masks"),
         ("a_roi/a_R1_Label4.bmp", "1 masks"),
+        ("b.TIF", "1 pictures of other formats"),
         (f"results/{output_folder.MARKER}", "1 folders of earlier results"),
     ],
 )

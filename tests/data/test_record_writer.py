@@ -141,7 +141,7 @@ def test_a_full_disk_is_an_error_and_the_same_command_goes_on(config, tmp_path):
     resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limits[1]))
     try:
         with pytest.raises(
-            OSError, match="there must be room for .*lbunet-train.partial.tfrecord-0"
+            OSError, match="there must be room for .*lbunet-train.lbunet-partial.tfrecord-0"
         ):
             prepare.main(config)
     finally:

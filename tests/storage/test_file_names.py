@@ -80,8 +80,8 @@ def test_any_ids_can_be_written_and_found_again(tmp_path_factory, ids):
     folder = tmp_path_factory.mktemp("names")
     names = file_names.file_names(ids)
     for number, name in enumerate(names):
-        (folder / f"{name}.partial.png").write_text(str(number))
-    found = [int((folder / f"{name}.partial.png").read_text()) for name in names]
+        (folder / f"{name}.png").write_text(str(number))
+    found = [int((folder / f"{name}.png").read_text()) for name in names]
     assert found == list(range(len(ids)))
 
 

@@ -110,6 +110,12 @@ def test_a_crafted_marker_deletes_nothing_outside_the_folder(tmp_path, ours, nam
     assert (tmp_path / "victim.png").read_text() == "mine"
 
 
+def test_a_file_of_somebody_else_is_not_in_the_way_of_ours(ours):
+    output_folder.refuse_files_of_others(ours, ["masks/a.png", "masks/new.png"])
+    with pytest.raises(ValueError, match="masks/true.png and 0 more were not written by this"):
+        output_folder.refuse_files_of_others(ours, ["masks/a.png", "masks/true.png"])
+
+
 def test_a_listed_name_is_no_pattern(ours):
     output_folder.mark(ours, "predict", ["masks/*.png"])
     output_folder.delete_own(ours, [])
@@ -160,7 +166,7 @@ def test_a_file_is_not_written_through_a_link_in_its_place(tmp_path):
     (tmp_path / "scores.csv").symlink_to(tmp_path / "victim")
     whole_files.write_text(tmp_path / "scores.csv", "new")
     assert (tmp_path / "victim").read_text() == "mine"
-    (tmp_path / "a.partial.csv").symlink_to(tmp_path / "victim")
+    whole_files.partial_path(tmp_path / "a.csv").symlink_to(tmp_path / "victim")
     with pytest.raises(ValueError, match="links inside an output folder"):
         whole_files.write_text(tmp_path / "a.csv", "new")
     assert (tmp_path / "victim").read_text() == "mine"

@@ -12,7 +12,7 @@ def _history(*val_losses):
 
 def test_a_half_written_checkpoint_never_becomes_the_best_model(make_model, run):
     (run / "model.keras").write_bytes(b"best")
-    (run / "model.partial.keras").write_bytes(b"half")
+    (run / ".model.lbunet-partial.keras").write_bytes(b"half")
     checkpoint = callbacks.WholeCheckpoint(run, _history(0.5))
     checkpoint.set_model(make_model())
 

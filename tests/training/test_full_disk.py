@@ -94,7 +94,7 @@ def test_files_that_may_not_grow_keep_checkpoint_and_backup(
 ):
     with contextlib.ExitStack() as stack:
         full = _AtEndOf(1, lambda: stack.enter_context(room(7000)))
-        with pytest.raises(OSError, match="there must be room for .*model.partial.keras"):
+        with pytest.raises(OSError, match="there must be room for .*model.lbunet-partial.keras"):
             fit(make_model(), run, epochs=EPOCHS, more=[full])
 
     _check_goes_on(fit, make_model, run, undisturbed)

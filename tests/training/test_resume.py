@@ -107,7 +107,11 @@ def test_a_run_killed_in_its_first_epoch_has_no_history(make_model, fit, run):
 
 def test_half_written_files_of_a_kill_are_harmless(make_model, fit, run, undisturbed):
     _fit_and_kill(fit, make_model(), run, _Kill(2), epochs=4)
-    for name in ("backup/partial.weights.h5", "model.partial.keras", "history.partial.csv"):
+    for name in (
+        "backup/.backup.lbunet-partial.weights.h5",
+        ".model.lbunet-partial.keras",
+        ".history.lbunet-partial.csv",
+    ):
         (run / name).write_bytes(b"half")
 
     resumed = fit(make_model(), run, epochs=4)
