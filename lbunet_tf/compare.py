@@ -73,8 +73,8 @@ def compare(config: config_lib.Config, overrides: dict) -> pd.DataFrame:
     """
     run_directory.check_named(config.run)
     with whole_files.locked(config.run, WORK):
-        output_folder.check(config.run, WORK, OWN, "--run")
         runs = _check_budget(_name_runs(config, overrides))
+        output_folder.check(config.run, WORK, OWN, "--run")
         waiting = [run for run in runs.values() if not _is_finished(run)]
         _check_models(waiting)
         output_folder.mark(config.run, WORK)

@@ -13,6 +13,7 @@ from lbunet_tf import compare
 from lbunet_tf import config as config_lib
 from lbunet_tf import flagfiles
 from lbunet_tf import whole_files
+from lbunet_tf.storage import output_folder
 
 FLAGS = config_lib.Config(
     source=("isic2020",), mask_source="label", split_by="image", encoder="resnet34"
@@ -70,7 +71,7 @@ def test_a_comparison_leaves_table_runs_curves_and_report(compared):
     names = {path.name for path in compared.iterdir()}
 
     files = {"table.md", "table.csv", "runs.csv", "roc.png", "report.html", "tensorboard"}
-    assert names == files
+    assert names == {*files, output_folder.MARKER}
 
 
 def test_the_report_and_the_markdown_hold_the_same_cells(compared):
@@ -92,6 +93,17 @@ def test_a_second_comparison_leaves_one_hparams_row_a_run(tmp_path, compared):
 
 def raises(message):
     return pytest.raises(ValueError, match=re.escape(message))
+
+
+def test_a_comparison_does_not_replace_the_report_of_somebody_else(tmp_path):
+    run = write_run(tmp_path / "small")
+    (tmp_path / "compared").mkdir()
+    (tmp_path / "compared" / "report.html").write_text("mine")
+
+    with raises('"--run" must be a new or empty folder'):
+        compare.compare(config_of(tmp_path, run), {})
+
+    assert (tmp_path / "compared" / "report.html").read_text() == "mine"
 
 
 def test_nothing_to_compare_is_an_error(tmp_path):
@@ -186,6 +198,7 @@ def test_runs_of_other_images_are_an_error_that_names_one(tmp_path):
 def test_a_finished_run_of_other_flags_is_not_taken_for_this_one(tmp_path):
     flagfile = write_flagfile(tmp_path / "x.cfg", "--learning_rate=0.01")
     write_run(tmp_path / "compared" / "x" / "seed-0")
+    output_folder.mark(tmp_path / "compared", compare.WORK)
 
     with raises("is finished with other flags: ") as error:
         compare.compare(config_of(tmp_path, flagfile), {})

@@ -281,7 +281,10 @@ def values_of(field):
     return texts()
 
 
-@pytest.mark.parametrize("field", config_lib.fields_of("train"), ids=lambda field: field.name)
+KEPT = [f for f in config_lib.fields_of("train") if f.name not in flagfiles.NO_PROPERTIES]
+
+
+@pytest.mark.parametrize("field", KEPT, ids=lambda field: field.name)
 @hypothesis.settings(
     max_examples=40,
     deadline=None,

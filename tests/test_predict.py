@@ -181,6 +181,16 @@ def test_overwrite_leaves_the_files_of_others(config, folder):
     assert (output / "notes.txt").read_text() == "mine"
 
 
+def test_a_mask_of_somebody_else_is_not_replaced(config, folder):
+    output = pathlib.Path(config.output)
+    predict.predict(config, [str(folder / "image1.png")])
+    (output / "masks" / "image4.png").write_text("drawn by hand")
+    with pytest.raises(ValueError, match="file of somebody else is not replaced.*image4.png"):
+        predict.predict(config.replace(overwrite=True), [str(folder / "image4.png")])
+    assert (output / "masks" / "image4.png").read_text() == "drawn by hand"
+    assert [row["image_id"] for row in read_scores(config)] == ["image1"]
+
+
 def cut(config, num_lines):
     """Makes the folder what a kill leaves: so many lines, the next one cut, no list of failures."""
     output = pathlib.Path(config.output)
@@ -194,18 +204,18 @@ def cut(config, num_lines):
 def test_the_same_command_continues_after_a_kill_and_ends_as_if_undisturbed(config, folder, caplog):
     output = pathlib.Path(config.output)
     predict.predict(config, [str(folder)])
-    whole = {path.relative_to(output): path.read_bytes() for path in output.rglob("*.*")}
+    whole = {path.relative_to(output): path.read_bytes() for path in output.rglob("[!.]*.*")}
     cut(config, 4)
-    # Of these, one lost its mask and one was put in place of another since.
+    # Of these, one lost its mask and one was put in place of another since, with an older date.
     (output / "masks" / "image1.png").unlink()
-    later = (output / "scores.csv").stat().st_mtime + 5
-    os.utime(folder / "image2.bmp", (later, later))
+    os.utime(folder / "image2.bmp", (10**9, 10**9))
     caplog.set_level("INFO", logger="absl")
 
-    assert predict.predict(config, [str(folder)]) == []
+    # With --overwrite too: it replaces what is finished or of something else.
+    assert predict.predict(config.replace(overwrite=True), [str(folder)]) == []
 
     assert "2 images are predicted already" in caplog.text
-    after = {path.relative_to(output): path.read_bytes() for path in output.rglob("*.*")}
+    after = {path.relative_to(output): path.read_bytes() for path in output.rglob("[!.]*.*")}
     assert after == whole
 
 
