@@ -353,12 +353,25 @@ def make_grpc_sender(address, timeout_seconds, tls=False, ca_file=None):
             code, details = error.code().name, error.details() or ""
             message = f"{address} gives {code}: {_one_line(details)}"
             raise _kind_of_code(code, details)(message) from error
+        known = [name for name in (*NUMBERS, MASK, ERROR) if name in outputs]
         try:
-            return {name: tf.make_ndarray(values).tolist() for name, values in outputs.items()}
-        except TypeError as error:
-            raise ValueError(f"{address} answered a tensor that cannot be read") from error
+            return {name: _items(tf.make_ndarray, outputs[name], len(contents)) for name in known}
+        except ValueError as error:
+            raise ValueError(f"{address} answered with no tensor of the images: {error}") from error
 
     return send
+
+
+def _items(make_ndarray, tensor, count):
+    """Returns the list of a tensor; ValueError where it is not one item for each of the images."""
+    shape = tuple(dimension.size for dimension in tensor.tensor_shape.dim)
+    # A few bytes may claim any shape, and `make_ndarray` fills it.
+    if shape not in ((count,), (count, 1)):
+        raise ValueError(f"its shape must be ({count},). Received: {_one_line(shape)}")
+    try:
+        return make_ndarray(tensor).tolist()
+    except (TypeError, ValueError, KeyError, OverflowError, MemoryError) as error:
+        raise ValueError(_one_line(error) or type(error).__name__) from error
 
 
 def _kind_of_code(code, details):

@@ -10,6 +10,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from tensorflow.core.framework import tensor_pb2
 
 from tests.serving import stand_in
 
@@ -126,6 +127,47 @@ def test_a_busy_grpc_server_is_asked_again(ask, start_grpc, files, code):
     port, service = start_grpc(answer)
     assert ask(f"--grpc=127.0.0.1:{port}", *files(2))[0] == 0
     assert service.counts == [2, 2, 2]
+
+
+def tensor(dtype, sizes, **values):
+    """Returns a TensorProto that may claim a shape that its values do not have."""
+    proto = tensor_pb2.TensorProto(dtype=dtype, **values)
+    for size in sizes:
+        proto.tensor_shape.dim.add().size = size
+    return proto
+
+
+@pytest.mark.parametrize(
+    ("probability", "reason"),
+    [
+        (tensor(1, [10**13], float_val=[0.5]), "must be (1,). Received: (10000000000000,)"),
+        (tensor(1, [1, 10**13], float_val=[0.5]), "must be (1,)"),
+        (tensor(1, [10**13, 0], float_val=[0.5]), "must be (1,)"),
+        (tensor(1, [-1], float_val=[0.5]), "must be (1,)"),
+        (tensor(1, [], float_val=[0.5]), "must be (1,). Received: ()"),
+        (tensor(1, [1], tensor_content=b"abc"), "no tensor of the images"),
+        (tensor(1, [1], float_val=[0.5, 0.5]), "no tensor of the images"),
+        (tensor(4, [1], int_val=[-5]), "no tensor of the images"),
+        (tensor(20, [1]), "no tensor of the images"),
+        (tensor(999, [1]), "no tensor of the images"),
+    ],
+)
+def test_a_grpc_answer_that_is_no_tensor_of_the_images_fails_them(
+    ask, start_grpc, files, probability, reason
+):
+    port, _ = start_grpc(
+        lambda images, _: {"probability": probability if images[0][-1] == 1 else [0.25]}
+    )
+    images = files(3)
+    status, rows, errors = ask(f"--grpc=127.0.0.1:{port}", "--batch=1", *images)
+    assert (status, list(rows)) == (1, [str(images[0]), str(images[2])])
+    assert list(errors) == [str(images[1])] and reason in errors[str(images[1])]
+
+
+def test_a_grpc_output_that_no_such_model_has_is_not_read(ask, start_grpc, files):
+    huge = tensor(1, [10**13], float_val=[0.5])
+    port, _ = start_grpc(lambda images, _: {"probability": [0.5], "another": huge})
+    assert ask(f"--grpc=127.0.0.1:{port}", *files(1))[0] == 0
 
 
 def test_an_error_of_one_image_comes_over_grpc_too(ask, start_grpc, files):
