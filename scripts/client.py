@@ -169,7 +169,9 @@ def read_body(body):
     outputs = json.loads(body)["outputs"]
     if isinstance(outputs, list):
         return {"probability": outputs}
-    if isinstance(outputs[MASK] if MASK in outputs else None, list):
+    if not isinstance(outputs, dict):
+        raise ValueError(f"outputs must be an object or a list. Received: {_one_line(outputs)}")
+    if isinstance(outputs.get(MASK), list):
         outputs[MASK] = [_from_base64(item) for item in outputs[MASK]]
     return outputs
 
