@@ -22,6 +22,7 @@ import os
 import pathlib
 import queue
 import random
+import re
 import socket
 import ssl
 import stat
@@ -230,10 +231,30 @@ def _address(url):
 
 
 def _is_local(host):
+    """Returns whether a host is this machine by a name or an address that every machine has."""
+    host = urllib.parse.unquote(host).lower().removesuffix(".")
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
     try:
-        return ipaddress.ip_address(host).is_loopback
+        address = ipaddress.ip_address(host)
     except ValueError:
-        return host == "localhost"
+        try:
+            # A connection also takes these for IPv4: 127.1, 0x7f.1, 2130706433.
+            address = ipaddress.ip_address(socket.inet_aton(host))
+        except (OSError, ValueError):
+            return False
+    address = getattr(address, "ipv4_mapped", None) or address
+    # A connection to 0.0.0.0 or :: stays here.
+    return address.is_loopback or address.is_unspecified
+
+
+def _grpc_host(target):
+    """Returns the host of HOST, HOST:PORT, [IPV6]:PORT or IPV6; a scheme may stand before it."""
+    name = urllib.parse.unquote(target)
+    name = re.sub(r"^(dns|ipv4|ipv6):(//[^/]*/|/?)", "", name, flags=re.IGNORECASE)
+    if name.startswith("["):
+        return name[1:].partition("]")[0]
+    return name if name.count(":") > 1 else name.partition(":")[0]
 
 
 class _RefuseRedirects(urllib.request.HTTPRedirectHandler):
@@ -334,7 +355,7 @@ def make_grpc_sender(address, timeout_seconds, tls=False, ca_file=None):
     channel_options = [
         # Eight masks of large images pass gRPC's own limit of 4 MB.
         ("grpc.max_receive_message_length", MAX_ANSWER_BYTES),
-        ("grpc.enable_http_proxy", int(not _is_local(address.rpartition(":")[0].strip("[]")))),
+        ("grpc.enable_http_proxy", int(not _is_local(_grpc_host(address)))),
     ]
     if tls:
         roots = pathlib.Path(ca_file).read_bytes() if ca_file else None
