@@ -64,7 +64,10 @@ class WrongServerError(Exception):
 
 
 def main(arguments=None):
-    """Returns the exit status: 1 if an image has no result, 130 after Ctrl-C."""
+    """Returns the exit status: 1 if an image has no result, 130 after Ctrl-C.
+
+    Raises BrokenPipeError where nobody reads what it prints.
+    """
     options = _parse(arguments)
     # A name that is no UTF-8 is printed byte for byte.
     sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
@@ -81,6 +84,8 @@ def main(arguments=None):
     try:
         ask = make_patient(send, options.retries, options.batch.bit_length() + 2)
         _write(_answers(ask, options, outcomes), options, outcomes)
+    except BrokenPipeError:
+        raise
     except (OSError, ValueError, WrongServerError) as error:
         stop = str(error)
     except KeyboardInterrupt:
@@ -595,5 +600,17 @@ def _print_row(name, cells):
     sys.stdout.flush()
 
 
+def _main_of_a_pipe():
+    """Returns the exit status; 141, as of other commands, where nobody reads on (`| head`)."""
+    try:
+        return main()
+    except BrokenPipeError:
+        # Python would try to write the rest as it ends, and complain.
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(nothing, stream.fileno())
+        return 141
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(_main_of_a_pipe())
