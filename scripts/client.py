@@ -22,6 +22,7 @@ import os
 import pathlib
 import queue
 import random
+import re
 import socket
 import ssl
 import stat
@@ -63,7 +64,10 @@ class WrongServerError(Exception):
 
 
 def main(arguments=None):
-    """Returns the exit status: 1 if an image has no result, 130 after Ctrl-C."""
+    """Returns the exit status: 1 if an image has no result, 130 after Ctrl-C.
+
+    Raises BrokenPipeError where nobody reads what it prints.
+    """
     options = _parse(arguments)
     # A name that is no UTF-8 is printed byte for byte.
     sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
@@ -80,6 +84,8 @@ def main(arguments=None):
     try:
         ask = make_patient(send, options.retries, options.batch.bit_length() + 2)
         _write(_answers(ask, options, outcomes), options, outcomes)
+    except BrokenPipeError:
+        raise
     except (OSError, ValueError, WrongServerError) as error:
         stop = str(error)
     except KeyboardInterrupt:
@@ -169,7 +175,9 @@ def read_body(body):
     outputs = json.loads(body)["outputs"]
     if isinstance(outputs, list):
         return {"probability": outputs}
-    if isinstance(outputs[MASK] if MASK in outputs else None, list):
+    if not isinstance(outputs, dict):
+        raise ValueError(f"outputs must be an object or a list. Received: {_one_line(outputs)}")
+    if isinstance(outputs.get(MASK), list):
         outputs[MASK] = [_from_base64(item) for item in outputs[MASK]]
     return outputs
 
@@ -228,10 +236,30 @@ def _address(url):
 
 
 def _is_local(host):
+    """Returns whether a host is this machine by a name or an address that every machine has."""
+    host = urllib.parse.unquote(host).lower().removesuffix(".")
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
     try:
-        return ipaddress.ip_address(host).is_loopback
+        address = ipaddress.ip_address(host)
     except ValueError:
-        return host == "localhost"
+        try:
+            # A connection also takes these for IPv4: 127.1, 0x7f.1, 2130706433.
+            address = ipaddress.ip_address(socket.inet_aton(host))
+        except (OSError, ValueError):
+            return False
+    address = getattr(address, "ipv4_mapped", None) or address
+    # A connection to 0.0.0.0 or :: stays here.
+    return address.is_loopback or address.is_unspecified
+
+
+def _grpc_host(target):
+    """Returns the host of HOST, HOST:PORT, [IPV6]:PORT or IPV6; a scheme may stand before it."""
+    name = urllib.parse.unquote(target)
+    name = re.sub(r"^(dns|ipv4|ipv6):(//[^/]*/|/?)", "", name, flags=re.IGNORECASE)
+    if name.startswith("["):
+        return name[1:].partition("]")[0]
+    return name if name.count(":") > 1 else name.partition(":")[0]
 
 
 class _RefuseRedirects(urllib.request.HTTPRedirectHandler):
@@ -332,7 +360,7 @@ def make_grpc_sender(address, timeout_seconds, tls=False, ca_file=None):
     channel_options = [
         # Eight masks of large images pass gRPC's own limit of 4 MB.
         ("grpc.max_receive_message_length", MAX_ANSWER_BYTES),
-        ("grpc.enable_http_proxy", int(not _is_local(address.rpartition(":")[0].strip("[]")))),
+        ("grpc.enable_http_proxy", int(not _is_local(_grpc_host(address)))),
     ]
     if tls:
         roots = pathlib.Path(ca_file).read_bytes() if ca_file else None
@@ -353,12 +381,25 @@ def make_grpc_sender(address, timeout_seconds, tls=False, ca_file=None):
             code, details = error.code().name, error.details() or ""
             message = f"{address} gives {code}: {_one_line(details)}"
             raise _kind_of_code(code, details)(message) from error
+        known = [name for name in (*NUMBERS, MASK, ERROR) if name in outputs]
         try:
-            return {name: tf.make_ndarray(values).tolist() for name, values in outputs.items()}
-        except TypeError as error:
-            raise ValueError(f"{address} answered a tensor that cannot be read") from error
+            return {name: _items(tf.make_ndarray, outputs[name], len(contents)) for name in known}
+        except ValueError as error:
+            raise ValueError(f"{address} answered with no tensor of the images: {error}") from error
 
     return send
+
+
+def _items(make_ndarray, tensor, count):
+    """Returns the list of a tensor; ValueError where it is not one item for each of the images."""
+    shape = tuple(dimension.size for dimension in tensor.tensor_shape.dim)
+    # A few bytes may claim any shape, and `make_ndarray` fills it.
+    if shape not in ((count,), (count, 1)):
+        raise ValueError(f"its shape must be ({count},). Received: {_one_line(shape)}")
+    try:
+        return make_ndarray(tensor).tolist()
+    except (TypeError, ValueError, KeyError, OverflowError, MemoryError) as error:
+        raise ValueError(_one_line(error) or type(error).__name__) from error
 
 
 def _kind_of_code(code, details):
@@ -559,5 +600,17 @@ def _print_row(name, cells):
     sys.stdout.flush()
 
 
+def _main_of_a_pipe():
+    """Returns the exit status; 141, as of other commands, where nobody reads on (`| head`)."""
+    try:
+        return main()
+    except BrokenPipeError:
+        # Python would try to write the rest as it ends, and complain.
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(nothing, stream.fileno())
+        return 141
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(_main_of_a_pipe())

@@ -5,6 +5,7 @@ import http.server
 import json
 
 import tensorflow as tf
+from tensorflow.core.framework import tensor_pb2
 from tensorflow_serving.apis import predict_pb2
 from tensorflow_serving.apis import prediction_service_pb2_grpc
 
@@ -61,7 +62,7 @@ def names(paths):
 
 
 class Service(prediction_service_pb2_grpc.PredictionServiceServicer):
-    """Answers by a function: (list of images, context) -> probabilities."""
+    """Answers by a function: (list of images, context) -> name -> list or TensorProto."""
 
     def __init__(self, answer):
         self.answer, self.counts = answer, []
@@ -71,7 +72,8 @@ class Service(prediction_service_pb2_grpc.PredictionServiceServicer):
         self.counts.append(len(images))
         response = predict_pb2.PredictResponse()
         for name, values in self.answer(images, context).items():
-            response.outputs[name].CopyFrom(tf.make_tensor_proto(values))
+            is_made = isinstance(values, tensor_pb2.TensorProto)
+            response.outputs[name].CopyFrom(values if is_made else tf.make_tensor_proto(values))
         return response
 
 

@@ -57,8 +57,8 @@ def test_the_rest_request_fits_the_signature(client, serve):
 
 
 def test_the_client_reads_the_outputs_that_signatures_have(client, serve, serve_score):
-    assert {*client.NUMBERS, client.MASK} == set(serve.structured_outputs)
-    assert set(serve_score.structured_outputs) == {"probability"}
+    assert {*client.NUMBERS, client.MASK, client.ERROR} == set(serve.structured_outputs)
+    assert set(serve_score.structured_outputs) == {"probability", client.ERROR}
 
 
 def test_client_and_warm_up_name_the_same_model(client):
@@ -80,7 +80,7 @@ def test_the_client_gives_what_the_signature_gives(server_flag, serve, images, t
         assert mask.shape == Image.open(path).size[::-1]
 
 
-def test_an_only_output_comes_without_its_name(
+def test_a_model_of_a_score_gives_a_csv_of_probabilities(
     client, serve_score, rest_url_of_score, images, capsys
 ):
     status, rows, errors = call(client, capsys, f"--url={rest_url_of_score}", *images)

@@ -10,6 +10,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from tensorflow.core.framework import tensor_pb2
 
 from tests.serving import stand_in
 
@@ -20,9 +21,9 @@ def test_this_machine_is_never_asked_through_a_proxy(ask, start, files, monkeypa
         monkeypatch.setenv(name, proxy)
     monkeypatch.delenv("no_proxy", raising=False)
     url, requests = start(stand_in.right)
-    for host in ("127.0.0.1", "localhost"):
+    for host in ("127.0.0.1", "localhost", "LOCALHOST", "127.1", "0.0.0.0", "2130706433"):
         assert ask(f"--url={url.replace('127.0.0.1', host)}", *files(1))[0] == 0
-    assert (len(requests), proxied) == (2, [])
+    assert (len(requests), proxied) == (6, [])
     # What follows the proxy's name is not looked up: the stand-in takes the request itself.
     assert ask("--url=http://server.invalid:8501", *files(1))[0] == 0
     assert len(proxied) == 1
@@ -128,6 +129,47 @@ def test_a_busy_grpc_server_is_asked_again(ask, start_grpc, files, code):
     assert service.counts == [2, 2, 2]
 
 
+def tensor(dtype, sizes, **values):
+    """Returns a TensorProto that may claim a shape that its values do not have."""
+    proto = tensor_pb2.TensorProto(dtype=dtype, **values)
+    for size in sizes:
+        proto.tensor_shape.dim.add().size = size
+    return proto
+
+
+@pytest.mark.parametrize(
+    ("probability", "reason"),
+    [
+        (tensor(1, [10**13], float_val=[0.5]), "must be (1,). Received: (10000000000000,)"),
+        (tensor(1, [1, 10**13], float_val=[0.5]), "must be (1,)"),
+        (tensor(1, [10**13, 0], float_val=[0.5]), "must be (1,)"),
+        (tensor(1, [-1], float_val=[0.5]), "must be (1,)"),
+        (tensor(1, [], float_val=[0.5]), "must be (1,). Received: ()"),
+        (tensor(1, [1], tensor_content=b"abc"), "no tensor of the images"),
+        (tensor(1, [1], float_val=[0.5, 0.5]), "no tensor of the images"),
+        (tensor(4, [1], int_val=[-5]), "no tensor of the images"),
+        (tensor(20, [1]), "no tensor of the images"),
+        (tensor(999, [1]), "no tensor of the images"),
+    ],
+)
+def test_a_grpc_answer_that_is_no_tensor_of_the_images_fails_them(
+    ask, start_grpc, files, probability, reason
+):
+    port, _ = start_grpc(
+        lambda images, _: {"probability": probability if images[0][-1] == 1 else [0.25]}
+    )
+    images = files(3)
+    status, rows, errors = ask(f"--grpc=127.0.0.1:{port}", "--batch=1", *images)
+    assert (status, list(rows)) == (1, [str(images[0]), str(images[2])])
+    assert list(errors) == [str(images[1])] and reason in errors[str(images[1])]
+
+
+def test_a_grpc_output_that_no_such_model_has_is_not_read(ask, start_grpc, files):
+    huge = tensor(1, [10**13], float_val=[0.5])
+    port, _ = start_grpc(lambda images, _: {"probability": [0.5], "another": huge})
+    assert ask(f"--grpc=127.0.0.1:{port}", *files(1))[0] == 0
+
+
 def test_an_error_of_one_image_comes_over_grpc_too(ask, start_grpc, files):
     port, _ = start_grpc(
         lambda images, _: {"probability": [0.5, float("nan")], "error": ["", "too many pixels"]}
@@ -138,8 +180,99 @@ def test_an_error_of_one_image_comes_over_grpc_too(ask, start_grpc, files):
     assert errors == {str(images[1]): "too many pixels"}
 
 
-def test_this_machine_is_never_asked_through_a_proxy_by_grpc(ask, start_grpc, files, monkeypatch):
+@pytest.mark.parametrize(
+    "target", ["127.0.0.1:{}", "ipv4:127.0.0.1:{}", "dns:///localhost:{}", "LOCALHOST:{}"]
+)
+def test_this_machine_is_never_asked_through_a_proxy_by_grpc(
+    ask, start_grpc, files, monkeypatch, target
+):
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     monkeypatch.delenv("no_proxy", raising=False)
     port, _ = start_grpc(stand_in.grpc_right)
-    assert ask(f"--grpc=127.0.0.1:{port}", "--retries=0", *files(1))[0] == 0
+    assert ask(f"--grpc={target.format(port)}", "--retries=0", *files(1))[0] == 0
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "localhost",
+        "localhost:8500",
+        "LOCALHOST:8500",
+        "localhost.",
+        "localhost.:8500",
+        "model.localhost:8500",
+        "dns:localhost:8500",
+        "dns:///localhost:8500",
+        "dns://8.8.8.8/localhost:8500",
+        "DNS:///localhost",
+        "ipv4:127.0.0.1:8500",
+        "ipv4:///127.0.0.1:8500",
+        "ipv6:[::1]:8500",
+        "ipv6:%5B::1%5D:8500",
+        "127.0.0.1",
+        "127.8.9.10:8500",
+        "127.1",
+        "127.1:8500",
+        "0x7f.1:8500",
+        "2130706433:8500",
+        "0.0.0.0",
+        "0.0.0.0:8500",
+        "0:8500",
+        "[::]:8500",
+        "[::1]:8500",
+        "[::1]",
+        "::1",
+        "::ffff:127.0.0.1",
+        "[::ffff:127.0.0.1]:8500",
+        "[::ffff:7f00:1]:8500",
+    ],
+)
+def test_a_name_of_this_machine_is_known(client, target):
+    assert client._is_local(client._grpc_host(target))
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "",
+        ":8500",
+        "server",
+        "server:8500",
+        "localhost.example.org:8500",
+        "notlocalhost:8500",
+        "127.0.0.1.example.org:8500",
+        "dns:///server:8500",
+        "dns://127.0.0.1/server:8500",
+        "ipv4:10.0.0.1:8500",
+        "ipv4:127.0.0.1:8500,10.0.0.1:8500",
+        "128.0.0.1:8500",
+        "10.1",
+        "[fe80::1]:8500",
+        "h\u00f6st:8500",
+        "a%00b",
+        "[::ffff:10.0.0.1]:8500",
+        "2001:db8::7f00:1",
+    ],
+)
+def test_another_machine_is_not_taken_for_this_one(client, target):
+    assert not client._is_local(client._grpc_host(target))
+
+
+@pytest.mark.parametrize(
+    ("url", "is_local"),
+    [
+        ("http://LOCALHOST.:8501", True),
+        ("http://%6cocalhost:8501", True),
+        ("http://[::ffff:127.0.0.1]:8501", True),
+        ("http://[::1]", True),
+        ("http://127.0.0.1@server:8501", False),
+        ("http://server:8501/localhost", False),
+    ],
+)
+def test_only_another_machine_is_asked_through_a_proxy(client, monkeypatch, url, is_local):
+    monkeypatch.setenv("http_proxy", "http://proxy.invalid:3128")
+    monkeypatch.delenv("no_proxy", raising=False)
+    address, _ = client._address(url)
+    opener = client._opener(address, None)
+    names = [type(handler).__name__ for handler in opener.handlers]
+    assert ("ProxyHandler" not in names) == is_local

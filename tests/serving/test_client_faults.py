@@ -195,12 +195,46 @@ def test_an_output_that_only_some_answers_have_is_no_crash(ask, start, files):
     assert errors == {str(images[1]): "the answer lacks lesion_share"}
 
 
-@pytest.mark.parametrize("body", [b"[" * 100_000, b'{"outputs": 5}', b'"welcome"', b"[]", b"null"])
-def test_json_of_another_kind_ends_in_a_reason(ask, start, files, body):
+def deep(levels):
+    return b"[" * levels + b"]" * levels
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        deep(100_000),
+        b'{"outputs": ' + deep(100_000) + b"}",
+        b'{"outputs": [' + deep(800) + b", null]}",
+        b'{"outputs": {"probability": ' + deep(800) + b"}}",
+        b'{"outputs": {"probability": [{"a": [null]}, [[]]]}}',
+        b'{"outputs": {"probability": [0.5, 0.5], "mask_png_bytes": {"b64": 5}}}',
+        b'{"outputs": {"probability": 5}}',
+        b'{"outputs": "probability"}',
+        b'{"outputs": "mask_png_bytes probability"}',
+        b'{"outputs": 5}',
+        b'{"outputs": null}',
+        b'{"outputs": true}',
+        b'{"outputs": NaN}',
+        b'{"outputs": ' + b"9" * 5000 + b"}",
+        b'{"outputs": "\xff"}',
+        b'"outputs"',
+        b'"welcome"',
+        b"[]",
+        b"null",
+    ],
+    ids=lambda body: body[:60].decode("ascii", "replace"),
+)
+def test_json_of_another_kind_ends_in_a_reason_for_each_image(ask, start, files, body):
     url, _ = start(lambda images: (200, {}, body))
     images = files(2)
     status, rows, errors = ask(f"--url={url}", "--retries=0", *images)
     assert (status, rows, list(errors)) == (1, {}, stand_in.names(images))
+
+
+def test_a_list_without_a_name_is_the_probability(ask, start, files):
+    url, _ = start(lambda images: (200, {}, b'{"outputs": [0.5, 0.25]}'))
+    _, rows, _ = ask(f"--url={url}", *files(2))
+    assert [row["probability"] for row in rows.values()] == ["0.500000", "0.250000"]
 
 
 def test_a_server_that_stays_busy_is_given_up_and_every_image_is_named(ask, start, files):

@@ -6,10 +6,14 @@ import json
 import os
 import pathlib
 import signal
+import subprocess
+import sys
 
 import pytest
 
 from tests.serving import stand_in
+
+CLIENT = pathlib.Path(__file__).parents[2] / "scripts/client.py"
 
 
 def test_a_file_that_is_no_regular_file_is_named(ask, start, files, tmp_path):
@@ -139,6 +143,22 @@ def test_ctrl_c_ends_with_what_was_whole(ask, start, files, tmp_path):
         stand_in.names(images[1:]),
     )
     assert [path.name for path in (tmp_path / "masks").iterdir()] == ["image00.png"]
+
+
+@pytest.mark.parametrize("errors_too", [False, True])
+def test_a_pipe_that_nobody_reads_on_ends_it_quietly(start, files, errors_too):
+    images = files(6)
+    url, requests = start(stand_in.right)
+    reader, writer = os.pipe()
+    os.close(reader)
+    result = subprocess.run(
+        [sys.executable, CLIENT, f"--url={url}", "--batch=1", *images],
+        stdout=writer,
+        stderr=writer if errors_too else subprocess.PIPE,
+        check=False,
+    )
+    os.close(writer)
+    assert (result.returncode, result.stderr or b"", len(requests)) == (141, b"", 1)
 
 
 @pytest.mark.parametrize(
