@@ -16,6 +16,7 @@ import shutil
 import time
 
 import numpy as np
+import pandas as pd
 from absl import logging
 
 from lbunet_tf import config as config_lib
@@ -110,11 +111,13 @@ def _predict(config, output, model, scored):
         return scored, predictions.predict_run(config, output, model, scored.manifest)
     except Exception:
         # tf.data names no file. Whether one is at fault, a look at each tells.
-        manifest, bad = images.check_files(
-            scored.manifest, "skip", max_megapixels=config.max_megapixels
+        is_read = scored.manifest["split"].isin(predictions.EVALUATED_SPLITS)
+        rows, bad = images.check_files(
+            scored.manifest[is_read], "skip", max_megapixels=config.max_megapixels
         )
         if bad.empty:
             raise
+    manifest = pd.concat([scored.manifest[~is_read], rows], ignore_index=True)
     failures = [*scored.failures, *bad["reason"]]
     scored = dataclasses.replace(scored, manifest=manifest, failures=failures)
     return scored, predictions.predict_run(config, output, model, scored.manifest)

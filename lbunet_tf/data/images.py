@@ -26,8 +26,9 @@ def check_files(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Returns (manifest, skipped).
 
-    The manifest gains `content_hash`, the SHA-1 of each image file, and `mask_share`, the
-    mask's share of the image (NaN without a mask); with `hash_images` also `perceptual_hash`.
+    The manifest gains `content_hash` and `mask_hash`, the SHA-1 of each image file and of its
+    mask's ("" without one), and `mask_share`, the mask's share of the image (NaN without a mask);
+    with `hash_images` also `perceptual_hash`.
     Records have them from when they were prepared, and are not checked again. Masks that are
     empty or full are counted and listed in a warning.
 
@@ -36,7 +37,7 @@ def check_files(
             than `max_megapixels`, or a mask does not fit its image, and `on_bad_image` is "error".
     """
     is_file = ~places.are_records(manifest["image"])
-    columns = ["content_hash", "mask_share", *[near_duplicates.HASH] * hash_images]
+    columns = ["content_hash", "mask_hash", "mask_share", *[near_duplicates.HASH] * hash_images]
     known = manifest.reindex(columns=columns)[~is_file]
     if hash_images and (known[near_duplicates.HASH].fillna("") == "").any():
         raise ValueError(
@@ -102,7 +103,7 @@ def check_files_beside(
 
 
 def _check(rows, hash_images, max_megapixels):
-    """Returns content_hash, mask_share, perceptual_hash and reason ("" for a good one) of each."""
+    """Returns the columns of `check_files` and the reason ("" for a good one) of each."""
     results = []
     check = functools.partial(_check_row, hash_images, max_megapixels)
     with concurrent.futures.ThreadPoolExecutor() as threads:
@@ -112,23 +113,23 @@ def _check(rows, hash_images, max_megapixels):
             results += threads.map(check, part["image"], part["mask"])
             if len(part) == NUM_AT_ONCE:
                 logging.info("checked %d of %d images", len(results), len(rows))
-    columns = ["content_hash", "mask_share", near_duplicates.HASH, "reason"]
+    columns = ["content_hash", "mask_hash", "mask_share", near_duplicates.HASH, "reason"]
     return pd.DataFrame(results, rows.index, columns).astype({"mask_share": "float64"})
 
 
 def _check_row(hash_images, max_megapixels, image_path, mask_path):
-    """Returns (SHA-1 of the image file, the mask's share, a hash or "", what is wrong or "")."""
+    """Returns (SHA-1 of the image file, of the mask's, its share, a hash or "", what is wrong)."""
     # All of the file is read, and no more of it decoded than needed.
     size_px = near_duplicates.THUMBNAIL_PX if hash_images else 1
     decode = functools.partial(preprocessing.decode_reduced, size_px=size_px)
     try:
         contents, (image, size) = preprocessing.decode_file(image_path, decode, max_megapixels)
     except ValueError as error:
-        return "", np.nan, "", str(error)
-    digest = hashlib.sha1(contents, usedforsecurity=False).hexdigest()
+        return "", "", np.nan, "", str(error)
+    digest = _sha1(contents)
     look = near_duplicates.perceptual_hash(image) if hash_images else ""
     if not mask_path:
-        return digest, np.nan, look, ""
+        return digest, "", np.nan, look, ""
     try:
         mask_contents, mask = preprocessing.decode_file(
             mask_path, preprocessing.decode_mask, max_megapixels
@@ -136,8 +137,12 @@ def _check_row(hash_images, max_megapixels, image_path, mask_path):
         orientations = [int(exif.orientation(each)) for each in (contents, mask_contents)]
         _check_mask(mask_path, tuple(size), mask.shape[:2], *orientations)
     except ValueError as error:
-        return digest, np.nan, look, str(error)
-    return digest, round(float(mask.mean()), 6), look, ""
+        return digest, "", np.nan, look, str(error)
+    return digest, _sha1(mask_contents), round(float(mask.mean()), 6), look, ""
+
+
+def _sha1(contents):
+    return hashlib.sha1(contents, usedforsecurity=False).hexdigest()
 
 
 def _check_mask(path, image_size, mask_size, of_image, of_mask):

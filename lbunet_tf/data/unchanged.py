@@ -1,10 +1,12 @@
 """Whether the files of a run are still those that it was made of.
 
-A run's manifest holds the size and the ends of each file, which are compared whenever the run is
-used, and the SHA-1 of each image, which is compared on request (--verify_images=whole).
+A run's manifest holds the size and the ends of each image and the SHA-1 of each mask, which are
+compared whenever the run is used, and the SHA-1 of each image, which is compared on request
+(--verify_images=whole).
 """
 
 import concurrent.futures
+import functools
 import hashlib
 import os
 
@@ -14,17 +16,14 @@ from absl import logging
 
 from lbunet_tf.data import places
 
-# Column of paths -> column of what stood there.
-ENDS = {"image": "image_ends", "mask": "mask_ends"}
-# Of each end; a file of twice as much, as most masks are, is compared as a whole.
+# Of each end of an image.
 END_BYTES = 2**16
 NUM_SHOWN = 10
 
 
 def with_ends(manifest: pd.DataFrame) -> pd.DataFrame:
-    """Returns the manifest with size and ends of each image and mask, "" for a record or none."""
-    found = {name: _map(_ends, _files(manifest[column])) for column, name in ENDS.items()}
-    return manifest.assign(**found)
+    """Returns the manifest with size and ends of each image, "" for a record."""
+    return manifest.assign(image_ends=_map(_ends, _files(manifest["image"])))
 
 
 def check(
@@ -35,29 +34,27 @@ def check(
     Args:
         manifest: Rows of a run, whose files are there.
         of: The run, for the error.
-        whole: Whether to read images from the first to the last byte.
+        whole: Whether to read images, too, from the first to the last byte.
         needs_all: False leaves out files that are gone.
 
     Raises:
-        ValueError: They are not; the message says how many, and names ten.
+        ValueError: They are not; the message says how many, and names ten. Or a file cannot be
+            read.
     """
-    ways = [(column, name, _ends) for column, name in ENDS.items()]
+    # A changed outline often leaves size and ends of a mask as they are, as in a BMP.
+    ways = [("image", "image_ends", _ends), ("mask", "mask_hash", _sha1)]
     if whole:
         ways.append(("image", "content_hash", _sha1))
-    is_changed, num_unknown = np.zeros(len(manifest), bool), 0
+    is_changed, unknown = np.zeros(len(manifest), bool), set()
     for column, name, look in ways:
         paths = _files(manifest[column])
         then = manifest.get(name, pd.Series("", manifest.index)).fillna("").to_numpy(str)
-        num_unknown += sum((paths != "") & (then == ""))
+        if ((paths != "") & (then == "")).any():
+            unknown.add(column)
         there = [needs_all or os.path.isfile(path) for path in paths]
         paths = np.where((then != "") & there, paths, "")
         is_changed |= (paths != "") & (_map(look, paths) != then)
-    if num_unknown and not whole:
-        logging.info(
-            "%s is of an older version: only --verify_images=whole can tell whether its images "
-            "have changed",
-            of,
-        )
+    _log_unknown(of, unknown, whole)
     if is_changed.any():
         names = ", ".join(map(repr, manifest["image_id"][is_changed].head(NUM_SHOWN)))
         names += " and others" if is_changed.sum() > NUM_SHOWN else ""
@@ -69,6 +66,18 @@ def check(
     return manifest
 
 
+def _log_unknown(of, columns, whole):
+    """Logs which files of a run of an older version cannot be told from others."""
+    if "mask" in columns:
+        logging.info("%s is of an older version: whether its masks have changed is not known", of)
+    if "image" in columns and not whole:
+        logging.info(
+            "%s is of an older version: only --verify_images=whole can tell whether its images "
+            "have changed",
+            of,
+        )
+
+
 def _files(paths):
     """Returns the paths of files, "" for records, which have checksums of their own."""
     paths = paths.fillna("")
@@ -77,7 +86,17 @@ def _files(paths):
 
 def _map(look, paths):
     with concurrent.futures.ThreadPoolExecutor() as threads:
-        return np.array(list(threads.map(lambda path: look(path) if path else "", paths)), object)
+        return np.array(list(threads.map(functools.partial(_look_at, look), paths)), object)
+
+
+def _look_at(look, path):
+    """Returns what `look` returns of a file, "" of none; an error names the file."""
+    try:
+        return look(path) if path else ""
+    except OSError as error:
+        raise ValueError(
+            f"{path} must be a file that can be read, as it was when the run was trained. {error}"
+        ) from error
 
 
 def _ends(path):

@@ -1,5 +1,9 @@
 """Saved models, read without believing the file."""
 
+import concurrent.futures
+import contextlib
+import json
+import math
 import os
 
 import keras
@@ -18,18 +22,46 @@ def load(path: str | os.PathLike) -> keras.Model:
     damaged = archives.damage(path)
     if damaged:
         raise ValueError(f"{path} must be a whole Keras model. Received: {damaged}")
-    try:
+    text, num_bytes = archives.read_config(path)
+    with _named_errors(path):
+        # A thread: Keras lists variables that wait for their values, for each thread apart.
+        with concurrent.futures.ThreadPoolExecutor(1) as thread:
+            num_weights = thread.submit(_count_weights, text).result()
+    if num_weights > num_bytes:
+        # Built, they would fill memory before Keras sees that the file lacks them.
+        raise ValueError(
+            f"{path} must be a Keras model that holds its weights. Received: layers of "
+            f"{num_weights} weights, and {num_bytes} bytes of weights"
+        )
+    with _named_errors(path):
         # safe_mode: a model may carry Python code, which is never run.
         model = keras.models.load_model(path, compile=False, safe_mode=True)
+    if not isinstance(model, keras.Model) or not hasattr(model, "output"):
+        raise ValueError(f"{path} must be a functional Keras model. Received: {type(model)}")
+    finite.check_model(model, path)
+    return model
+
+
+@contextlib.contextmanager
+def _named_errors(path):
+    """Makes whatever Keras raises about a file a ValueError that names it."""
+    try:
+        yield
     except Exception as error:
         # Keras raises whatever comes to pass where the file says what it does not expect.
         raise ValueError(
             f"{path} must be a Keras model of this version. Keras says: {archives.in_words(error)}"
         ) from error
-    if not isinstance(model, keras.Model) or not hasattr(model, "output"):
-        raise ValueError(f"{path} must be a functional Keras model. Received: {type(model)}")
-    finite.check_model(model, path)
-    return model
+
+
+def _count_weights(text):
+    """Returns how many numbers the weights of a model have, none of which is allocated."""
+    # As load_model(compile=False).
+    config = {**json.loads(text), "compile_config": None}
+    with keras.StatelessScope(initialize_variables=False):
+        model = keras.saving.deserialize_keras_object(config, safe_mode=True)
+        weights = model.weights if isinstance(model, keras.Model) else []
+        return sum(math.prod(map(int, weight.shape)) for weight in weights)
 
 
 def check_hdf5(path: str | os.PathLike) -> None:

@@ -32,6 +32,12 @@ def damage(path: str | os.PathLike) -> str:
         return describe_error(path, error, "zip archive")
 
 
+def read_config(path: str | os.PathLike) -> tuple[bytes, int]:
+    """Returns (the JSON of an undamaged archive's model, the size of its weights in bytes)."""
+    with zipfile.ZipFile(path) as archive:
+        return archive.read(CONFIG), archive.getinfo(WEIGHTS).file_size
+
+
 def _wrong_members(archive, num_bytes):
     names = archive.namelist()
     lacking = [name for name in (CONFIG, WEIGHTS) if name not in names]

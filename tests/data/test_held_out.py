@@ -13,6 +13,7 @@ from PIL import Image
 
 from lbunet_tf import config as config_lib
 from lbunet_tf import flagfiles
+from lbunet_tf import whole_files
 from lbunet_tf.data import held_out
 from lbunet_tf.data import manifest as manifest_lib
 from lbunet_tf.data import near_duplicates
@@ -144,6 +145,29 @@ def make_source(tmp_path, write_image):
         )
 
     return make
+
+
+def make_checked_run(make_run):
+    config = make_run()
+    checks = {"images": 4, "skipped": 0, "crossings": {}, "known": {}}
+    whole_files.write_json(pathlib.Path(config.run) / "checks.json", checks)
+    return config
+
+
+def test_a_training_image_that_is_gone_is_not_needed_for_a_runs_own_images(make_run):
+    config = make_checked_run(make_run)
+    (pathlib.Path(config.run) / "a.png").unlink()
+
+    assert held_out.own_images(config).manifest["image_id"].tolist() == list("abcd")
+
+
+@pytest.mark.parametrize(("name", "row"), [("b", 2), ("d", 4)])
+def test_a_val_or_test_image_that_is_gone_is_named(make_run, name, row):
+    config = make_checked_run(make_run)
+    (pathlib.Path(config.run) / f"{name}.png").unlink()
+
+    with pytest.raises(ValueError, match=f"1 of 3 are gone. The first is .* '{name}', row {row}:"):
+        held_out.own_images(config)
 
 
 def test_all_images_of_another_source_are_test_and_val_is_the_runs_own(make_run, make_source):

@@ -3,8 +3,10 @@
 import logging
 import pathlib
 
+import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from lbunet_tf.data import images
 from lbunet_tf.data import synthetic
@@ -15,17 +17,16 @@ SIZE = 3 * unchanged.END_BYTES
 
 @pytest.fixture
 def rows(tmp_path):
-    """Twelve rows of files of 192 KiB, with masks of 3 bytes but for the last, and their hashes."""
+    """Twelve rows of files of 192 KiB, with masks of as many but for the last, and their hashes."""
     table = []
     for number in range(12):
         paths = [tmp_path / f"{number}.{kind}" for kind in ("image", "mask")]
         paths[0].write_bytes(bytes([number]) * SIZE)
-        paths[1].write_bytes(b"abc")
-        hashed = unchanged._sha1(paths[0])
-        mask = str(paths[1]) if number < 11 else ""
-        table.append(
-            {"image_id": f"i{number}", "image": str(paths[0]), "mask": mask, "content_hash": hashed}
-        )
+        paths[1].write_bytes(bytes(SIZE))
+        hashed = [unchanged._sha1(path) for path in paths]
+        mask = [str(paths[1]), hashed[1]] if number < 11 else ["", ""]
+        row = {"image_id": f"i{number}", "image": str(paths[0]), "content_hash": hashed[0]}
+        table.append({**row, "mask": mask[0], "mask_hash": mask[1]})
     return unchanged.with_ends(pd.DataFrame(table))
 
 
@@ -63,10 +64,39 @@ def test_another_size_is_noticed_where_the_ends_are_the_same(rows):
         unchanged.check(rows, "runs/a", whole=False)
 
 
-def test_a_mask_that_has_changed_is_noticed(rows):
-    change(rows["mask"][5], 1)
+@pytest.mark.parametrize("whole", [False, True])
+@pytest.mark.parametrize("position", [1, SIZE // 2])
+def test_a_mask_that_has_changed_anywhere_is_always_noticed(rows, position, whole):
+    change(rows["mask"][5], position)
 
     with pytest.raises(ValueError, match="have changed: 'i5'"):
+        unchanged.check(rows, "runs/a", whole)
+
+
+def test_an_outline_between_black_borders_that_has_changed_is_noticed(tmp_path):
+    pixels = np.zeros((576, 768), np.uint8)
+    pixels[200:400, 200:400] = 255
+    paths = [str(tmp_path / name) for name in ("a.bmp", "a_mask.bmp")]
+    for path in paths:
+        Image.fromarray(pixels).save(path)
+    table = pd.DataFrame({"image_id": ["a"], "source": "ph2", "image": paths[0], "mask": paths[1]})
+    checked, _ = images.check_files(table, "error")
+    checked = unchanged.with_ends(checked)
+    ends = unchanged._ends(paths[1])
+    pixels[250:350, 250:350] = 0
+    Image.fromarray(pixels).save(paths[1])
+
+    assert unchanged._ends(paths[1]) == ends
+    with pytest.raises(ValueError, match="1 of 1 have changed: 'a'"):
+        unchanged.check(checked, "runs/a", whole=False)
+
+
+def test_a_file_that_cannot_be_read_is_named(rows):
+    path = pathlib.Path(rows["image"][3])
+    path.unlink()
+    path.mkdir()
+
+    with pytest.raises(ValueError, match=rf"^{path} must be a file that can be read"):
         unchanged.check(rows, "runs/a", whole=False)
 
 
@@ -87,12 +117,13 @@ def test_a_file_that_is_gone_is_left_out_where_not_all_are_needed(rows):
 
 
 def test_a_manifest_of_an_older_version_passes_and_says_what_can_tell(rows, caplog):
-    older = rows.drop(columns=list(unchanged.ENDS.values()))
+    older = rows.drop(columns=["image_ends", "mask_hash"])
     change(rows["image"][3], 0)
 
     with caplog.at_level(logging.INFO, "absl"):
         unchanged.check(older, "runs/a", whole=False)
 
+    assert "runs/a is of an older version: whether its masks have changed is not" in caplog.text
     assert "runs/a is of an older version: only --verify_images=whole can tell" in caplog.text
     with pytest.raises(ValueError, match="have changed: 'i3'"):
         unchanged.check(older, "runs/a", whole=True)
@@ -104,8 +135,8 @@ def test_records_are_left_to_their_own_checksums(tmp_path):
 
     found = unchanged.with_ends(table)
 
-    assert found[list(unchanged.ENDS.values())].to_numpy().tolist() == [["", ""]]
-    unchanged.check(found.assign(content_hash="x"), "runs/a", whole=True)
+    assert found["image_ends"].tolist() == [""]
+    unchanged.check(found.assign(content_hash="x", mask_hash="x"), "runs/a", whole=True)
 
 
 def test_the_hash_of_the_whole_is_that_of_the_check_before_training(tmp_path):
@@ -113,3 +144,4 @@ def test_the_hash_of_the_whole_is_that_of_the_check_before_training(tmp_path):
     checked, _ = images.check_files(table, "error")
 
     assert [unchanged._sha1(path) for path in checked["image"]] == checked["content_hash"].tolist()
+    assert [unchanged._sha1(path) for path in checked["mask"]] == checked["mask_hash"].tolist()

@@ -2,6 +2,7 @@
 
 import io
 import json
+import resource
 import struct
 import zipfile
 
@@ -175,6 +176,27 @@ def test_a_crafted_config_is_refused_by_the_files_name_in_one_line(members, writ
         saved_models.load(path)
 
     assert "\n" not in str(raised.value) and len(str(raised.value)) < 600
+
+
+@pytest.mark.parametrize("units", [10**5, 10**8, 10**12])
+def test_layers_of_more_weights_than_the_file_has_bytes_are_refused_before_they_are_built(
+    members, write, monkeypatch, units
+):
+    path = write({**members, "config.json": layer("Dense", units=units)})
+    # Only to show that building is never begun.
+    monkeypatch.setattr(keras.models, "load_model", None)
+
+    words = rf"crafted.keras must .* holds its weights. Received: layers of {9 * units} weights, "
+    with pytest.raises(ValueError, match=rf"{words}and \d+ bytes of weights$"):
+        saved_models.load(path)
+
+
+def test_counting_weights_of_four_terabytes_takes_no_memory():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+    assert saved_models._count_weights(layer("Dense", units=10**12 // 9)) == 999_999_999_999
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert grown < 50_000, "kilobytes"
 
 
 def test_code_in_a_model_is_not_run(members, write):
