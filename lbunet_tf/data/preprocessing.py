@@ -18,6 +18,7 @@ from lbunet_tf.data import hair_removal
 from lbunet_tf.data import headers
 from lbunet_tf.data import limits
 from lbunet_tf.data import mask_rules
+from lbunet_tf.data import tracing
 from lbunet_tf.storage import file_names
 from lbunet_tf.storage import input_files
 
@@ -125,7 +126,7 @@ def _upright(image, contents):
     return tf.ensure_shape(exif.orient(image, contents), (None, None, 3))
 
 
-@tf.function(input_signature=[tf.TensorSpec((), tf.string)], autograph=False)
+@tracing.traced_once
 def decode_mask(contents: tf.Tensor) -> tf.Tensor:
     """Returns (H, W, 1) uint8, 0 or 1, upright by the mask's own EXIF orientation.
 
