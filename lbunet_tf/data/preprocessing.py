@@ -187,7 +187,8 @@ def decode_mask(contents: tf.Tensor) -> tf.Tensor:
     - A palette counts by its colours, not by its indices; colours count by their brightness.
     - Greys in between are the edge of a smooth mask. The brightest is then at least half of white;
       the middle half of the levels holds at most half as many pixels as the bright quarter, and
-      none of them more than a fourth. More is a picture, or a map of several classes.
+      none of them more than a fourth. More is a picture, or a map of several classes; so is a
+      single grey, in PNG and BMP, of which most pixels do not touch both dark and bright ones.
     - JPEG: as a smooth mask; a picture of one level is empty up to 16 and full from 239, which is
       as far as black and white move at any quality.
     - Transparency: where it is the same everywhere, the colours count. Where the colours are the
