@@ -64,7 +64,11 @@ def _check_frames(pydicom, dataset, max_megapixels):
     num_frames = int(dataset.get("NumberOfFrames") or 1)
     if num_frames != 1:
         raise ValueError(f"a DICOM of one frame is read, this one has {num_frames}")
-    if dataset.file_meta.TransferSyntaxUID.is_encapsulated:
+    syntax = dataset.file_meta.TransferSyntaxUID
+    # Its first bytes are JPEG's, and the header with its size is another.
+    if syntax in (pydicom.uid.JPEGLSLossless, pydicom.uid.JPEGLSNearLossless):
+        raise ValueError("JPEG-LS is not read; save it as JPEG or PNG from a viewer")
+    if syntax.is_encapsulated:
         _check_encapsulated(pydicom, dataset.PixelData, max_megapixels)
         return
     expected, found = (

@@ -3,6 +3,7 @@
 import tensorflow as tf
 
 from lbunet_tf.data import headers
+from lbunet_tf.data import tracing
 
 ORIENTATION_TAG = 0x0112
 # The type of its value where a writer took four bytes instead of two.
@@ -31,7 +32,7 @@ def orient(image: tf.Tensor, contents: tf.Tensor) -> tf.Tensor:
     return tf.switch_case(orientation(contents) - 1, upright)
 
 
-@tf.function(input_signature=[tf.TensorSpec((), tf.string)], autograph=False)
+@tracing.traced_once
 def orientation(contents: tf.Tensor) -> tf.Tensor:
     """Returns the EXIF orientation, 1 to 8; 1 where there is none or it cannot be read.
 

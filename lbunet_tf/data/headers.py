@@ -5,6 +5,8 @@ Serving needs ops; outside a graph the same functions run as compiled ones.
 
 import tensorflow as tf
 
+from lbunet_tf.data import tracing
+
 JPEG, PNG = b"\xff\xd8\xff", b"\x89PNG"
 EXIF = b"Exif\x00\x00"
 # Real files have a few dozen before their pixels; this bounds the time of crafted ones.
@@ -19,28 +21,35 @@ NO_MARKERS = (0x00, *range(0xD0, 0xD8), 0xFF)
 # PNG's colour types with an alpha channel: grey and RGB.
 ALPHA_TYPES = (4, 6)
 
-_SCALAR = [tf.TensorSpec((), tf.string)]
 
-
-@tf.function(input_signature=_SCALAR, autograph=False)
+@tracing.traced_once
 def read(contents: tf.Tensor) -> dict[str, tf.Tensor]:
     """Returns what stands outside the pixels of a JPEG or PNG, as int64 and bool.
 
     `size` (2,), height and width as stored, 0 where no header gives them; `exif` (2,), where the
     TIFF directory of its EXIF data begins and how long it is, 0 without; `has_alpha` and
-    `is_16_bit` of a PNG. Of anything else, zeros.
+    `is_16_bit` of a PNG; `is_too_long`, where pixels had not begun after as many steps as are
+    made, and the others are not certain. Of anything else, zeros.
 
     EXIF data is a JPEG's first APP1 segment of that name, or a PNG's chunk eXIf; the same letters
     in a comment are none.
     """
     is_jpeg = tf.strings.substr(contents, 0, 3) == JPEG
     is_png = tf.strings.substr(contents, 0, 4) == PNG
-    none = (tf.zeros(2, tf.int64), tf.zeros(2, tf.int64), tf.constant(False), tf.constant(False))
-    size, exif, has_alpha, is_16_bit = tf.case(
+    return tf.case(
         [(is_jpeg, lambda: _read_jpeg(contents)), (is_png, lambda: _read_png(contents))],
-        lambda: none,
+        lambda: _found(tf.zeros(2, tf.int64), tf.zeros(2, tf.int64)),
     )
-    return {"size": size, "exif": exif, "has_alpha": has_alpha, "is_16_bit": is_16_bit}
+
+
+def _found(size, exif, has_alpha=False, is_16_bit=False, is_too_long=False):
+    return {
+        "size": size,
+        "exif": exif,
+        "has_alpha": tf.convert_to_tensor(has_alpha),
+        "is_16_bit": tf.convert_to_tensor(is_16_bit),
+        "is_too_long": tf.convert_to_tensor(is_too_long),
+    }
 
 
 def _length(contents):
@@ -87,10 +96,10 @@ def _read_jpeg(contents):
         return tf.where(is_last, end, position), size, exif
 
     start = (tf.constant(2, tf.int64), tf.zeros(2, tf.int64), tf.zeros(2, tf.int64))
-    _, size, exif = tf.while_loop(
+    position, size, exif = tf.while_loop(
         lambda position, *_: position < end, step, start, maximum_iterations=MAX_SEGMENTS
     )
-    return size, exif, tf.constant(False), tf.constant(False)
+    return _found(size, exif, is_too_long=position < end)
 
 
 def _read_png(contents):
@@ -103,22 +112,23 @@ def _read_png(contents):
         kind = tf.strings.substr(contents, tf.minimum(position + 4, end), 4)
         block = tf.stack([position + 8, length])
         exif = tf.where((kind == b"eXIf") & (exif[0] == 0), block, exif)
-        is_last = (kind == b"IEND") | (kind == b"IDAT") & ~may_be_late
+        is_last = (kind == b"IEND") | (kind == b"IDAT") & (~may_be_late | (exif[0] > 0))
         position = tf.where(is_last, end, position + 12 + length)
         return position, exif, is_transparent | (kind == b"tRNS")
 
     start = (tf.constant(8, tf.int64), tf.zeros(2, tf.int64), tf.constant(False))
-    _, exif, is_transparent = tf.while_loop(
+    position, exif, is_transparent = tf.while_loop(
         lambda position, *_: position < end, step, start, maximum_iterations=MAX_CHUNKS
     )
     header = _bytes_at(contents, tf.constant(12, tf.int64), 14)
     # Without the header in its place, zeros: no size.
     header *= tf.cast(tf.reduce_all(header[:4] == list(b"IHDR")), tf.int64)
     size = tf.stack([_number(header[8:12], 4), _number(header[4:8], 4)])
-    return size, exif, is_transparent | _is_any(header[13], ALPHA_TYPES), header[12] == 16
+    has_alpha = is_transparent | _is_any(header[13], ALPHA_TYPES)
+    return _found(size, exif, has_alpha, header[12] == 16, is_too_long=position < end)
 
 
-@tf.function(input_signature=_SCALAR, autograph=False)
+@tracing.traced_once
 def num_scans_at_most(contents: tf.Tensor) -> tf.Tensor:
     """Returns int64, no fewer than a JPEG's scans; bytes that look like one count as well.
 
@@ -127,9 +137,9 @@ def num_scans_at_most(contents: tf.Tensor) -> tf.Tensor:
     return tf.size(tf.strings.split(contents, bytes([0xFF, SCAN])), tf.int64) - 1
 
 
-@tf.function(input_signature=_SCALAR, autograph=False)
+@tracing.traced_once
 def num_scans(contents: tf.Tensor) -> tf.Tensor:
-    """Returns int64, the scans of a JPEG up to its end, counted up to `MAX_SEGMENTS` segments.
+    """Returns int64, the scans of a JPEG up to its end; -1 for more than `MAX_SEGMENTS` segments.
 
     It takes 20 bytes of memory for each byte of the file.
     """
@@ -147,7 +157,8 @@ def num_scans(contents: tf.Tensor) -> tf.Tensor:
         return tf.where(code == END, end, position), count
 
     start = (tf.constant(0, tf.int64), tf.constant(0, tf.int64))
-    _, count = tf.while_loop(
+    position, count = tf.while_loop(
         lambda position, _: position < end, step, start, maximum_iterations=MAX_SEGMENTS
     )
-    return count
+    # Any number of scans may follow.
+    return tf.where(position < end, tf.constant(-1, tf.int64), count)

@@ -15,11 +15,14 @@ NO_LIMIT = 10**9
 # Progressive JPEGs have about 10. Measured: libjpeg takes 4 to 5 ns for a pixel of a scan, so 10 s
 # for as many scans as these of a picture of 100 megapixels, or of 20.
 MAX_SCANS_OF_LARGEST, MAX_SCANS = 20, 100
+TOO_LONG = "too many parts, or bytes between them, stand before its pixels; save it again"
+TOO_MANY_SEGMENTS = f"it has more than {headers.MAX_SEGMENTS} segments; save it again"
 
 
 def problem(contents: tf.Tensor, max_megapixels: int) -> tf.Tensor:
     """Returns why a JPEG or PNG is not decoded, a scalar string, "" where nothing forbids it."""
-    size = headers.read(contents)["size"]
+    header = headers.read(contents)
+    size = header["size"]
     # Neither side is above 2^32, but their product may be above 2^63.
     num_pixels = tf.reduce_prod(tf.minimum(size, 2**31 - 1))
     max_pixels = tf.constant(max_megapixels * MEGAPIXEL, tf.int64)
@@ -28,6 +31,7 @@ def problem(contents: tf.Tensor, max_megapixels: int) -> tf.Tensor:
     is_jpeg = tf.strings.substr(contents, 0, 3) == headers.JPEG
     may_have_more = is_jpeg & (headers.num_scans_at_most(contents) > max_scans)
     reasons = [
+        (header["is_too_long"], lambda: tf.constant(TOO_LONG)),
         (num_pixels == 0, lambda: tf.constant("no size stands in its header")),
         (num_pixels > max_pixels, lambda: _too_large(size[0], size[1], max_megapixels)),
         (may_have_more, lambda: _scans_problem(contents, max_scans)),
@@ -38,7 +42,8 @@ def problem(contents: tf.Tensor, max_megapixels: int) -> tf.Tensor:
 def _scans_problem(contents, max_scans):
     num_scans = headers.num_scans(contents)
     words = ["it has", num_scans, "scans, more than", max_scans, "for its size; save it again"]
-    return tf.where(num_scans > max_scans, _joined(words), "")
+    problem = tf.where(num_scans > max_scans, _joined(words), "")
+    return tf.where(num_scans < 0, TOO_MANY_SEGMENTS, problem)
 
 
 def _too_large(height, width, max_megapixels):

@@ -26,7 +26,9 @@ def binarise(levels: tf.Tensor, is_jpeg: tf.Tensor) -> tuple[tf.Tensor, tf.Tenso
     is_dim = 2 * high < white
     bounds = _joined(low, "to", high)
     edges = tf.cond(
-        is_two_levels, lambda: tf.constant(""), lambda: _problem_of_edges(levels, low, high)
+        is_two_levels,
+        lambda: tf.constant(""),
+        lambda: _problem_of_edges(levels, low, high, is_jpeg),
     )
     # A chain of scalars: branches would cost every command seconds of tracing.
     problem = tf.where(is_dim & ~is_two_levels, "it has more than two levels: " + bounds, edges)
@@ -68,7 +70,7 @@ def _problem_of_one_level(level, white, is_jpeg):
     return tf.where(is_known, "", problem)
 
 
-def _problem_of_edges(levels, low, high):
+def _problem_of_edges(levels, low, high, is_jpeg):
     """Returns what is wrong where greys are more than the edge between dark and bright."""
     levels = tf.cast(levels, tf.int32)
     quarter = (high - low) // 4
@@ -86,7 +88,32 @@ def _problem_of_edges(levels, low, high):
         "and the bright ones",
         num_bright,
     )
-    return tf.where(is_edge, "", problem)
+    problem = tf.where(is_edge, "", problem)
+    is_middle = (levels > low) & (levels < high)
+    lowest = tf.reduce_min(tf.where(is_middle, levels, high))
+    is_three_levels = lowest == tf.reduce_max(tf.where(is_middle, levels, low))
+    return tf.cond(
+        is_three_levels & ~is_jpeg & (problem == ""),
+        lambda: _problem_of_three_levels(levels, low, lowest, high),
+        lambda: problem,
+    )
+
+
+def _problem_of_three_levels(levels, low, middle, high):
+    """Returns what is wrong where the middle one is a second class, however small.
+
+    An edge is one pixel wide if it has a single level; half of its pixels touch both sides.
+    """
+    is_middle = levels == middle
+    is_edge = is_middle & _is_touched(levels == low) & _is_touched(levels == high)
+    count = tf.math.count_nonzero
+    problem = _joined("it has three levels, as a map of two classes:", low, middle, "and", high)
+    return tf.where(2 * count(is_edge) >= count(is_middle), "", problem)
+
+
+def _is_touched(is_one):
+    """Returns where one of the pixels around is True, or the pixel itself; (H, W, 1) bool."""
+    return tf.nn.max_pool2d(tf.cast(is_one, tf.float32)[None], 3, 1, "SAME")[0] > 0
 
 
 def _joined(*words):

@@ -18,12 +18,15 @@ from lbunet_tf.data import hair_removal
 from lbunet_tf.data import headers
 from lbunet_tf.data import limits
 from lbunet_tf.data import mask_rules
+from lbunet_tf.data import tracing
 from lbunet_tf.storage import file_names
 from lbunet_tf.storage import input_files
 
 BMP = b"BM"
 # A name does not say what is inside.
 SIGNATURES = (headers.JPEG, headers.PNG, BMP)
+# A camera of 8 to 14 bits stays below, where its levels were not scaled to 16.
+MIN_BRIGHTEST_OF_16_BITS = 2**14
 # What libjpeg shrinks by while it decodes.
 JPEG_RATIOS = (1, 2, 4, 8)
 
@@ -86,14 +89,21 @@ def decode_image(contents: tf.Tensor) -> tf.Tensor:
     Grayscale is repeated, alpha dropped, a palette looked up, the EXIF orientation
     applied (as OpenCV does, which albumentations' users read images with). JPEG uses
     the accurate integer DCT, as OpenCV and Pillow do; TensorFlow's default differs by a
-    few levels.
+    few levels. Of 16 bits, the upper 8 count.
+
+    Raises:
+        tf.errors.InvalidArgumentError: It is damaged, or its 16 bits hold 14 or fewer.
     """
     return _upright(_decode(contents, 3), contents)
 
 
-def decode_jpeg_or_png(contents: tf.Tensor) -> tf.Tensor:
-    """Returns what `decode_image` returns, without BMP: it needs nothing but TensorFlow's ops."""
-    return _upright(_decode_by_tensorflow(contents, 3), contents)
+def decode_jpeg_or_png(contents: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns (what `decode_image` returns, what is wrong with its 16 bits or "").
+
+    Without BMP: it needs nothing but TensorFlow's ops.
+    """
+    image = _turned(_decode_by_tensorflow(contents, 3), contents)
+    return image, _problem_of_16_bits(contents)
 
 
 def decode_reduced(contents: tf.Tensor, size_px: int) -> tuple[tf.Tensor, tf.Tensor]:
@@ -121,11 +131,50 @@ def decode_reduced(contents: tf.Tensor, size_px: int) -> tuple[tf.Tensor, tf.Ten
 
 
 def _upright(image, contents):
+    with tf.control_dependencies([_check_16_bits(contents)]):
+        image = tf.identity(image)
+    return _turned(image, contents)
+
+
+@tracing.traced_once
+def _check_16_bits(contents):
+    # Compiled, for outside a graph Assert says something else.
+    problem = _problem_of_16_bits(contents)
+    with tf.control_dependencies([tf.debugging.Assert(problem == "", [problem])]):
+        return tf.identity(problem)
+
+
+def _problem_of_16_bits(contents):
+    """Returns why the upper 8 of 16 bits are not the picture, "" where they are.
+
+    12 bits that were saved as 16 without being scaled would be black.
+    """
+    is_16_bit = tf.cond(
+        tf.strings.substr(contents, 0, 4) == headers.PNG,
+        lambda: headers.read(contents)["is_16_bit"],
+        lambda: tf.constant(False),
+    )
+    brightest = tf.cond(
+        is_16_bit,
+        lambda: tf.cast(tf.reduce_max(tf.io.decode_png(contents, 3, tf.uint16)), tf.int32),
+        lambda: tf.constant(65535),
+    )
+    problem = tf.strings.join(
+        [
+            "it has 16 bits, but its brightest level is ",
+            tf.strings.as_string(brightest),
+            " of 65535; save it with 8 bits",
+        ]
+    )
+    return tf.where(brightest < MIN_BRIGHTEST_OF_16_BITS, problem, "")
+
+
+def _turned(image, contents):
     image = tf.ensure_shape(image, (None, None, 3))
     return tf.ensure_shape(exif.orient(image, contents), (None, None, 3))
 
 
-@tf.function(input_signature=[tf.TensorSpec((), tf.string)], autograph=False)
+@tracing.traced_once
 def decode_mask(contents: tf.Tensor) -> tf.Tensor:
     """Returns (H, W, 1) uint8, 0 or 1, upright by the mask's own EXIF orientation.
 
@@ -138,7 +187,8 @@ def decode_mask(contents: tf.Tensor) -> tf.Tensor:
     - A palette counts by its colours, not by its indices; colours count by their brightness.
     - Greys in between are the edge of a smooth mask. The brightest is then at least half of white;
       the middle half of the levels holds at most half as many pixels as the bright quarter, and
-      none of them more than a fourth. More is a picture, or a map of several classes.
+      none of them more than a fourth. More is a picture, or a map of several classes; so is a
+      single grey, in PNG and BMP, of which most pixels do not touch both dark and bright ones.
     - JPEG: as a smooth mask; a picture of one level is empty up to 16 and full from 239, which is
       as far as black and white move at any quality.
     - Transparency: where it is the same everywhere, the colours count. Where the colours are the

@@ -18,7 +18,7 @@ DAMAGED = "image_bytes must be a whole JPEG or PNG: this one is cut short or dam
 def make_serving_function(
     model: keras.Model,
     problem: Callable[[tf.Tensor], tf.Tensor],
-    decode: Callable[[tf.Tensor], tf.Tensor],
+    decode: Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]],
     resize: Callable[[tf.Tensor], tf.Tensor],
     score_rule: str,
     has_outlines: bool,
@@ -36,7 +36,7 @@ def make_serving_function(
     Args:
         model: Input (B, S, S, 3) float32 RGB in 0..255, outputs logits by name.
         problem: Bytes -> what forbids to decode a JPEG or PNG, "" where nothing does.
-        decode: Bytes -> (H, W, 3) uint8, upright.
+        decode: Bytes -> ((H, W, 3) uint8, upright; what is wrong with it, "" where nothing is).
         resize: (H, W, 3) uint8 -> (S, S, 3) uint8.
         score_rule: "melanoma", "mean", "max" or "none" (`Config.score_rule`).
         has_outlines: Whether `mask` is an outline rather than the label on every pixel.
@@ -82,31 +82,30 @@ def _or_nan(is_good, numbers):
 
 
 def _decoded_or_error(contents, problem, decode):
-    """Returns ((H, W, 3) uint8, ""), or (one black pixel, what is wrong)."""
+    """Returns ((H, W, 3) uint8, what is wrong or ""); one black pixel where nothing is decoded."""
     start = tf.strings.substr(contents, 0, 4)
     is_known = (tf.strings.substr(start, 0, 3) == b"\xff\xd8\xff") | (start == b"\x89PNG")
     error = tf.cond(is_known, lambda: problem(contents), lambda: tf.constant(NO_IMAGE))
     nothing = tf.zeros((1, 1, 3), tf.uint8)
-    image, is_whole = tf.cond(
+    return tf.cond(
         error == "",
         lambda: _decoded_or(nothing, contents, decode),
-        lambda: (nothing, tf.constant(True)),
+        lambda: (nothing, error),
     )
-    return image, tf.where(is_whole, error, DAMAGED)
 
 
 def _decoded_or(default, contents, decode):
-    """Returns (the decoded image, True), or (default, False) where the decoder fails.
+    """Returns what `decode` does, or (default, DAMAGED) where the decoder fails.
 
     A dataset of one element is what TensorFlow has to catch the error of an op in a graph.
     """
-    images = tf.data.Dataset.from_tensors(contents).map(lambda each: (decode(each), True))
-    otherwise = tf.data.Dataset.from_tensors((default, False))
+    images = tf.data.Dataset.from_tensors(contents).map(decode)
+    otherwise = tf.data.Dataset.from_tensors((default, DAMAGED))
     images = images.ignore_errors().concatenate(otherwise).take(1)
     options = tf.data.Options()
     options.autotune.enabled = False
-    image, is_whole = images.with_options(options).get_single_element()
-    return tf.ensure_shape(image, (None, None, 3)), is_whole
+    image, error = images.with_options(options).get_single_element()
+    return tf.ensure_shape(image, (None, None, 3)), error
 
 
 def image_probability(logits: dict[str, tf.Tensor], score_rule: str) -> tf.Tensor:

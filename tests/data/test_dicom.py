@@ -200,6 +200,20 @@ def test_a_jpeg_within_that_claims_another_size_is_refused_before_it_is_decoded(
     assert "65535 x 65535 px" in refusal(_encapsulated(bytes(contents)))
 
 
+@pytest.mark.parametrize("name", ["JPEGLSLossless", "JPEGLSNearLossless"])
+def test_jpeg_ls_within_is_refused_by_name(refusal, name):
+    # Start, then the frame header that JPEG-LS has of its own.
+    contents = b"\xff\xd8\xff\xf7\x00\x0b\x08\x00\x0a\x00\x0e\x01\x01\x11\x00\xff\xd9"
+    dataset = _encapsulated(
+        contents,
+        interpretation="MONOCHROME2",
+        syntax=getattr(pydicom.uid, name),
+        SamplesPerPixel=1,
+    )
+
+    assert "JPEG-LS is not read" in refusal(dataset)
+
+
 def test_a_file_without_pixels_is_refused(refusal):
     dataset = _dataset(GREY, "MONOCHROME2")
     del dataset.PixelData

@@ -15,6 +15,7 @@ from lbunet_tf.data import limits
 from lbunet_tf.data import preprocessing
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (9, 14, 3), dtype="uint8")
+COMMENT = b"\xff\xfe\x00\x02"
 
 
 def _encode(file_format, image=None, **options):
@@ -32,6 +33,12 @@ def _scans(count, side=16, mode="L"):
     whole = _encode("JPEG", Image.new(mode, (side, side), 128), progressive=True)
     table = whole.rindex(b"\xff\xc4")
     return whole[:-2] + count * whole[table:-2] + whole[-2:]
+
+
+def _after_the_start(filling):
+    """Returns a JPEG with bytes between its first two segments."""
+    whole = _encode("JPEG")
+    return whole[:20] + filling + whole[20:]
 
 
 def _problem(contents, max_megapixels=1):
@@ -99,17 +106,42 @@ def test_a_bmp_of_the_oldest_header_is_measured():
         pytest.param(_encode("JPEG")[:100], id="a JPEG before its size"),
         pytest.param(_encode("PNG")[:22], id="a PNG before its size"),
         pytest.param(_claiming("PNG", 0, 5), id="a PNG of no rows"),
-        pytest.param(b"\xff\xd8" + b"\xff\xfe\x00\x02" * 5000, id="a JPEG of comments"),
-        pytest.param(b"\xff\xd8\xff" + b"\x00" * 100_000, id="a JPEG of zeros"),
-        pytest.param(b"\x89PNG\r\n\x1a\n" + _chunk(b"tEXt", b"") * 20_000, id="a PNG of texts"),
     ],
 )
-def test_a_picture_without_a_size_is_refused_in_bounded_time(contents):
+def test_a_picture_without_a_size_is_refused(contents):
+    assert _problem(contents) == "no size stands in its header"
+
+
+@pytest.mark.parametrize(
+    "contents",
+    [
+        pytest.param(b"\xff\xd8" + COMMENT * 5000, id="a JPEG of comments"),
+        pytest.param(b"\xff\xd8\xff" + b"\x00" * 100_000, id="a JPEG of zeros"),
+        pytest.param(b"\x89PNG\r\n\x1a\n" + _chunk(b"tEXt", b"") * 20_000, id="a PNG of texts"),
+        pytest.param(_after_the_start(b"\xff" * 3000), id="filling before the size"),
+        pytest.param(_after_the_start(COMMENT * 3000), id="comments before the size"),
+        pytest.param(
+            _encode("PNG")[:33] + _chunk(b"tEXt", b"") * 20_000 + _encode("PNG")[33:],
+            id="a PNG of texts and a picture",
+        ),
+    ],
+)
+def test_a_picture_of_too_many_parts_before_its_pixels_is_refused_in_bounded_time(contents):
     _problem(_encode("PNG"))
     start = time.process_time()
 
-    assert _problem(contents) == "no size stands in its header"
+    assert "too many parts, or bytes between them, stand before its pixels" in _problem(contents)
     assert time.process_time() - start < 20
+
+
+@pytest.mark.parametrize("filling", [b"\xff" * 1500, COMMENT * 1500])
+def test_a_jpeg_with_some_parts_more_is_decoded(filling):
+    contents = _after_the_start(filling)
+
+    assert _problem(contents) == "" and headers.num_scans(contents) == 1
+    np.testing.assert_array_equal(
+        preprocessing.decode_image(contents), preprocessing.decode_image(_encode("JPEG"))
+    )
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB"])
@@ -127,6 +159,16 @@ def test_a_jpeg_may_have_a_hundred_scans(count, is_good):
     problem = _problem(_scans(count))
 
     assert problem == "" if is_good else f"it has {count + 6} scans, more than 100" in problem
+
+
+def test_scans_behind_more_segments_than_are_counted_are_refused_by_name():
+    whole = _scans(300)
+    # Behind the first scan: what reads the size and the orientation stops there.
+    table = whole.index(b"\xff\xc4", whole.index(b"\xff\xda"))
+    contents = whole[:table] + COMMENT * 2100 + whole[table:]
+
+    assert headers.num_scans(contents) == -1
+    assert _problem(contents) == "it has more than 2000 segments; save it again"
 
 
 @pytest.mark.parametrize("count, is_good", [(14, True), (15, False)])

@@ -212,6 +212,48 @@ def _classes(*levels):
     return Image.fromarray(np.repeat(np.array(levels, "uint8"), 20)[None].repeat(30, 0))
 
 
+def _with_second_class(level, rows, columns):
+    levels = np.where(_disc(), 255, 0).astype("uint8")
+    levels[rows, columns] = level
+    return Image.fromarray(levels)
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "BMP"])
+@pytest.mark.parametrize("level", [20, 60, 100, 200, 250])
+@pytest.mark.parametrize(
+    "rows, columns",
+    [
+        pytest.param(slice(45, 53), slice(40, 50), id="in the lesion"),
+        pytest.param(slice(2, 8), slice(3, 10), id="apart from it"),
+        pytest.param(slice(44, 52), slice(72, 84), id="across its outline"),
+    ],
+)
+def test_a_small_second_class_is_refused_by_name(tmp_path, file_format, level, rows, columns):
+    contents = _encode(_with_second_class(level, rows, columns), file_format)
+
+    assert f"three levels, as a map of two classes: 0 {level} and 255" in _refusal(
+        tmp_path, contents
+    )
+
+
+def _odd_band():
+    return np.tile((np.arange(64) > 20) & (np.arange(64) < 44), (64, 1))
+
+
+def _triangle():
+    return np.tril(np.ones((64, 64), bool))
+
+
+@pytest.mark.parametrize("mask", [_odd_band(), _triangle()], ids=["a band", "a triangle"])
+@pytest.mark.parametrize("file_format", ["PNG", "BMP"])
+def test_a_halved_mask_whose_edge_has_a_single_level_is_a_mask(mask, file_format):
+    picture = _grey(mask).resize((32, 32), Image.Resampling.BOX)
+    levels = np.asarray(picture)
+    assert len(np.unique(levels)) == 3
+
+    np.testing.assert_array_equal(_read(_encode(picture, file_format)), levels > 127)
+
+
 @pytest.mark.parametrize(
     "picture, said",
     [

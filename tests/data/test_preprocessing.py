@@ -1,6 +1,9 @@
 """Tests of `lbunet_tf.data.preprocessing`: decoding, resizing, parity with albumentations."""
 
+import functools
 import io
+import struct
+import zlib
 
 import albumentations
 import keras
@@ -84,6 +87,62 @@ def test_a_palette_is_looked_up(file_format, num_colours):
     decoded = preprocessing.decode_image(_encode(picture, file_format))
 
     np.testing.assert_array_equal(decoded, np.asarray(picture.convert("RGB")))
+
+
+def _deep_png(levels):
+    """Returns a PNG of 16 bits and RGB; Pillow writes only grey ones."""
+    height, width = levels.shape[:2]
+    rows = b"".join(b"\x00" + row.astype(">u2").tobytes() for row in levels)
+    header = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in chunks
+    )
+
+
+def _deep_grey_png(levels):
+    return _encode(Image.fromarray(levels[..., 0]), "PNG")
+
+
+@pytest.mark.parametrize("encode", [_deep_png, _deep_grey_png])
+@pytest.mark.parametrize("brightest", [0, 1, 255, 1023, 4095, 16383])
+def test_an_image_of_16_bits_that_holds_fewer_is_refused_by_name(tmp_path, encode, brightest):
+    levels = np.full((6, 8, 3), brightest // 2, "uint16")
+    levels[2, 3] = brightest
+    (tmp_path / "deep.png").write_bytes(encode(levels))
+
+    for decode in (
+        preprocessing.decode_image,
+        functools.partial(preprocessing.decode_reduced, size_px=1),
+    ):
+        with pytest.raises(ValueError) as error:
+            preprocessing.decode_file(tmp_path / "deep.png", decode)
+        said = f"deep.png: it has 16 bits, but its brightest level is {brightest} of 65535; save"
+        assert said in str(error.value)
+    assert said[10:] in preprocessing.decode_jpeg_or_png(encode(levels))[1].numpy().decode()
+
+
+@pytest.mark.parametrize("encode", [_deep_png, _deep_grey_png])
+@pytest.mark.parametrize("brightest", [16384, 65535])
+def test_an_image_of_16_bits_is_its_upper_8(encode, brightest):
+    levels = np.random.default_rng(0).integers(0, brightest, (6, 8, 3), dtype="uint16")
+    levels[2, 3] = brightest
+    expected = levels >> 8 if encode is _deep_png else levels[..., :1].repeat(3, axis=-1) >> 8
+
+    image, problem = preprocessing.decode_jpeg_or_png(encode(levels))
+
+    np.testing.assert_array_equal(image, expected)
+    np.testing.assert_array_equal(preprocessing.decode_image(encode(levels)), expected)
+    assert problem == b""
+
+
+def test_a_shallow_image_of_16_bits_is_refused_inside_tf_data():
+    contents = _deep_png(np.full((6, 8, 3), 4095, "uint16"))
+    dataset = tf.data.Dataset.from_tensors(contents).map(preprocessing.decode_image)
+
+    with pytest.raises(tf.errors.InvalidArgumentError, match="brightest level is 4095 of 65535"):
+        list(dataset)
 
 
 def test_images_of_every_format_decode_inside_tf_data():

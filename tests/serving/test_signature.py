@@ -39,6 +39,19 @@ def _many_scans(count):
     return whole[:-2] + count * whole[table:-2] + whole[-2:]
 
 
+def _behind_comments(jpeg):
+    """Returns a JPEG with 2,100 empty comments behind its first scan."""
+    table = jpeg.index(b"\xff\xc4", jpeg.index(b"\xff\xda"))
+    return jpeg[:table] + b"\xff\xfe\x00\x02" * 2100 + jpeg[table:]
+
+
+def _deep(factor):
+    """Returns a PNG of 16 bits: 8 bits times a factor."""
+    levels = np.asarray(_picture(2).convert("L")).astype("uint16")
+    levels[0, 0] = 255
+    return _encode("PNG", Image.fromarray(levels * np.uint16(factor)))
+
+
 BAD = {
     "nothing": (b"", "this is none"),
     "text": (b"no image", "this is none"),
@@ -52,6 +65,9 @@ BAD = {
     "too many pixels": (_claiming(23170, 23170), "23170 x 23170 px, more than --max_megapixels"),
     "a size beyond arithmetic": (_claiming(2**32 - 1, 2**32 - 1), "px, more than"),
     "too many scans": (_many_scans(400), "scans, more than 100"),
+    "too many segments": (_behind_comments(_many_scans(400)), "more than 2000 segments"),
+    "12 of 16 bits": (_deep(16), "16 bits, but its brightest level is 4080 of 65535"),
+    "a truncated PNG of 16 bits": (_deep(257)[:-200], "cut short or damaged"),
 }
 
 
@@ -85,6 +101,16 @@ def test_a_progressive_image_of_the_usual_scans_is_answered(serve):
     outputs = serve(image_bytes=tf.constant([contents]))
 
     assert outputs["error"].numpy().tolist() == [b""]
+
+
+def test_an_image_of_16_bits_is_answered_as_the_same_of_8(serve):
+    levels = np.asarray(Image.open(io.BytesIO(_deep(257)))) >> 8
+    of_8 = _encode("PNG", Image.fromarray(levels.astype("uint8")))
+
+    outputs = serve(image_bytes=tf.constant([_deep(257), of_8]))
+
+    assert outputs["error"].numpy().tolist() == [b"", b""]
+    np.testing.assert_allclose(*outputs["probability"].numpy(), atol=1e-6)
 
 
 def test_an_empty_request_gives_empty_outputs(serve):
