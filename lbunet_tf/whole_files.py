@@ -134,11 +134,13 @@ def no_room(path: pathlib.Path, num_bytes: int = 0, written: int = 0) -> OSError
     free = shutil.disk_usage(path.parent).free / 1e6
     needed = f"more than {written / 1e6:.1f} MB" if written >= num_bytes else ""
     needed = needed or f"at least {num_bytes / 1e6:.1f} MB"
-    return OSError(
+    error = OSError(
         f"there must be room for {path}: {needed}, and {free:.1f} MB are free in {path.parent}, "
         "less where there is a quota. Make room, then give the same command again; what was "
         "written whole before is kept"
     )
+    error.errno = errno.ENOSPC
+    return error
 
 
 def crc32(path: pathlib.Path) -> int:

@@ -13,6 +13,7 @@ from lbunet_tf.data import near_duplicates
 from lbunet_tf.data import places
 from lbunet_tf.data import preprocessing
 from lbunet_tf.storage import file_names
+from lbunet_tf.storage import input_files
 
 NUM_AT_ONCE = 2000
 NUM_LISTED = 20
@@ -123,6 +124,8 @@ def _check_row(hash_images, max_megapixels, image_path, mask_path):
     size_px = near_duplicates.THUMBNAIL_PX if hash_images else 1
     decode = functools.partial(preprocessing.decode_reduced, size_px=size_px)
     try:
+        for path in (image_path, mask_path):
+            input_files.check_name(path)
         contents, (image, size) = preprocessing.decode_file(image_path, decode, max_megapixels)
     except ValueError as error:
         return "", "", np.nan, "", str(error)

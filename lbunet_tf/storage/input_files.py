@@ -20,11 +20,10 @@ def read_bytes(path: str | os.PathLike, max_bytes: int = MAX_BYTES) -> bytes:
     """Returns the contents of a regular file, or of one that a link leads to.
 
     Raises:
-        ValueError: It is something else (a pipe may never say anything, /dev/zero never ends), it
-            is larger than `max_bytes`, or its name is no UTF-8; the message names it.
+        ValueError: It is something else (a pipe may never say anything, /dev/zero never ends), or
+            larger than `max_bytes`; the message names it.
         OSError: It cannot be opened or read.
     """
-    check_name(path)
     # Without O_NONBLOCK, opening a pipe waits for somebody who writes to it.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
     try:

@@ -48,7 +48,6 @@ def _names(folder, *paths):
         ("ISIC2018_Task2_Training_GroundTruth_v3/a_attribute_streaks.png", "1 masks"),
         ("a_lesion/a_lesion.bmp", "1 masks"),
         ("a_roi/a_R1_Label4.bmp", "1 masks"),
-        ("b.TIF", "1 pictures of other formats"),
         (f"results/{output_folder.MARKER}", "1 folders of earlier results"),
     ],
 )
@@ -62,6 +61,16 @@ def test_what_is_no_image_is_left_out_and_counted(lay_out, caplog, stray, reason
     assert names == ["a.jpg"]
     # A glob does not list hidden names to begin with.
     assert reason in caplog.text or (pattern and "hidden" in reason)
+
+
+def test_pictures_of_other_formats_are_left_out_and_counted(lay_out, caplog):
+    folder = lay_out("a.jpg", "b.TIF", "c.webp", "d.jfif")
+
+    with caplog.at_level(logging.INFO, "absl"):
+        names = _names(folder, folder)
+
+    assert names == ["a.jpg", "d.jfif"]
+    assert "2 pictures of other formats" in caplog.text
 
 
 @pytest.mark.parametrize(

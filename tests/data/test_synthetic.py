@@ -184,7 +184,7 @@ def test_a_folder_with_files_of_a_person_is_refused_and_left_as_it_is(tmp_path, 
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_bytes(b"mine")
 
-    with pytest.raises(ValueError, match="must be new or hold drawings only"):
+    with pytest.raises(ValueError, match='"--data_dir" must be a new or empty folder'):
         synthetic.draw_folder(str(tmp_path), 6, 16, 0)
 
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == [tmp_path / name]

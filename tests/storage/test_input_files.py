@@ -70,8 +70,9 @@ def test_a_name_that_is_no_utf_8_is_refused_in_letters_that_print(tmp_path):
         file.write(b"contents")
 
     with pytest.raises(ValueError) as error:
-        input_files.read_bytes(path)
+        input_files.check_name(path)
 
+    assert input_files.read_bytes(path) == b"contents"
     assert "must be UTF-8; rename it" in str(error.value)
     assert str(error.value).encode("utf-8").endswith(b"caf\\xe9.png")
 
