@@ -1,6 +1,7 @@
 """Trainings by flags of the optimisation, the losses and a teacher, on drawn images."""
 
 import json
+import pathlib
 
 import keras
 import numpy as np
@@ -12,6 +13,8 @@ from lbunet_tf import models
 from lbunet_tf import run_directory
 from lbunet_tf import train
 from lbunet_tf.data import manifest as manifest_lib
+from lbunet_tf.data import synthetic
+from lbunet_tf.storage import output_folder
 from lbunet_tf.training import compilation
 
 pytestmark = pytest.mark.slow
@@ -186,3 +189,48 @@ def test_weights_of_the_masks_classes_survive_the_restart_of_a_run(all_at_once):
 
     share = float(pd.read_csv(run / run_directory.MANIFEST)["mask_share"].mean())
     assert weights["mask"] == pytest.approx((0.5 / (1 - share), 0.5 / share))
+
+
+@pytest.fixture
+def earlier_run(tmp_path):
+    """A folder that train wrote: its marker, flags and a model of hours."""
+    run = tmp_path / "run"
+    output_folder.mark(run, run_directory.WORK)
+    (run / run_directory.FLAGS).write_text("--epochs=3\n")
+    (run / run_directory.MODEL).write_text("of hours")
+    return run
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"encoder_weights": "/nowhere.pth"},
+        {"source": ("folder",), "data_dir": ("/nowhere",)},
+        {"teacher": ("/nowhere",)},
+        {"synthetic_count": 41},
+    ],
+)
+def test_overwrite_deletes_nothing_before_flags_model_and_data_are_right(
+    small_config, earlier_run, drawn_folder, changes
+):
+    synthetic.draw_folder(str(drawn_folder), 40, 64, 0)
+    config = small_config.replace(run=str(earlier_run), overwrite=True, **changes)
+    with pytest.raises(ValueError, match="/nowhere|other drawings"):
+        train.train(config)
+    assert (earlier_run / run_directory.MODEL).read_text() == "of hours"
+
+
+@pytest.mark.parametrize("flag", ["encoder_weights", "data_dir", "teacher"])
+def test_overwrite_does_not_delete_what_the_training_starts_from(small_config, earlier_run, flag):
+    path = str(earlier_run / run_directory.MODEL)
+    value = path if flag == "encoder_weights" else (path,)
+    config = small_config.replace(run=str(earlier_run), overwrite=True, **{flag: value})
+    with pytest.raises(ValueError, match=f'"--{flag}" must not lie in the run that --overwrite'):
+        train.train(config)
+    assert (earlier_run / run_directory.MODEL).read_text() == "of hours"
+
+
+def test_a_training_that_cannot_begin_leaves_no_folder(small_config):
+    with pytest.raises(ValueError, match="/nowhere.pth"):
+        train.train(small_config.replace(encoder_weights="/nowhere.pth"))
+    assert not pathlib.Path(small_config.run).exists()
