@@ -229,6 +229,9 @@ def _as_tuple(field, items):
 
 # What is asked of one command is no property of the run.
 NO_PROPERTIES = ("overwrite", "verify_images")
+PATH_FLAGS = tuple(
+    f"--{name}" for name, field in config_lib.FIELDS.items() if field.metadata["is_path"]
+)
 
 
 def flag_lines(config: config_lib.Config) -> list[str]:
@@ -264,7 +267,7 @@ def read(run: str) -> config_lib.Config:
         raise ValueError(
             f'"--run" must be a run directory that lbunet_tf.train wrote. Looked for {path}'
         )
-    trained_flags.check(path, path.with_name("training.json"))
+    trained_flags.check(path, path.with_name("training.json"), PATH_FLAGS)
     return read_flagfile(path).replace(run=str(run))
 
 

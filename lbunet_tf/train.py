@@ -282,7 +282,7 @@ def _finish(run, model, config, precision):
         "training_seconds": round(float(history["seconds"].sum()), 1),
         "keras": keras.__version__,
         "backend": keras.backend.backend(),
-        trained_flags.KEY: flagfiles.flag_lines(config),
+        trained_flags.KEY: trained_flags.kept(flagfiles.flag_lines(config), flagfiles.PATH_FLAGS),
     }
     whole_files.write_json(run / run_directory.FINISHED, result)
     run_directory.drop_backup(run)

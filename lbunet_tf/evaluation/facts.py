@@ -1,6 +1,7 @@
 """What the report of an evaluation says beside the numbers: which runs, on which images."""
 
 from lbunet_tf import config as config_lib
+from lbunet_tf.storage import trained_flags
 
 
 def title(config: config_lib.Config, source: config_lib.Config | None) -> str:
@@ -73,10 +74,15 @@ def _leak_check(config, source, checks):
 
 
 def of_training(training: dict[str, dict]) -> dict[str, str]:
-    """Returns how each run was trained; `training`: run -> `training.json`, {} if unfinished."""
+    """Returns how each run was trained; `training`: run -> `training.json`, {} if unfinished.
+
+    The report lists the flags of the run by themselves.
+    """
     return {
         "Training" if len(training) == 1 else f"Training of {run}": ", ".join(
-            f"{name} {value}" for name, value in (values or {"state": "unfinished"}).items()
+            f"{name} {value}"
+            for name, value in (values or {"state": "unfinished"}).items()
+            if name != trained_flags.KEY
         )
         for run, values in training.items()
     }

@@ -1,13 +1,17 @@
 """A flags.cfg that is not the one that a run was trained with is noticed."""
 
+import hashlib
 import json
 
 import pytest
 
 from lbunet_tf import config as config_lib
 from lbunet_tf import flagfiles
+from lbunet_tf.storage import trained_flags
 
-CONFIG = config_lib.Config(source=("isic2018",), data_dir=("/d",), image_size=96, seed=4)
+CONFIG = config_lib.Config(
+    source=("isic2018",), data_dir=("/d",), image_size=96, seed=4, teacher=("/home/me/a", "b")
+)
 
 
 @pytest.fixture
@@ -15,7 +19,8 @@ def run(tmp_path):
     """A finished run: its flags, and the same in training.json."""
     lines = flagfiles.flag_lines(CONFIG.replace(run=str(tmp_path)))
     (tmp_path / "flags.cfg").write_text("\n".join(lines) + "\n")
-    (tmp_path / "training.json").write_text(json.dumps({"epochs": 3, "flags": lines}))
+    kept = trained_flags.kept(lines, flagfiles.PATH_FLAGS)
+    (tmp_path / "training.json").write_text(json.dumps({"epochs": 3, "flags": kept}))
     return tmp_path
 
 
@@ -50,6 +55,7 @@ def test_a_run_and_its_images_may_be_moved(run):
         ("--image_size=96\n", "", "--image_size was 96, is not there"),
         ("--image_size=96\n", "--image_size=128\n", "--image_size was 96, is 128"),
         ("--seed=4\n", "--seed=4\n--seed=5\n", "--seed was 4, is 5"),
+        ("--teacher=/home/me/a,b", "--teacher=/home/me/a", "1 flags differ: --teacher is another"),
         ("--seed=4\n", "--seed=4\n--flagfile=x.cfg\n", "--flagfile was not there, is x.cfg"),
     ],
 )
@@ -58,6 +64,17 @@ def test_a_flag_that_has_changed_is_named_with_what_it_was(run, old, new, words)
 
     with pytest.raises(ValueError, match=f"flags.cfg must be the one .* {words}.*training.json"):
         flagfiles.read(str(run))
+
+
+def test_what_is_kept_holds_no_path_and_no_place(run):
+    kept = json.loads((run / "training.json").read_text())["flags"]
+
+    teacher = hashlib.sha256(b"/home/me/a,b").hexdigest()
+    assert [line for line in kept if line.startswith("--teacher")] == [
+        f"--teacher=sha256:{teacher}"
+    ]
+    assert "--seed=4" in kept
+    assert not any("/" in line or line.startswith(("--run=", "--data_dir=")) for line in kept)
 
 
 def test_an_empty_file_is_not_taken_for_the_defaults(run):
