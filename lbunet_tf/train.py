@@ -54,7 +54,7 @@ def train(config: config_lib.Config) -> pathlib.Path:
     ):
         run = pathlib.Path(config.run)
         # Before models are built, which processes do together.
-        first_lines = placement.text_of_first("flags", "\n".join(flag_lines)).splitlines()
+        first_lines = placement.text_of_first("flags", "\n".join(flag_lines)).split("\n")
         run_directory.refuse_other_flags(first_lines, flag_lines)
         if not placement.writes:
             _train(config, run, flag_lines, placement, precision)

@@ -41,7 +41,8 @@ def check(flags: pathlib.Path, finished: pathlib.Path, path_flags: Collection[st
     """
     if not finished.is_file():
         return
-    lines = flags.read_text(encoding="utf-8").splitlines()
+    # Not splitlines: it also splits at characters that may stand in a path.
+    lines = flags.read_text(encoding="utf-8").split("\n")
     lines_kept = _read(finished)
     if lines_kept is None:
         _refuse_gutted(flags, by_name(lines))
