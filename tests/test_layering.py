@@ -109,7 +109,8 @@ def test_json_is_read_by_whole_files_which_names_the_file():
     guilty = [
         path.name
         for path in PACKAGE.rglob("*.py")
-        if path.name != "whole_files.py"
+        # A saved model's is within an archive, whose file saved_models names.
+        if path.name not in ("whole_files.py", "saved_models.py")
         # A round trip in memory reads no file.
         and re.search(r"json\.loads?\((?!json\.dumps)", path.read_text())
     ]

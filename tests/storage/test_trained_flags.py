@@ -70,7 +70,7 @@ def test_what_is_kept_holds_no_path_and_no_place(run):
     kept = json.loads((run / "training.json").read_text())["flags"]
 
     teacher = hashlib.sha256(b"/home/me/a,b").hexdigest()
-    assert [line for line in kept if line.startswith("--teacher")] == [
+    assert [line for line in kept if line.startswith("--teacher=")] == [
         f"--teacher=sha256:{teacher}"
     ]
     assert "--seed=4" in kept
