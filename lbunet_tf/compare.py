@@ -201,7 +201,7 @@ def _is_evaluated(run):
     report_file, finished = run / run_directory.REPORT, run / run_directory.FINISHED
     if not report_file.is_file() or report_file.stat().st_mtime < finished.stat().st_mtime:
         return False
-    metrics = whole_files.read_json(run / run_directory.METRICS)
+    metrics = whole_files.read_json(run / run_directory.METRICS, ("val", "test"))
     return metrics["test"].get("tta", "none") == "none"
 
 
@@ -228,8 +228,8 @@ def _write(config, runs):
     hyperparameters = _hyperparameters(runs)
     for name, run in runs.items():
         path = pathlib.Path(run.run)
-        training = whole_files.read_json(path / run_directory.FINISHED)
-        metrics = whole_files.read_json(path / run_directory.METRICS)
+        training = whole_files.read_json(path / run_directory.FINISHED, ("epochs", "best_epoch"))
+        metrics = whole_files.read_json(path / run_directory.METRICS, ("val", "test"))
         experiment = name.rpartition("/")[0]
         rows.append(comparison.make_row(experiment, run, training, metrics["test"]))
         if metrics["test"].get("auc") is not None:

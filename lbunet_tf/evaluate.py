@@ -83,6 +83,9 @@ def _question(config, other_source):
 
 
 def _evaluate(config, source, asked, output):
+    if not config.other_runs:
+        # What is drawn last must be there before hours of predictions.
+        _read_history(config)
     model = members.load_mean(config)
     scored = held_out.other_images(config, source) if source else held_out.own_images(config)
     _write_scored(output, config, scored, asked)
@@ -169,8 +172,8 @@ def _asked_before(output):
     # An evaluation of an earlier version has no marker; its checks hold what was asked.
     if path.is_symlink() or not path.is_file():
         return None
-    checks = whole_files.read_json(path)
-    return checks.get("asked") if isinstance(checks, dict) else None
+    asked = whole_files.read_json(path).get("asked")
+    return asked if isinstance(asked, dict) else None
 
 
 def _write_scored(output, config, scored, asked):
@@ -194,6 +197,12 @@ def _write_scored(output, config, scored, asked):
     whole_files.write_table(output / run_directory.MANIFEST, manifest)
 
 
+def _read_history(config):
+    column = config.val_column(config.monitor)
+    path = pathlib.Path(config.run) / run_directory.HISTORY
+    return whole_files.read_table(path, ("epoch", "loss", "val_loss", column))
+
+
 def _draw(config, output, model, manifest, table, metrics):
     """Draws every figure that the data allows; returns their paths in the report's order."""
     folder = output / run_directory.FIGURES
@@ -203,7 +212,7 @@ def _draw(config, output, model, manifest, table, metrics):
     test = table[table["split"] == "test"]
     figures.class_balance(manifest, path["class_balance"])
     if not config.other_runs:
-        history = whole_files.read_table(pathlib.Path(config.run) / run_directory.HISTORY)
+        history = _read_history(config)
         best = callbacks.best_epoch(history, config.val_column(config.monitor)) + 1
         figures.training_curves(history, best, path["training_curves"])
     if metrics["test"].get("num_scored"):

@@ -12,6 +12,7 @@ import shutil
 import socket
 import stat
 import zlib
+from collections.abc import Collection
 from collections.abc import Iterator
 
 import pandas as pd
@@ -163,11 +164,15 @@ def write_json(path: str | os.PathLike, content: dict) -> None:
     write_text(path, json.dumps(content, indent=2) + "\n")
 
 
-def read_json(path: str | os.PathLike) -> dict:
+def read_json(path: str | os.PathLike, keys: Collection[str] = ()) -> dict:
     """Returns what `write_json` wrote.
 
+    Args:
+        path: The file.
+        keys: What it must have.
+
     Raises:
-        ValueError: The file holds something else; it is named.
+        ValueError: The file holds something else, or lacks a key; it is named.
     """
     path = pathlib.Path(path)
     try:
@@ -176,6 +181,7 @@ def read_json(path: str | os.PathLike) -> dict:
         raise ValueError(f"{path} must be JSON, as this package writes it. {error}") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path} must be a JSON object. Received: {str(content)[:80]}")
+    _refuse_missing(path, keys, content)
     return content
 
 
@@ -185,16 +191,32 @@ def write_table(path: str | os.PathLike, table: pd.DataFrame) -> None:
         table.to_csv(partial, index=False)
 
 
-def read_table(path: str | os.PathLike, **keywords) -> pd.DataFrame:
-    """Returns what `write_table` wrote; `keywords` are those of `pandas.read_csv`.
+def read_table(path: str | os.PathLike, columns: Collection[str] = (), **keywords) -> pd.DataFrame:
+    """Returns what `write_table` wrote.
+
+    Args:
+        path: The file.
+        columns: What it must have.
+        **keywords: Those of `pandas.read_csv`.
 
     Raises:
-        ValueError: The file holds something else; it is named.
+        ValueError: The file holds something else, or lacks a column; it is named.
     """
     try:
-        return pd.read_csv(path, **keywords)
+        table = pd.read_csv(path, **keywords)
     except ValueError as error:
         raise ValueError(f"{path} must be a CSV table. {error}") from error
+    _refuse_missing(path, columns, table)
+    return table
+
+
+def _refuse_missing(path, names, found):
+    missing = [name for name in names if name not in found]
+    if missing:
+        raise ValueError(
+            f"{path} must be as this package wrote it. It lacks {', '.join(missing)}; put the file "
+            f"back. Received: {', '.join(map(str, found))[:200] or 'nothing'}"
+        )
 
 
 @contextlib.contextmanager

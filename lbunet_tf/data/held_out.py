@@ -48,7 +48,9 @@ def own_images(config: config_lib.Config) -> Scored:
     """
     manifests = _read_manifests(config)
     refuse_learnt(manifests, ("val", "test"))
-    checks = whole_files.read_json(pathlib.Path(config.run) / run_directory.CHECKS)
+    checks = whole_files.read_json(
+        pathlib.Path(config.run) / run_directory.CHECKS, ("images", "crossings", "known")
+    )
     manifest = manifests[config.run]
     # Files of train are not read, and may be gone.
     scored = manifest_lib.check_files_exist(manifest[manifest["split"].isin(("val", "test"))])

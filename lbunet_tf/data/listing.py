@@ -71,8 +71,6 @@ def children(
         path = folder / name
         if reason := reason_to_leave_out(name):
             left_out[path] = reason
-        elif not path.is_dir() and (reason := _reason_of_file(name)):
-            left_out[path] = reason
         elif not path.is_dir():
             files.append(path)
         elif _is_own(name, names) or _holds_own(os.listdir(path)):

@@ -59,7 +59,7 @@ def measure(config: config_lib.Config) -> dict:
         history.csv; `best_epoch`, `epochs` and `training_seconds`.
     """
     run = pathlib.Path(config.run)
-    training = whole_files.read_json(run / run_directory.FINISHED)
+    training = whole_files.read_json(run / run_directory.FINISHED, ("best_epoch",))
     row = whole_files.read_table(run / run_directory.HISTORY).iloc[training["best_epoch"] - 1]
     validation = {name: float(value) for name, value in row.items() if name.startswith("val_")}
     return {
