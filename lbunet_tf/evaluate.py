@@ -83,10 +83,10 @@ def _question(config, other_source):
 
 
 def _evaluate(config, source, asked, output):
+    model = members.load_mean(config)
     if not config.other_runs:
         # What is drawn last must be there before hours of predictions.
         _read_history(config)
-    model = members.load_mean(config)
     scored = held_out.other_images(config, source) if source else held_out.own_images(config)
     _write_scored(output, config, scored, asked)
     start = time.perf_counter()
