@@ -28,6 +28,7 @@ from lbunet_tf import run_directory
 from lbunet_tf import train
 from lbunet_tf import whole_files
 from lbunet_tf.data import manifest as manifest_lib
+from lbunet_tf.data import unchanged
 from lbunet_tf.storage import output_folder
 from lbunet_tf.storage import spreadsheets
 from lbunet_tf.training import distribution
@@ -181,12 +182,14 @@ def _train(config):
 
     Raises:
         ValueError: Flags or images of every trial are at fault: it failed before the first
-            one's rows were frozen, or images are no longer there.
+            one's rows were frozen, or images are gone or have changed.
     """
     manifest = pathlib.Path(config.run) / run_directory.MANIFEST
     _share_rows(config)
     try:
         train.train(config)
+    except unchanged.ChangedFilesError:
+        raise
     except (ValueError, RuntimeError, tf.errors.ResourceExhaustedError) as error:
         # JAX says so in a RuntimeError.
         is_of_memory = "RESOURCE_EXHAUSTED" in str(error)

@@ -21,6 +21,10 @@ END_BYTES = 2**16
 NUM_SHOWN = 10
 
 
+class ChangedFilesError(ValueError):
+    """The files of a run are no longer those that it was made of."""
+
+
 def with_ends(manifest: pd.DataFrame) -> pd.DataFrame:
     """Returns the manifest with size and ends of each image, "" for a record."""
     return manifest.assign(image_ends=_map(_ends, _files(manifest["image"])))
@@ -38,8 +42,8 @@ def check(
         needs_all: False leaves out files that are gone.
 
     Raises:
-        ValueError: They are not; the message says how many, and names ten. Or a file cannot be
-            read.
+        ChangedFilesError: They are not; the message says how many, and names ten.
+        ValueError: A file cannot be read.
     """
     # A changed outline often leaves size and ends of a mask as they are, as in a BMP.
     ways = [("image", "image_ends", _ends), ("mask", "mask_hash", _sha1)]
@@ -58,7 +62,7 @@ def check(
     if is_changed.any():
         names = ", ".join(map(repr, manifest["image_id"][is_changed].head(NUM_SHOWN)))
         names += " and others" if is_changed.sum() > NUM_SHOWN else ""
-        raise ValueError(
+        raise ChangedFilesError(
             f"the images and masks of {of} must be those that it was trained with. "
             f"{is_changed.sum()} of {len(manifest)} have changed: {names}. Put the files back, or "
             "train another run on the new ones"

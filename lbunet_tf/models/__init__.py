@@ -78,7 +78,9 @@ def _check_outputs(path, model, config):
     expected = {"mask": (None, size, size, 1), "melanoma": (None, 1)}
     expected = {"input": (None, size, size, 3), **{head: expected[head] for head in config.heads}}
     outputs = model.output if isinstance(model.output, dict) else {}
-    found = {"input": getattr(model.input, "shape", None)}
+    # A list in runs of deep supervision.
+    inputs = model.inputs if len(model.inputs) == 1 else [None]
+    found = {"input": getattr(inputs[0], "shape", None)}
     found |= {name: getattr(outputs.get(name), "shape", None) for name in config.heads}
     wrong = {name: shape for name, shape in found.items() if shape != expected[name]}
     if wrong:

@@ -44,7 +44,7 @@ def make_trainer(model: keras.Model, transforms: Sequence[Transform]) -> keras.M
     """Returns what to fit: the model itself where nothing changes its batches."""
     if not transforms:
         return model
-    trainer = Trainer(model.inputs, model.output, name=model.name)
+    trainer = Trainer(model.input, model.output, name=model.name)
     trainer.transforms = tuple(transforms)
     return trainer
 
