@@ -3,8 +3,8 @@
 import os
 import sys
 
-from lbunet_tf import environment
-from lbunet_tf import registration
+from lbunet_tf.settings import process
+from lbunet_tf.settings import registration
 
 __version__ = "0.1.0"
 
@@ -12,5 +12,5 @@ __version__ = "0.1.0"
 # imported cannot be turned off); what fails is raised all the same. A user's setting wins.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 registration.register()
-if environment.is_command(sys.argv, sys.orig_argv):
-    environment.start_command()
+if process.is_command(sys.argv, sys.orig_argv):
+    process.start_command()

@@ -13,21 +13,21 @@ import keras
 import pandas as pd
 from absl import logging
 
-from lbunet_tf import config as config_lib
-from lbunet_tf import entry
 from lbunet_tf import evaluate
-from lbunet_tf import flagfiles
 from lbunet_tf import models
-from lbunet_tf import run_directory
 from lbunet_tf import train
-from lbunet_tf import whole_files
-from lbunet_tf.data import manifest as manifest_lib
+from lbunet_tf.data import manifests
+from lbunet_tf.drawing import figures
 from lbunet_tf.evaluation import comparison
-from lbunet_tf.evaluation import figures
 from lbunet_tf.evaluation import report
 from lbunet_tf.evaluation import scores
+from lbunet_tf.runs import run_directory
+from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import entry
+from lbunet_tf.settings import flagfiles
 from lbunet_tf.storage import output_folder
 from lbunet_tf.storage import spreadsheets
+from lbunet_tf.storage import whole_files
 from lbunet_tf.training import distribution
 from lbunet_tf.training import tensorboard
 
@@ -209,7 +209,7 @@ def _check_split(first, config):
     """Raises a ValueError where two runs of a seed do not have the same rows on the same sides."""
     sides = []
     for run in (first, config):
-        manifest = manifest_lib.read(pathlib.Path(run.run) / run_directory.MANIFEST)
+        manifest = manifests.read(pathlib.Path(run.run) / run_directory.MANIFEST)
         sides.append(dict(zip(manifest["image_id"], manifest["split"], strict=True)))
     different = [
         name for name in {**sides[0], **sides[1]} if sides[0].get(name) != sides[1].get(name)

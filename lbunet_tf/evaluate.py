@@ -19,23 +19,23 @@ import numpy as np
 import pandas as pd
 from absl import logging
 
-from lbunet_tf import config as config_lib
-from lbunet_tf import entry
-from lbunet_tf import flagfiles
-from lbunet_tf import members
-from lbunet_tf import run_directory
-from lbunet_tf import whole_files
-from lbunet_tf.data import held_out
-from lbunet_tf.data import images
+from lbunet_tf.data.pixels import file_check
+from lbunet_tf.drawing import figures
 from lbunet_tf.evaluation import facts
-from lbunet_tf.evaluation import figures
 from lbunet_tf.evaluation import predictions
 from lbunet_tf.evaluation import report
 from lbunet_tf.evaluation import scores
+from lbunet_tf.runs import ensemble
+from lbunet_tf.runs import held_out
+from lbunet_tf.runs import run_directory
+from lbunet_tf.runs import training_history
+from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import entry
+from lbunet_tf.settings import flagfiles
 from lbunet_tf.storage import failures as failures_lib
 from lbunet_tf.storage import output_folder
 from lbunet_tf.storage import spreadsheets
-from lbunet_tf.training import callbacks
+from lbunet_tf.storage import whole_files
 
 # The marker of a folder of an evaluation, and what is written there.
 WORK = "evaluate"
@@ -83,7 +83,7 @@ def _question(config, other_source):
 
 
 def _evaluate(config, source, asked, output):
-    model = members.load_mean(config)
+    model = ensemble.load_mean(config)
     if not config.other_runs:
         # What is drawn last must be there before hours of predictions.
         _read_history(config)
@@ -93,7 +93,7 @@ def _evaluate(config, source, asked, output):
     scored, table = _predict(config, output, model, scored)
     on_bad_image = (source or config).on_bad_image
     failures_lib.write(output, scored.failures if on_bad_image == "error" else [])
-    speed = members.describe_speed(config, len(table), time.perf_counter() - start)
+    speed = ensemble.describe_speed(config, len(table), time.perf_counter() - start)
     logging.info("scored %s", speed)
     with np.load(output / run_directory.HISTOGRAMS) as histograms:
         metrics = scores.evaluate_table(
@@ -115,7 +115,7 @@ def _predict(config, output, model, scored):
     except Exception:
         # tf.data names no file. Whether one is at fault, a look at each tells.
         is_read = scored.manifest["split"].isin(predictions.EVALUATED_SPLITS)
-        rows, bad = images.check_files(
+        rows, bad = file_check.check_files(
             scored.manifest[is_read], "skip", max_megapixels=config.max_megapixels
         )
         if bad.empty:
@@ -147,7 +147,7 @@ def _output_folder(config, source, asked):
     """Returns where to write; a folder of something else, other flags too, is refused."""
     run = pathlib.Path(config.run)
     default = run / f"on_{'+'.join(source.source)}" if source else run
-    output = members.output_folder(config, default)
+    output = ensemble.output_folder(config, default)
     if output == run:
         output_folder.refuse_links(run, OWN)
         return output
@@ -198,7 +198,7 @@ def _write_scored(output, config, scored, asked):
 
 
 def _read_history(config):
-    column = config.val_column(config.monitor)
+    column = training_history.val_column(config, config.monitor)
     path = pathlib.Path(config.run) / run_directory.HISTORY
     return whole_files.read_table(path, ("epoch", "loss", "val_loss", column))
 
@@ -213,7 +213,8 @@ def _draw(config, output, model, manifest, table, metrics):
     figures.class_balance(manifest, path["class_balance"])
     if not config.other_runs:
         history = _read_history(config)
-        best = callbacks.best_epoch(history, config.val_column(config.monitor)) + 1
+        monitored = training_history.val_column(config, config.monitor)
+        best = training_history.best_epoch(history, monitored) + 1
         figures.training_curves(history, best, path["training_curves"])
     if metrics["test"].get("num_scored"):
         _draw_classification(config, output, table, metrics, path)
@@ -260,7 +261,7 @@ def _write_report(config, source, output, checks, metrics, drawn):
         metrics,
         drawn,
         {
-            "Scored": members.describe(shown),
+            "Scored": ensemble.describe(shown),
             **facts.of_images(learnt, source, checks, metrics["test"]),
             **facts.of_training(training),
         },

@@ -23,18 +23,18 @@ import tensorflow as tf
 from absl import logging
 
 import lbunet_tf
-from lbunet_tf import config as config_lib
-from lbunet_tf import entry
-from lbunet_tf import flagfiles
-from lbunet_tf import members
-from lbunet_tf import run_directory
-from lbunet_tf import whole_files
-from lbunet_tf.data import limits
-from lbunet_tf.data import preprocessing
+from lbunet_tf.data.pixels import limits
+from lbunet_tf.data.pixels import preprocessing
+from lbunet_tf.runs import ensemble
+from lbunet_tf.runs import run_directory
 from lbunet_tf.serving import openvino_model
 from lbunet_tf.serving import signature
 from lbunet_tf.serving import warmup
+from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import entry
+from lbunet_tf.settings import flagfiles
 from lbunet_tf.storage import output_folder
+from lbunet_tf.storage import whole_files
 
 
 def main(config: config_lib.Config) -> None:
@@ -45,18 +45,18 @@ def main(config: config_lib.Config) -> None:
 def export(config: config_lib.Config) -> pathlib.Path:
     """Returns the folder of a new version, written whole or not at all."""
     name = run_directory.EXPORTS[config.format]
-    folder = members.output_folder(config, pathlib.Path(config.run) / name)
+    folder = ensemble.output_folder(config, pathlib.Path(config.run) / name)
     with whole_files.locked(folder, "export"):
         return _export(config, folder)
 
 
 def _export(config, folder):
-    model = members.load_mean(config)
+    model = ensemble.load_mean(config)
     version = 1 + max((int(path.name) for path in _versions(folder)), default=0)
     write = {"savedmodel": _write_saved_model, "openvino": _write_openvino}[config.format]
     with output_folder.staged(folder / str(version), "export") as partial:
         write(config, model, partial)
-    logging.info("exported %s: %s", folder / str(version), members.describe(config))
+    logging.info("exported %s: %s", folder / str(version), ensemble.describe(config))
     return folder / str(version)
 
 
@@ -91,7 +91,7 @@ def _write_openvino(config, model, folder):
     if before:
         logging.warning(
             "--%s is not in the OpenVINO model; do it before, by "
-            "lbunet_tf.data.preprocessing.prepare_image",
+            "lbunet_tf.data.pixels.preprocessing.prepare_image",
             ", --".join(before),
         )
     folder.mkdir()

@@ -20,21 +20,21 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from lbunet_tf import config as config_lib
-from lbunet_tf import entry
-from lbunet_tf import members
-from lbunet_tf import run_directory
-from lbunet_tf import whole_files
-from lbunet_tf.data import inputs
-from lbunet_tf.data import preprocessing
+from lbunet_tf.data.pixels import new_images
+from lbunet_tf.data.pixels import preprocessing
+from lbunet_tf.drawing import overlays
 from lbunet_tf.evaluation import predictions
+from lbunet_tf.runs import ensemble
+from lbunet_tf.runs import run_directory
+from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import entry
 from lbunet_tf.storage import failures as failures_lib
 from lbunet_tf.storage import file_names
 from lbunet_tf.storage import growing_table
 from lbunet_tf.storage import output_folder
 from lbunet_tf.storage import pictures
 from lbunet_tf.storage import spreadsheets
-from lbunet_tf.training import tensorboard
+from lbunet_tf.storage import whole_files
 
 # The marker of a folder of predictions.
 WORK = "predict"
@@ -52,7 +52,7 @@ def main(config: config_lib.Config, paths: Sequence[str]) -> None:
     """Predicts the files that the command line names."""
     failures_lib.raise_for(
         predict(config, paths),
-        f"{members.output_folder(config, _default(config))}/{failures_lib.FILE}",
+        f"{ensemble.output_folder(config, _default(config))}/{failures_lib.FILE}",
         "Put good files in their place and give the same command again: it tries these only",
     )
 
@@ -71,8 +71,8 @@ def predict(config: config_lib.Config, paths: Sequence[str]) -> list[str]:
             other images.
         OSError: The disk is full. What was predicted before is kept.
     """
-    images = inputs.list_images(paths)
-    folder = members.output_folder(config, _default(config))
+    images = new_images.list_images(paths)
+    folder = ensemble.output_folder(config, _default(config))
     with whole_files.locked(folder, WORK):
         output_folder.check(folder, WORK, OWN, "--output")
         rows, failures = _plan(images)
@@ -80,7 +80,7 @@ def predict(config: config_lib.Config, paths: Sequence[str]) -> list[str]:
         earlier = _earlier_lines(folder, rows, asked, config)
         files = [] if config.mask_source != "lesion" else _pictures(rows)
         output_folder.refuse_files_of_others(folder, files)
-        model = members.load_mean(config)
+        model = ensemble.load_mean(config)
         if earlier is None:
             output_folder.delete_own(folder, [SCORES, SEEN, failures_lib.FILE])
         lines = earlier or {}
@@ -223,7 +223,7 @@ def _predict(config, model, rows, lines, folder):
             num_bytes += size
             progress.add(len(part))
     num_predicted, seconds = len(rows) - len(failures), time.perf_counter() - started
-    logging.info("predicted %s", members.describe_speed(config, num_predicted, seconds))
+    logging.info("predicted %s", ensemble.describe_speed(config, num_predicted, seconds))
     return failures
 
 
@@ -268,7 +268,7 @@ def _predict_batch(config, model, rows, folder, threads):
 
 def _read(row, config):
     """Returns (pixels, the square that the network sees)."""
-    image = inputs.read_image(row["image"], config.max_megapixels)
+    image = new_images.read_image(row["image"], config.max_megapixels)
     return image, np.asarray(preprocessing.prepare_image(image, config))
 
 
@@ -282,7 +282,7 @@ def _write(row, config, folder, image, score, mask_logits):
     mask = tf.image.resize(mask_logits, (height, width)).numpy()[..., 0] >= 0
     mask_name, overlay_name = _picture_names(row["name"])
     nothing = np.zeros((1, *mask.shape, 1), bool)
-    overlay = tensorboard.overlay(image[None], nothing, mask[None, ..., None])[0]
+    overlay = overlays.draw(image[None], nothing, mask[None, ..., None])[0]
     num_bytes = pictures.write_mask(folder / mask_name, mask)
     num_bytes += pictures.write_jpeg(folder / overlay_name, overlay)
     return [*cells, str(int(mask.sum())), f"{mask.mean():.6f}", mask_name], num_bytes

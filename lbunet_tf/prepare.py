@@ -17,20 +17,20 @@ import numpy as np
 import pandas as pd
 from absl import logging
 
-from lbunet_tf import config as config_lib
-from lbunet_tf import entry
-from lbunet_tf import run_directory
-from lbunet_tf import whole_files
-from lbunet_tf.data import manifest as manifest_lib
-from lbunet_tf.data import prepared as prepared_lib
-from lbunet_tf.data import preview
-from lbunet_tf.data import record_writer
-from lbunet_tf.data import records
+from lbunet_tf.data import manifests
+from lbunet_tf.data import preparation
 from lbunet_tf.data import sources
-from lbunet_tf.evaluation import figures
+from lbunet_tf.data.records import reader
+from lbunet_tf.data.records import writer
+from lbunet_tf.drawing import figures
+from lbunet_tf.drawing import preview
+from lbunet_tf.runs import run_directory
+from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import entry
 from lbunet_tf.storage import failures as failures_lib
 from lbunet_tf.storage import file_names
 from lbunet_tf.storage import output_folder
+from lbunet_tf.storage import whole_files
 
 # The marker of a folder of records.
 WORK = "prepare"
@@ -45,7 +45,7 @@ def main(config: config_lib.Config) -> None:
             _prepare_records(config)
         return
     # An error at the first bad file would lose the good ones.
-    prepared = prepared_lib.prepare(config.replace(on_bad_image="skip"))
+    prepared = preparation.prepare(config.replace(on_bad_image="skip"))
     _show(config, prepared)
     _name_failures(config, prepared, "in the list of skipped images")
 
@@ -53,7 +53,7 @@ def main(config: config_lib.Config) -> None:
 def _check_files(config):
     """Raises a ValueError where --output or --preview would replace a file that is not ours."""
     inputs = {os.path.realpath(folder) for folder in config.data_dir}
-    for flag, is_ours in (("output", manifest_lib.is_prepared), ("preview", figures.is_ours)):
+    for flag, is_ours in (("output", manifests.is_prepared), ("preview", figures.is_ours)):
         path = pathlib.Path(getattr(config, flag))
         if not getattr(config, flag):
             continue
@@ -73,25 +73,25 @@ def _check_files(config):
 
 def _is_of_others(path):
     """Returns whether a file stands in a run or in another folder that a command wrote."""
-    names = (output_folder.MARKER, run_directory.FLAGS, records.PLAN)
+    names = (output_folder.MARKER, run_directory.FLAGS, reader.PLAN)
     return any((path.parent / name).exists() for name in names)
 
 
 def _prepare_records(config):
     """Writes records of every good image; what is bad is known, and said, only then."""
-    planned = record_writer.read_plan(config)
+    planned = writer.read_plan(config)
     if planned is None:
-        output_folder.check(config.records, WORK, record_writer.OWN, "--records")
-    output_folder.refuse_links(config.records, record_writer.OWN)
+        output_folder.check(config.records, WORK, writer.OWN, "--records")
+    output_folder.refuse_links(config.records, writer.OWN)
     if planned is None:
         # An error now would lose the good ones.
-        prepared = prepared_lib.prepare(config.replace(on_bad_image="skip"))
+        prepared = preparation.prepare(config.replace(on_bad_image="skip"))
         output_folder.mark(config.records, WORK)
-        record_writer.write_plan(config, prepared.manifest, prepared.skipped)
+        writer.write_plan(config, prepared.manifest, prepared.skipped)
     else:
-        prepared = prepared_lib.of_manifest(config, *planned)
+        prepared = preparation.of_manifest(config, *planned)
     _show(config, prepared)
-    record_writer.write_shards(config)
+    writer.write_shards(config)
     logging.info(
         "wrote %s (use it as --source=records --data_dir=%s --split_by=official)",
         config.records,
@@ -115,7 +115,7 @@ def _name_failures(config, prepared, where):
 def _show(config, prepared):
     manifest = prepared.manifest
     lines = [
-        manifest_lib.describe(manifest),
+        manifests.describe(manifest),
         "",
         _known(manifest),
         f"skipped: {len(prepared.skipped)}",
@@ -129,7 +129,7 @@ def _show(config, prepared):
     ]
     sys.stdout.write("\n".join(lines) + "\n")
     try:
-        prepared_lib.check_targets(config, manifest)
+        preparation.check_targets(config, manifest)
     except ValueError as error:
         logging.warning("training with these flags would stop: %s", error)
     if config.output:

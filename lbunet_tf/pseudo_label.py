@@ -20,26 +20,26 @@ import pandas as pd
 import tensorflow as tf
 from absl import logging
 
-from lbunet_tf import config as config_lib
-from lbunet_tf import entry
-from lbunet_tf import models
-from lbunet_tf import run_directory
-from lbunet_tf import whole_files
-from lbunet_tf.data import inputs
-from lbunet_tf.data import manifest as manifest_lib
-from lbunet_tf.data import preprocessing
-from lbunet_tf.data import pseudo_labels
+from lbunet_tf.data import manifests
 from lbunet_tf.data import unchanged
+from lbunet_tf.data.pixels import new_images
+from lbunet_tf.data.pixels import preprocessing
 from lbunet_tf.evaluation import agreement
 from lbunet_tf.evaluation import predictions
 from lbunet_tf.evaluation import weak_masks
-from lbunet_tf.models import activation
+from lbunet_tf.models import activation_map
 from lbunet_tf.models import combined
+from lbunet_tf.runs import ensemble
+from lbunet_tf.runs import pseudo_labels
+from lbunet_tf.runs import run_directory
+from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import entry
 from lbunet_tf.storage import failures as failures_lib
 from lbunet_tf.storage import file_names
 from lbunet_tf.storage import output_folder
 from lbunet_tf.storage import pictures as storage_pictures
 from lbunet_tf.storage import spreadsheets
+from lbunet_tf.storage import whole_files
 
 TARGETS = "targets.csv"
 HELD_OUT = "held_out.csv"
@@ -79,7 +79,7 @@ def pseudo_label(config: config_lib.Config) -> dict[str, dict]:
     `failures.txt`, why images could not be read or written, empty with --on_bad_image=skip.
     """
     _check(config)
-    of_run = manifest_lib.read(pathlib.Path(config.run) / run_directory.MANIFEST)
+    of_run = manifests.read(pathlib.Path(config.run) / run_directory.MANIFEST)
     # Its images are told from new ones by their content. Those that are gone are not looked at.
     unchanged.check(of_run, config.run, config.verify_images == "whole", needs_all=False)
     look = _make_look(config)
@@ -191,9 +191,9 @@ def _make_look(config) -> Callable:
     melanoma, and in them the evidence against it lies in the lesion.
     """
     by_activation = config.weak_targets == "activation" and "mask" in config.targets
-    model = models.load_best(pathlib.Path(config.run))
+    model = ensemble.load_best(pathlib.Path(config.run))
     if by_activation:
-        model = activation.build_activation_model(config, model)
+        model = activation_map.build_activation_model(config, model)
     model = combined.build_mean([model], config.tta)
 
     def look(squares):
@@ -202,7 +202,7 @@ def _make_look(config) -> Callable:
         maps = logits["mask"]
         if by_activation:
             sign = np.where(logits["melanoma"] >= 0, 1, -1)
-            maps = sign[:, :, None, None] * logits[activation.OUTPUT]
+            maps = sign[:, :, None, None] * logits[activation_map.OUTPUT]
         scores = predictions.image_scores(logits, config)
         return maps, scores, predictions.are_finite(logits) & np.isfinite(maps).all((1, 2, 3))
 
@@ -260,7 +260,7 @@ def _read(config, image_path, mask_path):
     """Returns (pixels, the square that the network sees, true mask), or why there are none."""
 
     def read():
-        image = inputs.read_image(image_path, config.max_megapixels)
+        image = new_images.read_image(image_path, config.max_megapixels)
         square = np.asarray(preprocessing.prepare_image(image, config))
         return image, square, _true_mask(mask_path, config.image_size, config.max_megapixels)
 

@@ -15,20 +15,22 @@ import keras
 import pandas as pd
 from absl import logging
 
-from lbunet_tf import config as config_lib
-from lbunet_tf import entry
-from lbunet_tf import flagfiles
 from lbunet_tf import models
-from lbunet_tf import run_directory
-from lbunet_tf import whole_files
-from lbunet_tf.data import held_out
-from lbunet_tf.data import manifest as manifest_lib
+from lbunet_tf.data import manifests
 from lbunet_tf.data import pipeline
-from lbunet_tf.data import prepared as prepared_lib
-from lbunet_tf.data import shares
+from lbunet_tf.data import portions
+from lbunet_tf.data import preparation
 from lbunet_tf.data import unchanged
+from lbunet_tf.runs import ensemble
+from lbunet_tf.runs import held_out
+from lbunet_tf.runs import run_directory
+from lbunet_tf.runs import training_history
+from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import entry
+from lbunet_tf.settings import flagfiles
+from lbunet_tf.settings import trained_flags
 from lbunet_tf.storage import spreadsheets
-from lbunet_tf.storage import trained_flags
+from lbunet_tf.storage import whole_files
 from lbunet_tf.training import callbacks
 from lbunet_tf.training import compilation
 from lbunet_tf.training import distribution
@@ -66,7 +68,7 @@ def train(config: config_lib.Config) -> pathlib.Path:
             try:
                 _train(config, run, flag_lines, placement, precision)
             except KeyboardInterrupt as stop:
-                epochs = callbacks.finished_epochs(run)
+                epochs = training_history.finished_epochs(run)
                 stop.add_note(f"the same command continues {run} from epoch {epochs + 1}")
                 raise
     return run
@@ -160,7 +162,7 @@ def _load_teachers(config):
                 f'"--teacher" must have the student\'s heads. {run} has '
                 f"--heads={','.join(theirs.heads)}. Received: --heads={','.join(config.heads)}"
             )
-        teacher = models.load_best(pathlib.Path(run))
+        teacher = ensemble.load_best(pathlib.Path(run))
         teacher.trainable = False
         teachers.append(teacher)
     return teachers
@@ -186,14 +188,14 @@ def _frozen_manifest(config, run, flag_lines, writes) -> pd.DataFrame:
     if not writes:
         run_directory.check_shared(config.run, flag_lines)
     if path.is_file() and not (writes and config.overwrite):
-        manifest = manifest_lib.check_files_exist(manifest_lib.read(path))
+        manifest = manifests.check_files_exist(manifests.read(path))
         logging.info("continuing %s with its own manifest", run)
         if writes:
             unchanged.check(manifest, run, config.verify_images == "whole")
             run_directory.begin_training(config.run, flag_lines, overwrite=False)
         return manifest
-    prepared = prepared_lib.prepare(config)
-    prepared_lib.check_targets(config, prepared.manifest)
+    prepared = preparation.prepare(config)
+    preparation.check_targets(config, prepared.manifest)
     run_directory.begin_training(config.run, flag_lines, config.overwrite)
     skipped = spreadsheets.quoted_table(prepared.skipped)
     whole_files.write_table(run / run_directory.SKIPPED, skipped)
@@ -210,8 +212,8 @@ def _frozen_manifest(config, run, flag_lines, writes) -> pd.DataFrame:
 
 
 def _fit(model, config, run, manifest, flag_lines, placement, lacks_targets):
-    rows = {split: manifest[manifest["split"] == split] for split in manifest_lib.SPLITS}
-    start = callbacks.finished_epochs(run)
+    rows = {split: manifest[manifest["split"] == split] for split in manifests.SPLITS}
+    start = training_history.finished_epochs(run)
     if start:
         logging.info("going on after %d finished epochs", start)
         run_directory.check_model(run / run_directory.MODEL)
@@ -219,10 +221,10 @@ def _fit(model, config, run, manifest, flag_lines, placement, lacks_targets):
     if placement.writes:
         shown = flagfiles.flag_lines(flagfiles.without_folders(config))
         tensorboard.write_flags(run, shown, counts)
-    history = callbacks.read_history(run)
+    history = training_history.read(run)
     if start >= config.epochs or _is_out_of_patience(history, config):
         return
-    share = shares.Share(placement.process, placement.num_processes, placement.num_devices)
+    share = portions.Share(placement.process, placement.num_processes, placement.num_devices)
     val = pipeline.make_evaluation_dataset(config, rows["val"], share)
     preview = config.replace(cache=False, batch_size=NUM_OVERLAYS)
     val_batch = next(
@@ -242,7 +244,7 @@ def _fit(model, config, run, manifest, flag_lines, placement, lacks_targets):
             config.patience,
             val_batch,
             config.mask_source,
-            config.val_column(config.monitor),
+            training_history.val_column(config, config.monitor),
             models.inference_model(model, config.heads),
             has_average=bool(config.average_weights),
             known_losses=config.loss_weights if lacks_targets else None,
@@ -255,7 +257,7 @@ def _is_out_of_patience(history, config):
     """Returns whether early stopping had already ended the run before it was killed."""
     if history.empty:
         return False
-    best = callbacks.best_epoch(history, config.val_column(config.monitor))
+    best = training_history.best_epoch(history, training_history.val_column(config, config.monitor))
     return len(history) - 1 - best >= config.patience
 
 
@@ -268,14 +270,15 @@ def _first_of_both(rows, count):
 
 
 def _finish(run, model, config, precision):
-    history = callbacks.read_history(run)
-    best = callbacks.best_epoch(history, config.val_column(config.monitor))
+    history = training_history.read(run)
+    monitored = training_history.val_column(config, config.monitor)
+    best = training_history.best_epoch(history, monitored)
     result = {
         "epochs": len(history),
         "best_epoch": best + 1,
-        "val_loss": float(history[callbacks.LOSS].iloc[best]),
-        "monitor": config.val_column(config.monitor),
-        "best_monitor": float(history[config.val_column(config.monitor)].iloc[best]),
+        "val_loss": float(history[training_history.LOSS].iloc[best]),
+        "monitor": monitored,
+        "best_monitor": float(history[monitored].iloc[best]),
         "stopped_early": len(history) < config.epochs,
         "trainable_parameters": _num_trainable(model),
         "precision": precision,

@@ -21,16 +21,16 @@ import pandas as pd
 import tensorflow as tf
 from absl import logging
 
-from lbunet_tf import config as config_lib
-from lbunet_tf import entry
-from lbunet_tf import flagfiles
-from lbunet_tf import run_directory
 from lbunet_tf import train
-from lbunet_tf import whole_files
-from lbunet_tf.data import manifest as manifest_lib
+from lbunet_tf.data import manifests
 from lbunet_tf.data import unchanged
+from lbunet_tf.runs import run_directory
+from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import entry
+from lbunet_tf.settings import flagfiles
 from lbunet_tf.storage import output_folder
 from lbunet_tf.storage import spreadsheets
+from lbunet_tf.storage import whole_files
 from lbunet_tf.training import distribution
 from lbunet_tf.training import tensorboard
 from lbunet_tf.tuning import results
@@ -220,13 +220,13 @@ def _share_rows(config):
         for name in (run_directory.SKIPPED, run_directory.CHECKS, run_directory.MANIFEST):
             with whole_files.whole_file(run / name) as partial:
                 shutil.copyfile(first / name, partial)
-    manifest_lib.check_files_exist(manifest_lib.read(run / run_directory.MANIFEST))
+    manifests.check_files_exist(manifests.read(run / run_directory.MANIFEST))
 
 
 def _check_val(config):
     if config.objective != "auc":
         return
-    manifest = manifest_lib.read(pathlib.Path(config.run) / run_directory.MANIFEST)
+    manifest = manifests.read(pathlib.Path(config.run) / run_directory.MANIFEST)
     classes = set(manifest.loc[manifest["split"] == "val", "label"].dropna())
     if len(classes) < 2:
         raise ValueError(

@@ -23,10 +23,12 @@ find_python() {
 # Older releases write outside their folder while they unpack a package: pip up to 25.3
 # (CVE-2025-8869, CVE-2026-1703), setuptools up to 78.1.0 (CVE-2025-47273).
 INSTALLERS=('pip>=26' 'setuptools>=78.1.1')
+# The package itself, as it stands in this folder, built by the setuptools just installed.
+PACKAGE=(--no-deps --no-build-isolation --editable .)
 
 setup_environment() {
   local requirements="$1" stamp
-  stamp=".venv/.installed-$(cat requirements* scripts/setup.sh | cksum | cut -d' ' -f1)-$(basename "$requirements")"
+  stamp=".venv/.installed-$(cat requirements* pyproject.toml scripts/setup.sh | cksum | cut -d' ' -f1)-$(basename "$requirements")"
   if [ -x .venv/bin/python ] && ! is_supported .venv/bin/python; then
     echo ".venv has $(.venv/bin/python --version), and lbunet_tf needs Python 3.11 to 3.13. Delete .venv, then again." >&2
     return 1
@@ -71,10 +73,12 @@ install_requirements() {
   case "$1" in *.lock) hashes=(--require-hashes) ;; esac
   if command -v uv >/dev/null 2>&1; then
     uv pip install --quiet --python .venv/bin/python "${INSTALLERS[@]}" &&
-      uv pip install --quiet --python .venv/bin/python ${hashes[@]+"${hashes[@]}"} -r "$1"
+      uv pip install --quiet --python .venv/bin/python ${hashes[@]+"${hashes[@]}"} -r "$1" &&
+      PYTHONWARNINGS=ignore uv pip install --quiet --python .venv/bin/python "${PACKAGE[@]}"
   else
     .venv/bin/python -m pip --version >/dev/null 2>&1 || .venv/bin/python -m ensurepip >/dev/null || return 1
     .venv/bin/python -m pip install --quiet --disable-pip-version-check --upgrade "${INSTALLERS[@]}" &&
-      .venv/bin/python -m pip install --quiet --disable-pip-version-check ${hashes[@]+"${hashes[@]}"} -r "$1"
+      .venv/bin/python -m pip install --quiet --disable-pip-version-check ${hashes[@]+"${hashes[@]}"} -r "$1" &&
+      PYTHONWARNINGS=ignore .venv/bin/python -m pip install --quiet --disable-pip-version-check "${PACKAGE[@]}"
   fi
 }

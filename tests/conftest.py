@@ -8,11 +8,11 @@ import resource
 import keras
 import pytest
 
-from lbunet_tf import config as config_lib
 from lbunet_tf import evaluate
-from lbunet_tf import flagfiles
 from lbunet_tf import models
 from lbunet_tf import train
+from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import flagfiles
 from lbunet_tf.training import callbacks
 
 

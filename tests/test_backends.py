@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lbunet_tf import config as config_lib
 from lbunet_tf import models
+from lbunet_tf.settings import config as config_lib
 
 ROOT = pathlib.Path(__file__).parents[1]
 SMALL_JOB = ROOT / "tests/training/distributed_job.py"

@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 
 from lbunet_tf import compare
-from lbunet_tf import config as config_lib
-from lbunet_tf import flagfiles
-from lbunet_tf import whole_files
+from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import flagfiles
 from lbunet_tf.storage import output_folder
+from lbunet_tf.storage import whole_files
 
 FLAGS = config_lib.Config(
     source=("isic2020",), mask_source="label", split_by="image", encoder="resnet34"

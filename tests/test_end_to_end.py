@@ -14,12 +14,12 @@ import pytest
 from PIL import Image
 from tensorboard.backend.event_processing import event_accumulator
 
-from lbunet_tf import config as config_lib
 from lbunet_tf import evaluate
-from lbunet_tf import run_directory
 from lbunet_tf import train
 from lbunet_tf.evaluation import predictions
 from lbunet_tf.evaluation import scores
+from lbunet_tf.runs import run_directory
+from lbunet_tf.settings import config as config_lib
 
 pytestmark = pytest.mark.slow
 ROOT = pathlib.Path(__file__).parent.parent

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from lbunet_tf import evaluate
-from lbunet_tf import run_directory
+from lbunet_tf.runs import run_directory
 
 pytestmark = pytest.mark.slow
 ROOT = pathlib.Path(__file__).parent.parent

@@ -11,11 +11,11 @@ import pytest
 from PIL import Image
 
 from lbunet_tf import export
-from lbunet_tf import flagfiles
-from lbunet_tf import models
 from lbunet_tf import predict
-from lbunet_tf.data import inputs
-from lbunet_tf.data import preprocessing
+from lbunet_tf.data.pixels import new_images
+from lbunet_tf.data.pixels import preprocessing
+from lbunet_tf.runs import ensemble
+from lbunet_tf.settings import flagfiles
 
 pytestmark = pytest.mark.slow
 
@@ -105,8 +105,8 @@ def test_the_exported_model_gives_the_scores_of_predict(answers):
 def test_the_network_sees_what_the_flags_say(config, answers, images):
     if config.other_runs:
         pytest.skip("the mean of runs has tests of its own")
-    small = [preprocessing.prepare_image(inputs.read_image(path), config) for path in images]
-    model = models.load_best(pathlib.Path(config.run))
+    small = [preprocessing.prepare_image(new_images.read_image(path), config) for path in images]
+    model = ensemble.load_best(pathlib.Path(config.run))
     logits = model.predict(np.stack(small).astype("float32"), verbose=0)["melanoma"][:, 0]
     np.testing.assert_allclose(answers[0]["probability"], 1 / (1 + np.exp(-logits)), atol=1e-4)
 

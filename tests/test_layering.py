@@ -5,18 +5,18 @@ import re
 import pytest
 
 PACKAGE = pathlib.Path(__file__).parent.parent / "lbunet_tf"
-SHARED = {
-    "config",
-    "environment",
-    "flag_checks",
-    "flagfiles",
-    "run_directory",
-    "storage",
-    "whole_files",
-}
-ROOMS = {"data", "models", "training", "evaluation", "serving", "tuning"}
-# The one module that runs a model for `evaluation`, and what it needs for that.
-ALLOWED = {("evaluation", "predictions"): {"data"}}
+# The floors, the lowest first: what stands on one imports its own room and the floors below.
+FLOORS = (
+    {"storage"},
+    {"settings", "serving"},
+    {"data"},
+    {"models", "drawing"},
+    {"runs"},
+    {"training", "evaluation", "tuning"},
+    {"train", "evaluate", "predict", "export", "prepare", "pseudo_label"},
+    {"compare", "tune"},
+)
+FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 
 
 def imported(path, when_imported=False):
@@ -35,24 +35,22 @@ def rooms_of(names):
     return {name.split(".")[1] for name in names if name.startswith("lbunet_tf.")}
 
 
-MODULES = sorted(path for room in ROOMS for path in (PACKAGE / room).glob("*.py"))
+def room_of(path):
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: f"{path.parent.name}.{path.stem}")
-def test_a_module_imports_its_own_room_and_the_shared_modules_only(path):
-    room = path.parent.name
-    allowed = SHARED | {room} | ALLOWED.get((room, path.stem), set())
-    assert rooms_of(imported(path)) - allowed == set()
+MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 
 
-@pytest.mark.parametrize("name", sorted(SHARED - {"storage"}))
-def test_shared_modules_import_no_room_and_no_entry(name):
-    assert rooms_of(imported(PACKAGE / f"{name}.py")) <= SHARED
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_module_imports_its_own_room_and_the_floors_below(path):
+    room = room_of(path)
+    others = rooms_of(imported(path)) - {room}
+    assert {other for other in others if FLOOR_OF[other] >= FLOOR_OF[room]} == set()
 
 
-def test_storage_stands_on_the_ground():
-    names = [imported(path) for path in (PACKAGE / "storage").glob("*.py")]
-    assert rooms_of(set().union(*names)) <= {"storage", "whole_files"}
+def test_every_module_stands_in_a_room():
+    assert {room_of(path) for path in MODULES} == set(FLOOR_OF)
 
 
 def test_evaluation_imports_neither_tensorflow_nor_keras_but_in_predictions():

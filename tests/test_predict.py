@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lbunet_tf import flagfiles
-from lbunet_tf import members
 from lbunet_tf import predict
+from lbunet_tf.runs import ensemble
+from lbunet_tf.settings import flagfiles
 from lbunet_tf.storage import output_folder
 
 pytestmark = pytest.mark.slow
@@ -308,7 +308,7 @@ class _OneNotANumber:
 def test_an_image_for_which_the_network_gives_no_number_is_no_healthy_skin(
     config, folder, monkeypatch
 ):
-    monkeypatch.setattr(members, "load_mean", lambda config: _OneNotANumber())
+    monkeypatch.setattr(ensemble, "load_mean", lambda config: _OneNotANumber())
     paths = [str(folder / name) for name in ("image0.jpg", "image1.png", "image2.bmp")]
     (failure,) = predict.predict(config, paths)
     assert failure.startswith(paths[1]) and "NaN or infinity" in failure

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lbunet_tf import config as config_lib
 from lbunet_tf import prepare
-from lbunet_tf.data import manifest
+from lbunet_tf.data import manifests
+from lbunet_tf.settings import config as config_lib
 
 
 @pytest.fixture
@@ -121,14 +121,14 @@ def test_a_bad_image_costs_itself_only_and_is_named_last(with_bad_image, capsys)
     with pytest.raises(ValueError, match="1 could not be used.*--on_bad_image=skip"):
         prepare.main(with_bad_image)
 
-    rows = manifest.read(with_bad_image.output)
+    rows = manifests.read(with_bad_image.output)
     assert len(rows) == 11 and "nevus3" not in set(rows["image_id"])
     assert "nevus3.jpg" in capsys.readouterr().err
 
 
 def test_with_skip_a_bad_image_is_no_error(with_bad_image):
     prepare.main(with_bad_image.replace(on_bad_image="skip"))
-    assert len(manifest.read(with_bad_image.output)) == 11
+    assert len(manifests.read(with_bad_image.output)) == 11
 
 
 def _start(config, records):

@@ -10,8 +10,8 @@ import zipfile
 import pytest
 
 from lbunet_tf import export
-from lbunet_tf import flagfiles
-from lbunet_tf import run_directory
+from lbunet_tf.runs import run_directory
+from lbunet_tf.settings import flagfiles
 
 pytestmark = pytest.mark.slow
 

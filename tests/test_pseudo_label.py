@@ -8,16 +8,16 @@ import pytest
 from absl import flags
 from PIL import Image
 
-from lbunet_tf import config as config_lib
-from lbunet_tf import flagfiles
 from lbunet_tf import models
 from lbunet_tf import pseudo_label
-from lbunet_tf import run_directory
 from lbunet_tf import train
-from lbunet_tf.data import manifest as manifest_lib
-from lbunet_tf.data import prepared as prepared_lib
+from lbunet_tf.data import manifests
+from lbunet_tf.data import preparation
 from lbunet_tf.data import splits
-from lbunet_tf.data import synthetic
+from lbunet_tf.data.sources import synthetic
+from lbunet_tf.runs import run_directory
+from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import flagfiles
 
 pytestmark = pytest.mark.slow
 SIZE = (80, 60)
@@ -56,7 +56,7 @@ def label(run, output, source, *arguments):
         *arguments,
     )
     found = pseudo_label.pseudo_label(config)
-    return manifest_lib.read(output / "manifest.csv"), found
+    return manifests.read(output / "manifest.csv"), found
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def test_every_image_gets_targets_where_nothing_must_be_sure(evaluated, new_imag
 
 def test_true_targets_are_kept_as_they_were(evaluated, new_images, tmp_path):
     _, run, _ = evaluated
-    before = manifest_lib.read(new_images)
+    before = manifests.read(new_images)
 
     manifest, _ = label(
         run, tmp_path / "out", new_images, "--confidence=0.5", "--mask_confidence=0"
@@ -137,8 +137,8 @@ def test_images_that_the_run_was_validated_or_tested_on_are_left_out(
     evaluated, new_images, tmp_path
 ):
     _, run, _ = evaluated
-    of_run = manifest_lib.read(run / "manifest.csv")
-    table = manifest_lib.read(new_images).assign(patient_id="", lesion_id="")
+    of_run = manifests.read(run / "manifest.csv")
+    table = manifests.read(new_images).assign(patient_id="", lesion_id="")
     val, test = (of_run[of_run["split"] == split].iloc[0] for split in ("val", "test"))
     table.loc[5, "patient_id"] = test["patient_id"]
     table.loc[6, "image_id"] = val["image_id"]
@@ -155,14 +155,14 @@ def test_images_that_the_run_was_validated_or_tested_on_are_left_out(
 
 def test_agreement_is_measured_beside_trivial_masks_and_never_on_test(evaluated, tmp_path):
     _, run, _ = evaluated
-    of_run = manifest_lib.read(run / "manifest.csv").assign(split="")
+    of_run = manifests.read(run / "manifest.csv").assign(split="")
     of_run.to_csv(tmp_path / "own.csv", index=False)
 
     manifest, found = label(run, tmp_path / "out", tmp_path / "own.csv")
 
     assert json.loads((tmp_path / "out" / "agreement.json").read_text()) == found
     assert set(found["masks"]) == {"train", "val"} == set(found["labels"])
-    counts = manifest_lib.read(run / "manifest.csv")["split"].value_counts()
+    counts = manifests.read(run / "manifest.csv")["split"].value_counts()
     for split in ("train", "val"):
         kinds = found["masks"][split]["all"]
         assert {kind["num_masks"] for kind in kinds.values()} == {counts[split]}
@@ -171,7 +171,7 @@ def test_agreement_is_measured_beside_trivial_masks_and_never_on_test(evaluated,
 
 def test_the_agreement_of_val_is_what_evaluate_found(evaluated, tmp_path):
     _, run, metrics = evaluated
-    of_run = manifest_lib.read(run / "manifest.csv").assign(split="")
+    of_run = manifests.read(run / "manifest.csv").assign(split="")
     of_run.to_csv(tmp_path / "own.csv", index=False)
 
     _, found = label(run, tmp_path / "out", tmp_path / "own.csv")
@@ -191,11 +191,11 @@ def test_weak_masks_are_trained_on_beside_the_runs_own_images(evaluated, new_ima
         epochs=1,
     )
 
-    prepared = prepared_lib.prepare(joined)
+    prepared = preparation.prepare(joined)
     again = train.train(joined)
 
     assert set(prepared.crossings.values()) == {0}
-    before = manifest_lib.read(run / "manifest.csv")["split"].value_counts()
+    before = manifests.read(run / "manifest.csv")["split"].value_counts()
     after = prepared.manifest["split"].value_counts()
     assert (after["val"], after["test"]) == (before["val"], before["test"])
     assert after["train"] == before["train"] + 12
@@ -206,7 +206,7 @@ def test_a_runs_own_images_are_trained_on_with_weak_masks_and_scored_on_true_one
     evaluated, tmp_path
 ):
     config, run, _ = evaluated
-    of_run = manifest_lib.read(run / "manifest.csv").assign(split="")
+    of_run = manifests.read(run / "manifest.csv").assign(split="")
     of_run.to_csv(tmp_path / "own.csv", index=False)
     flags_given = ("--weak_targets=activation", "--mask_threshold=otsu", "--ignore_true_masks")
 
@@ -217,7 +217,7 @@ def test_a_runs_own_images_are_trained_on_with_weak_masks_and_scored_on_true_one
         data_dir=tuple(str(tmp_path / "out" / name) for name in ("held_out.csv", "manifest.csv")),
         split_by="official",
     )
-    manifest = prepared_lib.prepare(weak).manifest
+    manifest = preparation.prepare(weak).manifest
     by_split = manifest.groupby("split")["mask"].agg(list)
     assert all(str(tmp_path / "out" / "masks") in path for path in by_split["train"])
     assert not any(str(tmp_path) in path for path in by_split["val"] + by_split["test"])
@@ -319,7 +319,7 @@ def test_older_targets_are_replaced_with_overwrite_only_and_files_of_others_stay
     label(run, output, new_images, "--mask_confidence=0")
     num_masks = len(list((output / "masks").iterdir()))
     (output / "masks" / "mine.png").write_text("drawn by hand")
-    few = manifest_lib.read(new_images).iloc[:6]
+    few = manifests.read(new_images).iloc[:6]
     few.to_csv(tmp_path / "few.csv", index=False)
 
     with pytest.raises(ValueError, match="holds targets already.*--overwrite"):
@@ -335,7 +335,7 @@ def test_ids_are_no_paths_and_a_bad_image_costs_itself_only(
 ):
     _, run, _ = evaluated
     (tmp_path / "victim.png").write_text("precious")
-    table = manifest_lib.read(new_images)
+    table = manifests.read(new_images)
     table["image_id"] = ["../../victim", "a/b", "A", "a", *table["image_id"][4:]]
     table["mask"] = ""
     bad = tmp_path / "bad.png"
@@ -368,7 +368,7 @@ def test_ids_are_no_paths_and_a_bad_image_costs_itself_only(
 
 def test_no_target_at_all_is_an_error_that_says_where_to_look(evaluated, new_images, tmp_path):
     _, run, _ = evaluated
-    table = manifest_lib.read(new_images).iloc[4:]
+    table = manifests.read(new_images).iloc[4:]
     table.to_csv(tmp_path / "bare.csv", index=False)
 
     with pytest.raises(ValueError, match="must get a target.*targets.csv; lower --confidence"):

@@ -5,7 +5,7 @@ import sys
 import pytest
 from absl import flags
 
-from lbunet_tf import flagfiles
+from lbunet_tf.settings import flagfiles
 
 ROOT = pathlib.Path(__file__).parent.parent
 FLAGFILES = sorted((ROOT / "flags").glob("*.cfg"))

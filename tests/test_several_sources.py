@@ -5,12 +5,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lbunet_tf import config as config_lib
-from lbunet_tf import run_directory
 from lbunet_tf import train
-from lbunet_tf.data import manifest as manifest_lib
+from lbunet_tf.data import manifests
 from lbunet_tf.data import pipeline
-from lbunet_tf.data import synthetic
+from lbunet_tf.data.sources import synthetic
+from lbunet_tf.runs import run_directory
+from lbunet_tf.settings import config as config_lib
 
 pytestmark = pytest.mark.slow
 
@@ -53,7 +53,7 @@ def history(config):
 
 def test_the_logged_loss_is_the_mean_over_the_images_whose_target_is_known(config, history):
     model = keras.models.load_model(f"{config.run}/{run_directory.MODEL}", compile=False)
-    manifest = manifest_lib.read(f"{config.run}/{run_directory.MANIFEST}")
+    manifest = manifests.read(f"{config.run}/{run_directory.MANIFEST}")
     val = manifest[manifest["split"] == "val"]
     has_mask, has_label = (val["mask"] != "").to_numpy(), val["label"].notna().to_numpy()
     assert 0 < has_mask.sum() < len(val) and 0 < has_label.sum() < len(val)

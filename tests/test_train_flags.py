@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lbunet_tf import config as config_lib
 from lbunet_tf import models
-from lbunet_tf import run_directory
 from lbunet_tf import train
-from lbunet_tf.data import manifest as manifest_lib
-from lbunet_tf.data import synthetic
+from lbunet_tf.data import manifests
+from lbunet_tf.data.sources import synthetic
+from lbunet_tf.runs import run_directory
+from lbunet_tf.settings import config as config_lib
 from lbunet_tf.storage import output_folder
 from lbunet_tf.training import compilation
 
@@ -181,7 +181,7 @@ def test_initial_weights_that_have_learnt_from_a_test_image_are_refused(all_at_o
 
 def test_weights_of_the_masks_classes_survive_the_restart_of_a_run(all_at_once):
     config, run = all_at_once
-    manifest = manifest_lib.read(run / run_directory.MANIFEST)
+    manifest = manifests.read(run / run_directory.MANIFEST)
 
     weights = compilation._class_weights(
         config.replace(class_weights=("mask",), mask_loss="bce"), manifest

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 from tensorboard.backend.event_processing import event_accumulator
 
-from lbunet_tf import config as config_lib
-from lbunet_tf import flagfiles
 from lbunet_tf import tune
+from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import flagfiles
 from lbunet_tf.training import callbacks
 from lbunet_tf.tuning import spaces
 

@@ -8,12 +8,12 @@ import shutil
 import pandas as pd
 import pytest
 
-from lbunet_tf import config as config_lib
 from lbunet_tf import evaluate
-from lbunet_tf import flagfiles
-from lbunet_tf import run_directory
 from lbunet_tf import train
-from lbunet_tf.data import synthetic
+from lbunet_tf.data.sources import synthetic
+from lbunet_tf.runs import run_directory
+from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import flagfiles
 
 pytestmark = pytest.mark.slow
 

@@ -5,10 +5,10 @@ from collections.abc import Callable
 import pandas as pd
 import tensorflow as tf
 
-from lbunet_tf import config as config_lib
-from lbunet_tf.data import places
-from lbunet_tf.data import preprocessing
-from lbunet_tf.data import records
+from lbunet_tf.data.pixels import preprocessing
+from lbunet_tf.data.records import reader
+from lbunet_tf.data.records import record_path
+from lbunet_tf.settings import config as config_lib
 
 
 def make_loader(
@@ -25,9 +25,9 @@ def make_loader(
         for name in ("image_id", "image", "mask")
     }
     columns["label"] = tf.constant(rows["label"].fillna(-1.0).to_numpy("float32"))
-    are_records = places.are_records(rows["image"])
+    are_records = record_path.are_records(rows["image"])
     is_all_records = len(rows) > 0 and are_records.all()
-    load_records = records.make_loader(config, rows["image"])
+    load_records = reader.make_loader(config, rows["image"])
     parallel = {"num_parallel_calls": tf.data.AUTOTUNE}
 
     def rows_of(numbers):
@@ -41,7 +41,7 @@ def make_loader(
         row = rows_of(number)
         if not are_records.any():
             return _load_file(config, row)
-        is_record = tf.strings.regex_full_match(row["image"], places.RECORD)
+        is_record = tf.strings.regex_full_match(row["image"], record_path.RECORD)
         return tf.cond(is_record, lambda: load_record(row), lambda: _load_file(config, row))
 
     def load_batches(numbers, batch_size):

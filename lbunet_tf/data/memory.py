@@ -1,6 +1,5 @@
-"""How much memory there is, so that a cache is kept only where it fits; and what is reused."""
+"""How much memory there is, so that a cache is kept only where it fits."""
 
-import ctypes
 import math
 import os
 import pathlib
@@ -9,9 +8,6 @@ from absl import logging
 
 # While a cache is filled it takes its size twice, and the training needs room too.
 MAX_SHARE = 0.3
-# Of glibc's mallopt: what is set, and to what; 32 MB is the most that it takes for the second.
-TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
-KEPT_BYTES, LARGEST_KEPT_BYTES = 2**29, 2**25
 
 
 def pixel_bytes(num_images: int, size_px: int) -> int:
@@ -41,22 +37,6 @@ def fits(num_images: int, size_px: int) -> bool:
         available / 1e6,
     )
     return False
-
-
-def reuse_freed() -> None:
-    """Makes this process keep what it frees for its next batch.
-
-    By default glibc gives a batch's memory back, and the kernel clears every page of the next:
-    with records that took as long as reading them. 512 MB are kept, and what the other arenas of
-    glibc hold, at most 64 MB in one piece. Another C library, and what the user has set
-    (MALLOC_*, GLIBC_TUNABLES), are left as they are.
-    """
-    if any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ):
-        return
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(TRIM_THRESHOLD, KEPT_BYTES)
-        mallopt(MMAP_THRESHOLD, LARGEST_KEPT_BYTES)
 
 
 def available_bytes(root: pathlib.Path = pathlib.Path("/")) -> int:

@@ -7,12 +7,12 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from lbunet_tf import config as config_lib
-from lbunet_tf.data import augmentation
-from lbunet_tf.data import batch_augmentation
 from lbunet_tf.data import examples as examples_lib
 from lbunet_tf.data import memory
-from lbunet_tf.data import shares
+from lbunet_tf.data import portions
+from lbunet_tf.data.augmentation import mixing
+from lbunet_tf.data.augmentation import recipes
+from lbunet_tf.settings import config as config_lib
 
 KEPT_AT_ONCE = 32
 
@@ -21,7 +21,7 @@ def make_training_dataset(
     config: config_lib.Config,
     rows: pd.DataFrame,
     start_epoch: int = 0,
-    share: shares.Share = shares.WHOLE,
+    share: portions.Share = portions.WHOLE,
 ) -> tf.data.Dataset:
     """Returns the batches of epochs `start_epoch`, `start_epoch` + 1, ... up to --epochs.
 
@@ -139,7 +139,7 @@ def _drawn(rows, count, rng):
 
 
 def make_evaluation_dataset(
-    config: config_lib.Config, rows: pd.DataFrame, share: shares.Share = shares.WHOLE
+    config: config_lib.Config, rows: pd.DataFrame, share: portions.Share = portions.WHOLE
 ) -> tf.data.Dataset:
     """Returns the batches of `rows` in their order, the short last batch included."""
     rows = share.rows(rows, config.batch_size)
@@ -179,7 +179,7 @@ def _taker(config, rows, share):
 def _augmented(config, batches, epoch, batch_size):
     """Returns batches of (places in the epoch, examples); fillers lose their targets."""
     parallel = {"num_parallel_calls": tf.data.AUTOTUNE}
-    augment = augmentation.AUGMENTATIONS.get(config.augment, augmentation.none)
+    augment = recipes.AUGMENTATIONS.get(config.augment, recipes.none)
 
     def without_fillers(places, examples):
         is_filler = places < 0
@@ -191,7 +191,7 @@ def _augmented(config, batches, epoch, batch_size):
         return augment(example, _seed(config, epoch, tf.maximum(place, ~place)))
 
     batches = batches.map(without_fillers, **parallel)
-    if augment is augmentation.none:
+    if augment is recipes.none:
         return batches.map(lambda _, examples: examples)
     changed = batches.unbatch().map(augmented, **parallel).batch(batch_size)
     # What was taken apart has no known length, and steps are numbered by it.
@@ -222,7 +222,7 @@ def augments_in_step() -> bool:
 
 def make_batch_augmentation(config: config_lib.Config) -> Callable | None:
     """Returns (batch, number of the training step) -> batch; None where --augment has none."""
-    augment = batch_augmentation.BATCH_AUGMENTATIONS.get(config.augment)
+    augment = mixing.BATCH_AUGMENTATIONS.get(config.augment)
     if augment is None:
         return None
     # 64 bits: a seed may be as large as 2**32 - 1.

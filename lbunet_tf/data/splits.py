@@ -8,7 +8,7 @@ from absl import logging
 from scipy.sparse import csgraph
 from scipy.sparse import csr_array
 
-from lbunet_tf.data import manifest as manifest_lib
+from lbunet_tf.data import manifests
 from lbunet_tf.data import near_duplicates
 
 GROUP_COLUMNS = (
@@ -83,10 +83,10 @@ def assign(
         to_divide = (parts == "train") & ~given
         if given.all():
             return result
-        missing = [name not in set(parts) for name in manifest_lib.SPLITS]
+        missing = [name not in set(parts) for name in manifests.SPLITS]
         shares = [
             share * (lacks or name == "train")
-            for share, lacks, name in zip(percents, missing, manifest_lib.SPLITS, strict=True)
+            for share, lacks, name in zip(percents, missing, manifests.SPLITS, strict=True)
         ]
         result["split"] = parts
     else:
@@ -99,11 +99,11 @@ def assign(
 
 def _refuse_without_part(manifest):
     to_take = manifest["split"] == ""
-    other = to_take & ~manifest["official_part"].isin(("", *manifest_lib.SPLITS))
+    other = to_take & ~manifest["official_part"].isin(("", *manifests.SPLITS))
     if other.any():
         row = manifest[other].iloc[0]
         raise ValueError(
-            f"official_part must be one of {', '.join(manifest_lib.SPLITS)} or empty. Received: "
+            f"official_part must be one of {', '.join(manifests.SPLITS)} or empty. Received: "
             f"{row['official_part']!r} for image {row['image_id']!r}, {int(other.sum())} such rows"
         )
     without = to_take & (manifest["official_part"] == "")
@@ -142,14 +142,14 @@ def _divide(rows, by_image, shares, seed):
         order = members.index[_shuffled(members["id"], seed, f"split/{stratum}")]
         images = members.loc[order, "images"].to_numpy()
         middle = (np.cumsum(images) - images / 2) / images.sum()
-        side[order] = np.array(manifest_lib.SPLITS)[np.searchsorted(edges, middle, side="right")]
+        side[order] = np.array(manifests.SPLITS)[np.searchsorted(edges, middle, side="right")]
     return side[group].to_numpy()
 
 
 def keys(manifest: pd.DataFrame) -> pd.DataFrame:
     """Returns what tells images apart, of the columns that there are; "" where unknown."""
     known = manifest[[column for column in KEYS if column in manifest]].fillna("")
-    return known.assign(image_id=manifest_lib.archive_ids(known["image_id"]))
+    return known.assign(image_id=manifests.archive_ids(known["image_id"]))
 
 
 def number_values(*columns: pd.Series) -> list[np.ndarray]:

@@ -14,9 +14,8 @@ import numpy as np
 import pandas as pd
 from absl import logging
 
-from lbunet_tf.data import places
+from lbunet_tf.data.records import record_path
 
-# Of each end of an image.
 END_BYTES = 2**16
 NUM_SHOWN = 10
 
@@ -85,7 +84,7 @@ def _log_unknown(of, columns, whole):
 def _files(paths):
     """Returns the paths of files, "" for records, which have checksums of their own."""
     paths = paths.fillna("")
-    return np.where(places.are_records(paths), "", paths).astype(object)
+    return np.where(record_path.are_records(paths), "", paths).astype(object)
 
 
 def _map(look, paths):

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from lbunet_tf import config as config_lib
-from lbunet_tf import flagfiles
 from lbunet_tf.evaluation import scores
+from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import flagfiles
 
 # Table I of the paper by model and encoder: accuracy, AUC, Dice. IoU is promised, not printed.
 REPORTED = {

@@ -1,7 +1,7 @@
 """What the report of an evaluation says beside the numbers: which runs, on which images."""
 
-from lbunet_tf import config as config_lib
-from lbunet_tf.storage import trained_flags
+from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import trained_flags
 
 
 def title(config: config_lib.Config, source: config_lib.Config | None) -> str:

@@ -11,12 +11,12 @@ import numpy as np
 import pandas as pd
 from absl import logging
 
-from lbunet_tf import config as config_lib
-from lbunet_tf import run_directory
-from lbunet_tf import whole_files
 from lbunet_tf.data import pipeline
 from lbunet_tf.evaluation import scores
+from lbunet_tf.runs import run_directory
+from lbunet_tf.settings import config as config_lib
 from lbunet_tf.storage import spreadsheets
+from lbunet_tf.storage import whole_files
 
 NUM_BINS = 65536
 MAX_LOGIT = 30.0

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import keras
 
-from lbunet_tf import config as config_lib
+from lbunet_tf.settings import config as config_lib
 
 
 def outputs(

@@ -2,11 +2,11 @@
 
 import keras
 
-from lbunet_tf import config as config_lib
 from lbunet_tf.models import bottleneck
 from lbunet_tf.models import decoder
 from lbunet_tf.models import encoders
 from lbunet_tf.models import heads
+from lbunet_tf.settings import config as config_lib
 
 
 def build_lbunet(config: config_lib.Config) -> keras.Model:

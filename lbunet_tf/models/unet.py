@@ -2,10 +2,10 @@
 
 import keras
 
-from lbunet_tf import config as config_lib
 from lbunet_tf.models import decoder
 from lbunet_tf.models import encoders
 from lbunet_tf.models import heads
+from lbunet_tf.settings import config as config_lib
 
 FILTERS = (64, 128, 256, 512, 1024)
 

@@ -6,8 +6,8 @@ import sys
 from collections.abc import Callable
 from collections.abc import Sequence
 
-from lbunet_tf import whole_files
 from lbunet_tf.storage import file_names
+from lbunet_tf.storage import whole_files
 
 FILE = "failures.txt"
 

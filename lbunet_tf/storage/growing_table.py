@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
 
-from lbunet_tf import whole_files
+from lbunet_tf.storage import whole_files
 
 
 def read(path: str | os.PathLike, columns: Sequence[str]) -> list[list[str]]:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from collections.abc import Sequence
 
 import lbunet_tf
-from lbunet_tf import whole_files
+from lbunet_tf.storage import whole_files
 
 MARKER = ".lbunet_tf.json"
 _OF_DESKTOPS = {".DS_Store", "Thumbs.db", "desktop.ini", ".directory"}

@@ -6,7 +6,7 @@ import os
 import numpy as np
 from PIL import Image
 
-from lbunet_tf import whole_files
+from lbunet_tf.storage import whole_files
 
 
 def write_mask(path: str | os.PathLike, mask: np.ndarray) -> int:

@@ -9,41 +9,14 @@ import keras
 import numpy as np
 import pandas as pd
 
-from lbunet_tf import run_directory
-from lbunet_tf import whole_files
+from lbunet_tf.runs import run_directory
+from lbunet_tf.runs import training_history
 from lbunet_tf.storage import archives
-from lbunet_tf.training import averaging as averaging_lib
+from lbunet_tf.storage import whole_files
 from lbunet_tf.training import distribution
 from lbunet_tf.training import metrics
+from lbunet_tf.training import running_average
 from lbunet_tf.training import tensorboard
-
-LOSS = "val_loss"
-SUFFIX = ".weights.h5"
-
-
-def read_history(run: pathlib.Path) -> pd.DataFrame:
-    """Returns the finished epochs of a run: those that its backup holds."""
-    path = run / run_directory.HISTORY
-    epochs = finished_epochs(run)
-    if not path.is_file() or not epochs:
-        return pd.DataFrame()
-    return whole_files.read_table(path).iloc[:epochs]
-
-
-def finished_epochs(run: pathlib.Path) -> int:
-    """Returns how many epochs the latest whole backup holds; 0 without one."""
-    backups = _backups(run)
-    return max(backups, default=0)
-
-
-def _backups(run):
-    """Returns epochs -> path. Names are EPOCH-CRC32.weights.h5, older ones lack the CRC."""
-    found = {}
-    for path in (run / run_directory.BACKUP).glob(f"*{SUFFIX}"):
-        epochs = path.name.removesuffix(SUFFIX).partition("-")[0]
-        if epochs.isdigit():
-            found[int(epochs)] = path
-    return found
 
 
 class WholeBackup(keras.callbacks.Callback):
@@ -68,7 +41,7 @@ class WholeBackup(keras.callbacks.Callback):
         """
         if not self.model.optimizer.built:
             self.model.optimizer.build(self.model.trainable_variables)
-        backups = _backups(self.run)
+        backups = training_history.backups(self.run)
         self._check_room(backups.values())
         if not backups:
             return
@@ -79,7 +52,7 @@ class WholeBackup(keras.callbacks.Callback):
             f"Delete it to go on after epoch {max(backups, default=0)}, or give --overwrite to "
             "start anew"
         )
-        _, has_sum, checksum = path.name.removesuffix(SUFFIX).partition("-")
+        _, has_sum, checksum = path.name.removesuffix(training_history.SUFFIX).partition("-")
         if has_sum and f"{whole_files.crc32(path):08x}" != checksum:
             raise ValueError(f"{damage}; it is cut short or damaged. {mend}")
         try:
@@ -94,13 +67,14 @@ class WholeBackup(keras.callbacks.Callback):
             return
         folder = self.run / run_directory.BACKUP
         folder.mkdir(exist_ok=True)
-        partial = whole_files.partial_path(folder / f"backup{SUFFIX}")
+        partial = whole_files.partial_path(folder / f"backup{training_history.SUFFIX}")
         with whole_files.dropped_where_it_fails(partial, self._num_bytes()):
             with distribution.alone():
                 self.model.save_weights(partial, overwrite=True)
-            path = folder / f"{epoch + 1:04d}-{whole_files.crc32(partial):08x}{SUFFIX}"
+            crc32 = whole_files.crc32(partial)
+            path = folder / training_history.backup_name(epoch + 1, crc32)
             whole_files.put_in_place(partial, path)
-        for old in _backups(self.run).values():
+        for old in training_history.backups(self.run).values():
             if old != path:
                 old.unlink()
 
@@ -121,16 +95,6 @@ def num_bytes(variables: Sequence[keras.Variable]) -> int:
     return sum(math.prod(one.shape) * np.dtype(one.dtype).itemsize for one in variables)
 
 
-def best_epoch(history: pd.DataFrame, monitor: str = LOSS) -> int:
-    """Returns the row of the best epoch: the least of a loss, the most of a score."""
-    values = history[monitor].to_numpy()
-    return int(values.argmin() if _mode(monitor) == "min" else values.argmax())
-
-
-def _mode(monitor):
-    return "min" if monitor == LOSS else "max"
-
-
 class WholeCheckpoint(keras.callbacks.ModelCheckpoint):
     """ModelCheckpoint of the best epoch to model.keras, whole or not at all.
 
@@ -148,7 +112,7 @@ class WholeCheckpoint(keras.callbacks.ModelCheckpoint):
         self,
         run: pathlib.Path,
         history: pd.DataFrame,
-        monitor: str = LOSS,
+        monitor: str = training_history.LOSS,
         saved_model: keras.Model | None = None,
         averaging: keras.callbacks.SwapEMAWeights | None = None,
         writes: bool = True,
@@ -157,11 +121,12 @@ class WholeCheckpoint(keras.callbacks.ModelCheckpoint):
         self.writes = writes
         self.partial = whole_files.partial_path(self.path)
         self.saved_model, self.averaging = saved_model, averaging
-        best = float(history[monitor].iloc[best_epoch(history, monitor)]) if len(history) else None
+        row = training_history.best_epoch(history, monitor) if len(history) else None
+        best = None if row is None else float(history[monitor].iloc[row])
         super().__init__(
             self.partial,
             monitor=monitor,
-            mode=_mode(monitor),
+            mode=training_history.mode(monitor),
             save_best_only=True,
             initial_value_threshold=best,
         )
@@ -172,7 +137,7 @@ class WholeCheckpoint(keras.callbacks.ModelCheckpoint):
 
     def on_epoch_end(self, epoch, logs=None):
         """Saves where the epoch is the best so far, and renames what was saved."""
-        with averaging_lib.averaged(self.averaging):
+        with running_average.averaged(self.averaging):
             if not self.writes:
                 return
             self.partial.unlink(missing_ok=True)
@@ -187,8 +152,8 @@ class WholeCheckpoint(keras.callbacks.ModelCheckpoint):
 class ResumedEarlyStopping(keras.callbacks.EarlyStopping):
     """EarlyStopping that remembers the epochs before a restart."""
 
-    def __init__(self, patience: int, history: pd.DataFrame, monitor: str = LOSS):
-        super().__init__(monitor=monitor, mode=_mode(monitor), patience=patience)
+    def __init__(self, patience: int, history: pd.DataFrame, monitor: str = training_history.LOSS):
+        super().__init__(monitor=monitor, mode=training_history.mode(monitor), patience=patience)
         self.history = history
 
     def on_train_begin(self, logs=None):
@@ -271,7 +236,7 @@ def make_callbacks(
     patience: int,
     val_batch: tuple,
     mask_source: str,
-    monitor: str = LOSS,
+    monitor: str = training_history.LOSS,
     saved_model: keras.Model | None = None,
     has_average: bool = False,
     known_losses: dict[str, float] | None = None,
@@ -283,7 +248,7 @@ def make_callbacks(
     `known_losses`: the weights of the outputs' losses where the model has a
     `metrics.KnownLoss` for each. `placement`: only its first process writes.
     """
-    history, writes = read_history(run), placement.writes
+    history, writes = training_history.read(run), placement.writes
     averaging = keras.callbacks.SwapEMAWeights() if has_average else None
     return [
         *([averaging] if averaging else []),

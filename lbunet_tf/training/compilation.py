@@ -8,7 +8,7 @@ import pandas as pd
 from absl import logging
 from keras import ops
 
-from lbunet_tf import config as config_lib
+from lbunet_tf.settings import config as config_lib
 from lbunet_tf.training import distribution
 from lbunet_tf.training import fused
 from lbunet_tf.training import losses

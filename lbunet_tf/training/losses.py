@@ -18,7 +18,7 @@ from collections.abc import Sequence
 import keras
 from keras import ops
 
-from lbunet_tf import flag_checks
+from lbunet_tf.settings import checks
 
 MELANOMA_LOSSES = ("bce", "focal")
 
@@ -122,7 +122,7 @@ class ImageLoss(keras.losses.Loss):
         """Returns the loss of each image, (B,), of (target, weight) and logits."""
         target, weight = y_true
         target = target * (1 - self.label_smoothing) + self.label_smoothing / 2
-        if self.kind in flag_checks.OVERLAP_LOSSES:
+        if self.kind in checks.OVERLAP_LOSSES:
             return MASK_LOSSES[self.kind](target, y_pred, weight)
         return MASK_LOSSES[self.kind](target, y_pred, weight, class_weights=self.class_weights)
 

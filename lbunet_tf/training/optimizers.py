@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import keras
 from keras import ops
 
-from lbunet_tf import config as config_lib
+from lbunet_tf.settings import config as config_lib
 from lbunet_tf.training import fused
 
 # Of --learning_rate, where the cosine ends.

@@ -15,11 +15,12 @@ import tensorflow as tf
 from tensorboard.plugins.hparams import api as hparams_api
 from tensorboard.plugins.pr_curve import summary as pr_curve
 
-from lbunet_tf import run_directory
-from lbunet_tf import whole_files
-from lbunet_tf.training import averaging as averaging_lib
+from lbunet_tf.drawing import overlays
+from lbunet_tf.runs import run_directory
+from lbunet_tf.storage import whole_files
 from lbunet_tf.training import distribution
 from lbunet_tf.training import metrics as metrics_lib
+from lbunet_tf.training import running_average
 
 # What TensorFlow's writer begins the names of its files with.
 EVENT_FILE = "events.out.tfevents."
@@ -127,7 +128,7 @@ class MaskOverlays(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         """Predicts and writes the overlays."""
-        with averaging_lib.averaged(self.averaging):
+        with running_average.averaged(self.averaging):
             if not self.writes:
                 return
             logits = np.asarray(self.predict(np.asarray(self.images))["mask"])
@@ -138,28 +139,9 @@ class MaskOverlays(keras.callbacks.Callback):
             pictures = np.concatenate([images, grey], axis=2).astype("uint8")
         else:
             name = "masks: true green, predicted magenta"
-            pictures = overlay(images, self.masks * self.known, logits > 0)
+            pictures = overlays.draw(images, self.masks * self.known, logits > 0)
         with writing(self.folder, _epoch_part(epoch, "overlays")):
             tf.summary.image(name, pictures, step=epoch, max_outputs=len(pictures))
-
-
-def overlay(images: np.ndarray, true: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """Returns (B, H, W, 3) uint8: images with the outlines of true and predicted masks.
-
-    Green and magenta differ in brightness as well as hue, so a colour-blind reader can
-    tell them apart. Images are RGB in 0..255, masks (B, H, W, 1).
-    """
-    result = images.astype("uint8").copy()
-    for mask, colour in ((true, (0, 255, 0)), (predicted, (255, 0, 255))):
-        result[outline(mask[..., 0] > 0)] = colour
-    return result
-
-
-def outline(masks: np.ndarray) -> np.ndarray:
-    """Returns (B, H, W) bool: mask pixels with a neighbour outside the mask or the image."""
-    padded = np.pad(masks, ((0, 0), (1, 1), (1, 1)))
-    inner = padded[:, :-2, 1:-1] & padded[:, 2:, 1:-1] & padded[:, 1:-1, :-2] & padded[:, 1:-1, 2:]
-    return masks & ~inner
 
 
 class PrecisionRecallCurves(keras.callbacks.Callback):

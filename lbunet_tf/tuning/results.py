@@ -7,10 +7,11 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from lbunet_tf import config as config_lib
-from lbunet_tf import flagfiles
-from lbunet_tf import run_directory
-from lbunet_tf import whole_files
+from lbunet_tf.runs import run_directory
+from lbunet_tf.runs import training_history
+from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import flagfiles
+from lbunet_tf.storage import whole_files
 from lbunet_tf.tuning import spaces
 
 # keras-tuner's files in the folder of a search.
@@ -70,7 +71,7 @@ def measure(config: config_lib.Config) -> dict:
 
 
 def _column(config, columns):
-    column = config.val_column(config.objective)
+    column = training_history.val_column(config, config.objective)
     if column not in columns:
         raise ValueError(
             f'"--objective={config.objective}" needs the column {column} in '

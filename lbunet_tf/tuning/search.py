@@ -14,7 +14,7 @@ from absl import logging
 from keras_tuner import errors
 from keras_tuner import oracles
 
-from lbunet_tf import config as config_lib
+from lbunet_tf.settings import config as config_lib
 from lbunet_tf.storage import output_folder
 from lbunet_tf.tuning import results
 from lbunet_tf.tuning import spaces

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Collection
 
-from lbunet_tf import config as config_lib
+from lbunet_tf.settings import config as config_lib
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from lbunet_tf import config as config_lib
-from lbunet_tf.data import manifest as manifest_lib
+from lbunet_tf.data import manifests
 from lbunet_tf.data import sources
+from lbunet_tf.settings import config as config_lib
 
 # albumentations asks the network for its newest version when it is imported.
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
@@ -64,7 +64,7 @@ def make_table():
     def make(count, **columns):
         names = [f"i{number:04d}" for number in range(count)]
         table = pd.DataFrame({"image_id": names, "image": [f"/d/{name}.png" for name in names]})
-        return manifest_lib.complete(table.assign(**columns), "folder")
+        return manifests.complete(table.assign(**columns), "folder")
 
     return make
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from lbunet_tf import config as config_lib
 from lbunet_tf.data import pipeline
+from lbunet_tf.settings import config as config_lib
 
 NAN = np.nan
 # 12 of source a, a third melanoma; 4 of source b, one of them without a label.

@@ -1,13 +1,13 @@
-"""Images that stand in more than one source: `manifest.join`."""
+"""Images that stand in more than one source: `manifests.join`."""
 
 import pandas as pd
 import pytest
 
-from lbunet_tf.data import manifest
+from lbunet_tf.data import manifests
 
 
 def _part(source, **columns):
-    return manifest.complete(pd.DataFrame(columns), source)
+    return manifests.complete(pd.DataFrame(columns), source)
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def outlined():
 
 
 def test_an_image_of_two_sources_is_one_row_that_knows_what_both_know(labelled, outlined):
-    table = manifest.join([labelled, outlined]).set_index("image_id")
+    table = manifests.join([labelled, outlined]).set_index("image_id")
 
     assert list(table.index) == ["ISIC_0000007", "y", "z"]
     row = table.loc["ISIC_0000007"]
@@ -42,7 +42,7 @@ def test_an_image_of_two_sources_is_one_row_that_knows_what_both_know(labelled, 
 def test_the_first_source_is_taken_where_neither_has_a_mask(labelled, outlined):
     outlined["mask"] = ""
 
-    row = manifest.join([labelled, outlined]).set_index("image_id").loc["ISIC_0000007"]
+    row = manifests.join([labelled, outlined]).set_index("image_id").loc["ISIC_0000007"]
 
     assert (row["image"], row["source"], row["lesion_id"]) == ("h/x.jpg", "ham10000", "l7")
 
@@ -51,7 +51,7 @@ def test_the_source_whose_files_are_there_is_taken(labelled, outlined, tmp_path)
     (tmp_path / "x.jpg").touch()
     labelled["image"] = [str(tmp_path / "x.jpg"), "h/y.jpg"]
 
-    row = manifest.join([labelled, outlined]).set_index("image_id").loc["ISIC_0000007"]
+    row = manifests.join([labelled, outlined]).set_index("image_id").loc["ISIC_0000007"]
 
     assert (row["image"], row["mask"]) == (str(tmp_path / "x.jpg"), "")
 
@@ -59,7 +59,7 @@ def test_the_source_whose_files_are_there_is_taken(labelled, outlined, tmp_path)
 def test_a_smaller_copy_of_isic_2019_is_the_image_that_it_is_a_copy_of(labelled, outlined):
     labelled["image_id"] = ["ISIC_0000007_downsampled", "y"]
 
-    table = manifest.join([labelled, outlined])
+    table = manifests.join([labelled, outlined])
 
     assert table["image_id"].tolist() == ["ISIC_0000007", "y", "z"]
     assert table["label"][0] == 1
@@ -68,14 +68,14 @@ def test_a_smaller_copy_of_isic_2019_is_the_image_that_it_is_a_copy_of(labelled,
 def test_two_manifests_that_name_one_file_know_it_together(labelled):
     other = labelled.assign(image_id=["ISIC_0000007", "y"], age=[50, 60])
 
-    assert manifest.join([labelled, other])["age"].tolist() == [50, 60]
+    assert manifests.join([labelled, other])["age"].tolist() == [50, 60]
 
 
 def test_what_a_network_made_gives_way_to_what_is_known(labelled, outlined):
     outlined = outlined.assign(label=[1.0, 0.0], pseudo_label=1, pseudo_mask=1)
     labelled["mask"] = ["h/x.png", ""]
 
-    row = manifest.join([outlined, labelled]).set_index("image_id").loc["ISIC_0000007"]
+    row = manifests.join([outlined, labelled]).set_index("image_id").loc["ISIC_0000007"]
 
     assert (row["label"], row["mask"]) == (1, "h/x.png")
     assert row["pseudo_label"] == 0 and row["pseudo_mask"] != 1
@@ -85,14 +85,14 @@ def test_what_a_network_made_is_kept_where_nothing_is_known(labelled, outlined):
     outlined = outlined.assign(label=[1.0, 0.0], pseudo_label=1, pseudo_mask=1)
     labelled["label"] = float("nan")
 
-    row = manifest.join([labelled, outlined]).set_index("image_id").loc["ISIC_0000007"]
+    row = manifests.join([labelled, outlined]).set_index("image_id").loc["ISIC_0000007"]
 
     assert (row["label"], row["mask"]) == (0, "i/x.png")
     assert (row["pseudo_label"], row["pseudo_mask"]) == (1, 1)
 
 
 def test_what_no_source_knows_stays_unknown(labelled, outlined):
-    table = manifest.join([labelled, outlined]).set_index("image_id")
+    table = manifests.join([labelled, outlined]).set_index("image_id")
 
     assert table.loc["ISIC_0000007", "site"] == "" and pd.isna(table.loc["ISIC_0000007", "age"])
     assert pd.isna(table.loc["z", "label"]) and table.loc["y", "mask"] == ""
@@ -102,20 +102,20 @@ def test_sources_that_contradict_each_other_are_refused_by_image(labelled, outli
     outlined["label"] = [0.0, 0.0]
 
     with pytest.raises(ValueError, match="'ISIC_0000007': 1 in ham10000, 0 in isic2018"):
-        manifest.join([labelled, outlined])
+        manifests.join([labelled, outlined])
 
 
 def test_an_image_twice_in_one_source_is_left_for_the_check(labelled):
-    table = manifest.join([pd.concat([labelled, labelled])])
+    table = manifests.join([pd.concat([labelled, labelled])])
 
     with pytest.raises(ValueError, match="image_id must be unique"):
-        manifest.check(table)
+        manifests.check(table)
 
 
 def test_sources_without_a_shared_image_are_put_one_after_the_other(labelled, outlined):
     outlined["image_id"] = ["z", "w"]
 
-    assert list(manifest.join([labelled, outlined])["image_id"]) == ["ISIC_0000007", "y", "z", "w"]
+    assert list(manifests.join([labelled, outlined])["image_id"]) == ["ISIC_0000007", "y", "z", "w"]
 
 
 def test_images_of_a_name_that_is_not_the_archives_need_not_be_one(labelled, outlined):
@@ -123,4 +123,4 @@ def test_images_of_a_name_that_is_not_the_archives_need_not_be_one(labelled, out
         table["image_id"] = table["image_id"].replace("ISIC_0000007", "photo1")
 
     with pytest.raises(ValueError, match="image_id must be unique.*ham10000, isic2018"):
-        manifest.check(manifest.join([labelled, outlined]))
+        manifests.check(manifests.join([labelled, outlined]))

@@ -1,11 +1,11 @@
-"""Tests of `lbunet_tf.data.listing` and of `inputs.list_images`: what a person's paths name."""
+"""Tests of `lbunet_tf.data.listing` and of `new_images.list_images`: what a person's paths name."""
 
 import logging
 import os
 
 import pytest
 
-from lbunet_tf.data import inputs
+from lbunet_tf.data.pixels import new_images
 from lbunet_tf.storage import output_folder
 
 
@@ -23,7 +23,7 @@ def lay_out(tmp_path):
 
 
 def _names(folder, *paths):
-    images = inputs.list_images([str(path) for path in paths or (folder,)])["image"]
+    images = new_images.list_images([str(path) for path in paths or (folder,)])["image"]
     return [os.path.relpath(path, folder) for path in images]
 
 
@@ -157,7 +157,7 @@ def test_a_name_that_is_not_utf8_is_listed_as_it_is(lay_out):
     with open(os.fsencode(folder) + b"/caf\xe9.jpg", "wb"):
         pass
 
-    table = inputs.list_images([str(folder)])
+    table = new_images.list_images([str(folder)])
 
     assert table["image_id"].tolist() == ["a", "caf\udce9"]
     assert os.fsencode(table["image"][1]).endswith(b"caf\xe9.jpg")
@@ -166,7 +166,7 @@ def test_a_name_that_is_not_utf8_is_listed_as_it_is(lay_out):
 @pytest.mark.parametrize("paths", [[], [""], ["a.jpg", ""]])
 def test_an_empty_path_is_refused_and_is_not_the_working_directory(paths):
     with pytest.raises(ValueError, match="name at least one image"):
-        inputs.list_images(paths)
+        new_images.list_images(paths)
 
 
 def test_a_folder_without_images_matched_by_a_glob_ends_nothing(lay_out):
@@ -183,7 +183,7 @@ def list_csv(tmp_path):
 
     def list_csv(contents):
         (tmp_path / "list.csv").write_bytes(contents)
-        table = inputs.list_images([str(tmp_path / "list.csv")])
+        table = new_images.list_images([str(tmp_path / "list.csv")])
         images = [path.removeprefix(f"{tmp_path}/") for path in table["image"]]
         return list(zip(table["image_id"], images, strict=True))
 

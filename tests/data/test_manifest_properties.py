@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 from hypothesis import strategies as st
 
-from lbunet_tf import whole_files
 from lbunet_tf.data import identifiers
-from lbunet_tf.data import manifest
+from lbunet_tf.data import manifests
 from lbunet_tf.data import splits
+from lbunet_tf.storage import whole_files
 
 # Any text, and what comes near what people write: a few ids with marks around and accents.
 MARKS = st.sampled_from(["", " ", "\t", "\xa0", "\ufeff", "\u200b"])
@@ -38,13 +38,13 @@ def _table(rows):
 @hypothesis.given(ROWS)
 def test_ids_are_refused_or_read_back_equal(tmp_path, rows):
     try:
-        table = manifest.check(manifest.complete(_table(rows), "manifest"))
+        table = manifests.check(manifests.complete(_table(rows), "manifest"))
     except ValueError as error:
         assert "image_id" in str(error) and "row " in str(error)
         return
     whole_files.write_table(tmp_path / "rows.csv", table)
 
-    again = manifest.read(tmp_path / "rows.csv")
+    again = manifests.read(tmp_path / "rows.csv")
 
     for column in ("image_id", "patient_id", "lesion_id", "image"):
         assert again[column].tolist() == table[column].tolist()
@@ -58,7 +58,7 @@ def _shown(text):
 @hypothesis.given(st.lists(NEAR, min_size=6, max_size=20), st.integers(0, 99))
 def test_patients_that_look_equal_stand_on_one_side(patients, seed):
     rows = [(f"i{number}", patient, "") for number, patient in enumerate(patients)]
-    table = manifest.check(manifest.complete(_table(rows), "manifest"))
+    table = manifests.check(manifests.complete(_table(rows), "manifest"))
 
     divided = splits.assign(table, "patient", (50, 25, 25), seed)
 
@@ -75,7 +75,7 @@ def test_cells_of_any_text_are_refused_or_read_as_written(tmp_path, rows, separa
     path = tmp_path / "rows.csv"
     try:
         table.to_csv(path, index=False, sep=separator, quoting=1)
-        again = manifest.read(path)
+        again = manifests.read(path)
     except ValueError as error:
         assert not isinstance(error, UnicodeDecodeError)
         return

@@ -117,7 +117,7 @@ FAULTS = """
 import ctypes, resource, sys
 from lbunet_tf.data import memory
 if sys.argv[1] == "reused":
-    memory.reuse_freed()
+    process.reuse_freed()
 libc = ctypes.CDLL(None)
 libc.malloc.restype, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
 for batch in range(20):

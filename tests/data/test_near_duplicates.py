@@ -10,7 +10,7 @@ from PIL import Image
 
 from lbunet_tf.data import near_duplicates
 from lbunet_tf.data import splits
-from lbunet_tf.data import synthetic
+from lbunet_tf.data.sources import synthetic
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from lbunet_tf.data import images
-from lbunet_tf.data import synthetic
 from lbunet_tf.data import unchanged
+from lbunet_tf.data.pixels import file_check
+from lbunet_tf.data.sources import synthetic
 
 SIZE = 3 * unchanged.END_BYTES
 
@@ -80,7 +80,7 @@ def test_an_outline_between_black_borders_that_has_changed_is_noticed(tmp_path):
     for path in paths:
         Image.fromarray(pixels).save(path)
     table = pd.DataFrame({"image_id": ["a"], "source": "ph2", "image": paths[0], "mask": paths[1]})
-    checked, _ = images.check_files(table, "error")
+    checked, _ = file_check.check_files(table, "error")
     checked = unchanged.with_ends(checked)
     ends = unchanged._ends(paths[1])
     pixels[250:350, 250:350] = 0
@@ -141,7 +141,7 @@ def test_records_are_left_to_their_own_checksums(tmp_path):
 
 def test_the_hash_of_the_whole_is_that_of_the_check_before_training(tmp_path):
     table = synthetic.draw_folder(tmp_path, 2, 32, 0)
-    checked, _ = images.check_files(table, "error")
+    checked, _ = file_check.check_files(table, "error")
 
     assert [unchanged._sha1(path) for path in checked["image"]] == checked["content_hash"].tolist()
     assert [unchanged._sha1(path) for path in checked["mask"]] == checked["mask_hash"].tolist()

@@ -4,9 +4,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from lbunet_tf import config as config_lib
-from lbunet_tf.data import manifest as manifest_lib
+from lbunet_tf.data import manifests
 from lbunet_tf.evaluation import predictions
+from lbunet_tf.settings import config as config_lib
 
 SIZE = 16
 
@@ -73,7 +73,7 @@ def manifest(tmp_path):
                 "clinic": "north",
             }
         )
-    return manifest_lib.complete(pd.DataFrame(rows), "manifest")
+    return manifests.complete(pd.DataFrame(rows), "manifest")
 
 
 @pytest.fixture

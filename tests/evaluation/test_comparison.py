@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 from sklearn import metrics as sklearn_metrics
 
-from lbunet_tf import config as config_lib
 from lbunet_tf.evaluation import comparison
+from lbunet_tf.settings import config as config_lib
 
 LABEL = config_lib.Config(source=("isic2020",), mask_source="label", split_by="image")
 TRAINING = {

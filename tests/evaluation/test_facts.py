@@ -2,8 +2,8 @@
 
 import pytest
 
-from lbunet_tf import config as config_lib
 from lbunet_tf.evaluation import facts
+from lbunet_tf.settings import config as config_lib
 
 RUN = config_lib.Config(
     run="runs/a", source=("isic2017",), split_by="official", encoder="efficientnet_lite0"

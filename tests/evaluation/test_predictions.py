@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from lbunet_tf import run_directory
 from lbunet_tf.evaluation import predictions
 from lbunet_tf.evaluation import scores
+from lbunet_tf.runs import run_directory
 
 
 @pytest.fixture

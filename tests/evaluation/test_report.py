@@ -4,7 +4,7 @@ import re
 import numpy as np
 import pytest
 
-from lbunet_tf.evaluation import figures
+from lbunet_tf.drawing import figures
 from lbunet_tf.evaluation import report
 from lbunet_tf.evaluation import scores
 

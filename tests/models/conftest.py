@@ -2,13 +2,13 @@ import keras
 import numpy as np
 import pytest
 
-from lbunet_tf import config as config_lib
 from lbunet_tf import models
 from lbunet_tf.models import attention
 from lbunet_tf.models import bottleneck
 from lbunet_tf.models import decoder
 from lbunet_tf.models import encoders
 from lbunet_tf.models import heads
+from lbunet_tf.settings import config as config_lib
 from lbunet_tf.training import losses
 
 BOTH_HEADS = ("mask", "melanoma")

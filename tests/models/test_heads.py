@@ -4,9 +4,9 @@ import keras
 import numpy as np
 import pytest
 
-from lbunet_tf import config as config_lib
 from lbunet_tf import models
 from lbunet_tf.models import heads
+from lbunet_tf.settings import config as config_lib
 from tests import gradients
 
 BOTH_HEADS = ("mask", "melanoma")

@@ -4,8 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from lbunet_tf import config as config_lib
 from lbunet_tf import models
+from lbunet_tf.settings import config as config_lib
 from lbunet_tf.training import losses
 from tests import gradients
 

@@ -11,9 +11,9 @@ import keras
 import numpy as np
 import pytest
 
-from lbunet_tf import models
 from lbunet_tf.models import encoders
 from lbunet_tf.models import saved_models
+from lbunet_tf.runs import ensemble
 from lbunet_tf.storage import archives
 
 
@@ -402,7 +402,7 @@ def test_a_model_of_other_outputs_than_its_runs_flags_is_refused(untrained_run, 
     (run / "model.keras").write_bytes((untrained_run / "model.keras").read_bytes())
 
     with pytest.raises(ValueError, match=r"model.keras must be .* input \(None, 64, 64, 3\), in"):
-        models.load_best(run)
+        ensemble.load_best(run)
 
 
 def test_a_model_without_a_mask_is_refused(untrained_run, tmp_path):
@@ -414,4 +414,4 @@ def test_a_model_without_a_mask_is_refused(untrained_run, tmp_path):
     keras.Model(inputs, outputs).save(run / "model.keras")
 
     with pytest.raises(ValueError, match=r"mask \(None, 32, 32, 1\), in the file missing"):
-        models.load_best(run)
+        ensemble.load_best(run)

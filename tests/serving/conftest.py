@@ -24,7 +24,7 @@ from tensorflow_serving.apis import predict_pb2
 from tensorflow_serving.apis import prediction_service_pb2_grpc
 
 from lbunet_tf import export
-from lbunet_tf import flagfiles
+from lbunet_tf.settings import flagfiles
 from tests.serving import stand_in
 
 CLIENT = pathlib.Path(__file__).parents[2] / "scripts/client.py"

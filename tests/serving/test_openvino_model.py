@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from lbunet_tf import export
-from lbunet_tf import flagfiles
-from lbunet_tf import models
+from lbunet_tf.runs import ensemble
 from lbunet_tf.serving import openvino_model
+from lbunet_tf.settings import flagfiles
 
 pytestmark = pytest.mark.slow
 
@@ -44,7 +44,7 @@ def test_probabilities_are_those_of_the_network_for_any_number_of_images(
     assert process.stdout.split() == ["False"]
 
     results = np.load(tmp_path / "results.npz")
-    logits = models.load_best(pathlib.Path(untrained_run)).predict(images, verbose=0)
+    logits = ensemble.load_best(pathlib.Path(untrained_run)).predict(images, verbose=0)
     expected = {
         "probability": 1 / (1 + np.exp(-logits["melanoma"][:, 0])),
         "mask_probability": 1 / (1 + np.exp(-logits["mask"])),

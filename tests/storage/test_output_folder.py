@@ -2,8 +2,8 @@ import os
 
 import pytest
 
-from lbunet_tf import whole_files
 from lbunet_tf.storage import output_folder
+from lbunet_tf.storage import whole_files
 
 OWN = ("scores.csv", "masks", "figures/*.png")
 

@@ -2,6 +2,7 @@ import keras
 import numpy as np
 import pytest
 
+from lbunet_tf.runs import training_history
 from lbunet_tf.training import callbacks
 from lbunet_tf.training import losses
 
@@ -50,7 +51,7 @@ def fit(batch):
             sample_weight=weights,
             batch_size=2,
             epochs=epochs,
-            initial_epoch=callbacks.finished_epochs(run),
+            initial_epoch=training_history.finished_epochs(run),
             shuffle=False,
             validation_data=(train_images if val_images is None else val_images, targets, weights),
             callbacks=[*more, *ours],

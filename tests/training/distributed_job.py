@@ -8,9 +8,9 @@ import os
 import keras
 import tensorflow as tf
 
-from lbunet_tf import entry
 from lbunet_tf import models
 from lbunet_tf import train
+from lbunet_tf.settings import entry
 
 
 def build_small(config):

@@ -3,6 +3,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from lbunet_tf.runs import training_history
 from lbunet_tf.training import callbacks
 
 
@@ -27,7 +28,7 @@ def test_an_epoch_whose_backup_is_missing_is_not_in_the_history(run):
     (run / "backup" / "0002.weights.h5").write_bytes(b"")
     _history(0.9, 0.8, 0.1).to_csv(run / "history.csv", index=False)
 
-    assert list(callbacks.read_history(run)["val_loss"]) == [0.9, 0.8]
+    assert list(training_history.read(run)["val_loss"]) == [0.9, 0.8]
 
 
 def test_a_worse_epoch_after_a_restart_does_not_replace_the_best_model(make_model, run):

@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lbunet_tf import config as config_lib
 from lbunet_tf import train
-from lbunet_tf.data import synthetic
-from lbunet_tf.training import callbacks
+from lbunet_tf.data.sources import synthetic
+from lbunet_tf.runs import training_history
+from lbunet_tf.settings import config as config_lib
 from lbunet_tf.training import distribution
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -206,7 +206,7 @@ def test_a_killed_process_ends_the_job_and_the_same_command_goes_on(start_two, a
     assert time.monotonic() - before < SECONDS_TO_END
     assert job[0].returncode != 0
     assert "goes on from the last finished epoch" in printed
-    finished = callbacks.finished_epochs(run)
+    finished = training_history.finished_epochs(run)
     assert len(_history(run)) >= finished
     text = (run / "flags.cfg").read_text()
     (run / "flags.cfg").write_text(text.replace("=3000", f"={finished + 2}"))

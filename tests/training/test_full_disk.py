@@ -8,8 +8,8 @@ import keras
 import numpy as np
 import pytest
 
-from lbunet_tf import run_directory
-from lbunet_tf.training import callbacks
+from lbunet_tf.runs import run_directory
+from lbunet_tf.runs import training_history
 
 pytestmark = pytest.mark.slow
 EPOCHS = 3
@@ -54,13 +54,13 @@ def _fill(folder, left):
 
 def _check_goes_on(fit, make_model, run, weights):
     """Checks what a full disk left, and that the same training ends as an undisturbed one."""
-    assert callbacks.finished_epochs(run) in (1, 2)
+    assert training_history.finished_epochs(run) in (1, 2)
     run_directory.check_model(run / "model.keras")
     assert [path for path in run.rglob("*") if "partial" in path.name] == []
     resumed = fit(make_model(), run, epochs=EPOCHS)
     for ours, theirs in zip(resumed.get_weights(), weights, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-6)
-    assert list(callbacks.read_history(run)["epoch"]) == [1, 2, 3]
+    assert list(training_history.read(run)["epoch"]) == [1, 2, 3]
 
 
 @pytest.mark.parametrize("left", [0, 8, 32, 40, 60])

@@ -4,8 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from lbunet_tf import config as config_lib
-from lbunet_tf import flag_checks
+from lbunet_tf.settings import checks
+from lbunet_tf.settings import config as config_lib
 from lbunet_tf.training import losses
 from tests import gradients
 
@@ -38,7 +38,7 @@ def test_the_flag_offers_the_losses_that_there_are(flag, names):
 def test_class_weights_are_of_the_losses_that_are_sums_over_pixels(kind):
     takes = "class_weights" in inspect.signature(losses.MASK_LOSSES[kind]).parameters
 
-    assert takes == (kind not in flag_checks.OVERLAP_LOSSES)
+    assert takes == (kind not in checks.OVERLAP_LOSSES)
 
 
 @pytest.mark.parametrize("head", ["mask", "melanoma"])

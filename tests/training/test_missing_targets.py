@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from lbunet_tf import config as config_lib
 from lbunet_tf.data import pipeline
+from lbunet_tf.settings import config as config_lib
 from lbunet_tf.training import compilation
 from lbunet_tf.training import losses
 

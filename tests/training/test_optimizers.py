@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from lbunet_tf import config as config_lib
+from lbunet_tf.settings import config as config_lib
 from lbunet_tf.training import fused
 from lbunet_tf.training import optimizers
 

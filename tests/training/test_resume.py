@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from tensorboard.backend.event_processing import event_accumulator
 
-from lbunet_tf.training import callbacks
+from lbunet_tf.runs import training_history
 from lbunet_tf.training import tensorboard
 
 pytestmark = pytest.mark.slow
@@ -95,14 +95,14 @@ def test_a_run_killed_twice_counts_its_finished_epochs(make_model, fit, run):
     _fit_and_kill(fit, make_model(), run, _Kill(1), epochs=4)
     _fit_and_kill(fit, make_model(), run, _Kill(2), epochs=4)
 
-    assert callbacks.finished_epochs(run) == 2
+    assert training_history.finished_epochs(run) == 2
 
 
 def test_a_run_killed_in_its_first_epoch_has_no_history(make_model, fit, run):
     _fit_and_kill(fit, make_model(), run, _Kill(0), epochs=2)
 
-    assert callbacks.finished_epochs(run) == 0
-    assert callbacks.read_history(run).empty
+    assert training_history.finished_epochs(run) == 0
+    assert training_history.read(run).empty
 
 
 def test_half_written_files_of_a_kill_are_harmless(make_model, fit, run, undisturbed):
@@ -125,7 +125,7 @@ def test_the_newer_of_two_backups_counts(make_model, fit, run):
     fit(make_model(), run, epochs=2)
     (run / "backup" / "0001.weights.h5").write_bytes(b"older")
 
-    assert callbacks.finished_epochs(run) == 2
+    assert training_history.finished_epochs(run) == 2
 
 
 def test_only_the_last_backup_is_kept(make_model, fit, run):
@@ -174,7 +174,7 @@ def test_a_damaged_backup_is_not_replaced_by_an_older_one_unasked(make_model, fi
 
     second.unlink()
     fit(make_model(), run, epochs=3)
-    assert list(callbacks.read_history(run)["epoch"]) == [1, 2, 3]
+    assert list(training_history.read(run)["epoch"]) == [1, 2, 3]
 
 
 def test_a_backup_of_before_names_had_checksums_is_restored(make_model, fit, run, undisturbed):
@@ -213,7 +213,7 @@ def test_a_resumed_run_stops_in_the_epoch_in_which_it_would_have_stopped(make_mo
         if kill_in:
             _fit_and_kill(fit, make_model(30.0), folder, _Kill(kill_in), epochs=12, patience=3)
         fit(make_model(30.0), folder, epochs=12, patience=3)
-        ends.append(len(callbacks.read_history(folder)))
+        ends.append(len(training_history.read(folder)))
 
     assert ends[0] == ends[1] < 12
 

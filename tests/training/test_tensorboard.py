@@ -9,6 +9,7 @@ from tensorboard.backend.event_processing import event_accumulator
 from tensorboard.backend.event_processing import event_file_loader
 from tensorboard.plugins.hparams import plugin_data_pb2
 
+from lbunet_tf.drawing import overlays
 from lbunet_tf.training import metrics
 from lbunet_tf.training import tensorboard
 
@@ -17,7 +18,7 @@ def test_outline_of_a_square_is_its_border():
     mask = np.zeros((1, 6, 6), bool)
     mask[0, 1:5, 1:5] = True
 
-    border = tensorboard.outline(mask)
+    border = overlays.outline(mask)
 
     expected = mask.copy()
     expected[0, 2:4, 2:4] = False
@@ -25,7 +26,7 @@ def test_outline_of_a_square_is_its_border():
 
 
 def test_outline_of_a_full_mask_is_the_edge_of_the_image():
-    border = tensorboard.outline(np.ones((1, 4, 5), bool))
+    border = overlays.outline(np.ones((1, 4, 5), bool))
 
     expected = np.ones((1, 4, 5), bool)
     expected[0, 1:3, 1:4] = False
@@ -33,7 +34,7 @@ def test_outline_of_a_full_mask_is_the_edge_of_the_image():
 
 
 def test_outline_of_an_empty_mask_is_empty():
-    assert not tensorboard.outline(np.zeros((2, 4, 4), bool)).any()
+    assert not overlays.outline(np.zeros((2, 4, 4), bool)).any()
 
 
 def test_overlay_draws_true_green_and_predicted_magenta_on_the_image():
@@ -43,7 +44,7 @@ def test_overlay_draws_true_green_and_predicted_magenta_on_the_image():
     predicted = np.zeros((1, 5, 5, 1), bool)
     predicted[0, 4, 4] = True
 
-    drawn = tensorboard.overlay(images, true, predicted)
+    drawn = overlays.draw(images, true, predicted)
 
     expected = np.full((1, 5, 5, 3), 100, "uint8")
     expected[0, 0, 0] = (0, 255, 0)
@@ -54,7 +55,7 @@ def test_overlay_draws_true_green_and_predicted_magenta_on_the_image():
 def test_overlay_leaves_the_images_as_they_are():
     images = np.full((1, 5, 5, 3), 100, "uint8")
 
-    tensorboard.overlay(images, np.ones((1, 5, 5, 1)), np.ones((1, 5, 5, 1), bool))
+    overlays.draw(images, np.ones((1, 5, 5, 1)), np.ones((1, 5, 5, 1), bool))
 
     assert (images == 100).all()
 

@@ -4,9 +4,9 @@ import re
 import pandas as pd
 import pytest
 
-from lbunet_tf import config as config_lib
-from lbunet_tf import flagfiles
-from lbunet_tf import whole_files
+from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import flagfiles
+from lbunet_tf.storage import whole_files
 from lbunet_tf.tuning import results
 
 TWO_HEADS = config_lib.Config(

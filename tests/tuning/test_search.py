@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from lbunet_tf import config as config_lib
+from lbunet_tf.settings import config as config_lib
 from lbunet_tf.tuning import spaces
 
 pytest.importorskip("keras_tuner")

@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from lbunet_tf import config as config_lib
+from lbunet_tf.settings import config as config_lib
 from lbunet_tf.tuning import spaces
 
 BASE = config_lib.Config(heads=("mask", "melanoma"))

@@ -1,0 +1,366 @@
+"""The manifest: one row an image, the only thing that sources give and pipelines take."""
+
+import os
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from absl import logging
+
+from lbunet_tf.data import identifiers
+from lbunet_tf.data import tables
+from lbunet_tf.data.records import record_path
+
+# `label`: 1 melanoma, 0 not, missing unknown. `age`: years. `skin_type`: Fitzpatrick 1-6.
+# `group`: known duplicates share a value. `official_part`: the part of the download.
+COLUMNS = (
+    "image_id",
+    "image",
+    "mask",
+    "label",
+    "diagnosis",
+    "patient_id",
+    "lesion_id",
+    "age",
+    "sex",
+    "site",
+    "skin_type",
+    "source",
+    "split",
+    "duplicate_group",
+    "official_part",
+)
+NUMBERS = ("label", "age", "skin_type")
+PATHS = ("image", "mask")
+# Equal ones stand on one side of a split.
+GROUPS = ("patient_id", "lesion_id", "duplicate_group")
+# Of so many images more than half are rarely of one patient.
+MANY = 20
+IDENTITIES = (*GROUPS, "sex", "site")
+OFFICIAL_ID = r"ISIC_\d{7}"
+# What belongs to the image file; the rest of a row is about the lesion.
+OF_FILE = ("image_id", "image", "mask", "pseudo_mask", "source")
+SPLITS = ("train", "val", "test")
+# Columns that evaluation adds to the rows; a manifest with them would hold them twice.
+RESERVED = (
+    "score",
+    "mask_tp",
+    "mask_fp",
+    "mask_fn",
+    "mask_tn",
+    "predicted_share",
+    *(
+        prefix + name
+        for prefix in ("", "label_as_mask_")
+        for name in ("dice", "iou", "thresholded_jaccard")
+    ),
+    "place",
+)
+
+
+def complete(table: pd.DataFrame, source: str) -> pd.DataFrame:
+    """Returns the table with every column in order: text "" and numbers NaN where unknown.
+
+    Text is stripped but for paths; equal ids have one form of Unicode. Further columns are
+    kept as they are, after ours.
+    """
+    table = table.copy()
+    table["source"] = source
+    for column in COLUMNS:
+        if column not in table:
+            table[column] = np.nan if column in NUMBERS else ""
+        if column not in NUMBERS:
+            table[column] = table[column].fillna("").astype(str)
+        if column not in (*NUMBERS, *PATHS):
+            table[column] = identifiers.stripped(table[column])
+        if column in IDENTITIES:
+            table[column] = _identity(table[column], source)
+    for column in NUMBERS:
+        table[column] = _numbers(table, column, source)
+    others = [column for column in table.columns if column not in COLUMNS]
+    return table[[*COLUMNS, *others]].reset_index(drop=True)
+
+
+def _identity(column, source):
+    """Returns the column, "" where it says that the id or word is unknown.
+
+    "unknown" as an id would make one patient of all the unknown ones.
+    """
+    column = identifiers.normalised(column)
+    nameless = identifiers.are_nameless(column)
+    words = column[nameless & (column != "")]
+    if len(words):
+        logging.info(
+            "%s of source %s: %d of %d say %s and are taken as unknown",
+            column.name,
+            source,
+            len(words),
+            len(column),
+            ", ".join(map(repr, sorted(words.unique())[:5])),
+        )
+    return column.mask(nameless, "")
+
+
+def _numbers(table, column, source):
+    text = table[column].astype(object).fillna("").astype(str).str.strip()
+    unknown = _is_unknown(text)
+    numbers = pd.to_numeric(text.where(~unknown), errors="coerce")
+    wrong = numbers.isna() & ~unknown
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
+        raise ValueError(
+            f'column "{column}" of source {source} must hold numbers or nothing. Received: '
+            f"{table[column].iloc[row]!r} in row {row + 1}, image {table['image_id'].iloc[row]!r}"
+        )
+    return numbers.astype("float64")
+
+
+def _is_unknown(text):
+    return text.str.strip().str.lower().isin(identifiers.UNKNOWN_WORDS)
+
+
+def check(manifest: pd.DataFrame) -> pd.DataFrame:
+    """Returns the manifest, or raises a ValueError that names the first wrong row."""
+    reserved = [column for column in RESERVED if column in manifest]
+    if reserved:
+        raise ValueError(
+            f"a manifest must not have the columns that evaluation adds. Received: "
+            f"{', '.join(reserved)}; rename them"
+        )
+    if manifest.empty:
+        raise ValueError("a manifest must have at least one image. Received: 0 rows")
+    ids = manifest["image_id"]
+    _refuse(manifest, ids == "", "every image needs an image_id")
+    alike = identifiers.normalised(ids)
+    _refuse(manifest, alike.duplicated(keep=False), "image_id must be unique")
+    for column in ("image_id", *GROUPS, *PATHS):
+        _refuse(
+            manifest,
+            identifiers.are_unwritable(manifest[column]),
+            f"{column} must be UTF-8 without line breaks, NUL and other control characters; "
+            "rename the file, or correct the cell",
+            column,
+        )
+    labels = manifest["label"]
+    _refuse(
+        manifest,
+        labels.notna() & ~labels.isin((0, 1)),
+        "label must be 1 (melanoma), 0 (not) or empty",
+    )
+    _refuse(
+        manifest,
+        ~manifest["split"].isin(("", *SPLITS)),
+        f"split must be one of {', '.join(SPLITS)} or empty",
+    )
+    return manifest
+
+
+def archive_ids(image_ids: pd.Series) -> pd.Series:
+    """Returns the ids that tell images apart, in one form of Unicode.
+
+    ISIC 2019 names smaller copies ID_downsampled.
+    """
+    return identifiers.normalised(image_ids).str.removesuffix("_downsampled")
+
+
+def join(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Returns the rows of several sources; an image of two sources is one row.
+
+    The challenges share images (ISIC 2018 Task 3 is HAM10000), under the archive's id; two
+    images of another name in common need not be one, unless they are one file. Image and mask
+    are those of the first source that has both, else of the first; whatever else that source
+    does not know is taken from the next that does. What a network made (`pseudo_label`,
+    `pseudo_mask`) gives way to what is known.
+
+    Raises:
+        ValueError: Two sources give an image different labels.
+    """
+    table = pd.concat(parts, ignore_index=True)
+    if len(parts) == 1:
+        return table
+    ids = archive_ids(table["image_id"]).rename("archive_id")
+    part = pd.Series(np.repeat(np.arange(len(parts)), [len(rows) for rows in parts]))
+    several = part.groupby(ids).transform("nunique") > 1
+    # Twice within one source is an error, which `check` names.
+    several &= ~pd.DataFrame({"id": ids, "part": part}).duplicated(keep=False)
+    is_one_file = table["image"].groupby(ids).transform("nunique") == 1
+    several &= ids.str.fullmatch(OFFICIAL_ID) | is_one_file
+    if not several.any():
+        return table
+    shared, ids = table[several], ids[several]
+    merged = _merge(shared, ids)
+    first = ids.drop_duplicates()
+    for column in table.columns:
+        values = merged[column].reindex(first).to_numpy()
+        text = column not in NUMBERS and column in COLUMNS
+        table.loc[first.index, column] = (
+            pd.Series(values, first.index).fillna("") if text else values
+        )
+    logging.info("%d images stand in more than one source; each is taken once", len(first))
+    return table.drop(index=shared.index.difference(first.index)).reset_index(drop=True)
+
+
+def _merge(shared, ids):
+    """Returns one row an id, of what its rows know."""
+    # `first` takes the first that is not missing; "" is text's missing.
+    merged = shared.replace("", None).groupby(ids).first()
+    has_mask = shared["mask"] != ""
+    wanted = pd.DataFrame(
+        {
+            "image": [os.path.isfile(record_path.file_of(path)) for path in shared["image"]],
+            "mask": [os.path.isfile(record_path.file_of(path)) for path in shared["mask"]],
+            "known": has_mask & ~is_made(shared, "mask"),
+            "made": has_mask,
+        },
+        shared.index,
+    )
+    order = wanted.sort_values(list(wanted), ascending=False, kind="stable").index
+    chosen = ids[order].drop_duplicates()
+    of_file = [column for column in OF_FILE if column in shared]
+    merged[of_file] = shared.loc[chosen.index, of_file].set_axis(chosen)
+    made = is_made(shared, "label")
+    known = shared["label"].mask(made).groupby(ids).first()
+    _refuse_contradiction(shared[~made], ids[~made])
+    merged["label"] = known.fillna(merged["label"])
+    if "pseudo_label" in shared:
+        merged["pseudo_label"] = (known.isna() & merged["label"].notna()).astype(int)
+    return merged
+
+
+def is_made(rows: pd.DataFrame, target: str) -> pd.Series:
+    """Returns (N,) bool: whose `target`, mask or label, a network made (pseudo_label)."""
+    marks = rows.get(f"pseudo_{target}", pd.Series(0, rows.index))
+    return pd.to_numeric(marks, errors="coerce") == 1
+
+
+def _refuse_contradiction(shared, ids):
+    labels = shared["label"].groupby(ids).nunique()
+    different = labels.index[labels > 1]
+    if len(different):
+        rows = shared[ids == different[0]]
+        raise ValueError(
+            "sources must agree on the label of an image that they share; "
+            f"{len(different)} images differ. Received for {different[0]!r}: "
+            + ", ".join(f"{row.label:g} in {row.source}" for row in rows.itertuples())
+            + ". Leave one of the sources out, or mend the label in a --source=manifest"
+        )
+
+
+def _refuse(manifest, wrong, rule, column="image_id"):
+    if not wrong.any():
+        return
+    rows = manifest[wrong]
+    first = rows.iloc[0]
+    value = f", {column}={first[column]!r}" if column != "image_id" else ""
+    twin = ""
+    if rule.endswith("unique"):
+        ids = identifiers.normalised(rows["image_id"])
+        twins = rows[ids == ids.iloc[0]]
+        twin = f"; it stands in sources {', '.join(twins['source'])}: {', '.join(twins['image'])}"
+    raise ValueError(
+        f"{rule}. Received: {int(wrong.sum())} rows that break this, the first is row "
+        f"{int(rows.index[0]) + 1} (image_id={first['image_id']!r}, label={first['label']}, "
+        f"split={first['split']!r}, source={first['source']!r}{value}){twin}"
+    )
+
+
+def read(path: str | os.PathLike) -> pd.DataFrame:
+    """Returns the manifest that a CSV file holds; paths may be relative to its folder."""
+    path = pathlib.Path(path)
+    if not path.is_file():
+        raise ValueError(f"a manifest must be a CSV file. Received: {path}")
+    try:
+        return _read(path)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def _read(path):
+    table = tables.read_text(path)
+    missing = {"image_id", "image"} - set(table.columns)
+    if missing:
+        raise ValueError(
+            'a manifest must have the columns "image_id" and "image". '
+            f"Received: {', '.join(table.columns)}"
+        )
+    completed = complete(table, "manifest")
+    if "source" in table:
+        completed["source"] = identifiers.stripped(table["source"].fillna(""))
+    if "mask_share" in completed:
+        completed["mask_share"] = _numbers(completed, "mask_share", "manifest")
+    for column in PATHS:
+        completed[column] = _placed(path.parent, identifiers.stripped(completed[column]))
+    return check(completed)
+
+
+def _placed(folder, names):
+    """Returns the paths of files that are named relative to a folder; "" stays ""."""
+    paths = names.where((names == "") | names.str.startswith("/"), str(folder / "_")[:-1] + names)
+    # What pathlib would shorten. It takes 5 us a name, too much for a million.
+    odd = names.str.contains(r"//|(?:^|/)\.(?:/|$)|.+/$")
+    paths[odd] = [str(folder / name) for name in names[odd]]
+    return paths
+
+
+def is_prepared(path: str | os.PathLike) -> bool:
+    """Returns whether a file is a manifest with checked files and splits, as `prepare` writes."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            header = file.readline(10_000).strip().split(",")
+    except (OSError, UnicodeDecodeError):
+        return False
+    return header[: len(COLUMNS)] == list(COLUMNS) and "content_hash" in header
+
+
+def warn_of_one_patient(manifest: pd.DataFrame) -> None:
+    """Logs where most images have one id of a patient or lesion: it may mean that none is known."""
+    for column in GROUPS:
+        counts = manifest.loc[manifest[column] != "", column].value_counts()
+        if len(manifest) >= MANY and counts.max() > len(manifest) / 2:
+            logging.warning(
+                "%s %r stands at %d of %d images, which are then all on one side of a split; "
+                "empty these cells if it means that none is known",
+                column,
+                counts.idxmax(),
+                counts.max(),
+                len(manifest),
+            )
+
+
+def check_files_exist(manifest: pd.DataFrame) -> pd.DataFrame:
+    """Returns the manifest, or raises a ValueError that names the first file that is gone."""
+    for column in PATHS:
+        paths = manifest[column]
+        gone = [bool(path) and not os.path.isfile(record_path.file_of(path)) for path in paths]
+        if any(gone):
+            row = manifest[gone].iloc[0]
+            raise ValueError(
+                f"every {column} of the run's manifest must still be there; {sum(gone)} of "
+                f"{len(gone)} are gone. The first is of image {row['image_id']!r}, row "
+                f"{int(manifest.index[gone][0]) + 1}: looked for {row[column]}. Put them back, or "
+                "mend the paths in the run's manifest.csv"
+            )
+    return manifest
+
+
+def describe(manifest: pd.DataFrame) -> str:
+    """Returns counts by split, source and class as a small text table."""
+    rows = []
+    groups = manifest.groupby(["split", "source"], sort=False)
+    order = {split: position for position, split in enumerate(SPLITS)}
+    for (split, source), part in sorted(groups, key=lambda item: order.get(item[0][0], 3)):
+        rows.append(
+            {
+                "split": split or "-",
+                "source": source,
+                "images": len(part),
+                "melanoma": int((part["label"] == 1).sum()),
+                "other": int((part["label"] == 0).sum()),
+                "unknown": int(part["label"].isna().sum()),
+                "masks": int((part["mask"] != "").sum()),
+                "patients": part.loc[part["patient_id"] != "", "patient_id"].nunique(),
+                "lesions": part.loc[part["lesion_id"] != "", "lesion_id"].nunique(),
+            }
+        )
+    return pd.DataFrame(rows).to_string(index=False)

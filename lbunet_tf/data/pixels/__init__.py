@@ -1,0 +1,1 @@
+"""From a file to the square that the network sees."""

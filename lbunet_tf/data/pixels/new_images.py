@@ -1,0 +1,111 @@
+"""New images to predict: the files that a person names, and their pixels."""
+
+import collections
+import os
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from lbunet_tf.data import identifiers
+from lbunet_tf.data import listing
+from lbunet_tf.data import tables
+from lbunet_tf.data.pixels import dicom
+from lbunet_tf.data.pixels import preprocessing
+
+DICOM_SUFFIXES = (".dcm", ".dicom")
+SUFFIXES = (*listing.IMAGE_SUFFIXES, *DICOM_SUFFIXES)
+
+
+def list_images(paths: Sequence[str]) -> pd.DataFrame:
+    """Returns image_id and image (path) of files, folders, globs and CSVs, in their order.
+
+    A folder gives every image in and below it (`listing`), a CSV its column `image` (paths
+    may be relative to it) and, where it has one, `image_id`. A name that stands twice gets a
+    number, so that no result overwrites another. What a row of a CSV leaves empty stays "".
+
+    Raises:
+        ValueError: A path is not there, a folder or glob gives nothing, a CSV lacks the
+            column or has no rows.
+    """
+    if not all(paths) or not paths:
+        raise ValueError(
+            "name at least one image, folder, glob or CSV after the flags. Received: "
+            + (", ".join(map(repr, paths)) or "nothing")
+        )
+    kept = {}
+    for name, image in (row for path in paths for row in _rows(path)):
+        # Rows without an image are not one and the same.
+        kept.setdefault(image or len(kept), (name, image))
+    names, images = zip(*kept.values(), strict=True)
+    names = _distinct([name.strip(identifiers.INVISIBLE) for name in names])
+    # As objects: a file's name may be no Unicode, which pandas' text must be.
+    return pd.DataFrame({"image_id": names, "image": images}, dtype=object)
+
+
+def _distinct(names):
+    """Returns the names; those that stand twice gain the number of their turn, empty ones none."""
+    while True:
+        turns = collections.Counter()
+        distinct = []
+        for name in names:
+            turns[name] += 1
+            is_again = name and turns[name] > 1
+            distinct.append(f"{name}_{turns[name]}" if is_again else name)
+        if distinct == names:
+            return names
+        names = distinct
+
+
+def _rows(name):
+    path = _expanded(name)
+    # A link that leads nowhere is there, too: reading names what is wrong with it.
+    if os.path.lexists(path):
+        return _rows_of(path, path.suffix.lower() == ".csv")
+    # A pattern that spells .csv out names lists; * may match tables of something else.
+    is_list = path.suffix.lower() == ".csv"
+    rows = [row for file in listing.matches(str(path), SUFFIXES) for row in _rows_of(file, is_list)]
+    if not rows:
+        raise ValueError(f"no such file, folder or glob: {name}. Nothing matches it with images")
+    return rows
+
+
+def _expanded(name):
+    try:
+        return pathlib.Path(name).expanduser()
+    except RuntimeError:
+        # ~someone who has no home here may be the name of a file.
+        return pathlib.Path(name)
+
+
+def _rows_of(path, is_list):
+    """Returns (image_id, image) of each image that something on disk gives."""
+    if path.is_dir():
+        found = listing.images_below(path, SUFFIXES)
+        if not found:
+            raise ValueError(f"{path} must hold images ({', '.join(SUFFIXES)}). It holds none")
+        return [(file.stem, str(file)) for file in found]
+    if is_list and path.is_file():
+        return _csv_rows(path)
+    return [(path.stem, str(path))]
+
+
+def _csv_rows(path):
+    table = tables.read_csv(path, ["image"])
+    if table.empty:
+        raise ValueError(f"{path} must name at least one image. Received: no rows")
+    images = [os.fspath(path.parent / name) if name else "" for name in table["image"]]
+    names = table.get("image_id", [pathlib.Path(image).stem for image in images])
+    return list(zip(names, images, strict=True))
+
+
+def read_image(path: str, max_megapixels: int = 100) -> np.ndarray:
+    """Returns (H, W, 3) uint8 RGB of a JPEG, PNG, BMP or DICOM file, upright.
+
+    Raises:
+        ValueError: The file cannot be read or has too many pixels; the message names it.
+    """
+    if pathlib.Path(path).suffix.lower() in DICOM_SUFFIXES:
+        return dicom.read_image(path, max_megapixels)
+    return preprocessing.decode_file(path, preprocessing.decode_image, max_megapixels)[1]

@@ -1,0 +1,1 @@
+"""Images and masks in shards of TFRecord files."""

@@ -1,0 +1,22 @@
+"""Images with the outlines of masks."""
+
+import numpy as np
+
+
+def draw(images: np.ndarray, true: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """Returns (B, H, W, 3) uint8: images with the outlines of true and predicted masks.
+
+    Green and magenta differ in brightness as well as hue, so a colour-blind reader can
+    tell them apart. Images are RGB in 0..255, masks (B, H, W, 1).
+    """
+    result = images.astype("uint8").copy()
+    for mask, colour in ((true, (0, 255, 0)), (predicted, (255, 0, 255))):
+        result[outline(mask[..., 0] > 0)] = colour
+    return result
+
+
+def outline(masks: np.ndarray) -> np.ndarray:
+    """Returns (B, H, W) bool: mask pixels with a neighbour outside the mask or the image."""
+    padded = np.pad(masks, ((0, 0), (1, 1), (1, 1)))
+    inner = padded[:, :-2, 1:-1] & padded[:, 2:, 1:-1] & padded[:, 1:-1, :-2] & padded[:, 1:-1, 2:]
+    return masks & ~inner

@@ -1,0 +1,136 @@
+"""Which images a finished run may label, and the manifest that its labels are filled into."""
+
+import os
+
+import numpy as np
+import pandas as pd
+from absl import logging
+
+from lbunet_tf.data import manifests
+from lbunet_tf.data import sources
+from lbunet_tf.data import splits
+from lbunet_tf.data.pixels import file_check
+from lbunet_tf.data.records import record_path
+from lbunet_tf.settings import config as config_lib
+from lbunet_tf.storage import file_names
+
+MASKS = "masks"
+NEW = "new"
+
+
+def list_images(
+    config: config_lib.Config, of_run: pd.DataFrame
+) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
+    """Returns (the checked images of the flags that the run was not tested on, skipped, failures).
+
+    The rows gain `standing`, and `mask_to_write`, the file of a mask that is made, from the
+    folder of the manifest on. A target that a network made before is no true one, and is
+    emptied. Images that cannot be decoded are skipped; `failures` says why, a line each.
+    """
+    rows, missing = sources.make_manifest(config)
+    if record_path.are_records(rows["image"]).any():
+        raise ValueError(
+            '"--source=records" holds images of the network\'s size, and masks are made of the '
+            "image's own: name the files, as in --source=manifest --data_dir=DIR/manifest.csv"
+        )
+    if config.max_images:
+        rows = _draw(rows, of_run, config)
+    for target, unknown in (("mask", ""), ("label", np.nan)):
+        rows[target] = rows[target].where(~manifests.is_made(rows, target), unknown)
+    rows, of_run, bad = file_check.check_files_beside(
+        rows, of_run, "skip", config.near_duplicates, config.max_megapixels
+    )
+    rows["standing"] = standing(rows, of_run)
+    counts = {name: int((rows["standing"] == name).sum()) for name in (*manifests.SPLITS, NEW)}
+    logging.info(
+        "of %d images %d stand in the test of %s (by image, patient, lesion, duplicate or content) "
+        "and are left out; %d stand in its val and only show how far targets agree; %d stand in "
+        "its train; %d are new",
+        len(rows),
+        counts["test"],
+        config.run,
+        counts["val"],
+        counts["train"],
+        counts[NEW],
+    )
+    if counts["train"] + counts[NEW] == 0:
+        raise ValueError(
+            f"at least one image must stand neither in val nor in test of {config.run}. Received: "
+            f"{len(rows)} images that do; give another --source"
+        )
+    skipped = pd.concat([missing, bad], ignore_index=True)
+    rows = rows[rows["standing"] != "test"].reset_index(drop=True)
+    names = file_names.file_names(list(rows["image_id"]))
+    rows["mask_to_write"] = [f"{MASKS}/{name}.png" for name in names]
+    return rows, skipped, bad["reason"].tolist()
+
+
+def _draw(rows, of_run, config):
+    """Returns at most --max_images rows, new ones first: the run's seed may have drawn alike."""
+    is_new = standing(rows, of_run) == NEW
+    new = splits.draw_at_most(rows[is_new], config.max_images, config.seed)
+    other = splits.draw_at_most(rows[~is_new], config.max_images - len(new), config.seed)
+    return pd.concat([new, other], ignore_index=True)
+
+
+def standing(rows: pd.DataFrame, of_run: pd.DataFrame) -> np.ndarray:
+    """Returns (N,) the split of a run that each row stands in: test, val, train, or "new".
+
+    A row stands where its image_id, patient, lesion, duplicate or content does, also by
+    way of other rows. Of several splits the first counts in the order test, val, train:
+    what may not be learnt from comes before what was.
+    """
+    group = splits.group_numbers(pd.concat([of_run, rows], ignore_index=True))
+    theirs, ours = group[: len(of_run)], group[len(of_run) :]
+    sides = ("test", "val", "train")
+    stands = [np.isin(ours, theirs[(of_run["split"] == side).to_numpy()]) for side in sides]
+    return np.select(stands, sides, NEW)
+
+
+def lacks_mask(config: config_lib.Config, rows: pd.DataFrame) -> np.ndarray:
+    """Returns (N,) bool: rows to learn from whose mask is to be filled."""
+    if "mask" not in config.targets:
+        return np.zeros(len(rows), bool)
+    unknown = (rows["mask"] == "") | config.ignore_true_masks
+    return (unknown & (rows["standing"] != "val")).to_numpy()
+
+
+def fill(config: config_lib.Config, rows: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
+    """Returns the manifest: true targets as they are, the network's own where none is.
+
+    `pseudo_mask` and `pseudo_label` are 1 where the target is the network's own, and
+    `pseudo_run` then names its run. All rows are train; those of val, and those left without
+    any target, are dropped.
+
+    Args:
+        config: `targets` and `ignore_true_masks` are used.
+        rows: The images, with `standing` and `mask_to_write`.
+        table: In the order of `rows`: `is_sure_mask`, and `sure_label`, NaN where unsure.
+    """
+    result = with_absolute_paths(rows)
+    lacks = lacks_mask(config, rows)
+    fill_mask = lacks & table["is_sure_mask"].to_numpy()
+    # Relative to the CSV, so that the folder can be moved.
+    written = rows["mask_to_write"]
+    result["mask"] = np.where(fill_mask, written, np.where(lacks, "", result["mask"]))
+    sure = table["sure_label"].notna() & ("melanoma" in config.targets)
+    fill_label = rows["label"].isna() & sure.to_numpy()
+    result["label"] = result["label"].where(~fill_label, table["sure_label"].to_numpy())
+    result["pseudo_mask"] = fill_mask.astype(int)
+    result["pseudo_label"] = fill_label.astype(int)
+    # What this run has seen is seen by whoever learns from its targets.
+    result["pseudo_run"] = np.where(fill_mask | fill_label, os.path.abspath(config.run), "")
+    # Not official_part: such rows would be divided, and weak targets scored as if true.
+    result["split"] = "train"
+    has_target = (result["mask"] != "") | result["label"].notna()
+    used = result[has_target & (rows["standing"] != "val")]
+    return used.drop(columns=["standing", "mask_to_write"]).reset_index(drop=True)
+
+
+def with_absolute_paths(rows: pd.DataFrame) -> pd.DataFrame:
+    """Returns the rows with paths that hold wherever the CSV is written."""
+    paths = {
+        column: [os.path.abspath(path) if path else "" for path in rows[column]]
+        for column in ("image", "mask")
+    }
+    return rows.assign(**paths)

@@ -1,0 +1,62 @@
+"""history.csv of a run: its finished epochs, and which of them is best."""
+
+import pathlib
+
+import pandas as pd
+
+from lbunet_tf.runs import run_directory
+from lbunet_tf.settings import config as config_lib
+from lbunet_tf.storage import whole_files
+
+LOSS = "val_loss"
+# Of the names of backups.
+SUFFIX = ".weights.h5"
+
+
+def read(run: pathlib.Path) -> pd.DataFrame:
+    """Returns the finished epochs of a run: those that its backup holds."""
+    path = run / run_directory.HISTORY
+    epochs = finished_epochs(run)
+    if not path.is_file() or not epochs:
+        return pd.DataFrame()
+    return whole_files.read_table(path).iloc[:epochs]
+
+
+def finished_epochs(run: pathlib.Path) -> int:
+    """Returns how many epochs the latest whole backup holds; 0 without one."""
+    return max(backups(run), default=0)
+
+
+def backups(run: pathlib.Path) -> dict[int, pathlib.Path]:
+    """Returns epochs -> path. Names are EPOCH-CRC32.weights.h5, older ones lack the CRC."""
+    found = {}
+    for path in (run / run_directory.BACKUP).glob(f"*{SUFFIX}"):
+        epochs = path.name.removesuffix(SUFFIX).partition("-")[0]
+        if epochs.isdigit():
+            found[int(epochs)] = path
+    return found
+
+
+def backup_name(epochs: int, crc32: int) -> str:
+    """Returns the name of the backup after so many epochs."""
+    return f"{epochs:04d}-{crc32:08x}{SUFFIX}"
+
+
+def best_epoch(history: pd.DataFrame, monitor: str = LOSS) -> int:
+    """Returns the row of the best epoch: the lowest loss, or the highest score."""
+    values = history[monitor].to_numpy()
+    return int(values.argmin() if mode(monitor) == "min" else values.argmax())
+
+
+def mode(monitor: str) -> str:
+    """Returns "min" or "max": which end of a column is its best."""
+    return "min" if monitor == LOSS else "max"
+
+
+def val_column(config: config_lib.Config, quantity: str) -> str:
+    """Returns the column of history.csv that holds loss, dice or auc on val."""
+    if quantity == "loss":
+        return LOSS
+    head = "melanoma" if quantity == "auc" and config.score_rule == "melanoma" else "mask"
+    # Keras puts the output's name in front where there are several.
+    return f"val_{head}_{quantity}" if len(config.outputs) > 1 else f"val_{quantity}"

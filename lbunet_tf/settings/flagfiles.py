@@ -1,0 +1,285 @@
+"""Flags as a command line or a flagfile gives them, read into a `Config` and written back.
+
+The only module that touches absl flags; everything else takes a `Config` or plain values.
+"""
+
+import csv
+import io
+import os
+import pathlib
+import re
+import typing
+from collections.abc import Sequence
+
+from absl import flags
+
+from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import trained_flags
+
+
+def define_flags(entry: str, flag_values=flags.FLAGS) -> None:
+    """Defines the flags of one entry. Call it under `__main__` only."""
+    for field in config_lib.accepted_by(entry):
+        keywords = {"flag_values": flag_values}
+        if field.name == "run" and entry in config_lib.COMBINE:
+            flags.DEFINE_multi_string("run", [], field.metadata["help"], **keywords)
+        elif field.metadata["many"]:
+            flags.DEFINE_list(
+                field.name,
+                [str(item) for item in field.default],
+                field.metadata["help"],
+                **keywords,
+            )
+        elif isinstance(field.default, bool):
+            flags.DEFINE_bool(field.name, field.default, field.metadata["help"], **keywords)
+        elif isinstance(field.default, int):
+            flags.DEFINE_integer(field.name, field.default, field.metadata["help"], **keywords)
+        elif isinstance(field.default, float):
+            flags.DEFINE_float(field.name, field.default, field.metadata["help"], **keywords)
+        else:
+            flags.DEFINE_string(field.name, field.default, field.metadata["help"], **keywords)
+
+
+def parse(arguments: Sequence[str], flag_values=flags.FLAGS) -> list[str]:
+    """Returns what is left of a command line after its flags.
+
+    Raises:
+        ValueError: A flag is unknown, its value cannot be read, or a flagfile is not one.
+    """
+    try:
+        return flag_values(_expand(list(arguments)))
+    except flags.Error as error:
+        raise ValueError(str(error).removeprefix("ERROR:: ")) from error
+
+
+def _expand(arguments, read_before=()):
+    """Returns a command line with the lines of each flagfile in its place.
+
+    absl does so too, but reads a file in the encoding of the locale, where flags.cfg is UTF-8.
+    """
+    expanded = []
+    words = iter(arguments)
+    for word in words:
+        if word == "--":
+            return [*expanded, word, *words]
+        if not (directive := re.fullmatch("--?flagfile(?:=(.*))?", word, re.DOTALL)):
+            expanded.append(word)
+            continue
+        name = next(words, "") if directive[1] is None else directive[1]
+        expanded += _lines_of(os.path.expanduser(name.strip()), read_before)
+    return expanded
+
+
+def _lines_of(name, read_before):
+    """Returns the flags of one flagfile, and of those that it names, each checked to be a flag."""
+    if not name:
+        raise ValueError('"--flagfile" must name a file of flags. Received: nothing')
+    path = pathlib.Path(name)
+    if path.resolve() in read_before:
+        chain = " -> ".join(map(str, (*read_before, path)))
+        raise ValueError(f'"--flagfile" must not lead back to itself. Received: {chain}')
+    try:
+        # A byte order mark, as Windows' editor writes it, is no part of the first flag.
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise ValueError(f'"--flagfile" must name a file of flags. {error}') from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} must be text in UTF-8. Save it as such. {error}") from error
+    lines = [line.strip() for line in text.split("\n")]
+    lines = [line for line in lines if line and not line.startswith(("#", "//"))]
+    for line in lines:
+        if not re.match("--?[^-]", line):
+            raise ValueError(
+                f"{path} must hold one flag on each line, as in --epochs=30, and comments after #. "
+                f"Received: {line!r}"
+            )
+    return _expand(lines, (*read_before, path.resolve()))
+
+
+def from_flags(entry: str, flag_values=flags.FLAGS) -> config_lib.Config:
+    """Returns the Config of parsed flags.
+
+    `train`, `prepare`, `compare` and `tune` start from the defaults, the others from the first
+    run's own flags; what the command line names replaces them. What `compare` is given for its
+    runs is not in its own Config, but in `overrides`; what `evaluate` is given about another
+    source, in `other_source`. `pseudo_label` takes all about its source from the command line.
+    """
+    if entry in (*config_lib.DATA, *config_lib.TUNE):
+        return config_lib.check(
+            config_lib.Config(**_values(config_lib.accepted_by(entry), flag_values))
+        )
+    if entry in config_lib.COMPARE:
+        return config_lib.check(
+            config_lib.Config(**_values(config_lib.fields_of(entry), flag_values))
+        )
+    fields = [
+        field
+        for field in config_lib.accepted_by(entry)
+        if field.name not in config_lib.OTHER_SOURCE
+    ]
+    given = _values(_present(fields, flag_values), flag_values)
+    runs = given.pop("run", "")
+    run, *others = [runs] if isinstance(runs, str) else runs
+    if not all((run, *others)):
+        raise ValueError(
+            f'"--run" must name the run directory to {entry}, as in --run=runs/paper. '
+            "Received: nothing"
+        )
+    if entry in config_lib.PSEUDO:
+        # Its images are not the run's: they are named here alone.
+        given |= _values([config_lib.FIELDS[name] for name in config_lib.OTHER_SOURCE], flag_values)
+        given["source_weights"] = ()
+    return read(run).replace(**given, other_runs=tuple(others))
+
+
+def overrides(flag_values=flags.FLAGS) -> dict:
+    """Returns the flags of training that `compare` was given; they replace every flagfile's."""
+    own = config_lib.fields_of("compare")
+    others = [field for field in config_lib.accepted_by("compare") if field not in own]
+    return _values(_present(others, flag_values), flag_values)
+
+
+def other_source(flag_values=flags.FLAGS) -> dict:
+    """Returns the flags by which `evaluate` was given another source; {} without one.
+
+    Raises:
+        ValueError: They name no --source, and would change nothing.
+    """
+    fields = [config_lib.FIELDS[name] for name in config_lib.OTHER_SOURCE]
+    given = _values(_present(fields, flag_values), flag_values)
+    if given and not given.get("source"):
+        names = ", ".join(f"--{name}" for name in given)
+        raise ValueError(
+            '"--source" must name another source where a flag about its images is given; the '
+            f"run's own images are those of its manifest.csv. Received: {names} without --source"
+        )
+    return given
+
+
+def named_in(entry: str, arguments: Sequence[str]) -> dict:
+    """Returns the flags that a command line names itself, those of its flagfiles left out."""
+    flag_values = flags.FlagValues()
+    define_flags(entry, flag_values)
+    # What follows a "--flagfile X" of two words, or a flag of absl's own, is still read.
+    flag_values.set_gnu_getopt()
+    kept = [argument for argument in arguments if not re.match("--?flagfile(=|$)", argument)]
+    flag_values([entry, *kept], known_only=True)
+    return _values(_present(config_lib.accepted_by(entry), flag_values), flag_values)
+
+
+def without_folders(config: config_lib.Config) -> config_lib.Config:
+    """Returns the flags as a report or an exported model shows them to others.
+
+    A path that is absolute or leaves the working directory tells whose machine it was: its last
+    part stays, and of runs as many parts as tell them apart.
+    """
+    shown = vars(config).copy()
+    for name, value in shown.items():
+        if isinstance(value, str):
+            shown[name] = _last_parts(value, 1)
+        elif isinstance(value, tuple):
+            shown[name] = tuple(
+                _last_parts(item, 1) if isinstance(item, str) else item for item in value
+            )
+    run, *others = _names_of_runs(config.runs)
+    return config_lib.Config(**(shown | {"run": run, "other_runs": tuple(others)}))
+
+
+def _names_of_runs(runs):
+    names = runs
+    for number in range(max(len(pathlib.PurePath(run).parts) for run in runs), 0, -1):
+        fewer = [_last_parts(run, number) for run in runs]
+        if len(set(fewer)) < len(set(runs)):
+            break
+        names = fewer
+    return names
+
+
+def _last_parts(path, number):
+    parts = pathlib.PurePath(path.lstrip("/")).parts
+    is_outside = ".." in parts or path.startswith(("/", "~"))
+    return "/".join(parts[-number:]) if is_outside else path
+
+
+def _present(fields, flag_values):
+    return [field for field in fields if flag_values[field.name].present]
+
+
+def _values(fields, flag_values):
+    values = {field.name: flag_values[field.name].value for field in fields}
+    return {
+        name: _as_tuple(config_lib.FIELDS[name], value)
+        if config_lib.FIELDS[name].metadata["many"]
+        else value
+        for name, value in values.items()
+    }
+
+
+def _as_tuple(field, items):
+    """Returns the items of a list flag as the type that its field is declared with."""
+    (kind, _) = typing.get_args(field.type)
+    try:
+        return tuple(kind(item) for item in items)
+    except ValueError as error:
+        numbers = "whole numbers" if kind is int else "numbers"
+        raise ValueError(
+            f'"--{field.name}" must be {numbers}. Received: {",".join(items)}'
+        ) from error
+
+
+# What is asked of one command is no property of the run.
+NO_PROPERTIES = ("overwrite", "verify_images")
+PATH_FLAGS = tuple(
+    f"--{name}" for name, field in config_lib.FIELDS.items() if field.metadata["is_path"]
+)
+
+
+def flag_lines(config: config_lib.Config) -> list[str]:
+    """Returns the flagfile lines that repeat a training run; `read_flagfile` reads them back.
+
+    Raises:
+        ValueError: A value is none that its flag may have, so that it could not be read back.
+    """
+    config_lib.check(config)
+    return [
+        f"--{field.name}={_as_text(getattr(config, field.name))}"
+        for field in config_lib.fields_of("train")
+        if field.name not in NO_PROPERTIES
+    ]
+
+
+def _as_text(value):
+    """Returns a value as absl reads it: an item of a list with a comma or a quote is quoted."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if not isinstance(value, tuple):
+        return str(value)
+    line = io.StringIO()
+    if value:
+        csv.writer(line, lineterminator="").writerow(value)
+    return line.getvalue()
+
+
+def read(run: str) -> config_lib.Config:
+    """Returns the Config that `RUN/flags.cfg` holds, with `run` as named here."""
+    path = pathlib.Path(run) / "flags.cfg"
+    if not path.is_file():
+        raise ValueError(
+            f'"--run" must be a run directory that lbunet_tf.train wrote. Looked for {path}'
+        )
+    trained_flags.check(path, path.with_name("training.json"), PATH_FLAGS)
+    return read_flagfile(path).replace(run=str(run))
+
+
+def read_flagfile(path: pathlib.Path) -> config_lib.Config:
+    """Returns the Config of a flagfile of `train`."""
+    flag_values = flags.FlagValues()
+    define_flags("train", flag_values)
+    arguments = _lines_of(str(path), ())
+    try:
+        flag_values(["train", *arguments])
+        return from_flags("train", flag_values)
+    except flags.Error as error:
+        raise ValueError(f"{path} must hold flags that this version knows. {error}") from error
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error

@@ -1,0 +1,108 @@
+"""What a process needs around it: Matplotlib's backend, open streams, Keras' settings, malloc."""
+
+import ctypes
+import os
+import pathlib
+import sys
+from collections.abc import Sequence
+
+from absl import logging
+
+BACKENDS = ("tensorflow", "jax")
+# Of glibc's mallopt: what is set, and to what; 32 MB is the most that it takes for the second.
+TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
+KEPT_BYTES, LARGEST_KEPT_BYTES = 2**29, 2**25
+# What the models are defined and tested with; keras.json and other code may say otherwise.
+KERAS = {"image_data_format": "channels_last", "floatx": "float32", "epsilon": 1e-7}
+
+
+def is_command(argv: Sequence[str], original: Sequence[str]) -> bool:
+    """Returns whether `python -m lbunet_tf.X` is starting, and not a program that imports us.
+
+    Args:
+        argv: `sys.argv`, which begins with -m while Python looks for the module.
+        original: `sys.orig_argv`, which names it.
+    """
+    return argv[:1] == ["-m"] and any("lbunet_tf." in word for word in original)
+
+
+def start_command() -> None:
+    """Prepares the process of a command, before it imports Keras; ends it where Keras cannot start.
+
+    Keras imports Matplotlib, which refuses a backend that it does not know, as that of a notebook
+    (MPLBACKEND) where IPython is not installed. A command draws to files only.
+    """
+    os.environ["MPLBACKEND"] = "Agg"
+    # TensorBoard's HParams import tf.keras; ours is Keras 3, and the old one need not be there.
+    os.environ["TF_USE_LEGACY_KERAS"] = "0"
+    _open_streams()
+    try:
+        import keras
+    # Whatever it is: a backend that is not installed, a wrong keras.json, warnings as errors.
+    except Exception as error:
+        _refuse(f"{type(error).__name__}: {error}")
+    if keras.backend.backend() not in BACKENDS:
+        _refuse(f"the backend {keras.backend.backend()}")
+
+
+def _open_streams():
+    """Gives a closed standard stream to /dev/null; what cannot be encoded is escaped.
+
+    Otherwise the first file that is opened gets the number of the closed stream, and what a
+    library prints is written into it.
+    """
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(number)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))
+        getattr(sys, name).reconfigure(errors="backslashreplace")
+
+
+def _refuse(received):
+    backend = os.environ.get("KERAS_BACKEND", "")
+    home = os.environ.get("KERAS_HOME", os.path.expanduser("~/.keras"))
+    sys.stderr.write(
+        f"\nERROR: Keras must start, with the backend {' or '.join(BACKENDS)}. It reads "
+        f"KERAS_BACKEND, else {pathlib.Path(home) / 'keras.json'}: correct it there. Received: "
+        f"KERAS_BACKEND={backend}; {' '.join(received.split())}\n"
+    )
+    sys.exit(1)
+
+
+def set_keras() -> None:
+    """Sets what Keras' models are built with, whatever keras.json says; logs what was otherwise."""
+    import keras
+
+    for name, value in KERAS.items():
+        found = getattr(keras.config, name)()
+        if found != value:
+            logging.warning(
+                "Keras' %s was %s, from keras.json or this program; it is now %s, with which the "
+                "models are defined",
+                name,
+                found,
+                value,
+            )
+            getattr(keras.config, f"set_{name}")(value)
+    for name in ("max_epochs", "max_steps_per_epoch"):
+        limit = getattr(keras.config, name)()
+        if limit is not None:
+            logging.warning("Keras cuts every training: KERAS_%s=%s", name.upper(), limit)
+
+
+def reuse_freed() -> None:
+    """Makes this process keep what it frees for its next batch.
+
+    By default glibc gives a batch's memory back, and the kernel clears every page of the next:
+    with records that took as long as reading them. 512 MB are kept, and what the other arenas of
+    glibc hold, at most 64 MB in one piece. Another C library, and what the user has set
+    (MALLOC_*, GLIBC_TUNABLES), are left as they are.
+    """
+    if any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ):
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(TRIM_THRESHOLD, KEPT_BYTES)
+        mallopt(MMAP_THRESHOLD, LARGEST_KEPT_BYTES)

@@ -1,0 +1,189 @@
+"""Tests of `lbunet_tf.data.records.writer`, by what `prepare --records` leaves on disk."""
+
+import resource
+import shutil
+import sys
+
+import pandas as pd
+import pytest
+
+from lbunet_tf import prepare
+from lbunet_tf.data.records import writer
+from lbunet_tf.data.sources import synthetic
+from lbunet_tf.settings import config as config_lib
+
+SIZE = 16
+
+
+@pytest.fixture
+def config(tmp_path, monkeypatch):
+    """Records of 16 drawn images, at most six in a shard."""
+    monkeypatch.setattr(writer, "SHARD_BYTES", 6 * SIZE**2 * 4)
+    synthetic.draw_folder(tmp_path / "drawn", 16, SIZE, 0)
+    return config_lib.Config(
+        source=("manifest",),
+        data_dir=(str(tmp_path / "drawn" / "manifest.csv"),),
+        image_size=SIZE,
+        records=str(tmp_path / "records"),
+    )
+
+
+def _contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def _shards(folder):
+    return sorted(folder.glob("lbunet-*"))
+
+
+def test_shards_that_are_lost_or_cut_short_are_written_again_and_no_other(config, tmp_path):
+    folder = tmp_path / "records"
+    prepare.main(config)
+    before = _contents(folder)
+    lost, cut, *kept = _shards(folder)
+    times = [path.stat().st_mtime_ns for path in kept]
+    lost.unlink()
+    cut.write_bytes(cut.read_bytes()[:1000])
+
+    prepare.main(config)
+
+    assert _contents(folder) == before
+    assert [path.stat().st_mtime_ns for path in kept] == times
+
+
+@pytest.fixture
+def two_bad_images(tmp_path):
+    """Names of an empty image and of one with an empty mask."""
+    (tmp_path / "drawn/images/DRAWN_000003.png").write_bytes(b"")
+    (tmp_path / "drawn/masks/DRAWN_000007_segmentation.png").write_bytes(b"")
+    return ["DRAWN_000003", "DRAWN_000007"]
+
+
+def _assert_all_but(bad, folder):
+    written, skipped = (pd.read_csv(folder / f"{name}.csv") for name in ("manifest", "skipped"))
+    assert skipped["image_id"].tolist() == bad
+    assert len(written) == 14 and not set(written["image_id"]) & set(bad)
+    assert (folder / "dataset_info.json").is_file()
+
+
+def test_bad_files_are_left_out_and_listed_with_skip(config, tmp_path, two_bad_images):
+    prepare.main(config.replace(on_bad_image="skip"))
+
+    _assert_all_but(two_bad_images, tmp_path / "records")
+
+
+def test_bad_files_are_an_error_at_the_end_which_loses_no_good_one(
+    config, tmp_path, two_bad_images, capsys
+):
+    with pytest.raises(ValueError) as error:
+        prepare.main(config)
+
+    assert "2 could not be used" in str(error.value)
+    named = capsys.readouterr().err
+    assert all(name in named for name in two_bad_images)
+    _assert_all_but(two_bad_images, tmp_path / "records")
+
+
+def test_a_file_that_is_lost_after_the_plan_costs_its_shard_only(config, tmp_path):
+    folder = tmp_path / "records"
+    prepare.main(config)
+    whole = _contents(folder)
+    for shard in _shards(folder):
+        shard.unlink()
+    image = tmp_path / "drawn/images/DRAWN_000003.png"
+    contents = image.read_bytes()
+    image.unlink()
+
+    with pytest.raises(ValueError, match="1 of .* shards could not be written"):
+        prepare.main(config)
+    assert len(_shards(folder)) >= len([name for name in whole if name.startswith("lbunet")]) - 1
+    image.write_bytes(contents)
+    prepare.main(config)
+
+    assert _contents(folder) == whole
+
+
+@pytest.mark.parametrize("fields", [{"image_size": 32}, {"seed": 1}, {"antialias": True}])
+def test_a_folder_of_other_flags_is_refused_by_their_name(config, fields):
+    prepare.main(config)
+
+    with pytest.raises(ValueError, match=f"was begun with --{next(iter(fields))}="):
+        prepare.main(config.replace(**fields))
+
+
+def test_a_folder_of_other_files_is_refused(config, tmp_path):
+    (tmp_path / "records").mkdir()
+    (tmp_path / "records" / "thesis.tex").write_text("years of work")
+
+    with pytest.raises(
+        ValueError, match="new or empty folder.* holds other files, which are left as"
+    ):
+        prepare.main(config)
+
+
+def test_records_are_not_made_of_records(config, tmp_path):
+    prepare.main(config)
+    again = config.replace(
+        source=("records",),
+        data_dir=(config.records,),
+        records=str(tmp_path / "again"),
+        split_by="official",
+    )
+
+    with pytest.raises(ValueError, match='"--records" needs files to read'):
+        prepare.main(again)
+
+
+def test_a_full_disk_is_an_error_and_the_same_command_goes_on(config, tmp_path):
+    folder = tmp_path / "records"
+    prepare.main(config)
+    whole = _contents(folder)
+    for shard in _shards(folder):
+        shard.unlink()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limits[1]))
+    try:
+        with pytest.raises(
+            OSError, match="there must be room for .*lbunet-train.lbunet-partial.tfrecord-0"
+        ):
+            prepare.main(config)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+    prepare.main(config)
+
+    assert _contents(folder) == whole
+
+
+def test_options_of_beam_without_records_are_refused():
+    with pytest.raises(ValueError, match='"--beam_options" .* add --records=DIR'):
+        config_lib.Config().replace(beam_options="--runner=DirectRunner")
+
+
+def test_without_beam_its_flag_says_how_to_install_it(config, monkeypatch):
+    monkeypatch.setitem(sys.modules, "apache_beam", None)
+
+    with pytest.raises(ValueError, match=r"pip install 'lbunet_tf\[beam\]'"):
+        prepare.main(config.replace(beam_options="--runner=DirectRunner"))
+
+
+@pytest.mark.slow
+def test_beam_writes_the_same_bytes(config, tmp_path):
+    pytest.importorskip("apache_beam")
+    prepare.main(config)
+    folder = tmp_path / "by_beam"
+
+    prepare.main(config.replace(records=str(folder), beam_options="--runner=DirectRunner"))
+
+    assert _contents(folder) == _contents(tmp_path / "records")
+
+
+def test_room_for_all_shards_is_checked_before_the_first(config, tmp_path, monkeypatch):
+    usage = shutil.disk_usage(".")
+    free = usage._replace(free=5000)
+    monkeypatch.setattr(writer.whole_files.shutil, "disk_usage", lambda _: free)
+
+    # 16 images and masks of 16 px.
+    with pytest.raises(OSError, match=r"records/lbunet-\*: at least 0.0 MB, and 0.0 MB are free"):
+        prepare.main(config)
+    assert _shards(tmp_path / "records") == []

@@ -1,0 +1,124 @@
+"""Which runs may be averaged, and where what is written goes."""
+
+import pathlib
+import re
+
+import pytest
+
+from lbunet_tf.runs import ensemble
+from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import flagfiles
+
+TWO_HEADS = {"heads": ("mask", "melanoma")}
+
+
+@pytest.fixture
+def write_flags(tmp_path):
+    """A function: name of a run, fields -> its Config, after writing its flags."""
+
+    def write(name, **fields):
+        config = config_lib.Config(run=str(tmp_path / name), **{**TWO_HEADS, **fields})
+        pathlib.Path(config.run).mkdir()
+        (tmp_path / name / "flags.cfg").write_text("\n".join(flagfiles.flag_lines(config)))
+        return config
+
+    return write
+
+
+def with_others(first, *others):
+    return first.replace(other_runs=tuple(other.run for other in others))
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"image_size": 96}, '"--image_size" says 128 in --run={a} and 96 in --run={b}'),
+        ({"antialias": True}, '"--antialias" says False in'),
+        ({"shades_of_gray": True}, '"--shades_of_gray" says False in'),
+        ({"remove_hair": True}, '"--remove_hair" says False in'),
+        ({"heads": ("mask",)}, '"--heads" says mask,melanoma in --run={a} and mask in --run={b}'),
+        ({"mask_source": "label"}, '"--mask_source" says lesion in'),
+    ],
+)
+def test_runs_that_do_not_agree_are_refused_with_flag_and_both_names(write_flags, fields, message):
+    first, other = write_flags("a"), write_flags("b", **fields)
+
+    with pytest.raises(ValueError, match=re.escape(message.format(a=first.run, b=other.run))):
+        ensemble.check(with_others(first, other))
+
+
+def test_runs_of_other_score_rules_are_refused(write_flags):
+    first = write_flags("a", mask_source="label")
+    other = write_flags("b", mask_source="label", image_score="max")
+
+    with pytest.raises(ValueError, match='"--image_score" says melanoma in .* and max in'):
+        ensemble.check(with_others(first, other))
+
+
+def test_the_third_run_is_compared_as_well(write_flags):
+    first, second, third = write_flags("a"), write_flags("b"), write_flags("c", image_size=64)
+
+    with pytest.raises(ValueError, match=re.escape(f"64 in --run={third.run}")):
+        ensemble.check(with_others(first, second, third))
+
+
+def test_runs_that_differ_in_training_only_agree(write_flags):
+    first = write_flags("a")
+    other = write_flags("b", seed=1, encoder="resnet34", epochs=3, augment="flips")
+
+    ensemble.check(with_others(first, other))
+
+
+def test_a_run_that_is_named_twice_is_refused(write_flags):
+    config = write_flags("a")
+
+    with pytest.raises(ValueError, match='"--run" must name each run once. Received twice: .*a'):
+        ensemble.check(config.replace(other_runs=(f"{config.run}/.",)))
+
+
+def test_another_run_that_is_none_is_named(write_flags, tmp_path):
+    config = write_flags("a").replace(other_runs=(str(tmp_path / "nothing"),))
+
+    with pytest.raises(ValueError, match=re.escape(str(tmp_path / "nothing" / "flags.cfg"))):
+        ensemble.check(config)
+
+
+def test_one_run_has_a_default_folder(write_flags, tmp_path):
+    assert ensemble.output_folder(write_flags("a"), tmp_path / "x") == tmp_path / "x"
+
+
+def test_several_runs_need_an_output(write_flags, tmp_path):
+    first, other = write_flags("a"), write_flags("b")
+
+    expected = f"Received: --run={first.run} --run={other.run}, no --output"
+    with pytest.raises(ValueError, match=re.escape(expected)):
+        ensemble.output_folder(with_others(first, other), tmp_path / "x")
+
+
+def test_nothing_is_written_into_a_run_directory(write_flags, tmp_path):
+    first, other = write_flags("a"), write_flags("b")
+    config = with_others(first, other).replace(output=other.run)
+
+    with pytest.raises(ValueError, match='"--output" must be no run directory'):
+        ensemble.output_folder(config, tmp_path / "x")
+
+
+@pytest.mark.parametrize(
+    ("tta", "num_runs", "expected"),
+    [
+        ("none", 1, "1 forward pass an image"),
+        ("flips", 1, "1 run x 4 symmetries of the image (--tta=flips), 4 forward passes an image"),
+        ("none", 3, "3 runs x 1 symmetry of the image (--tta=none), 3 forward passes an image"),
+        ("dihedral", 2, "2 runs x 8 symmetries of the image (--tta=dihedral), 16 forward passes"),
+    ],
+)
+def test_the_cost_is_stated_in_forward_passes(tta, num_runs, expected):
+    others = tuple(f"r{number}" for number in range(1, num_runs))
+
+    assert expected in ensemble.describe(config_lib.Config(run="r0", other_runs=others, tta=tta))
+
+
+def test_the_speed_is_stated_in_images_per_second():
+    assert ensemble.describe_speed(config_lib.Config(), 50, 4.0).startswith(
+        "50 images in 4.0 s, 12.5 images per second"
+    )

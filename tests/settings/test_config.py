@@ -1,0 +1,94 @@
+import math
+import re
+import typing
+
+import pytest
+
+from lbunet_tf.settings import config as config_lib
+
+
+def test_defaults_are_the_papers_optimisation():
+    config = config_lib.Config()
+    assert (config.learning_rate, config.batch_size, config.epochs, config.patience) == (
+        1e-4,
+        8,
+        30,
+        3,
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"batch_size": 0}, '"--batch_size" must be at least 1. Received: 0'),
+        ({"encoder": "resnt50"}, '"--encoder" must be one of resnet101'),
+        ({"heads": ("melanoma",)}, '"--heads" must be "mask" or "mask,melanoma"'),
+        ({"near_duplicates": 11}, '"--near_duplicates" must be at most 10 of 64 bits'),
+        ({"near_duplicates": -2}, '"--near_duplicates" must be at least -1'),
+        ({"split_percent": (70, 15, 5)}, '"--split_percent" must be three whole numbers'),
+        ({"learning_rate": 0.0}, '"--learning_rate" must be positive'),
+        ({"seeds": ()}, '"--seeds" must name at least one seed, each once. Received: nothing'),
+        ({"seeds": (1, 1)}, '"--seeds" must name at least one seed, each once. Received: 1,1'),
+        ({"prevalence": 1.0}, '"--prevalence" must lie between 0 and 1'),
+        ({"source": ("isic2020",), "data_dir": ("a", "b")}, '"--data_dir" must name one folder'),
+        ({"image_score": "melanoma"}, "add --heads=mask,melanoma"),
+        ({"image_score": "max"}, "needs --mask_source=label"),
+        (
+            {"class_weights": ("mask",), "mask_loss": "lovasz"},
+            '"--class_weights=mask" needs a --mask_loss that is a sum over pixels',
+        ),
+        ({"model": "unet"}, '"--model=unet" has no pretrained weights: add --encoder_weights=none'),
+    ],
+)
+def test_a_wrong_value_raises_an_error_that_names_the_flag(changes, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        config_lib.Config().replace(**changes)
+
+
+NUMBERS = [
+    field
+    for field in config_lib.FIELDS.values()
+    if {int, float} & {field.type, *typing.get_args(field.type)}
+]
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf, 1e39, 2**63, -(2**63)])
+@pytest.mark.parametrize("field", NUMBERS, ids=lambda field: field.name)
+def test_a_number_beyond_what_training_can_count_is_refused_by_name(field, number):
+    # As many as there were, so that the number alone is wrong.
+    value = (number, *field.default[1:]) if isinstance(field.default, tuple) else number
+
+    with pytest.raises(ValueError, match=re.escape(f'"--{field.name}" must be ')) as raised:
+        config_lib.Config().replace(**{field.name: value})
+
+    assert str(raised.value).endswith(f"Received: {number}")
+
+
+BOUNDED = [field for field in NUMBERS if field.metadata["maximum"] is not None]
+
+
+@pytest.mark.parametrize("field", BOUNDED, ids=lambda field: field.name)
+def test_the_largest_value_of_a_flag_is_taken_and_the_next_refused(field):
+    largest = field.metadata["maximum"]
+    partners = {"teacher": ("t",)} if field.name == "teacher_weight" else {}
+
+    def replace(number):
+        value = (number,) if isinstance(field.default, tuple) else number
+        return config_lib.Config().replace(**partners, **{field.name: value})
+
+    replace(largest)
+    message = f'"--{field.name}" must be at most {largest}. Received: {largest + 1}'
+    with pytest.raises(ValueError, match=re.escape(message)):
+        replace(largest + 1)
+
+
+def test_a_seed_from_the_clock_is_refused_with_its_bound():
+    message = '"--seed" must be at most 4294967295. Received: 1764379357123'
+    with pytest.raises(ValueError, match=re.escape(message)):
+        config_lib.Config().replace(seed=1764379357123)
+
+
+def test_negative_zero_is_zero():
+    with pytest.raises(ValueError, match='"--learning_rate" must be positive'):
+        config_lib.Config().replace(learning_rate=-0.0)
+    assert config_lib.Config().replace(clip_norm=-0.0) == config_lib.Config()

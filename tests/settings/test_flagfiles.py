@@ -1,0 +1,424 @@
+import dataclasses
+import re
+import typing
+
+import hypothesis
+import pytest
+from absl import flags
+from hypothesis import strategies
+
+from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import entry
+from lbunet_tf.settings import flagfiles
+
+
+def parse(command, *arguments):
+    values = flags.FlagValues()
+    flagfiles.define_flags(command, values)
+    values([command, *arguments])
+    return flagfiles.from_flags(command, values)
+
+
+def test_later_flags_win_over_the_flagfile(tmp_path):
+    flagfile = tmp_path / "x.cfg"
+    flagfile.write_text("# A comment.\n--epochs=7\n--seed=3\n")
+    values = flags.FlagValues()
+    flags.DEFINE_string("flagfile", "", "", flag_values=values)
+    flagfiles.define_flags("train", values)
+    values(["train", f"--flagfile={flagfile}", "--epochs=9"])
+    config = flagfiles.from_flags("train", values)
+    assert (config.epochs, config.seed) == (9, 3)
+
+
+def test_split_percent_of_words_raises_an_error_that_names_the_flag():
+    with pytest.raises(ValueError, match='"--split_percent" must be whole numbers'):
+        parse("train", "--split_percent=most,some,few")
+
+
+def test_a_run_is_read_back_from_its_flags(tmp_path):
+    config = config_lib.Config(
+        run=str(tmp_path),
+        source=("isic2020", "ham10000"),
+        data_dir=("/a", "/b"),
+        cache=False,
+        split_percent=(60, 20, 20),
+        learning_rate=3e-4,
+    )
+    (tmp_path / "flags.cfg").write_text("\n".join(flagfiles.flag_lines(config)))
+    assert flagfiles.read(str(tmp_path)) == config
+
+
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [
+        ("/home/jane/isic2017", "isic2017"),
+        ("/home/jane/isic2017/", "isic2017"),
+        ("../jane/isic2017", "isic2017"),
+        ("~/isic2017", "isic2017"),
+        ("runs/paper", "runs/paper"),
+        ("imagenet", "imagenet"),
+        ("", ""),
+    ],
+)
+def test_of_a_path_elsewhere_others_see_the_last_part(path, shown):
+    config = config_lib.Config(run=path, data_dir=(path, "b"), encoder_weights=path, epochs=3)
+    result = flagfiles.without_folders(config)
+    assert (result.run, result.data_dir, result.encoder_weights) == (shown, (shown, "b"), shown)
+    assert result.epochs == 3
+
+
+@pytest.mark.parametrize(
+    ("runs", "shown"),
+    [
+        (("/a/b/unet/seed-0", "/a/b/lbunet/seed-0"), ("unet/seed-0", "lbunet/seed-0")),
+        (("/a/one", "/a/two", "three"), ("one", "two", "three")),
+        (("/a/b", "/b"), ("a/b", "b")),
+        (("/a/x", "x"), ("a/x", "x")),
+    ],
+)
+def test_runs_of_one_name_stay_apart(runs, shown):
+    config = config_lib.Config(run=runs[0], other_runs=runs[1:])
+    assert flagfiles.without_folders(config).runs == shown
+
+
+def test_evaluate_takes_what_the_run_says_and_what_the_command_line_replaces(tmp_path):
+    config = config_lib.Config(run=str(tmp_path), batch_size=4, image_size=96)
+    (tmp_path / "flags.cfg").write_text("\n".join(flagfiles.flag_lines(config)))
+    read = parse("evaluate", f"--run={tmp_path}", "--batch_size=32", "--prevalence=0.1")
+    assert read == dataclasses.replace(config, batch_size=32, prevalence=0.1)
+
+
+def test_evaluate_of_a_folder_without_flags_names_the_file(tmp_path):
+    with pytest.raises(ValueError, match=re.escape(str(tmp_path / "flags.cfg"))):
+        parse("evaluate", f"--run={tmp_path}")
+
+
+def test_evaluate_without_run_says_what_to_give():
+    with pytest.raises(ValueError, match='"--run" must name the run directory to evaluate'):
+        parse("evaluate")
+
+
+@pytest.mark.parametrize("command", config_lib.COMBINE)
+def test_run_may_be_given_several_times(command, tmp_path):
+    for name, seed in (("a", 1), ("b", 2)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "flags.cfg").write_text(f"--seed={seed}")
+
+    config = parse(command, f"--run={tmp_path / 'a'}", f"--run={tmp_path / 'b'}", "--tta=flips")
+
+    assert config.runs == (str(tmp_path / "a"), str(tmp_path / "b"))
+    assert (config.run, config.seed, config.tta) == (str(tmp_path / "a"), 1, "flips")
+
+
+def test_an_empty_second_run_says_what_to_give(tmp_path):
+    (tmp_path / "flags.cfg").write_text("")
+
+    with pytest.raises(ValueError, match='"--run" must name the run directory to predict'):
+        parse("predict", f"--run={tmp_path}", "--run=")
+
+
+def parse_source(*arguments):
+    values = flags.FlagValues()
+    flagfiles.define_flags("evaluate", values)
+    values(["evaluate", *arguments])
+    return values
+
+
+def test_evaluate_keeps_another_source_apart_from_the_runs_own(tmp_path):
+    own = config_lib.Config(run=str(tmp_path), source=("isic2017",), max_images=200, seed=4)
+    (tmp_path / "flags.cfg").write_text("\n".join(flagfiles.flag_lines(own)))
+    values = parse_source(f"--run={tmp_path}", "--source=ph2,ham10000", "--max_images=9")
+
+    config = flagfiles.from_flags("evaluate", values)
+
+    assert config == own
+    # Only what is given: neither the run's draw nor its seed is meant for another source.
+    assert flagfiles.other_source(values) == {"source": ("ph2", "ham10000"), "max_images": 9}
+
+
+def test_evaluate_without_another_source_has_none():
+    assert flagfiles.other_source(parse_source("--run=r")) == {}
+
+
+@pytest.mark.parametrize("flag", ["--max_images=9", "--data_dir=d", "--seed=1", "--source="])
+def test_flags_about_another_source_need_its_name(flag):
+    with pytest.raises(ValueError, match='"--source" must name another source where .* Received:'):
+        flagfiles.other_source(parse_source("--run=r", flag))
+
+
+def test_compare_keeps_what_it_is_given_for_its_runs_apart():
+    values = flags.FlagValues()
+    flagfiles.define_flags("compare", values)
+    values(["compare", "--run=r", "--seeds=0,2", "--experiments=a.cfg,b.cfg", "--epochs=30"])
+
+    config = flagfiles.from_flags("compare", values)
+
+    assert (config.run, config.seeds, config.experiments) == ("r", (0, 2), ("a.cfg", "b.cfg"))
+    # Given, although it is the default: it replaces what a flagfile says.
+    assert flagfiles.overrides(values) == {"epochs": 30}
+
+
+def test_tune_takes_every_flag_of_train():
+    config = parse("tune", "--run=r", "--space=loss", "--trials=5", "--epochs=7")
+
+    assert (config.space, config.trials, config.objective, config.epochs) == ("loss", 5, "dice", 7)
+
+
+@pytest.mark.parametrize("spelling", [["--flagfile=x.cfg"], ["--flagfile", "x.cfg"]])
+def test_what_a_command_line_names_itself_is_known_from_what_its_flagfile_says(spelling):
+    arguments = ["--run=r", *spelling, "--v=1", "--nocache", "--heads=mask,melanoma"]
+
+    named = flagfiles.named_in("tune", arguments)
+
+    assert named == {"run": "r", "cache": False, "heads": ("mask", "melanoma")}
+
+
+def test_seeds_must_be_whole_numbers():
+    with pytest.raises(ValueError, match='"--seeds" must be whole numbers. Received: one,two'):
+        parse("compare", "--seeds=one,two")
+
+
+def test_a_flagfile_that_names_an_unknown_flag_is_named(tmp_path):
+    path = tmp_path / "x.cfg"
+    path.write_text("--epohcs=3\n")
+
+    with pytest.raises(ValueError, match=re.escape(f"{path} must hold flags")):
+        flagfiles.read_flagfile(path)
+
+
+def test_prepare_takes_every_flag_of_train():
+    accepted = {field.name for field in config_lib.accepted_by("prepare")}
+
+    assert {field.name for field in config_lib.fields_of("train")} < accepted
+
+
+def test_prepare_explains_only_the_flags_that_change_what_it_does():
+    text = entry.help_text("prepare", "What it does.")
+
+    assert "--output=" in text and "--learning_rate=" not in text
+
+
+@pytest.mark.parametrize(
+    "command", ["train", "prepare", "evaluate", "predict", "export", "compare", "tune"]
+)
+def test_help_names_every_flag_of_the_entry(command):
+    text = entry.help_text(command, "What it does.")
+    missing = [
+        field.name
+        for field in config_lib.fields_of(command)
+        if f"--{field.name}=" not in text and f"--[no]{field.name}" not in text
+    ]
+    assert missing == []
+
+
+def test_help_without_docstrings_still_names_the_flags():
+    # As under python -OO.
+    text = entry.help_text("train", None)
+
+    assert text.startswith("python -m lbunet_tf.train\n") and "--learning_rate=X" in text
+
+
+def test_help_of_evaluate_names_the_flags_of_another_source():
+    text = entry.help_text("evaluate", "What it does.")
+
+    names = [name for name in config_lib.OTHER_SOURCE if name != "allow_missing_images"]
+    assert [name for name in names if f"--{name}=" not in text] == []
+    assert "--other_runs" not in text
+
+
+def test_help_fits_a_terminal_of_100_columns():
+    lines = entry.help_text("train", "What it does.").splitlines()
+    assert [line for line in lines if len(line) > 100] == []
+
+
+# What flagfiles, CSV, shells and Python's splitlines give a meaning to, and what is not ASCII.
+MEANINGFUL = ",\"'#=-~/\\ \tx;$\x0b\x0c\x1c\x85\u2028é字😀"
+# What a value needs of other flags.
+PARTNERS = {
+    "data_dir": lambda value: {"source": ("folder",) * max(len(value), 1)},
+    "source_weights": lambda value: {"source": tuple(map(str, range(max(len(value), 1))))},
+    "model": lambda value: {"encoder_weights": "none" if value == "unet" else "imagenet"},
+    "image_score": lambda value: {"mask_source": "label"},
+}
+POSITIVE = strategies.floats(1e-30, 1e30)
+SPECIAL = {
+    "heads": strategies.sampled_from([("mask",), ("mask", "melanoma")]),
+    "head_weights": strategies.tuples(POSITIVE, POSITIVE),
+    "source_weights": strategies.lists(POSITIVE, max_size=3).map(tuple),
+    "class_weights": strategies.sampled_from([(), ("mask",), ("mask", "melanoma")]),
+    "split_percent": strategies.integers(1, 98).map(lambda train: (train, 99 - train, 1)),
+    "near_duplicates": strategies.integers(-1, 10),
+    "learning_rate": POSITIVE,
+    "label_smoothing": strategies.floats(0, 0.99),
+    "average_weights": strategies.floats(0, 0.99),
+    "warmup_epochs": strategies.integers(0, 29),
+    "frozen_epochs": strategies.integers(0, 29),
+}
+
+
+def texts():
+    meaningful = strategies.text(MEANINGFUL, max_size=8)
+    return (meaningful | strategies.text(max_size=8)).filter(
+        lambda text: text == text.strip() and not set(text) & set("\0\n\r")
+    )
+
+
+def values_of(field):
+    """Returns what a flag may be."""
+    if field.name in SPECIAL:
+        return SPECIAL[field.name]
+    if field.metadata["choices"]:
+        return strategies.sampled_from(field.metadata["choices"])
+    if field.metadata["many"]:
+        return strategies.lists(texts(), max_size=3).map(tuple)
+    if field.type is bool:
+        return strategies.booleans()
+    low, high = field.metadata["minimum"], field.metadata["maximum"]
+    if field.type is int:
+        return strategies.integers(low, 2**31 - 1 if high is None else high)
+    if field.type is float:
+        return strategies.floats(low, 3e38 if high is None else high)
+    return texts()
+
+
+KEPT = [f for f in config_lib.fields_of("train") if f.name not in flagfiles.NO_PROPERTIES]
+
+
+@pytest.mark.parametrize("field", KEPT, ids=lambda field: field.name)
+@hypothesis.settings(
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture],
+)
+@hypothesis.given(data=strategies.data())
+def test_any_value_of_any_flag_is_read_back(tmp_path, field, data):
+    value = data.draw(values_of(field))
+    partners = PARTNERS.get(field.name, lambda value: {})(value)
+    base = config_lib.Config(heads=("mask", "melanoma"), teacher=("t",))
+    config = base.replace(**{**partners, field.name: value})
+
+    (tmp_path / "flags.cfg").write_text("\n".join(flagfiles.flag_lines(config)), encoding="utf-8")
+
+    assert flagfiles.read_flagfile(tmp_path / "flags.cfg") == config.replace(overwrite=False)
+
+
+TEXTS = [
+    field
+    for field in config_lib.FIELDS.values()
+    if field.metadata["choices"] is None and str in (field.type, *typing.get_args(field.type))
+]
+
+
+@pytest.mark.parametrize("text", [" x", "x\u3000", "x\ny", "x\ry", "x\0y", "x\udce9"])
+@pytest.mark.parametrize("field", TEXTS, ids=lambda field: field.name)
+def test_a_text_that_a_flagfile_cannot_hold_is_refused_by_name(field, text):
+    value = (text,) if isinstance(field.default, tuple) else text
+
+    with pytest.raises(ValueError, match=f'^"--{field.name}" must .*{re.escape(repr(text))}$'):
+        config_lib.Config().replace(**{field.name: value})
+
+
+def test_a_comma_in_a_path_is_quoted_on_the_command_line_and_in_flags_cfg(tmp_path):
+    config = parse("train", "--source=folder", '--data_dir="/data/Lesions, 2024"')
+
+    assert config.data_dir == ("/data/Lesions, 2024",)
+    assert '--data_dir="/data/Lesions, 2024"' in flagfiles.flag_lines(config)
+
+
+def test_a_list_that_an_earlier_version_wrote_without_quotes_is_read(tmp_path):
+    path = tmp_path / "flags.cfg"
+    path.write_text('--source=isic2020,ham10000\n--data_dir=/a "b" c,/d\n--split_percent=60,20,20')
+
+    config = flagfiles.read_flagfile(path)
+
+    assert config.data_dir == ('/a "b" c', "/d")
+    assert (config.source, config.split_percent) == (("isic2020", "ham10000"), (60, 20, 20))
+
+
+@pytest.mark.parametrize(
+    "field",
+    [field for field in config_lib.FIELDS.values() if field.metadata["is_path"]],
+    ids=lambda field: field.name,
+)
+def test_a_leading_tilde_of_a_path_is_the_home_folder(monkeypatch, field):
+    monkeypatch.setenv("HOME", "/home/somebody")
+    is_list = isinstance(field.default, tuple)
+
+    config = config_lib.Config(**{field.name: ("~/a", "b~") if is_list else "~/a"})
+
+    expected = ("/home/somebody/a", "b~") if is_list else "/home/somebody/a"
+    assert getattr(config, field.name) == expected
+
+
+def test_every_flag_that_names_files_is_known_as_a_path():
+    # A new one is added here and to the flag, or it keeps its tilde.
+    paths = {field.name for field in config_lib.FIELDS.values() if field.metadata["is_path"]}
+    assert paths == {
+        "run",
+        "other_runs",
+        "experiments",
+        "data_dir",
+        "encoder_weights",
+        "teacher",
+        "output",
+        "preview",
+        "records",
+    }
+
+
+def test_a_flagfile_of_windows_is_read(tmp_path):
+    path = tmp_path / "x.cfg"
+    path.write_bytes("\ufeff--epochs=7\r\n# comment\r\n\r\n--run=Läsionen\r\n".encode())
+
+    config = flagfiles.read_flagfile(path)
+
+    assert (config.epochs, config.run) == (7, "Läsionen")
+
+
+def test_a_flagfile_names_another_where_its_flags_stand(tmp_path):
+    outer, inner = tmp_path / "outer.cfg", tmp_path / "inner.cfg"
+    inner.write_text("--epochs=7\n--seed=7\n--patience=7\n")
+    outer.write_text(f"--epochs=1\n--flagfile={inner}\n--seed=2\n")
+    values = flags.FlagValues()
+    flagfiles.define_flags("train", values)
+
+    left = flagfiles.parse(["train", "--flagfile", str(outer), "--patience=9"], values)
+
+    config = flagfiles.from_flags("train", values)
+    assert (left, config.epochs, config.seed, config.patience) == (["train"], 7, 2, 9)
+
+
+@pytest.mark.parametrize(
+    "content, words",
+    [
+        ("--run=L\xe4sionen".encode("latin-1"), "must be text in UTF-8"),
+        (b"--flagfile=x.cfg", "must not lead back to itself"),
+        (b"--flagfile=", '"--flagfile" must name a file'),
+        (b"--flagfile=missing.cfg", "missing.cfg"),
+        (b"epochs=7", "must hold one flag on each line, .* Received: 'epochs=7'"),
+        (b"--epochs=7\n--\n--seed=1", "must hold one flag on each line, .* Received: '--'"),
+        (b"--epochs=seven", '"?--epochs=seven'),
+        (b"--epohcs=7", "epohcs"),
+        (b'--data_dir="/a,/b', "data_dir"),
+    ],
+)
+def test_a_flagfile_that_is_none_is_refused(tmp_path, monkeypatch, content, words):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x.cfg").write_bytes(content)
+    values = flags.FlagValues()
+    flagfiles.define_flags("train", values)
+
+    with pytest.raises(ValueError, match=words):
+        flagfiles.parse(["train", "--flagfile=x.cfg"], values)
+
+
+def test_a_folder_is_no_flagfile(tmp_path):
+    with pytest.raises(ValueError, match=f'"--flagfile" must name a file.*{tmp_path}'):
+        flagfiles.parse(["train", f"--flagfile={tmp_path}"], flags.FlagValues())
+
+
+def test_a_wrong_value_in_the_flags_of_a_run_names_the_file(tmp_path):
+    (tmp_path / "flags.cfg").write_text("--batch_size=0")
+
+    with pytest.raises(ValueError, match=f'{tmp_path}/flags.cfg: "--batch_size" must be at'):
+        flagfiles.read(str(tmp_path))

@@ -1,0 +1,157 @@
+"""What a notebook, a shell or keras.json say must neither stop a command nor change a model."""
+
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+from lbunet_tf import models
+from lbunet_tf.runs import ensemble
+from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import process
+
+ROOT = pathlib.Path(__file__).parents[2]
+FOREIGN = {"image_data_format": "channels_first", "floatx": "float16", "epsilon": 0.01}
+
+
+@pytest.fixture
+def foreign_keras():
+    """Keras as a foreign keras.json leaves it; what was set is put back."""
+    before = {name: getattr(keras.config, name)() for name in FOREIGN}
+    for name, value in FOREIGN.items():
+        getattr(keras.config, f"set_{name}")(value)
+    yield
+    for name, value in before.items():
+        getattr(keras.config, f"set_{name}")(value)
+
+
+def test_what_must_hold_is_set_and_what_was_otherwise_is_said(foreign_keras, caplog):
+    process.set_keras()
+
+    assert {name: getattr(keras.config, name)() for name in FOREIGN} == process.KERAS
+    for name, value in FOREIGN.items():
+        assert f"Keras' {name} was {value}" in caplog.text
+
+
+def test_nothing_is_said_where_all_holds(caplog):
+    process.set_keras()
+
+    assert caplog.text == ""
+
+
+@pytest.fixture(scope="module")
+def small():
+    return config_lib.Config(encoder="efficientnet_lite0", encoder_weights="none", image_size=32)
+
+
+@pytest.fixture(scope="module")
+def expected(small):
+    return models.build_model(small).get_weights()
+
+
+def test_a_model_is_built_alike_under_a_foreign_keras_json(small, expected, foreign_keras):
+    model = models.build_model(small)
+
+    assert model.input_shape == (None, 32, 32, 3)
+    assert {weight.dtype for weight in model.weights} == {"float32"}
+    for weight, other in zip(model.get_weights(), expected, strict=True):
+        np.testing.assert_array_equal(weight, other)
+
+
+@pytest.mark.parametrize("tta", ["none", "flips"])
+def test_a_run_predicts_alike_whatever_a_program_has_set(untrained_run, foreign_keras, tta):
+    images = np.random.default_rng(5).integers(0, 256, (2, 32, 32, 3)).astype("float32")
+    plain = ensemble.load_mean(config_lib.Config(run=str(untrained_run), tta=tta))(images)
+    for name, value in FOREIGN.items():
+        getattr(keras.config, f"set_{name}")(value)
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        predicted = ensemble.load_mean(config_lib.Config(run=str(untrained_run), tta=tta))(images)
+    finally:
+        keras.config.set_dtype_policy("float32")
+
+    for name, logits in plain.items():
+        np.testing.assert_allclose(predicted[name], logits, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "argv, original, answer",
+    [
+        (["-m", "--help"], ["python", "-m", "lbunet_tf.train", "--help"], True),
+        (["-m"], ["python", "-OOmlbunet_tf.train"], True),
+        (["-m"], ["python", "-m", "pytest", "tests"], False),
+        (["train.py"], ["python", "train.py", "--module=lbunet_tf.train"], False),
+        (["-c"], ["python", "-c", "import lbunet_tf.train"], False),
+        ([], ["python"], False),
+    ],
+)
+def test_a_command_is_known_from_a_program_that_imports_the_package(argv, original, answer):
+    assert process.is_command(argv, original) is answer
+
+
+def _run(arguments, redirected="", **changes):
+    """Runs Python through a shell, where a stream can be closed; returns what came."""
+    command = " ".join([sys.executable, *arguments, redirected])
+    return subprocess.run(
+        ["bash", "-c", command],
+        cwd=ROOT,
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **changes},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.slow
+def test_a_command_starts_in_an_unkind_environment():
+    ended = _run(
+        ["-m", "lbunet_tf.train", "--help"],
+        MPLBACKEND="module://no_such_module.backend_inline",
+        KERAS_HOME="/dev/null/none",
+        TF_USE_LEGACY_KERAS="1",
+        PYTHONIOENCODING="ascii:strict",
+    )
+
+    assert (ended.returncode, "--learning_rate=X" in ended.stdout) == (0, True), ended.stderr[-999:]
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.slow
+def test_a_backend_that_is_not_there_is_one_line_that_names_keras_json(tmp_path):
+    (tmp_path / "keras.json").write_text('{"backend": "no_such_backend"}')
+
+    ended = _run(["-m", "lbunet_tf.export", "--help"], KERAS_HOME=str(tmp_path), KERAS_BACKEND="")
+
+    assert ended.returncode == 1 and "Traceback" not in ended.stderr
+    (line,) = re.findall("^ERROR: .*$", ended.stderr, re.MULTILINE)
+    assert str(tmp_path / "keras.json") in line and "no_such_backend" in line
+
+
+@pytest.mark.slow
+def test_a_wrong_flag_is_said_where_nobody_reads_the_output(tmp_path):
+    (tmp_path / "flags.cfg").write_text("--seed=1764379357123")
+
+    ended = _run(["-m", "lbunet_tf.export", f"--run={tmp_path}"], redirected=">&-")
+
+    assert ended.returncode == 1 and "Traceback" not in ended.stderr
+    assert '"--seed" must be at most 4294967295. Received: 1764379357123' in ended.stderr
+
+
+IMPORTS = """
+import matplotlib, keras
+keras.config.set_floatx("float64")
+import lbunet_tf, lbunet_tf.train, lbunet_tf.evaluate, lbunet_tf.prepare
+print(matplotlib.get_backend(), keras.config.floatx(), keras.config.dtype_policy().name)
+"""
+
+
+@pytest.mark.slow
+def test_importing_the_package_changes_neither_matplotlib_nor_keras():
+    ended = _run(["-c", f"'{IMPORTS}'"], MPLBACKEND="pdf")
+
+    assert ended.stdout.split() == ["pdf", "float64", "float64"], ended.stderr[-999:]
