@@ -34,21 +34,6 @@ from lbunet_tf.training import tensorboard
 # The marker of a folder of a comparison, and what is written there beside the runs.
 WORK = "compare"
 OWN = ("table.md", "table.csv", "runs.csv", "roc.png", "report.html", run_directory.EVENTS)
-# What makes one split and one budget. Folders may be named differently, the rows may not:
-# `_check_split` compares them.
-SHARED_FLAGS = (
-    "source",
-    "allow_missing_images",
-    "on_bad_image",
-    "balance",
-    "benign_count",
-    "max_images",
-    "split_by",
-    "split_percent",
-    "synthetic_count",
-    "epochs",
-    "patience",
-)
 
 
 def main(config: config_lib.Config) -> None:
@@ -71,40 +56,44 @@ def compare(config: config_lib.Config, overrides: dict) -> pd.DataFrame:
         ValueError: An experiment is no flagfile and no finished run, the experiments
             do not share split and budget, or a run fails.
     """
-    run_directory.check_named(config.run)
-    with whole_files.locked(config.run, WORK):
+    run_directory.check_named(config.paths.run)
+    with whole_files.locked(config.paths.run, WORK):
         runs = _check_budget(_name_runs(config, overrides))
-        output_folder.check(config.run, WORK, OWN, "--run")
+        output_folder.check(config.paths.run, WORK, OWN, "--run")
         waiting = [run for run in runs.values() if not _is_finished(run)]
         _check_models(waiting)
-        output_folder.mark(config.run, WORK)
+        output_folder.mark(config.paths.run, WORK)
         for number, (name, run) in enumerate(runs.items(), 1):
-            logging.info("run %d of %d: %s, in %s", number, len(runs), name, run.run)
+            logging.info("run %d of %d: %s, in %s", number, len(runs), name, run.paths.run)
             _train_and_evaluate(run, is_finished=run not in waiting)
-            _check_split(next(other for other in runs.values() if other.seed == run.seed), run)
+            _check_split(
+                next(other for other in runs.values() if other.source.seed == run.source.seed), run
+            )
         return _write(config, runs)
 
 
 def _name_runs(config, overrides) -> dict[str, config_lib.Config]:
     """Returns the Config of every run by its name, EXPERIMENT/seed-N."""
-    if not config.experiments:
+    if not config.comparison.experiments:
         raise ValueError(
             '"--experiments" must name flagfiles or finished run directories, as in '
             "--experiments=flags/paper_unet.cfg,runs/paper. Received: nothing"
         )
     if "seed" in overrides:
         raise ValueError(f'compare takes "--seeds=0,1,2". Received: --seed={overrides["seed"]}')
-    if (pathlib.Path(config.run) / run_directory.FLAGS).is_file():
-        raise ValueError(f'"--run" must be a folder for the comparison. {config.run} is a run')
+    if (pathlib.Path(config.paths.run) / run_directory.FLAGS).is_file():
+        raise ValueError(
+            f'"--run" must be a folder for the comparison. {config.paths.run} is a run'
+        )
     runs = {}
-    for path in map(pathlib.Path, config.experiments):
+    for path in map(pathlib.Path, config.comparison.experiments):
         name = _name(path)
-        if f"{name}/seed-{config.seeds[0]}" in runs:
+        if f"{name}/seed-{config.comparison.seeds[0]}" in runs:
             raise ValueError(f'"--experiments" must have different names. Received twice: {name}')
-        for seed in config.seeds:
-            folder = pathlib.Path(config.run) / name / f"seed-{seed}"
+        for seed in config.comparison.seeds:
+            folder = pathlib.Path(config.paths.run) / name / f"seed-{seed}"
             runs[f"{name}/seed-{seed}"] = (
-                _finished_run(path, config.seeds)
+                _finished_run(path, config.comparison.seeds)
                 if path.is_dir()
                 else _flagfile_run(path, {**overrides, "seed": seed, "run": str(folder)})
             )
@@ -138,9 +127,9 @@ def _finished_run(path, seeds):
             f"{run_directory.FINISHED}; finish its training first"
         )
     config = flagfiles.read(str(path))
-    if tuple(seeds) != (config.seed,):
+    if tuple(seeds) != (config.source.seed,):
         raise ValueError(
-            f'{path} has one seed, so "--seeds" must be {config.seed}. Received: '
+            f'{path} has one seed, so "--seeds" must be {config.source.seed}. Received: '
             f"--seeds={','.join(map(str, seeds))}. Name its flagfile to train the others"
         )
     return config
@@ -149,21 +138,30 @@ def _finished_run(path, seeds):
 def _check_budget(runs):
     """Returns `runs`, or raises a ValueError that names what differs."""
     (first, reference), *others = runs.items()
-    for flag in SHARED_FLAGS:
+    for flag, value in _shared(reference).items():
         for name, run in others:
-            if getattr(run, flag) != getattr(reference, flag):
+            other = _shared(run)[flag]
+            if other != value:
                 raise ValueError(
                     f'experiments must share one split and one budget. "--{flag}" is '
-                    f"{getattr(reference, flag)} in {first} and {getattr(run, flag)} in {name}. "
+                    f"{value} in {first} and {other} in {name}. "
                     f"Give --{flag} here to set it in every flagfile, or compare them apart"
                 )
     return runs
 
 
+def _shared(run):
+    """Returns by flag what makes one split and one budget."""
+    shared = vars(run.source) | vars(run.split) | vars(run.budget)
+    # Folders may be named differently, the rows may not: `_check_split` compares them. Seeds are
+    # the comparison's own.
+    return {flag: value for flag, value in shared.items() if flag not in ("data_dir", "seed")}
+
+
 def _is_finished(config):
     """Returns whether the run is finished with these flags; other flags are an error."""
-    run = pathlib.Path(config.run)
-    if config.overwrite or not (run / run_directory.FINISHED).is_file():
+    run = pathlib.Path(config.paths.run)
+    if config.paths.overwrite or not (run / run_directory.FINISHED).is_file():
         return False
     different = run_directory.different_flags(run, flagfiles.flag_lines(config))
     if different:
@@ -176,7 +174,9 @@ def _is_finished(config):
 
 def _check_models(configs):
     """Builds each model once: missing weights are known in seconds, not after hours."""
-    different = {(run.model, run.encoder, run.encoder_weights): run for run in configs}
+    different = {
+        (run.model.model, run.model.encoder, run.model.encoder_weights): run for run in configs
+    }
     for config in different.values():
         models.build_model(config)
         keras.backend.clear_session()
@@ -184,11 +184,11 @@ def _check_models(configs):
 
 def _train_and_evaluate(config, is_finished):
     if is_finished:
-        run_directory.drop_backup(config.run)
+        run_directory.drop_backup(config.paths.run)
     else:
         train.train(config)
         keras.backend.clear_session()
-    if not _is_evaluated(pathlib.Path(config.run)):
+    if not _is_evaluated(pathlib.Path(config.paths.run)):
         evaluate.evaluate(config)
         keras.backend.clear_session()
 
@@ -209,7 +209,7 @@ def _check_split(first, config):
     """Raises a ValueError where two runs of a seed do not have the same rows on the same sides."""
     sides = []
     for run in (first, config):
-        manifest = manifests.read(pathlib.Path(run.run) / run_directory.MANIFEST)
+        manifest = manifests.read(pathlib.Path(run.paths.run) / run_directory.MANIFEST)
         sides.append(dict(zip(manifest["image_id"], manifest["split"], strict=True)))
     different = [
         name for name in {**sides[0], **sides[1]} if sides[0].get(name) != sides[1].get(name)
@@ -217,17 +217,17 @@ def _check_split(first, config):
     if different:
         raise ValueError(
             f"experiments must share one split. {len(different)} images, {min(different)} among "
-            f"them, stand elsewhere in {config.run} than in {first.run}. Train them from the same "
-            "images and flags"
+            f"them, stand elsewhere in {config.paths.run} than in {first.paths.run}. Train them "
+            "from the same images and flags"
         )
 
 
 def _write(config, runs):
-    folder = pathlib.Path(config.run)
+    folder = pathlib.Path(config.paths.run)
     rows, curves, trials = [], {}, {}
     hyperparameters = _hyperparameters(runs)
     for name, run in runs.items():
-        path = pathlib.Path(run.run)
+        path = pathlib.Path(run.paths.run)
         training = whole_files.read_json(path / run_directory.FINISHED, ("epochs", "best_epoch"))
         metrics = whole_files.read_json(path / run_directory.METRICS, ("val", "test"))
         experiment = name.rpartition("/")[0]
@@ -254,21 +254,21 @@ def _hyperparameters(runs):
     """Returns, for each run, what tells it from another."""
     named = ["model", "encoder", "encoder_weights", "seed"]
     for field in config_lib.fields_of("train"):
-        values = {getattr(run, field.name) for run in runs.values()}
+        values = {run.values()[field.name] for run in runs.values()}
         if len(values) > 1 and field.name not in (*named, "run", "data_dir", "overwrite"):
             named.append(field.name)
     return {
         name: {
             flag: ",".join(map(str, value)) if isinstance(value, tuple) else value
-            for flag, value in ((flag, getattr(run, flag)) for flag in named)
+            for flag, value in ((flag, run.values()[flag]) for flag in named)
         }
-        | {"seed": str(run.seed)}
+        | {"seed": str(run.source.seed)}
         for name, run in zip(runs, map(flagfiles.without_folders, runs.values()), strict=True)
     }
 
 
 def _write_pages(config, run, summary, curves):
-    folder = pathlib.Path(config.run)
+    folder = pathlib.Path(config.paths.run)
     drawn = []
     if curves:
         auc = {
@@ -279,8 +279,8 @@ def _write_pages(config, run, summary, curves):
             folder / "roc.png",
         )
         drawn.append(folder / "roc.png")
-    title = f"{len(summary)} experiments on {', '.join(run.source)}"
-    facts = comparison.facts(summary, run, config.seeds)
+    title = f"{len(summary)} experiments on {', '.join(run.source.source)}"
+    facts = comparison.facts(summary, run.split.split_by, run.budget, config.comparison.seeds)
     whole_files.write_text(folder / "table.md", comparison.to_markdown(title, summary, facts))
     whole_files.write_text(
         folder / "report.html",

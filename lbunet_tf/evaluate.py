@@ -67,7 +67,7 @@ def evaluate(config: config_lib.Config, other_source: dict | None = None) -> dic
 
     Args:
         config: Of the first run, with the others in `other_runs`.
-        other_source: Values of config.OTHER_SOURCE by name: all images of that source are
+        other_source: Flags of the group `source` by name: all images of that source are
             test instead of the run's own. Nothing: the run's own.
     """
     source, asked = _question(config, other_source or {})
@@ -78,28 +78,34 @@ def evaluate(config: config_lib.Config, other_source: dict | None = None) -> dic
 
 def _question(config, other_source):
     """Returns (how another source is read, None without one; what decides the evaluation)."""
-    source = _source_config(config, other_source)
+    source = _other_source(other_source)
     return source, _asked(config, source)
 
 
 def _evaluate(config, source, asked, output):
     model = ensemble.load_mean(config)
-    if not config.other_runs:
+    if not config.paths.other_runs:
         # What is drawn last must be there before hours of predictions.
         _read_history(config)
-    scored = held_out.other_images(config, source) if source else held_out.own_images(config)
+    scored = (
+        held_out.other_images(config, source)
+        if source
+        else held_out.own_images(config.paths.runs, config.reading.verify_images)
+    )
     _write_scored(output, config, scored, asked)
     start = time.perf_counter()
     scored, table = _predict(config, output, model, scored)
-    on_bad_image = (source or config).on_bad_image
+    on_bad_image = (source or config.source).on_bad_image
     failures_lib.write(output, scored.failures if on_bad_image == "error" else [])
-    speed = ensemble.describe_speed(config, len(table), time.perf_counter() - start)
+    speed = ensemble.describe_speed(
+        config.score.tta, len(config.paths.runs), len(table), time.perf_counter() - start
+    )
     logging.info("scored %s", speed)
     with np.load(output / run_directory.HISTOGRAMS) as histograms:
         metrics = scores.evaluate_table(
-            table, dict(histograms), config.mask_source, config.prevalence
+            table, dict(histograms), config.outputs.mask_source, config.score.prevalence
         )
-    what = {"tta": config.tta, "runs": len(config.runs)}
+    what = {"tta": config.score.tta, "runs": len(config.paths.runs)}
     metrics = {split: {**values, **what} for split, values in metrics.items()}
     whole_files.write_json(output / run_directory.METRICS, metrics)
     drawn = _draw(config, output, model, scored.manifest, table, metrics)
@@ -111,43 +117,46 @@ def _evaluate(config, source, asked, output):
 def _predict(config, output, model, scored):
     """Returns (what was scored, the predictions table); a bad file costs its image only."""
     try:
-        return scored, predictions.predict_run(config, output, model, scored.manifest)
+        return scored, predictions.predict_run(
+            config.preprocessing, config.outputs, config.device, output, model, scored.manifest
+        )
     except Exception:
         # tf.data names no file. Whether one is at fault, a look at each tells.
         is_read = scored.manifest["split"].isin(predictions.EVALUATED_SPLITS)
         rows, bad = file_check.check_files(
-            scored.manifest[is_read], "skip", max_megapixels=config.max_megapixels
+            scored.manifest[is_read], "skip", max_megapixels=config.reading.max_megapixels
         )
         if bad.empty:
             raise
     manifest = pd.concat([scored.manifest[~is_read], rows], ignore_index=True)
     failures = [*scored.failures, *bad["reason"]]
     scored = dataclasses.replace(scored, manifest=manifest, failures=failures)
-    return scored, predictions.predict_run(config, output, model, scored.manifest)
+    return scored, predictions.predict_run(
+        config.preprocessing, config.outputs, config.device, output, model, scored.manifest
+    )
 
 
-def _source_config(config, other_source):
+def _other_source(other_source):
     """Returns how another source is read, None without one; nothing of it is the run's own."""
     if not other_source:
         return None
-    return config_lib.Config(image_size=config.image_size).replace(**other_source)
+    return config_lib.Config().replace(**other_source).source
 
 
 def _asked(config, source):
     """Returns what decides an evaluation, by flag; folders do not depend on how they are named."""
-    asked = {"run": [os.path.abspath(run) for run in config.runs], "tta": config.tta}
+    asked = {"run": [os.path.abspath(run) for run in config.paths.runs], "tta": config.score.tta}
     if source:
         folders = [os.path.abspath(folder) for folder in source.data_dir]
-        fields = {name: getattr(source, name) for name in config_lib.OTHER_SOURCE}
-        asked |= {**fields, "source": list(source.source), "data_dir": folders}
+        asked |= {**vars(source), "source": list(source.source), "data_dir": folders}
     return asked
 
 
 def _output_folder(config, source, asked):
     """Returns where to write; a folder of something else, other flags too, is refused."""
-    run = pathlib.Path(config.run)
+    run = pathlib.Path(config.paths.run)
     default = run / f"on_{'+'.join(source.source)}" if source else run
-    output = ensemble.output_folder(config, default)
+    output = ensemble.output_folder(config.paths, default)
     if output == run:
         output_folder.refuse_links(run, OWN)
         return output
@@ -178,7 +187,7 @@ def _asked_before(output):
 
 def _write_scored(output, config, scored, asked):
     """Writes what tells which images were scored; a run directory holds it already."""
-    run = pathlib.Path(config.run)
+    run = pathlib.Path(config.paths.run)
     if output == run:
         return
     output_folder.mark(output, WORK)
@@ -198,8 +207,8 @@ def _write_scored(output, config, scored, asked):
 
 
 def _read_history(config):
-    column = training_history.val_column(config, config.monitor)
-    path = pathlib.Path(config.run) / run_directory.HISTORY
+    column = training_history.val_column(config.outputs, config.score.monitor)
+    path = pathlib.Path(config.paths.run) / run_directory.HISTORY
     return whole_files.read_table(path, ("epoch", "loss", "val_loss", column))
 
 
@@ -211,17 +220,17 @@ def _draw(config, output, model, manifest, table, metrics):
         old.unlink(missing_ok=True)
     test = table[table["split"] == "test"]
     figures.class_balance(manifest, path["class_balance"])
-    if not config.other_runs:
+    if not config.paths.other_runs:
         history = _read_history(config)
-        monitored = training_history.val_column(config, config.monitor)
+        monitored = training_history.val_column(config.outputs, config.score.monitor)
         best = training_history.best_epoch(history, monitored) + 1
         figures.training_curves(history, best, path["training_curves"])
     if metrics["test"].get("num_scored"):
         _draw_classification(config, output, table, metrics, path)
     if metrics["test"].get("num_masks"):
         rows = scores.best_median_worst(test)
-        sheet = predictions.predict_sheet(config, model, rows)
-        figures.mask_sheet(sheet, rows, config.mask_source == "label", path["mask_sheet"])
+        sheet = predictions.predict_sheet(config.preprocessing, config.outputs, model, rows)
+        figures.mask_sheet(sheet, rows, config.outputs.mask_source == "label", path["mask_sheet"])
     return [file for file in path.values() if file.is_file()]
 
 
@@ -243,25 +252,26 @@ def _draw_classification(config, output, table, metrics, path):
         at[f"test, threshold {chosen['threshold']:.3f}\n(chosen on val)"] = chosen
         marks["chosen on val"] = chosen["threshold"]
     figures.confusion_matrix(at, path["confusion_matrix"])
-    curves = scores.threshold_curves(test, config.prevalence)
+    curves = scores.threshold_curves(test, config.score.prevalence)
     whole_files.write_table(output / run_directory.THRESHOLD_CURVES, curves)
-    figures.threshold_curves(curves, marks, config.prevalence, path["threshold_curves"])
+    figures.threshold_curves(curves, marks, config.score.prevalence, path["threshold_curves"])
 
 
 def _write_report(config, source, output, checks, metrics, drawn):
     shown = flagfiles.without_folders(config)
-    sources = [name for run in config.runs for name in flagfiles.read(run).source]
-    learnt = dataclasses.replace(shown, source=tuple(dict.fromkeys(sources)))
+    sources = [name for run in config.paths.runs for name in flagfiles.read(run).source.source]
+    source_learnt = dataclasses.replace(shown.source, source=tuple(dict.fromkeys(sources)))
+    learnt = dataclasses.replace(shown, source=source_learnt)
     training = {}
-    for name, run in zip(shown.runs, config.runs, strict=True):
+    for name, run in zip(shown.paths.runs, config.paths.runs, strict=True):
         finished = pathlib.Path(run) / run_directory.FINISHED
         training[name] = whole_files.read_json(finished) if finished.is_file() else {}
     text = report.build_report(
-        facts.title(learnt, source),
+        facts.title(learnt.model, len(learnt.paths.runs), learnt.source, source),
         metrics,
         drawn,
         {
-            "Scored": ensemble.describe(shown),
+            "Scored": ensemble.describe(shown.score.tta, len(shown.paths.runs)),
             **facts.of_images(learnt, source, checks, metrics["test"]),
             **facts.of_training(training),
         },

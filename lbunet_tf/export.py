@@ -33,6 +33,7 @@ from lbunet_tf.serving import warmup
 from lbunet_tf.settings import config as config_lib
 from lbunet_tf.settings import entry
 from lbunet_tf.settings import flagfiles
+from lbunet_tf.settings import image_groups
 from lbunet_tf.storage import output_folder
 from lbunet_tf.storage import whole_files
 
@@ -44,8 +45,8 @@ def main(config: config_lib.Config) -> None:
 
 def export(config: config_lib.Config) -> pathlib.Path:
     """Returns the folder of a new version, written whole or not at all."""
-    name = run_directory.EXPORTS[config.format]
-    folder = ensemble.output_folder(config, pathlib.Path(config.run) / name)
+    name = run_directory.EXPORTS[config.export.format]
+    folder = ensemble.output_folder(config.paths, pathlib.Path(config.paths.run) / name)
     with whole_files.locked(folder, "export"):
         return _export(config, folder)
 
@@ -53,28 +54,32 @@ def export(config: config_lib.Config) -> pathlib.Path:
 def _export(config, folder):
     model = ensemble.load_mean(config)
     version = 1 + max((int(path.name) for path in _versions(folder)), default=0)
-    write = {"savedmodel": _write_saved_model, "openvino": _write_openvino}[config.format]
+    write = {"savedmodel": _write_saved_model, "openvino": _write_openvino}[config.export.format]
     with output_folder.staged(folder / str(version), "export") as partial:
         write(config, model, partial)
-    logging.info("exported %s: %s", folder / str(version), ensemble.describe(config))
+    logging.info(
+        "exported %s: %s",
+        folder / str(version),
+        ensemble.describe(config.score.tta, len(config.paths.runs)),
+    )
     return folder / str(version)
 
 
 def _write_saved_model(config, model, folder):
     serve = signature.make_serving_function(
         model,
-        lambda contents: limits.problem(contents, config.max_megapixels),
+        lambda contents: limits.problem(contents, config.reading.max_megapixels),
         preprocessing.decode_jpeg_or_png,
-        lambda image: preprocessing.prepare_image(image, config),
-        config.score_rule,
-        config.mask_source == "lesion",
+        lambda image: preprocessing.prepare_image(image, config.preprocessing),
+        config.outputs.score_rule,
+        config.outputs.mask_source == "lesion",
     )
     archive = keras.export.ExportArchive()
     archive.track(model)
     archive.add_endpoint(
         signature.NAME, serve, [tf.TensorSpec((None,), tf.string, name=signature.INPUT)]
     )
-    identity = {**_identity(config), "max_megapixels": config.max_megapixels}
+    identity = {**_identity(config), "max_megapixels": config.reading.max_megapixels}
     archive.add_endpoint("identity", signature.make_identity_function(identity), [])
     verbosity = logging.get_verbosity()
     # TensorFlow logs five lines of its own here.
@@ -87,7 +92,8 @@ def _write_saved_model(config, model, folder):
 
 
 def _write_openvino(config, model, folder):
-    before = [flag for flag in ("shades_of_gray", "remove_hair") if getattr(config, flag)]
+    plain = image_groups.Preprocessing(image_size=config.preprocessing.image_size)
+    before = config_lib.differing(config.preprocessing, plain)
     if before:
         logging.warning(
             "--%s is not in the OpenVINO model; do it before, by "
@@ -96,7 +102,11 @@ def _write_openvino(config, model, folder):
         )
     folder.mkdir()
     openvino_model.write(
-        model, folder, config.score_rule, config.mask_source == "lesion", _identity(config)
+        model,
+        folder,
+        config.outputs.score_rule,
+        config.outputs.mask_source == "lesion",
+        _identity(config),
     )
 
 
@@ -105,17 +115,17 @@ def _versions(folder):
 
 
 def _identity(config):
-    others = [_run_identity(flagfiles.read(run)) for run in config.other_runs]
+    others = [_run_identity(flagfiles.read(run)) for run in config.paths.other_runs]
     return {
         "package": f"lbunet_tf {lbunet_tf.__version__}",
-        "tta": config.tta,
+        "tta": config.score.tta,
         **_run_identity(config),
         "other_runs": others,
     }
 
 
 def _run_identity(config):
-    run = pathlib.Path(config.run)
+    run = pathlib.Path(config.paths.run)
     manifest = (run / run_directory.MANIFEST).read_bytes()
     return {
         "run": run.resolve().name,

@@ -52,7 +52,7 @@ def main(config: config_lib.Config, paths: Sequence[str]) -> None:
     """Predicts the files that the command line names."""
     failures_lib.raise_for(
         predict(config, paths),
-        f"{ensemble.output_folder(config, _default(config))}/{failures_lib.FILE}",
+        f"{ensemble.output_folder(config.paths, _default(config))}/{failures_lib.FILE}",
         "Put good files in their place and give the same command again: it tries these only",
     )
 
@@ -72,13 +72,13 @@ def predict(config: config_lib.Config, paths: Sequence[str]) -> list[str]:
         OSError: The disk is full. What was predicted before is kept.
     """
     images = new_images.list_images(paths)
-    folder = ensemble.output_folder(config, _default(config))
+    folder = ensemble.output_folder(config.paths, _default(config))
     with whole_files.locked(folder, WORK):
         output_folder.check(folder, WORK, OWN, "--output")
         rows, failures = _plan(images)
         asked = _asked(config)
         earlier = _earlier_lines(folder, rows, asked, config)
-        files = [] if config.mask_source != "lesion" else _pictures(rows)
+        files = [] if config.outputs.mask_source != "lesion" else _pictures(rows)
         output_folder.refuse_files_of_others(folder, files)
         model = ensemble.load_mean(config)
         if earlier is None:
@@ -94,7 +94,7 @@ def predict(config: config_lib.Config, paths: Sequence[str]) -> list[str]:
 
 
 def _default(config):
-    return pathlib.Path(config.run) / "predicted"
+    return pathlib.Path(config.paths.run) / "predicted"
 
 
 def _pictures(rows):
@@ -123,13 +123,13 @@ def _asked(config):
     """Returns what decides a prediction, beside the image."""
     models = [
         [pathlib.Path(run).resolve().name, whole_files.crc32(f"{run}/{run_directory.MODEL}")]
-        for run in config.runs
+        for run in config.paths.runs
     ]
-    return {"models": models, "tta": config.tta, "mask_source": config.mask_source}
+    return {"models": models, "tta": config.score.tta, "mask_source": config.outputs.mask_source}
 
 
 def _columns(config):
-    return COLUMNS + (OUTLINE_COLUMNS if config.mask_source == "lesion" else ())
+    return COLUMNS + (OUTLINE_COLUMNS if config.outputs.mask_source == "lesion" else ())
 
 
 def _earlier_lines(folder, rows, asked, config):
@@ -155,7 +155,7 @@ def _earlier_lines(folder, rows, asked, config):
         reason = f"of other images, as {others[0]}"
     if not reason:
         return _unchanged_lines(folder, rows, found, config)
-    if config.overwrite:
+    if config.paths.overwrite:
         return None
     raise ValueError(
         f"{folder} holds predictions {reason}. Name another --output, or give --overwrite"
@@ -169,7 +169,7 @@ def _unchanged_lines(folder, rows, found, config):
     lines = {}
     for row in rows:
         shown = _shown(row["image_id"])
-        pictures = _picture_names(row["name"]) if config.mask_source == "lesion" else ()
+        pictures = _picture_names(row["name"]) if config.outputs.mask_source == "lesion" else ()
         is_whole = shown in by_name and all((folder / name).is_file() for name in pictures)
         if is_whole and seen.get(shown) == _seen(row):
             lines[row["image_id"]] = by_name[shown]
@@ -192,7 +192,7 @@ def _picture_names(name):
 
 def _predict(config, model, rows, lines, folder):
     """Adds the line of each image to `lines` and scores.csv; returns why others have none."""
-    if config.mask_source != "lesion":
+    if config.outputs.mask_source != "lesion":
         logging.info("this run learnt label-as-mask: scores are written, no masks and no areas")
     growing_table.write(folder / SCORES, _columns(config), lines.values())
     seen = {cells[0]: cells for cells in growing_table.read(folder / SEEN, SEEN_COLUMNS)}
@@ -206,8 +206,8 @@ def _predict(config, model, rows, lines, folder):
         growing_table.appending(folder / SEEN) as append_seen,
         concurrent.futures.ThreadPoolExecutor() as threads,
     ):
-        for start in range(0, len(rows), config.batch_size):
-            part = rows[start : start + config.batch_size]
+        for start in range(0, len(rows), config.device.batch_size):
+            part = rows[start : start + config.device.batch_size]
             try:
                 # Before they are read: a file that is replaced meanwhile is read again.
                 seen = [_seen(row) for row in part]
@@ -223,7 +223,10 @@ def _predict(config, model, rows, lines, folder):
             num_bytes += size
             progress.add(len(part))
     num_predicted, seconds = len(rows) - len(failures), time.perf_counter() - started
-    logging.info("predicted %s", ensemble.describe_speed(config, num_predicted, seconds))
+    logging.info(
+        "predicted %s",
+        ensemble.describe_speed(config.score.tta, len(config.paths.runs), num_predicted, seconds),
+    )
     return failures
 
 
@@ -242,7 +245,7 @@ def _predict_batch(config, model, rows, folder, threads):
         small = np.stack([results[number][1] for number in good]).astype("float32")
         outputs = model.predict_on_batch(small)
         logits = {name: np.asarray(value, "float64") for name, value in outputs.items()}
-        scores = predictions.image_scores(logits, config)
+        scores = predictions.image_scores(logits, config.outputs.score_rule)
         mask_logits, are_finite = logits["mask"], predictions.are_finite(logits)
 
         def write(place):
@@ -268,8 +271,8 @@ def _predict_batch(config, model, rows, folder, threads):
 
 def _read(row, config):
     """Returns (pixels, the square that the network sees)."""
-    image = new_images.read_image(row["image"], config.max_megapixels)
-    return image, np.asarray(preprocessing.prepare_image(image, config))
+    image = new_images.read_image(row["image"], config.reading.max_megapixels)
+    return image, np.asarray(preprocessing.prepare_image(image, config.preprocessing))
 
 
 def _write(row, config, folder, image, score, mask_logits):
@@ -277,7 +280,7 @@ def _write(row, config, folder, image, score, mask_logits):
     height, width = image.shape[:2]
     shown = "" if np.isnan(score) else f"{score:.6f}"
     cells = [_shown(row["image_id"]), _shown(row["image"]), shown, str(width), str(height)]
-    if config.mask_source != "lesion":
+    if config.outputs.mask_source != "lesion":
         return cells, 0
     mask = tf.image.resize(mask_logits, (height, width)).numpy()[..., 0] >= 0
     mask_name, overlay_name = _picture_names(row["name"])

@@ -40,8 +40,8 @@ NUM_PREVIEWED, NUM_VERSIONS = 6, 7
 def main(config: config_lib.Config) -> None:
     """Prepares and prints; writes what is asked for: manifest, preview, records."""
     _check_files(config)
-    if config.records:
-        with whole_files.locked(config.records, WORK):
+    if config.preparation.records:
+        with whole_files.locked(config.preparation.records, WORK):
             _prepare_records(config)
         return
     # An error at the first bad file would lose the good ones.
@@ -52,10 +52,10 @@ def main(config: config_lib.Config) -> None:
 
 def _check_files(config):
     """Raises a ValueError where --output or --preview would replace a file that is not ours."""
-    inputs = {os.path.realpath(folder) for folder in config.data_dir}
+    inputs = {os.path.realpath(folder) for folder in config.source.data_dir}
     for flag, is_ours in (("output", manifests.is_prepared), ("preview", figures.is_ours)):
-        path = pathlib.Path(getattr(config, flag))
-        if not getattr(config, flag):
+        path = pathlib.Path(config.values()[flag])
+        if not config.values()[flag]:
             continue
         if os.path.realpath(path) in inputs:
             raise ValueError(
@@ -81,29 +81,29 @@ def _prepare_records(config):
     """Writes records of every good image; what is bad is known, and said, only then."""
     planned = writer.read_plan(config)
     if planned is None:
-        output_folder.check(config.records, WORK, writer.OWN, "--records")
-    output_folder.refuse_links(config.records, writer.OWN)
+        output_folder.check(config.preparation.records, WORK, writer.OWN, "--records")
+    output_folder.refuse_links(config.preparation.records, writer.OWN)
     if planned is None:
         # An error now would lose the good ones.
         prepared = preparation.prepare(config.replace(on_bad_image="skip"))
-        output_folder.mark(config.records, WORK)
+        output_folder.mark(config.preparation.records, WORK)
         writer.write_plan(config, prepared.manifest, prepared.skipped)
     else:
-        prepared = preparation.of_manifest(config, *planned)
+        prepared = preparation.of_manifest(config.split.split_by, *planned)
     _show(config, prepared)
-    writer.write_shards(config)
+    writer.write_shards(config.preparation, config.preprocessing.image_size)
     logging.info(
         "wrote %s (use it as --source=records --data_dir=%s --split_by=official)",
-        config.records,
-        config.records,
+        config.preparation.records,
+        config.preparation.records,
     )
-    _name_failures(config, prepared, f"{config.records}/{run_directory.SKIPPED}")
+    _name_failures(config, prepared, f"{config.preparation.records}/{run_directory.SKIPPED}")
 
 
 def _name_failures(config, prepared, where):
     """Raises a ValueError that names the bad images, unless --on_bad_image=skip."""
     is_bad = ~prepared.skipped["reason"].isin((sources.NO_IMAGE, sources.NO_MASK))
-    if config.on_bad_image == "error":
+    if config.source.on_bad_image == "error":
         failures_lib.raise_for(
             prepared.skipped["reason"][is_bad].tolist(),
             where,
@@ -129,27 +129,29 @@ def _show(config, prepared):
     ]
     sys.stdout.write("\n".join(lines) + "\n")
     try:
-        preparation.check_targets(config, manifest)
+        preparation.check_targets(
+            config.outputs, config.split.balance, config.score.monitor, manifest
+        )
     except ValueError as error:
         logging.warning("training with these flags would stop: %s", error)
-    if config.output:
+    if config.paths.output:
         _write_file(config, "output", lambda path: manifest.to_csv(path, index=False))
         logging.info(
             "wrote %s (use it as --source=manifest --data_dir=%s --split_by=official)",
-            config.output,
-            config.output,
+            config.paths.output,
+            config.paths.output,
         )
-    if config.preview:
+    if config.preparation.preview:
         write_preview(config, manifest)
 
 
 def _write_file(config, flag, write):
     """Writes the file of a flag whole; one of ours with other content needs --overwrite."""
-    path = pathlib.Path(getattr(config, flag))
+    path = pathlib.Path(config.values()[flag])
     with whole_files.locked(path, WORK), whole_files.whole_file(path) as partial:
         write(partial)
         is_there = path.is_file() and not filecmp.cmp(partial, path, shallow=False)
-        if is_there and not config.overwrite:
+        if is_there and not config.paths.overwrite:
             raise ValueError(
                 f"{path} is there already, with other content. Name another --{flag}, or give "
                 "--overwrite"
@@ -163,14 +165,16 @@ def write_preview(config: config_lib.Config, manifest: pd.DataFrame) -> None:
         raise ValueError('"--preview" needs training images. Received: a split without any')
     count = min(NUM_PREVIEWED, len(rows))
     rows = rows.iloc[np.linspace(0, len(rows) - 1, count).astype(int)]
-    num_versions = 0 if config.augment == "none" else NUM_VERSIONS
-    original, *versions = preview.make_versions(config, rows, num_versions)
+    num_versions = 0 if config.augmentation.augment == "none" else NUM_VERSIONS
+    original, *versions = preview.make_versions(
+        config.preprocessing, config.augmentation.augment, config.source.seed, rows, num_versions
+    )
     columns = {"as the network sees it": original}
     for number, version in enumerate(versions, start=1):
-        columns[f"--augment={config.augment} {number}"] = version
+        columns[f"--augment={config.augmentation.augment} {number}"] = version
     names = rows["image_id"].tolist()
     _write_file(config, "preview", lambda path: figures.contact_sheet(columns, names, path))
-    logging.info("wrote %s", config.preview)
+    logging.info("wrote %s", config.preparation.preview)
 
 
 def _known(manifest):

@@ -79,9 +79,11 @@ def pseudo_label(config: config_lib.Config) -> dict[str, dict]:
     `failures.txt`, why images could not be read or written, empty with --on_bad_image=skip.
     """
     _check(config)
-    of_run = manifests.read(pathlib.Path(config.run) / run_directory.MANIFEST)
+    of_run = manifests.read(pathlib.Path(config.paths.run) / run_directory.MANIFEST)
     # Its images are told from new ones by their content. Those that are gone are not looked at.
-    unchanged.check(of_run, config.run, config.verify_images == "whole", needs_all=False)
+    unchanged.check(
+        of_run, config.paths.run, config.reading.verify_images == "whole", needs_all=False
+    )
     look = _make_look(config)
     output = _output(config)
     with whole_files.locked(output, WORK):
@@ -95,15 +97,15 @@ def _pseudo_label(config, look, of_run, output):
     _begin(config, rows, output)
     rows, table, true_masks, failed = _look_at_all(config, look, rows, output)
     failures = [*failures, *failed]
-    manifest = pseudo_labels.fill(config, rows, table)
+    manifest = pseudo_labels.fill(config.pseudo_labels, config.paths.run, rows, table)
     found = agreement.compare(table, true_masks)
     whole_files.write_json(output / AGREEMENT, found)
     whole_files.write_table(output / TARGETS, spreadsheets.quoted_table(table))
     whole_files.write_table(output / run_directory.SKIPPED, spreadsheets.quoted_table(skipped))
-    failures_lib.write(output, failures if config.on_bad_image == "error" else [])
+    failures_lib.write(output, failures if config.source.on_bad_image == "error" else [])
     kept_apart = of_run[of_run["split"].isin(("val", "test"))]
     whole_files.write_table(output / HELD_OUT, pseudo_labels.with_absolute_paths(kept_apart))
-    agreement.log(found, config.targets)
+    agreement.log(found, config.pseudo_labels.targets)
     _log_targets(output, manifest)
     if manifest.empty:
         raise ValueError(
@@ -117,44 +119,45 @@ def _pseudo_label(config, look, of_run, output):
 
 def _check(config):
     """Raises a ValueError where the flags do not fit together or ask for more than the run has."""
-    if not config.targets or set(config.targets) - {"mask", "melanoma"}:
+    if not config.pseudo_labels.targets or set(config.pseudo_labels.targets) - {"mask", "melanoma"}:
         raise ValueError(
             '"--targets" must be mask, melanoma, or both. '
-            f"Received: --targets={','.join(config.targets)}"
+            f"Received: --targets={','.join(config.pseudo_labels.targets)}"
         )
     for name in ("confidence", "mask_confidence"):
-        if getattr(config, name) > 1:
-            raise ValueError(f'"--{name}" must be at most 1. Received: {getattr(config, name)}')
-    if "melanoma" in config.targets and config.score_rule == "none":
+        if config.values()[name] > 1:
+            raise ValueError(f'"--{name}" must be at most 1. Received: {config.values()[name]}')
+    if "melanoma" in config.pseudo_labels.targets and config.outputs.score_rule == "none":
         raise ValueError(
-            f'"--targets=melanoma" needs a run that scores melanoma, and {config.run} has no such '
-            "head. Give --targets=mask, or a run of --heads=mask,melanoma"
+            f'"--targets=melanoma" needs a run that scores melanoma, and {config.paths.run} has no '
+            "such head. Give --targets=mask, or a run of --heads=mask,melanoma"
         )
-    if "mask" not in config.targets:
-        if config.ignore_true_masks:
+    if "mask" not in config.pseudo_labels.targets:
+        if config.pseudo_labels.ignore_true_masks:
             raise ValueError(
                 '"--ignore_true_masks" needs masks to put in their place: add mask to --targets. '
-                f"Received: --targets={','.join(config.targets)}"
+                f"Received: --targets={','.join(config.pseudo_labels.targets)}"
             )
         return
-    needed = {"prediction": "lesion", "label_map": "label"}.get(config.weak_targets)
-    if needed not in (None, config.mask_source):
+    needed = {"prediction": "lesion", "label_map": "label"}.get(config.pseudo_labels.weak_targets)
+    if needed not in (None, config.outputs.mask_source):
         other = {"lesion": "label_map", "label": "prediction"}[needed]
         raise ValueError(
-            f'"--weak_targets={config.weak_targets}" needs a run of --mask_source={needed} for its '
-            f"masks. Received: {config.run} with --mask_source={config.mask_source}; give "
+            f'"--weak_targets={config.pseudo_labels.weak_targets}" needs a run of '
+            f"--mask_source={needed} for its masks. Received: {config.paths.run} with "
+            f"--mask_source={config.outputs.mask_source}; give "
             f"--weak_targets={other}, or --targets=melanoma"
         )
 
 
 def _output(config):
-    return pathlib.Path(config.output or pathlib.Path(config.run) / "pseudo")
+    return pathlib.Path(config.paths.output or pathlib.Path(config.paths.run) / "pseudo")
 
 
 def _check_output(config, output):
     """Refuses a folder of other files; replacing what was written before needs --overwrite."""
     output_folder.check(output, WORK, (*OWN, pseudo_labels.MASKS), "--output")
-    if config.overwrite or output_folder.is_new(output):
+    if config.paths.overwrite or output_folder.is_new(output):
         return
     if (output / run_directory.MANIFEST).is_file():
         raise ValueError(
@@ -170,14 +173,14 @@ def _check_output(config, output):
 def _asked(config):
     """Returns what decides the targets, by flag, as JSON gives it back."""
     fields = config_lib.fields_of("pseudo_label")
-    asked = {field.name: getattr(config, field.name) for field in fields}
+    asked = {field.name: config.values()[field.name] for field in fields}
     return json.loads(json.dumps({**asked, "overwrite": False, "output": ""}))
 
 
 def _begin(config, rows, output):
     """Makes the folder ours, with --overwrite without what it held."""
     output_folder.refuse_files_of_others(output, list(rows["mask_to_write"]))
-    if config.overwrite and not output_folder.is_new(output):
+    if config.paths.overwrite and not output_folder.is_new(output):
         output_folder.delete_own(output, OWN)
     output_folder.mark(output, WORK, list(rows["mask_to_write"]), asked=_asked(config))
 
@@ -190,11 +193,15 @@ def _make_look(config) -> Callable:
     An activation map is that of the class that the head predicts: most lesions are no
     melanoma, and in them the evidence against it lies in the lesion.
     """
-    by_activation = config.weak_targets == "activation" and "mask" in config.targets
-    model = ensemble.load_best(pathlib.Path(config.run))
+    by_activation = (
+        config.pseudo_labels.weak_targets == "activation" and "mask" in config.pseudo_labels.targets
+    )
+    model = ensemble.load_best(pathlib.Path(config.paths.run))
     if by_activation:
-        model = activation_map.build_activation_model(config, model)
-    model = combined.build_mean([model], config.tta)
+        model = activation_map.build_activation_model(
+            model, config.outputs.heads, config.model.melanoma_pool
+        )
+    model = combined.build_mean([model], config.score.tta)
 
     def look(squares):
         outputs = model.predict_on_batch(np.stack(squares).astype("float32"))
@@ -203,7 +210,7 @@ def _make_look(config) -> Callable:
         if by_activation:
             sign = np.where(logits["melanoma"] >= 0, 1, -1)
             maps = sign[:, :, None, None] * logits[activation_map.OUTPUT]
-        scores = predictions.image_scores(logits, config)
+        scores = predictions.image_scores(logits, config.outputs.score_rule)
         return maps, scores, predictions.are_finite(logits) & np.isfinite(maps).all((1, 2, 3))
 
     return look
@@ -219,8 +226,8 @@ def _look_at_all(config, look, rows, output):
     is_read = np.ones(len(rows), bool)
     progress = keras.utils.Progbar(len(rows), unit_name="image")
     with concurrent.futures.ThreadPoolExecutor() as threads:
-        for start in range(0, len(rows), config.batch_size):
-            part = rows.iloc[start : start + config.batch_size]
+        for start in range(0, len(rows), config.device.batch_size):
+            part = rows.iloc[start : start + config.device.batch_size]
             read = list(threads.map(functools.partial(_read, config), part["image"], part["mask"]))
             progress.add(len(part))
             read = _looked_at(look, part, read)
@@ -260,9 +267,13 @@ def _read(config, image_path, mask_path):
     """Returns (pixels, the square that the network sees, true mask), or why there are none."""
 
     def read():
-        image = new_images.read_image(image_path, config.max_megapixels)
-        square = np.asarray(preprocessing.prepare_image(image, config))
-        return image, square, _true_mask(mask_path, config.image_size, config.max_megapixels)
+        image = new_images.read_image(image_path, config.reading.max_megapixels)
+        square = np.asarray(preprocessing.prepare_image(image, config.preprocessing))
+        return (
+            image,
+            square,
+            _true_mask(mask_path, config.preprocessing.image_size, config.reading.max_megapixels),
+        )
 
     return failures_lib.tried(image_path, read)
 
@@ -277,9 +288,9 @@ def _true_mask(path, size, max_megapixels):
 
 def _decide(config, rows, maps, scores, true):
     """Returns the table of a batch: what decides, and where the true mask is known, the pixels."""
-    rule = config.mask_threshold
+    rule = config.pseudo_labels.mask_threshold
     if rule == "auto":
-        rule = "otsu" if config.weak_targets == "activation" else "half"
+        rule = "otsu" if config.pseudo_labels.weak_targets == "activation" else "half"
     thresholds = [weak_masks.mask_threshold(logits, rule) for logits in maps]
     masks = maps >= np.reshape(thresholds, (-1, 1, 1, 1))
     table = pd.DataFrame(
@@ -288,18 +299,18 @@ def _decide(config, rows, maps, scores, true):
             "standing": rows["standing"].to_numpy(),
             "label": rows["label"].to_numpy(),
             "score": scores,
-            "sure_label": weak_masks.sure_labels(scores, config.confidence),
+            "sure_label": weak_masks.sure_labels(scores, config.pseudo_labels.confidence),
         }
     )
-    if "mask" not in config.targets:
+    if "mask" not in config.pseudo_labels.targets:
         return table.assign(is_sure_mask=False)
     confidence = np.full(len(rows), np.nan)
     table["mask_threshold"] = thresholds
     table["weak_share"] = masks.mean((1, 2, 3))
     table["is_sure_mask"] = masks.any((1, 2, 3))
-    if config.weak_targets == "prediction":
+    if config.pseudo_labels.weak_targets == "prediction":
         confidence = weak_masks.mean_inside(predictions.sigmoid(maps), masks)
-        table["is_sure_mask"] &= confidence >= config.mask_confidence
+        table["is_sure_mask"] &= confidence >= config.pseudo_labels.mask_confidence
     table["mask_confidence"] = confidence
     known = np.array([mask is not None for mask in true])
     nothing = np.zeros(maps.shape[1:3], bool)
@@ -324,7 +335,7 @@ def _write_masks(config, rows, table, maps, pictures, output):
         return bool(mask.any())
 
     failures = []
-    wanted = table["is_sure_mask"].to_numpy() & pseudo_labels.lacks_mask(config, rows)
+    wanted = table["is_sure_mask"].to_numpy() & pseudo_labels.lacks_mask(config.pseudo_labels, rows)
     for number in np.flatnonzero(wanted):
         result = failures_lib.tried(rows["image"].iloc[number], write, number)
         if isinstance(result, str):

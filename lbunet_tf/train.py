@@ -6,6 +6,7 @@ The same command goes on with a run that was interrupted, from its last finished
 Watch it with: tensorboard --logdir=runs
 """
 
+import dataclasses
 import math
 import os
 import pathlib
@@ -49,12 +50,12 @@ def main(config: config_lib.Config) -> None:
 def train(config: config_lib.Config) -> pathlib.Path:
     """Returns the run directory of a finished training."""
     flag_lines = flagfiles.flag_lines(config)
-    run_directory.check_named(config.run)
+    run_directory.check_named(config.paths.run)
     with (
-        distribution.placed(config.distribution, config.batch_size) as placement,
-        precision_lib.used(config.precision) as precision,
+        distribution.placed(config.device.distribution, config.device.batch_size) as placement,
+        precision_lib.used(config.device.precision) as precision,
     ):
-        run = pathlib.Path(config.run)
+        run = pathlib.Path(config.paths.run)
         # Before models are built, which processes do together.
         first_lines = placement.text_of_first("flags", "\n".join(flag_lines)).split("\n")
         run_directory.refuse_other_flags(first_lines, flag_lines)
@@ -62,8 +63,8 @@ def train(config: config_lib.Config) -> pathlib.Path:
             _train(config, run, flag_lines, placement, precision)
             return run
         # Refuse a finished run before hours of checking images.
-        with whole_files.locked(config.run, "train"):
-            run_directory.check_for_training(config.run, flag_lines, config.overwrite)
+        with whole_files.locked(config.paths.run, "train"):
+            run_directory.check_for_training(config.paths.run, flag_lines, config.paths.overwrite)
             _refuse_inputs_of_the_old_run(config)
             try:
                 _train(config, run, flag_lines, placement, precision)
@@ -76,15 +77,15 @@ def train(config: config_lib.Config) -> pathlib.Path:
 
 def _refuse_inputs_of_the_old_run(config):
     """Raises a ValueError where --overwrite would delete what the training starts from."""
-    run = os.path.realpath(config.run)
+    run = os.path.realpath(config.paths.run)
     for flag in ("data_dir", "teacher", "encoder_weights"):
-        value = getattr(config, flag)
+        value = config.values()[flag]
         for path in (value,) if isinstance(value, str) else value:
             is_inside = os.path.commonpath([run, os.path.realpath(path)]) == run
-            if config.overwrite and is_inside and path and os.path.exists(path):
+            if config.paths.overwrite and is_inside and path and os.path.exists(path):
                 raise ValueError(
                     f'"--{flag}" must not lie in the run that --overwrite deletes. Name another '
-                    f"--run. Received: --{flag}={path}, --run={config.run}"
+                    f"--run. Received: --{flag}={path}, --run={config.paths.run}"
                 )
 
 
@@ -106,7 +107,7 @@ def _train(config, run, flag_lines, placement, precision):
     train_rows = manifest[manifest["split"] == "train"]
     # Teachers, initial weights and makers of pseudo-labels must not have learnt from val or test.
     ancestors = held_out.read_ancestors([(config, manifest)])
-    held_out.refuse_learnt({config.run: manifest, **ancestors}, ("val", "test"))
+    held_out.refuse_learnt({config.paths.run: manifest, **ancestors}, ("val", "test"))
     fitted = trainer.make_trainer(model, _batch_transforms(config, teachers))
     # Fillers of short batches lack theirs.
     lacks_targets = placement.num_devices > 1 or _lacks_targets(config, manifest)
@@ -119,25 +120,25 @@ def _train(config, run, flag_lines, placement, precision):
 
 def _check_placement(config, placement):
     """Raises a ValueError that names a flag which does not go with several devices."""
-    if config.teacher and placement.kind == "hosts":
+    if config.distillation.teacher and placement.kind == "hosts":
         raise ValueError(
             '"--teacher" needs --distribution=none or mirrored: the weights of a teacher cannot be '
-            f"spread over processes. Received: --teacher={','.join(config.teacher)}"
+            f"spread over processes. Received: --teacher={','.join(config.distillation.teacher)}"
         )
-    if config.gradient_accumulation > 1 and placement.kind == "mirrored":
+    if config.optimizer.gradient_accumulation > 1 and placement.kind == "mirrored":
         raise ValueError(
             '"--gradient_accumulation" needs --distribution=none or hosts: Keras does not '
-            f"accumulate over mirrored devices. Received: --distribution={config.distribution}, "
-            f"{placement.num_devices} devices, "
-            f"--gradient_accumulation={config.gradient_accumulation}"
+            "accumulate over mirrored devices. Received: "
+            f"--distribution={config.device.distribution}, {placement.num_devices} devices, "
+            f"--gradient_accumulation={config.optimizer.gradient_accumulation}"
         )
 
 
 def _lacks_targets(config, manifest):
     """Returns whether some image of train or val lacks the target of a head."""
     rows = manifest[manifest["split"] != "test"]
-    needs_label = "melanoma" in config.heads or config.mask_source == "label"
-    needs_mask = config.mask_source == "lesion"
+    needs_label = "melanoma" in config.outputs.heads or config.outputs.mask_source == "label"
+    needs_mask = config.outputs.mask_source == "lesion"
     lacks_label, lacks_mask = rows["label"].isna().any(), (rows["mask"] == "").any()
     return bool(needs_label and lacks_label or needs_mask and lacks_mask)
 
@@ -145,22 +146,25 @@ def _lacks_targets(config, manifest):
 def _load_teachers(config):
     """Returns the models of --teacher, which must see and mean the same as the student."""
     teachers = []
-    for run in config.teacher:
+    for run in config.distillation.teacher:
         if not (pathlib.Path(run) / run_directory.FINISHED).is_file():
             raise ValueError(
                 f'"--teacher" must name finished runs. {run} holds no {run_directory.FINISHED}'
             )
         theirs = flagfiles.read(run)
-        for flag in ("image_size", "antialias", "shades_of_gray", "remove_hair", "mask_source"):
-            if getattr(theirs, flag) != getattr(config, flag):
-                raise ValueError(
-                    f'"--teacher" must share the student\'s --{flag}. {run} has '
-                    f"{getattr(theirs, flag)}. Received: --{flag}={getattr(config, flag)}"
-                )
-        if set(config.heads) - set(theirs.heads):
+        differing = config_lib.differing(config.preprocessing, theirs.preprocessing)
+        if theirs.outputs.mask_source != config.outputs.mask_source:
+            differing.append("mask_source")
+        for flag in differing:
+            raise ValueError(
+                f'"--teacher" must share the student\'s --{flag}. {run} has '
+                f"{theirs.values()[flag]}. Received: --{flag}={config.values()[flag]}"
+            )
+        ours = config.outputs.heads
+        if set(ours) - set(theirs.outputs.heads):
             raise ValueError(
                 f'"--teacher" must have the student\'s heads. {run} has '
-                f"--heads={','.join(theirs.heads)}. Received: --heads={','.join(config.heads)}"
+                f"--heads={','.join(theirs.outputs.heads)}. Received: --heads={','.join(ours)}"
             )
         teacher = ensemble.load_best(pathlib.Path(run))
         teacher.trainable = False
@@ -170,8 +174,14 @@ def _load_teachers(config):
 
 def _batch_transforms(config, teachers):
     """Returns what changes a training batch on the accelerator, in order."""
-    augment = pipeline.make_batch_augmentation(config) if pipeline.augments_in_step() else None
-    teacher = trainer.make_teacher(teachers, config.teacher_weight) if teachers else None
+    augment = (
+        pipeline.make_batch_augmentation(config.augmentation.augment, config.source.seed)
+        if pipeline.augments_in_step()
+        else None
+    )
+    teacher = (
+        trainer.make_teacher(teachers, config.distillation.teacher_weight) if teachers else None
+    )
     return [transform for transform in (augment, teacher) if transform]
 
 
@@ -186,17 +196,19 @@ def _frozen_manifest(config, run, flag_lines, writes) -> pd.DataFrame:
     """
     path = run / run_directory.MANIFEST
     if not writes:
-        run_directory.check_shared(config.run, flag_lines)
-    if path.is_file() and not (writes and config.overwrite):
+        run_directory.check_shared(config.paths.run, flag_lines)
+    if path.is_file() and not (writes and config.paths.overwrite):
         manifest = manifests.check_files_exist(manifests.read(path))
         logging.info("continuing %s with its own manifest", run)
         if writes:
-            unchanged.check(manifest, run, config.verify_images == "whole")
-            run_directory.begin_training(config.run, flag_lines, overwrite=False)
+            unchanged.check(manifest, run, config.reading.verify_images == "whole")
+            run_directory.begin_training(config.paths.run, flag_lines, overwrite=False)
         return manifest
     prepared = preparation.prepare(config)
-    preparation.check_targets(config, prepared.manifest)
-    run_directory.begin_training(config.run, flag_lines, config.overwrite)
+    preparation.check_targets(
+        config.outputs, config.split.balance, config.score.monitor, prepared.manifest
+    )
+    run_directory.begin_training(config.paths.run, flag_lines, config.paths.overwrite)
     skipped = spreadsheets.quoted_table(prepared.skipped)
     whole_files.write_table(run / run_directory.SKIPPED, skipped)
     checks = {
@@ -222,32 +234,41 @@ def _fit(model, config, run, manifest, flag_lines, placement, lacks_targets):
         shown = flagfiles.flag_lines(flagfiles.without_folders(config))
         tensorboard.write_flags(run, shown, counts)
     history = training_history.read(run)
-    if start >= config.epochs or _is_out_of_patience(history, config):
+    if start >= config.budget.epochs or _is_out_of_patience(history, config):
         return
     share = portions.Share(placement.process, placement.num_processes, placement.num_devices)
-    val = pipeline.make_evaluation_dataset(config, rows["val"], share)
-    preview = config.replace(cache=False, batch_size=NUM_OVERLAYS)
+    val = pipeline.make_evaluation_dataset(
+        config.preprocessing, config.outputs, config.device, rows["val"], share
+    )
+    preview = dataclasses.replace(config.device, cache=False, batch_size=NUM_OVERLAYS)
     val_batch = next(
-        iter(pipeline.make_evaluation_dataset(preview, _first_of_both(rows["val"], NUM_OVERLAYS)))
+        iter(
+            pipeline.make_evaluation_dataset(
+                config.preprocessing,
+                config.outputs,
+                preview,
+                _first_of_both(rows["val"], NUM_OVERLAYS),
+            )
+        )
     )
     model.fit(
         pipeline.make_training_dataset(config, rows["train"], start, share),
-        epochs=config.epochs,
+        epochs=config.budget.epochs,
         initial_epoch=start,
         shuffle=False,
         # In a file, the bar's control characters would hide the numbers.
         verbose=(1 if sys.stdout.isatty() else 2) if placement.writes else 0,
-        steps_per_epoch=config.steps_per_epoch(len(rows["train"])),
+        steps_per_epoch=config.device.steps_per_epoch(len(rows["train"])),
         validation_data=val,
         callbacks=callbacks.make_callbacks(
             run,
-            config.patience,
+            config.budget.patience,
             val_batch,
-            config.mask_source,
-            training_history.val_column(config, config.monitor),
-            models.inference_model(model, config.heads),
-            has_average=bool(config.average_weights),
-            known_losses=config.loss_weights if lacks_targets else None,
+            config.outputs.mask_source,
+            training_history.val_column(config.outputs, config.score.monitor),
+            models.inference_model(model, config.outputs.heads),
+            has_average=bool(config.optimizer.average_weights),
+            known_losses=config.loss.weights(config.outputs.in_training) if lacks_targets else None,
             placement=placement,
         ),
     )
@@ -257,8 +278,10 @@ def _is_out_of_patience(history, config):
     """Returns whether early stopping had already ended the run before it was killed."""
     if history.empty:
         return False
-    best = training_history.best_epoch(history, training_history.val_column(config, config.monitor))
-    return len(history) - 1 - best >= config.patience
+    best = training_history.best_epoch(
+        history, training_history.val_column(config.outputs, config.score.monitor)
+    )
+    return len(history) - 1 - best >= config.budget.patience
 
 
 def _first_of_both(rows, count):
@@ -271,7 +294,7 @@ def _first_of_both(rows, count):
 
 def _finish(run, model, config, precision):
     history = training_history.read(run)
-    monitored = training_history.val_column(config, config.monitor)
+    monitored = training_history.val_column(config.outputs, config.score.monitor)
     best = training_history.best_epoch(history, monitored)
     result = {
         "epochs": len(history),
@@ -279,7 +302,7 @@ def _finish(run, model, config, precision):
         "val_loss": float(history[training_history.LOSS].iloc[best]),
         "monitor": monitored,
         "best_monitor": float(history[monitored].iloc[best]),
-        "stopped_early": len(history) < config.epochs,
+        "stopped_early": len(history) < config.budget.epochs,
         "trainable_parameters": _num_trainable(model),
         "precision": precision,
         "training_seconds": round(float(history["seconds"].sum()), 1),

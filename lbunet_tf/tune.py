@@ -72,14 +72,14 @@ def tune(config: config_lib.Config, fixed: Collection[str] = ()) -> pd.DataFrame
             to search, the folder holds something else, or no trial could be trained.
     """
     search = _load_search()
-    space = spaces.narrow(config.space, config, fixed)
+    space = spaces.narrow(config.search.space, config, fixed)
     results.check_objective(config, space)
     base = _make_base(config, fixed)
-    run_directory.check_named(config.run)
-    with whole_files.locked(config.run, WORK):
+    run_directory.check_named(config.paths.run)
+    with whole_files.locked(config.paths.run, WORK):
         run = _open(config, _settings(base, space))
         tuner = search.make_tuner(
-            lambda: search.Oracle(space, base, config.trials),
+            lambda: search.Oracle(space, base, config.search.trials),
             run,
             lambda number, point: _train_trial(base, space, number, point),
             lambda ended: _write(run, base, space, ended),
@@ -102,15 +102,15 @@ def _load_search():
 
 def _make_base(config, fixed):
     """Returns the flags of training; what is best for the search is best within a trial too."""
-    if "monitor" in fixed or config.monitor != config_lib.FIELDS["monitor"].default:
+    if "monitor" in fixed or config.score.monitor != config_lib.FIELDS["monitor"].default:
         return config.replace(overwrite=False)
-    return config.replace(overwrite=False, monitor=config.objective)
+    return config.replace(overwrite=False, monitor=config.search.objective)
 
 
 def _settings(base, space):
     """Returns what makes a search this one, name -> text; --trials may grow."""
     flags = dict(line.split("=", 1) for line in flagfiles.flag_lines(base))
-    flags |= {"--space": base.space, "--objective": base.objective}
+    flags |= {"--space": base.search.space, "--objective": base.search.objective}
     del flags["--run"]
     return flags | {
         f"searched --{flag}": spaces.describe(dimension) for flag, dimension in space.items()
@@ -119,11 +119,11 @@ def _settings(base, space):
 
 def _open(config, settings):
     """Returns the folder of the search, new or to be continued."""
-    run = pathlib.Path(config.run)
-    if not (run / SEARCH).is_file() or config.overwrite:
+    run = pathlib.Path(config.paths.run)
+    if not (run / SEARCH).is_file() or config.paths.overwrite:
         output_folder.check(run, WORK, OWN, "--run")
     output_folder.refuse_links(run, OWN)
-    if not config.overwrite and (run / SEARCH).is_file():
+    if not config.paths.overwrite and (run / SEARCH).is_file():
         old = whole_files.read_json(run / SEARCH)
         different = "; ".join(
             f"{name} was {old.get(name, 'not there')}, is {settings.get(name, 'not there')}"
@@ -135,7 +135,7 @@ def _open(config, settings):
                 f"{run} holds another search: {different}. Give the same flags to continue it, "
                 "name another --run, or give --overwrite to start again"
             )
-    if config.overwrite and not output_folder.is_new(run):
+    if config.paths.overwrite and not output_folder.is_new(run):
         logging.info("deleting the search in %s, starting again", run)
         output_folder.delete_own(run, OWN)
     output_folder.mark(run, WORK)
@@ -144,31 +144,37 @@ def _open(config, settings):
 
 
 def _trial_config(base, space, number, point):
-    run = pathlib.Path(base.run) / TRIALS / f"{number:04d}"
-    return base.replace(run=str(run), **spaces.changes(space, base, point))
+    run = pathlib.Path(base.paths.run) / TRIALS / f"{number:04d}"
+    return base.replace(run=str(run), **spaces.changes(space, base.values(), point))
 
 
 def _train_trial(base, space, number, point):
     """Returns the score and "", or None and why the trial failed."""
     config = _trial_config(base, space, number, point)
-    values = [f"{flag} {spaces.text(getattr(config, flag)) or 'none'}" for flag in space]
-    logging.info("trial %d (%d of %d): %s", number, number + 1, base.trials, ", ".join(values))
-    if (pathlib.Path(config.run) / run_directory.FINISHED).is_file():
+    values = [f"{flag} {spaces.text(config.values()[flag]) or 'none'}" for flag in space]
+    logging.info(
+        "trial %d (%d of %d): %s", number, number + 1, base.search.trials, ", ".join(values)
+    )
+    if (pathlib.Path(config.paths.run) / run_directory.FINISHED).is_file():
         _refuse_other_flags(config)
-        run_directory.drop_backup(config.run)
+        run_directory.drop_backup(config.paths.run)
     else:
         failure = _train(config)
         if failure:
             return None, failure
     _check_val(config)
-    score = results.measure(config)["score"]
-    logging.info("trial %d: %s %.4f on val", number, config.objective, score)
-    return (score, "") if math.isfinite(score) else (None, f"{config.objective} is {score} on val")
+    score = results.measure(config.paths.run, config.search.objective, config.outputs)["score"]
+    logging.info("trial %d: %s %.4f on val", number, config.search.objective, score)
+    return (
+        (score, "")
+        if math.isfinite(score)
+        else (None, f"{config.search.objective} is {score} on val")
+    )
 
 
 def _refuse_other_flags(config):
     """Raises a ValueError where a finished trial is not of the flags that the search draws."""
-    run = pathlib.Path(config.run)
+    run = pathlib.Path(config.paths.run)
     different = run_directory.different_flags(run, flagfiles.flag_lines(config))
     if different:
         raise ValueError(
@@ -184,7 +190,7 @@ def _train(config):
         ValueError: Flags or images of every trial are at fault: it failed before the first
             one's rows were frozen, or images are gone or have changed.
     """
-    manifest = pathlib.Path(config.run) / run_directory.MANIFEST
+    manifest = pathlib.Path(config.paths.run) / run_directory.MANIFEST
     _share_rows(config)
     try:
         train.train(config)
@@ -208,13 +214,13 @@ def _share_rows(config):
 
     The check of every image, done once, holds for all.
     """
-    run = pathlib.Path(config.run)
+    run = pathlib.Path(config.paths.run)
     first = run.parent / f"{0:04d}"
     if not (first / run_directory.MANIFEST).is_file():
         return
     lines = flagfiles.flag_lines(config)
-    run_directory.check_for_training(config.run, lines, overwrite=False)
-    run_directory.begin_training(config.run, lines, overwrite=False)
+    run_directory.check_for_training(config.paths.run, lines, overwrite=False)
+    run_directory.begin_training(config.paths.run, lines, overwrite=False)
     if not (run / run_directory.MANIFEST).is_file():
         # The manifest last: a trial that has it has the others.
         for name in (run_directory.SKIPPED, run_directory.CHECKS, run_directory.MANIFEST):
@@ -224,9 +230,9 @@ def _share_rows(config):
 
 
 def _check_val(config):
-    if config.objective != "auc":
+    if config.search.objective != "auc":
         return
-    manifest = manifests.read(pathlib.Path(config.run) / run_directory.MANIFEST)
+    manifest = manifests.read(pathlib.Path(config.paths.run) / run_directory.MANIFEST)
     classes = set(manifest.loc[manifest["split"] == "val", "label"].dropna())
     if len(classes) < 2:
         raise ValueError(
@@ -240,7 +246,11 @@ def _write(run, base, space, ended):
     trials = []
     for number, point, failure in ended:
         config = _trial_config(base, space, number, point)
-        measured = {} if failure else results.measure(config)
+        measured = (
+            {}
+            if failure
+            else results.measure(config.paths.run, config.search.objective, config.outputs)
+        )
         trials.append(results.Trial(number, config, measured, failure))
     table = spreadsheets.quoted_table(results.to_table(trials, space))
     whole_files.write_table(run / "trials.csv", table)
@@ -259,7 +269,7 @@ def _write(run, base, space, ended):
 def _drop_models(trials, best):
     """Deletes what is large in trials that are not the best; their flags make it again."""
     for trial in trials:
-        run = pathlib.Path(trial.config.run)
+        run = pathlib.Path(trial.config.paths.run)
         if trial != best:
             (run / run_directory.MODEL).unlink(missing_ok=True)
             run_directory.drop_backup(run)
@@ -276,19 +286,19 @@ def _conclude(base, space, trials):
             f"at least one trial must be trained. All {len(trials)} failed, the first with: "
             f"{failed[0].failure}. Mend the flags and give --overwrite"
         )
-    if len(trials) < base.trials:
-        logging.info("no further combination: %d trials, of %d", len(trials), base.trials)
+    if len(trials) < base.search.trials:
+        logging.info("no further combination: %d trials, of %d", len(trials), base.search.trials)
     logging.info(
         "%d trials, %d failed. Best on val: %s %.4f, trial %d, in %s (evaluate it with "
         "python -m lbunet_tf.evaluate --run=%s). Wrote %s/best.cfg, trials.csv and tensorboard/",
         len(trials),
         len(failed),
-        base.objective,
+        base.search.objective,
         best.measured["score"],
         best.number,
-        best.config.run,
-        best.config.run,
-        base.run,
+        best.config.paths.run,
+        best.config.paths.run,
+        base.paths.run,
     )
     return results.to_table(trials, space)
 

@@ -1,7 +1,6 @@
 """Fixtures that several folders of tests share."""
 
 import contextlib
-import dataclasses
 import pathlib
 import resource
 
@@ -25,8 +24,7 @@ def drawn_folder(tmp_path_factory):
 @pytest.fixture
 def small_config(tmp_path, drawn_folder):
     """A run of two epochs of the smallest encoder on drawn images."""
-    return dataclasses.replace(
-        config_lib.Config(),
+    return config_lib.make(
         run=str(tmp_path / "run"),
         source=("synthetic",),
         data_dir=(str(drawn_folder),),
@@ -83,7 +81,7 @@ def room():
 def evaluated(tmp_path_factory):
     """A run of two heads on 48 drawn images, trained and evaluated; with its metrics."""
     folder = tmp_path_factory.mktemp("evaluated")
-    config = config_lib.Config(
+    config = config_lib.make(
         run=str(folder / "run"),
         source=("synthetic",),
         data_dir=(str(folder / "drawn"),),
@@ -96,7 +94,7 @@ def evaluated(tmp_path_factory):
         augment="flips",
     )
     train.train(config)
-    return config, pathlib.Path(config.run), evaluate.evaluate(config)
+    return config, pathlib.Path(config.paths.run), evaluate.evaluate(config)
 
 
 @pytest.fixture(scope="session")
@@ -112,7 +110,7 @@ def other_untrained_run(tmp_path_factory):
 
 
 def _write_untrained(path, seed):
-    config = config_lib.Config(
+    config = config_lib.make(
         run=str(path),
         encoder="efficientnet_lite0",
         heads=("mask", "melanoma"),

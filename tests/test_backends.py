@@ -52,7 +52,7 @@ def _needs_jax():
 
 def test_a_model_file_of_one_backend_is_read_by_the_other(tmp_path):
     # Every layer of our own is in it.
-    config = config_lib.Config(
+    config = config_lib.make(
         encoder="efficientnet_lite0",
         encoder_weights="none",
         image_size=32,

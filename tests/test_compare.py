@@ -1,6 +1,5 @@
 """Comparisons: of finished runs made of files alone, and of a real training."""
 
-import dataclasses
 import json
 import os
 import re
@@ -15,7 +14,7 @@ from lbunet_tf.settings import flagfiles
 from lbunet_tf.storage import output_folder
 from lbunet_tf.storage import whole_files
 
-FLAGS = config_lib.Config(
+FLAGS = config_lib.make(
     source=("isic2020",), mask_source="label", split_by="image", encoder="resnet34"
 )
 
@@ -23,7 +22,7 @@ FLAGS = config_lib.Config(
 def write_run(folder, config=FLAGS, auc=0.75, split=("train", "val", "test", "test")):
     """Writes what a finished, evaluated run leaves, as far as a comparison reads it."""
     folder.mkdir(parents=True)
-    lines = flagfiles.flag_lines(dataclasses.replace(config, run=str(folder)))
+    lines = flagfiles.flag_lines(config.replace(run=str(folder)))
     (folder / "flags.cfg").write_text("\n".join(lines))
     table = pd.DataFrame({"image_id": list("abcd"), "split": split, "label": [0, 1, 0, 1]})
     table.assign(image="x.jpg").to_csv(folder / "manifest.csv", index=False)
@@ -39,7 +38,7 @@ def write_run(folder, config=FLAGS, auc=0.75, split=("train", "val", "test", "te
 
 
 def config_of(folder, *experiments, seeds=(0,)):
-    return config_lib.Config(
+    return config_lib.make(
         run=str(folder / "compared"), experiments=tuple(map(str, experiments)), seeds=seeds
     )
 
@@ -54,7 +53,7 @@ def compared(tmp_path):
     """The folder of a comparison of two finished runs."""
     runs = [
         write_run(tmp_path / "small"),
-        write_run(tmp_path / "large", dataclasses.replace(FLAGS, encoder="resnet101"), auc=0.875),
+        write_run(tmp_path / "large", FLAGS.replace(encoder="resnet101"), auc=0.875),
     ]
     compare.compare(config_of(tmp_path, *runs), {})
     return tmp_path / "compared"
@@ -164,7 +163,14 @@ def test_a_comparison_is_not_written_into_a_run(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "line", ["--epochs=5", "--patience=9", "--split_by=patient", "--source=isic2019"]
+    "line",
+    [
+        "--epochs=5",
+        "--patience=9",
+        "--split_by=patient",
+        "--source=isic2019",
+        "--near_duplicates=2",
+    ],
 )
 def test_another_budget_or_split_is_an_error_that_names_the_flag(tmp_path, line):
     one = write_flagfile(tmp_path / "one.cfg", "--split_by=image")

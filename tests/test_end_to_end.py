@@ -73,7 +73,7 @@ def test_every_number_is_recomputed_from_the_predictions_table(evaluated):
     table = pd.read_csv(run / "predictions.csv")
     with np.load(run / "pixel_histograms.npz") as histograms:
         again = scores.evaluate_table(
-            table, dict(histograms), config.mask_source, config.prevalence
+            table, dict(histograms), config.outputs.mask_source, config.score.prevalence
         )
     scored = {split: {**values, "tta": "none", "runs": 1} for split, values in again.items()}
     assert json.dumps(scored) == json.dumps(metrics)
@@ -124,7 +124,7 @@ def test_label_masks_at_124_px_from_a_folder_carry_their_name(tmp_path):
         for number in range(12):
             pixels = rng.integers(level, level + 40, (140, 130, 3)).astype("uint8")
             Image.fromarray(pixels).save(tmp_path / "images" / name / f"{name}{number}.jpg")
-    config = config_lib.Config(
+    config = config_lib.make(
         run=str(tmp_path / "run"),
         source=("folder",),
         data_dir=(str(tmp_path / "images"),),
@@ -151,7 +151,7 @@ def test_label_masks_at_124_px_from_a_folder_carry_their_name(tmp_path):
 
 def test_an_encoder_without_imagenet_weights_learns_at_batch_8(tmp_path):
     """Batch norm of momentum 0.9: val_loss is finite and falls by epoch 3 (SYSTEMS G18)."""
-    config = config_lib.Config(
+    config = config_lib.make(
         run=str(tmp_path / "run"),
         source=("synthetic",),
         data_dir=(str(tmp_path / "drawn"),),

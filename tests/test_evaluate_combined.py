@@ -40,7 +40,7 @@ def test_a_run_with_its_twin_has_the_scores_of_the_run(evaluated, copy_run, tmp_
     _, _, expected = evaluated
     config, twin = copy_run("run"), copy_run("twin")
     before = files_in(tmp_path / "run"), files_in(tmp_path / "twin")
-    both = config.replace(other_runs=(twin.run,), output=str(tmp_path / "both"))
+    both = config.replace(other_runs=(twin.paths.run,), output=str(tmp_path / "both"))
 
     metrics = evaluate.evaluate(both)
 
@@ -61,9 +61,9 @@ def test_a_run_with_its_twin_has_the_scores_of_the_run(evaluated, copy_run, tmp_
 def test_a_mean_whose_second_run_has_learnt_from_test_images_is_refused(copy_run, tmp_path):
     sides = {"train": "test", "val": "val", "test": "train"}
     other = copy_run("other", lambda table: table.assign(split=table["split"].map(sides)))
-    config = copy_run("run").replace(other_runs=(other.run,), output=str(tmp_path / "both"))
+    config = copy_run("run").replace(other_runs=(other.paths.run,), output=str(tmp_path / "both"))
 
-    with pytest.raises(ValueError, match=f"in train of {other.run}; the first is image"):
+    with pytest.raises(ValueError, match=f"in train of {other.paths.run}; the first is image"):
         evaluate.evaluate(config)
 
     assert not (tmp_path / "both").exists()
@@ -94,7 +94,7 @@ def test_a_folder_of_other_files_is_no_output(copy_run, tmp_path):
 def test_another_source_is_scored_by_the_command_line_without_known_images(copy_run, evaluated):
     _, _, expected = evaluated
     config = copy_run("run")
-    run = pathlib.Path(config.run)
+    run = pathlib.Path(config.paths.run)
 
     # The run's own images as another source: its test images alone are new to it.
     flags = [f"--run={run}", "--source=manifest", f"--data_dir={run / 'manifest.csv'}"]
@@ -124,7 +124,13 @@ def test_another_source_is_scored_by_the_command_line_without_known_images(copy_
 
 def test_a_flag_about_another_source_without_its_name_ends_with_one_clear_line(copy_run):
     result = subprocess.run(
-        [sys.executable, "-m", "lbunet_tf.evaluate", f"--run={copy_run('r').run}", "--seed=3"],
+        [
+            sys.executable,
+            "-m",
+            "lbunet_tf.evaluate",
+            f"--run={copy_run('r').paths.run}",
+            "--seed=3",
+        ],
         cwd=ROOT,
         capture_output=True,
         text=True,

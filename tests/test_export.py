@@ -103,10 +103,13 @@ def test_the_exported_model_gives_the_scores_of_predict(answers):
 
 
 def test_the_network_sees_what_the_flags_say(config, answers, images):
-    if config.other_runs:
+    if config.paths.other_runs:
         pytest.skip("the mean of runs has tests of its own")
-    small = [preprocessing.prepare_image(new_images.read_image(path), config) for path in images]
-    model = ensemble.load_best(pathlib.Path(config.run))
+    small = [
+        preprocessing.prepare_image(new_images.read_image(path), config.preprocessing)
+        for path in images
+    ]
+    model = ensemble.load_best(pathlib.Path(config.paths.run))
     logits = model.predict(np.stack(small).astype("float32"), verbose=0)["melanoma"][:, 0]
     np.testing.assert_allclose(answers[0]["probability"], 1 / (1 + np.exp(-logits)), atol=1e-4)
 
@@ -141,8 +144,8 @@ def test_the_exported_model_knows_its_run(answers, untrained_run):
 def test_the_exported_model_names_all_its_runs_and_symmetries(answers, config):
     identity = json.loads(answers[0]["identity"])
     names = [identity["run"], *(other["run"] for other in identity["other_runs"])]
-    assert names == [pathlib.Path(run).name for run in config.runs]
-    assert identity["tta"] == config.tta
+    assert names == [pathlib.Path(run).name for run in config.paths.runs]
+    assert identity["tta"] == config.score.tta
 
 
 def test_output_names_that_hold_bytes_end_in_bytes(answers):
@@ -150,8 +153,8 @@ def test_output_names_that_hold_bytes_end_in_bytes(answers):
 
 
 def test_several_runs_are_exported_to_a_version_in_the_output(config, answers):
-    if config.other_runs:
-        assert [path.name for path in pathlib.Path(config.output).iterdir()] == ["1"]
+    if config.paths.other_runs:
+        assert [path.name for path in pathlib.Path(config.paths.output).iterdir()] == ["1"]
 
 
 def test_a_second_export_gets_the_next_version(untrained_run):

@@ -33,7 +33,7 @@ def folder(tmp_path):
 
 
 def read_scores(config):
-    with open(pathlib.Path(config.output) / "scores.csv", encoding="utf-8") as file:
+    with open(pathlib.Path(config.paths.output) / "scores.csv", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 
@@ -44,7 +44,7 @@ def test_a_folder_gives_a_score_a_mask_and_an_overlay_for_each_image(config, fol
     assert all(0 <= float(row["score"]) <= 1 for row in rows)
     for kind, suffix in (("masks", "png"), ("overlays", "jpg")):
         sizes = [
-            Image.open(pathlib.Path(config.output) / kind / f"image{number}.{suffix}").size
+            Image.open(pathlib.Path(config.paths.output) / kind / f"image{number}.{suffix}").size
             for number in range(6)
         ]
         assert sizes == [(60, 40 + 7 * number) for number in range(6)]
@@ -53,7 +53,7 @@ def test_a_folder_gives_a_score_a_mask_and_an_overlay_for_each_image(config, fol
 def test_the_lesion_area_is_that_of_the_written_mask(config, folder):
     predict.predict(config, [str(folder)])
     for row in read_scores(config):
-        mask = np.asarray(Image.open(f"{config.output}/masks/{row['image_id']}.png"))
+        mask = np.asarray(Image.open(f"{config.paths.output}/masks/{row['image_id']}.png"))
         assert set(np.unique(mask)) <= {0, 255}
         assert int(row["lesion_pixels"]) == (mask == 255).sum()
         assert float(row["lesion_share"]) == pytest.approx((mask == 255).mean(), abs=1e-6)
@@ -62,7 +62,7 @@ def test_the_lesion_area_is_that_of_the_written_mask(config, folder):
 def test_a_result_does_not_depend_on_the_other_files_of_its_batch(config, folder):
     predict.predict(config, [str(folder)])
     together = {row["image_id"]: float(row["score"]) for row in read_scores(config)}
-    alone = config.replace(output=config.output + "_alone")
+    alone = config.replace(output=config.paths.output + "_alone")
     predict.predict(alone, [str(folder / "image3.jpg")])
     assert float(read_scores(alone)[0]["score"]) == pytest.approx(together["image3"], abs=1e-5)
 
@@ -102,8 +102,8 @@ def test_files_of_one_name_in_two_folders_get_results_of_their_own(config, folde
 
 def test_several_runs_give_the_mean_of_their_probabilities(config, other_untrained_run, folder):
     several = []
-    for run in (config.run, str(other_untrained_run)):
-        alone = config.replace(run=run, output=f"{config.output}_{len(several)}")
+    for run in (config.paths.run, str(other_untrained_run)):
+        alone = config.replace(run=run, output=f"{config.paths.output}_{len(several)}")
         predict.predict(alone, [str(folder)])
         several.append([float(row["score"]) for row in read_scores(alone)])
 
@@ -131,7 +131,8 @@ def test_with_flips_a_mirrored_image_has_the_mirrored_mask_and_the_same_score(co
     predict.predict(config.replace(tta="flips"), [str(tmp_path / "images")])
 
     left, right = (
-        np.asarray(Image.open(f"{config.output}/masks/{name}.png")) for name in ("left", "right")
+        np.asarray(Image.open(f"{config.paths.output}/masks/{name}.png"))
+        for name in ("left", "right")
     )
     np.testing.assert_array_equal(left, right[:, ::-1])
     scores = [float(row["score"]) for row in read_scores(config)]
@@ -156,12 +157,12 @@ def test_older_predictions_are_replaced_only_with_overwrite(config, folder):
     with pytest.raises(ValueError, match="--overwrite"):
         predict.predict(config, [str(folder)])
     predict.predict(config.replace(overwrite=True), [str(folder / "image4.png")])
-    masks = pathlib.Path(config.output) / "masks"
+    masks = pathlib.Path(config.paths.output) / "masks"
     assert [path.name for path in masks.iterdir()] == ["image4.png"]
 
 
 def test_a_strangers_folder_is_refused_even_with_overwrite(config, folder):
-    output = pathlib.Path(config.output)
+    output = pathlib.Path(config.paths.output)
     (output / "masks").mkdir(parents=True)
     (output / "scores.csv").write_text("reader,score\nA,3\n")
     (output / "masks" / "true.png").write_text("drawn by hand")
@@ -172,7 +173,7 @@ def test_a_strangers_folder_is_refused_even_with_overwrite(config, folder):
 
 
 def test_overwrite_leaves_the_files_of_others(config, folder):
-    output = pathlib.Path(config.output)
+    output = pathlib.Path(config.paths.output)
     predict.predict(config, [str(folder / "image1.png")])
     (output / "masks" / "mine.png").write_text("drawn by hand")
     (output / "notes.txt").write_text("mine")
@@ -182,7 +183,7 @@ def test_overwrite_leaves_the_files_of_others(config, folder):
 
 
 def test_a_mask_of_somebody_else_is_not_replaced(config, folder):
-    output = pathlib.Path(config.output)
+    output = pathlib.Path(config.paths.output)
     predict.predict(config, [str(folder / "image1.png")])
     (output / "masks" / "image4.png").write_text("drawn by hand")
     with pytest.raises(ValueError, match="file of somebody else is not replaced.*image4.png"):
@@ -193,7 +194,7 @@ def test_a_mask_of_somebody_else_is_not_replaced(config, folder):
 
 def cut(config, num_lines):
     """Makes the folder what a kill leaves: so many lines, the next one cut, no list of failures."""
-    output = pathlib.Path(config.output)
+    output = pathlib.Path(config.paths.output)
     lines = (output / "scores.csv").read_bytes().splitlines(keepends=True)
     (output / "scores.csv").write_bytes(b"".join(lines[: num_lines + 1]) + lines[num_lines + 1][:9])
     (output / "failures.txt").unlink()
@@ -202,7 +203,7 @@ def cut(config, num_lines):
 
 
 def test_the_same_command_continues_after_a_kill_and_ends_as_if_undisturbed(config, folder, caplog):
-    output = pathlib.Path(config.output)
+    output = pathlib.Path(config.paths.output)
     predict.predict(config, [str(folder)])
     whole = {path.relative_to(output): path.read_bytes() for path in output.rglob("[!.]*.*")}
     cut(config, 4)
@@ -232,7 +233,7 @@ def test_the_same_command_tries_only_what_failed(config, folder):
     good = (folder / "image3.jpg").read_bytes()
     (folder / "image3.jpg").write_bytes(good[:200])
     assert len(predict.predict(config, [str(folder)])) == 1
-    scores = pathlib.Path(config.output) / "scores.csv"
+    scores = pathlib.Path(config.paths.output) / "scores.csv"
     before = scores.read_text().splitlines()
     (folder / "image3.jpg").write_bytes(good)
 
@@ -254,7 +255,7 @@ def test_odd_ids_stay_data_and_their_files_inside_the_folder(config, folder, tmp
     # A file stands once, whatever its ids.
     failures = predict.predict(config, [str(folder / "list.csv")])
 
-    output = pathlib.Path(config.output)
+    output = pathlib.Path(config.paths.output)
     assert [line.split(": ")[1] for line in failures] == ["its image_id is empty"]
     rows = read_scores(config)
     assert [row["image_id"] for row in rows] == [*odd[:3], "A", "a"]
@@ -274,7 +275,7 @@ def test_a_name_that_is_no_utf_8_is_predicted_and_shown(config, folder):
 @pytest.mark.parametrize("name", ["scores.csv", "masks", "overlays"])
 def test_links_inside_the_output_folder_are_not_followed(config, folder, tmp_path, name):
     predict.predict(config, [str(folder / "image1.png")])
-    output = pathlib.Path(config.output)
+    output = pathlib.Path(config.paths.output)
     os.rename(output / name, tmp_path / "elsewhere")
     (output / name).symlink_to(tmp_path / "elsewhere")
     with pytest.raises(ValueError, match="links inside an output folder are not followed"):
@@ -318,7 +319,7 @@ def test_an_image_for_which_the_network_gives_no_number_is_no_healthy_skin(
 def test_label_masks_give_scores_and_no_areas(config, folder):
     predict.predict(config.replace(mask_source="label"), [str(folder)])
     assert set(read_scores(config)[0]) == {"image_id", "image", "score", "width", "height"}
-    assert not (pathlib.Path(config.output) / "masks").exists()
+    assert not (pathlib.Path(config.paths.output) / "masks").exists()
 
 
 def test_an_exif_rotation_is_applied_to_image_and_mask(config, folder):
@@ -327,7 +328,7 @@ def test_an_exif_rotation_is_applied_to_image_and_mask(config, folder):
     upright = Image.open(folder / "image1.png")
     upright.save(folder / "turned.jpg", exif=exif.tobytes())
     predict.predict(config, [str(folder / "turned.jpg")])
-    mask = Image.open(f"{config.output}/masks/turned.png")
+    mask = Image.open(f"{config.paths.output}/masks/turned.png")
     assert mask.size == upright.size[::-1]
 
 
@@ -340,7 +341,7 @@ def test_a_dicom_gives_a_score_and_nothing_of_the_patient(config, tmp_path):
     (row,) = read_scores(config)
     assert (row["width"], row["height"]) == ("40", "30")
     written = b"".join(
-        file.read_bytes() for file in pathlib.Path(config.output).rglob("*") if file.is_file()
+        file.read_bytes() for file in pathlib.Path(config.paths.output).rglob("*") if file.is_file()
     )
     assert b"Doe" not in written and b"4711" not in written
 

@@ -16,7 +16,7 @@ from lbunet_tf.settings import config as config_lib
 
 @pytest.fixture
 def config(drawn_folder):
-    return config_lib.Config(
+    return config_lib.make(
         source=("synthetic",), data_dir=(str(drawn_folder),), synthetic_count=40, image_size=64
     )
 
@@ -109,7 +109,7 @@ def with_bad_image(tmp_path):
             Image.fromarray(pixels).save(tmp_path / "data" / name / f"{name}{number}.jpg")
     bad = tmp_path / "data" / "nevus" / "nevus3.jpg"
     bad.write_bytes(bad.read_bytes()[:300])
-    return config_lib.Config(
+    return config_lib.make(
         source=("folder",),
         data_dir=(str(tmp_path / "data"),),
         mask_source="label",
@@ -121,14 +121,14 @@ def test_a_bad_image_costs_itself_only_and_is_named_last(with_bad_image, capsys)
     with pytest.raises(ValueError, match="1 could not be used.*--on_bad_image=skip"):
         prepare.main(with_bad_image)
 
-    rows = manifests.read(with_bad_image.output)
+    rows = manifests.read(with_bad_image.paths.output)
     assert len(rows) == 11 and "nevus3" not in set(rows["image_id"])
     assert "nevus3.jpg" in capsys.readouterr().err
 
 
 def test_with_skip_a_bad_image_is_no_error(with_bad_image):
     prepare.main(with_bad_image.replace(on_bad_image="skip"))
-    assert len(manifests.read(with_bad_image.output)) == 11
+    assert len(manifests.read(with_bad_image.paths.output)) == 11
 
 
 def _start(config, records):
@@ -136,11 +136,14 @@ def _start(config, records):
     code = (
         "from lbunet_tf import config, entry, prepare\n"
         "from lbunet_tf.data import record_writer\n"
-        f"record_writer.SHARD_BYTES = {4 * config.image_size**2 * 4}\n"
+        f"record_writer.SHARD_BYTES = {4 * config.preprocessing.image_size**2 * 4}\n"
         "entry.run(prepare.main, 'prepare')"
     )
-    flags = [f"--source={config.source[0]}", f"--data_dir={config.data_dir[0]}"]
-    flags += [f"--synthetic_count={config.synthetic_count}", f"--image_size={config.image_size}"]
+    flags = [f"--source={config.source.source[0]}", f"--data_dir={config.source.data_dir[0]}"]
+    flags += [
+        f"--synthetic_count={config.source.synthetic_count}",
+        f"--image_size={config.preprocessing.image_size}",
+    ]
     command = [sys.executable, "-c", code, *flags, f"--records={records}"]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 

@@ -82,4 +82,4 @@ def test_the_report_still_names_the_run_and_its_data(evaluated):
     config, run, _ = evaluated
     report = (run / run_directory.REPORT).read_text()
     assert f"<b>Run:</b> {run.name}<" in report
-    assert f"--data_dir={pathlib.Path(config.data_dir[0]).name}\n" in report
+    assert f"--data_dir={pathlib.Path(config.source.data_dir[0]).name}\n" in report

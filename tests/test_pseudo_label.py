@@ -78,10 +78,17 @@ def test_images_and_flags_are_those_of_the_command_line_and_the_rest_the_runs(ev
 
     parsed = parse(f"--run={run}", "--source=ph2", "--data_dir=/d", "--confidence=0.8")
 
-    assert (parsed.source, parsed.data_dir, parsed.confidence) == (("ph2",), ("/d",), 0.8)
-    assert (parsed.image_size, parsed.heads) == (config.image_size, config.heads)
+    assert (parsed.source.source, parsed.source.data_dir, parsed.pseudo_labels.confidence) == (
+        ("ph2",),
+        ("/d",),
+        0.8,
+    )
+    assert (parsed.preprocessing.image_size, parsed.outputs.heads) == (
+        config.preprocessing.image_size,
+        config.outputs.heads,
+    )
     # Not the run's: 48 drawn images would be another set than was asked for.
-    assert parsed.synthetic_count == config_lib.Config().synthetic_count
+    assert parsed.source.synthetic_count == config_lib.make().source.synthetic_count
 
 
 def test_every_image_gets_targets_where_nothing_must_be_sure(evaluated, new_images, tmp_path):

@@ -22,7 +22,7 @@ def test_a_flagfile_opens_with_what_command_and_score(path):
 @pytest.mark.parametrize("entry", ["train", "prepare"])
 @pytest.mark.parametrize("path", TRAININGS, ids=lambda path: path.name)
 def test_a_flagfile_parses_to_a_checked_config(path, entry):
-    assert parse(entry, path).run == f"runs/{path.stem}"
+    assert parse(entry, path).paths.run == f"runs/{path.stem}"
 
 
 def parse(entry, path):
@@ -38,9 +38,12 @@ def test_a_comparison_names_flagfiles_of_one_budget(path, monkeypatch):
     monkeypatch.chdir(ROOT)
     config = parse("compare", path)
 
-    assert config.run == f"runs/{path.stem}"
-    experiments = [flagfiles.read_flagfile(name) for name in config.experiments]
-    assert len({(run.epochs, run.patience, run.source) for run in experiments}) == 1
+    assert config.paths.run == f"runs/{path.stem}"
+    experiments = [flagfiles.read_flagfile(name) for name in config.comparison.experiments]
+    assert (
+        len({(run.budget.epochs, run.budget.patience, run.source.source) for run in experiments})
+        == 1
+    )
 
 
 def test_the_scratch_recipe_is_the_papers_but_for_its_weights():
@@ -49,7 +52,7 @@ def test_the_scratch_recipe_is_the_papers_but_for_its_weights():
         for name in ("paper.cfg", "paper_scratch.cfg")
     )
 
-    assert scratch == paper.replace(encoder_weights="none", run=scratch.run)
+    assert scratch == paper.replace(encoder_weights="none", run=scratch.paths.run)
 
 
 @pytest.mark.slow

@@ -26,7 +26,7 @@ def config(tmp_path_factory, drawn_folder):
     labelled.assign(source="labelled").to_csv(folder / "labelled.csv", index=False)
     outlined = synthetic.draw_folder(drawn_folder, 40, 64, seed=0).assign(label=np.nan)
     outlined.assign(source="outlined").to_csv(folder / "outlined.csv", index=False)
-    return config_lib.Config(
+    return config_lib.make(
         run=str(tmp_path_factory.mktemp("several") / "run"),
         source=("manifest", "manifest"),
         data_dir=(str(folder / "labelled.csv"), str(folder / "outlined.csv")),
@@ -52,13 +52,13 @@ def history(config):
 
 
 def test_the_logged_loss_is_the_mean_over_the_images_whose_target_is_known(config, history):
-    model = keras.models.load_model(f"{config.run}/{run_directory.MODEL}", compile=False)
-    manifest = manifests.read(f"{config.run}/{run_directory.MANIFEST}")
+    model = keras.models.load_model(f"{config.paths.run}/{run_directory.MODEL}", compile=False)
+    manifest = manifests.read(f"{config.paths.run}/{run_directory.MANIFEST}")
     val = manifest[manifest["split"] == "val"]
     has_mask, has_label = (val["mask"] != "").to_numpy(), val["label"].notna().to_numpy()
     assert 0 < has_mask.sum() < len(val) and 0 < has_label.sum() < len(val)
     images, truths, masks = [], [], []
-    for example in pipeline.make_examples(config, val).as_numpy_iterator():
+    for example in pipeline.make_examples(config.preprocessing, val).as_numpy_iterator():
         images.append(example["image"])
         masks.append(example["mask"])
         truths.append(example["label"])

@@ -42,7 +42,7 @@ ALL = {
 @pytest.fixture(scope="module")
 def all_at_once(tmp_path_factory, drawn_folder):
     """(Config, run directory) of a training that uses nearly every flag."""
-    config = config_lib.Config(
+    config = config_lib.make(
         run=str(tmp_path_factory.mktemp("all") / "run"),
         source=("synthetic",),
         data_dir=(str(drawn_folder),),
@@ -112,9 +112,9 @@ def test_a_killed_run_of_all_flags_ends_as_an_undisturbed_one(
 
 def test_a_student_learns_from_a_teacher_whose_targets_are_its_only_ones(all_at_once, tmp_path):
     config, teacher = all_at_once
-    student = config_lib.Config(
+    student = config_lib.make(
         **{
-            name: getattr(config, name)
+            name: config.values()[name]
             for name in ("source", "data_dir", "synthetic_count", "image_size", "encoder", "heads")
         },
         run=str(tmp_path / "student"),
@@ -233,4 +233,4 @@ def test_overwrite_does_not_delete_what_the_training_starts_from(small_config, e
 def test_a_training_that_cannot_begin_leaves_no_folder(small_config):
     with pytest.raises(ValueError, match="/nowhere.pth"):
         train.train(small_config.replace(encoder_weights="/nowhere.pth"))
-    assert not pathlib.Path(small_config.run).exists()
+    assert not pathlib.Path(small_config.paths.run).exists()

@@ -32,13 +32,13 @@ def test_without_keras_tuner_the_error_says_what_to_install(monkeypatch, small_c
 def test_an_objective_that_is_not_defined_is_refused_before_training(small_config):
     with raises('"--objective=auc" needs a melanoma score'):
         tune.tune(small_config.replace(heads=("mask",), objective="auc"))
-    assert not pathlib.Path(small_config.run).exists()
+    assert not pathlib.Path(small_config.paths.run).exists()
 
 
 def test_a_space_of_fixed_flags_is_refused_before_training(small_config):
     with raises("fixed on the command line: --augment"):
         tune.tune(small_config.replace(space="augmentation"), fixed=("augment",))
-    assert not pathlib.Path(small_config.run).exists()
+    assert not pathlib.Path(small_config.paths.run).exists()
 
 
 def test_a_search_needs_a_run(small_config):
@@ -47,7 +47,7 @@ def test_a_search_needs_a_run(small_config):
 
 
 def test_a_search_is_not_written_into_a_run(small_config):
-    folder = pathlib.Path(small_config.run)
+    folder = pathlib.Path(small_config.paths.run)
     folder.mkdir()
     (folder / "flags.cfg").write_text("--epochs=3\n")
 
@@ -64,14 +64,14 @@ def test_missing_images_end_the_search_and_may_be_given_next_time(small_config, 
         messages.append(str(error.value))
 
     assert "nowhere" in messages[0] and "elsewhere" in messages[1]
-    assert not (pathlib.Path(config.run) / "trials.csv").exists()
+    assert not (pathlib.Path(config.paths.run) / "trials.csv").exists()
 
 
 def test_the_command_line_wins_over_a_flagfile_and_is_fixed(monkeypatch, tmp_path):
     arguments = [f"--run={tmp_path / 'tuned'}", "--flagfile=x.cfg", "--augment=flips"]
     monkeypatch.setattr(sys, "argv", ["tune", *arguments])
     # What absl makes of a flagfile that names another run and more.
-    config = config_lib.Config(run="runs/lesion", space="augmentation", augment="flips")
+    config = config_lib.make(run="runs/lesion", space="augmentation", augment="flips")
 
     with raises("fixed on the command line: --augment"):
         tune.main(config)
@@ -116,7 +116,7 @@ def patched():
 def killed(tmp_path_factory, patched):
     """(Config, folder) of a search of four trials that was killed in its last."""
     folder = tmp_path_factory.mktemp("search")
-    config = config_lib.Config(
+    config = config_lib.make(
         run=str(folder / "tuned"),
         source=("synthetic",),
         data_dir=(str(folder / "drawn"),),
@@ -133,7 +133,7 @@ def killed(tmp_path_factory, patched):
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(callbacks, "make_callbacks", _killing("0003"))
         tune.tune(config, fixed=("batch_size",))
-    return config, pathlib.Path(config.run)
+    return config, pathlib.Path(config.paths.run)
 
 
 @pytest.fixture(scope="module")
@@ -198,7 +198,7 @@ def test_trials_differ_in_what_is_searched_only(finished):
 
     # --monitor follows --objective; --trials is no flag of a training.
     expected = config.replace(monitor="dice", trials=config_lib.FIELDS["trials"].default)
-    first, last = (trial.replace(run=config.run) for trial in trials)
+    first, last = (trial.replace(run=config.paths.run) for trial in trials)
     assert (first, last) == (expected, expected.replace(learning_rate=1e-2))
 
 
@@ -220,7 +220,7 @@ def test_best_cfg_repeats_the_best_trial_whose_model_alone_is_kept(finished):
 
     flags = flagfiles.read_flagfile(run / "best.cfg")
     trained = flagfiles.read(str(best))
-    assert flags.replace(run=trained.run, data_dir=trained.data_dir) == trained
+    assert flags.replace(run=trained.paths.run, data_dir=trained.source.data_dir) == trained
     assert list(run.glob("trials/*/model.keras")) == [best / "model.keras"]
 
 

@@ -60,7 +60,7 @@ def masks_only(tmp_path_factory):
     folder = tmp_path_factory.mktemp("masks_only")
     table = synthetic.draw_folder(str(folder / "drawn"), count=24, size_px=32, seed=5)
     table[["image_id", "image", "mask"]].to_csv(folder / "masks.csv", index=False)
-    config = config_lib.Config(
+    config = config_lib.make(
         run=str(folder / "run"),
         source=("manifest",),
         data_dir=(str(folder / "masks.csv"),),
@@ -72,13 +72,13 @@ def masks_only(tmp_path_factory):
         encoder_weights="none",
         epochs=1,
     )
-    _leave_unfinished(config.replace(seed=config.seed + 1))
+    _leave_unfinished(config.replace(seed=config.source.seed + 1))
     return train.train(config.replace(overwrite=True)), evaluate.evaluate(config)
 
 
 def _leave_unfinished(config):
     lines = flagfiles.flag_lines(config)
-    run = run_directory.begin_training(config.run, lines, overwrite=False)
+    run = run_directory.begin_training(config.paths.run, lines, overwrite=False)
     (run / run_directory.MANIFEST).write_text("image_id,image\nimage_of_other_flags,other.png\n")
     (run / run_directory.BACKUP).mkdir()
 
@@ -160,4 +160,4 @@ def test_overwrite_replaces_a_run_of_other_flags_without_a_finished_epoch(masks_
     manifest = pd.read_csv(run / run_directory.MANIFEST)
 
     assert len(manifest) == 24 and "image_of_other_flags" not in set(manifest["image_id"])
-    assert flagfiles.read(str(run)).seed == config_lib.Config().seed
+    assert flagfiles.read(str(run)).source.seed == config_lib.make().source.seed

@@ -8,11 +8,11 @@ import tensorflow as tf
 from lbunet_tf.data.pixels import preprocessing
 from lbunet_tf.data.records import reader
 from lbunet_tf.data.records import record_path
-from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import image_groups
 
 
 def make_loader(
-    config: config_lib.Config, rows: pd.DataFrame
+    flags: image_groups.Preprocessing, rows: pd.DataFrame
 ) -> Callable[[tf.data.Dataset, int], tf.data.Dataset]:
     """Returns a function: dataset of row numbers, B -> batches of their examples, in its order.
 
@@ -27,7 +27,7 @@ def make_loader(
     columns["label"] = tf.constant(rows["label"].fillna(-1.0).to_numpy("float32"))
     are_records = record_path.are_records(rows["image"])
     is_all_records = len(rows) > 0 and are_records.all()
-    load_records = reader.make_loader(config, rows["image"])
+    load_records = reader.make_loader(flags, rows["image"])
     parallel = {"num_parallel_calls": tf.data.AUTOTUNE}
 
     def rows_of(numbers):
@@ -40,9 +40,9 @@ def make_loader(
     def load(number):
         row = rows_of(number)
         if not are_records.any():
-            return _load_file(config, row)
+            return _load_file(flags, row)
         is_record = tf.strings.regex_full_match(row["image"], record_path.RECORD)
-        return tf.cond(is_record, lambda: load_record(row), lambda: _load_file(config, row))
+        return tf.cond(is_record, lambda: load_record(row), lambda: _load_file(flags, row))
 
     def load_batches(numbers, batch_size):
         if not is_all_records:
@@ -52,9 +52,9 @@ def make_loader(
     return load_batches
 
 
-def _load_file(config, row):
-    size = config.image_size
-    image = preprocessing.decode_to_resize(tf.io.read_file(row["image"]), config)
+def _load_file(flags, row):
+    size = flags.image_size
+    image = preprocessing.decode_to_resize(tf.io.read_file(row["image"]), flags)
     # Two branches because a row without a mask has no file to read.
     has_mask = tf.strings.length(row["mask"]) > 0
     mask = tf.cond(
@@ -65,7 +65,7 @@ def _load_file(config, row):
         lambda: tf.zeros((size, size, 1), tf.uint8),
     )
     return {
-        "image": preprocessing.prepare_image(image, config),
+        "image": preprocessing.prepare_image(image, flags),
         "mask": tf.ensure_shape(mask, (size, size, 1)),
         "has_mask": has_mask,
         "label": row["label"],

@@ -13,8 +13,11 @@ from lbunet_tf.data import portions
 from lbunet_tf.data.augmentation import mixing
 from lbunet_tf.data.augmentation import recipes
 from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import image_groups
+from lbunet_tf.settings import training_groups
 
 KEPT_AT_ONCE = 32
+LOADED_AT_ONCE = 8
 
 
 def make_training_dataset(
@@ -25,47 +28,51 @@ def make_training_dataset(
 ) -> tf.data.Dataset:
     """Returns the batches of epochs `start_epoch`, `start_epoch` + 1, ... up to --epochs.
 
-    An epoch is `Config.steps_per_epoch` batches. Order and augmentation of an epoch depend on
+    An epoch is `Device.steps_per_epoch` batches. Order and augmentation of an epoch depend on
     the seed and the epoch's number alone, so a resumed run sees what it would have seen.
     Each batch: images (B, S, S, 3) float32 in 0..255; targets and weights keyed by output.
     `share`: what this process reads of each batch.
     """
-    take_batches = _taker(config, rows, share)
+    take_batches = _taker(config.preprocessing, config.device, rows, share)
     labels = rows["label"].to_numpy()
     sources = rows["source"].to_numpy()
-    source_shares = _source_shares(config, sources)
-    places = share.places(len(rows), config.batch_size)
-    batch_size = share.local_size(config.batch_size)
+    weights = config.augmentation.source_weights
+    source_shares = _source_shares(config.source.source, weights, sources)
+    balance, seed, augment = config.split.balance, config.source.seed, config.augmentation.augment
+    places = share.places(len(rows), config.device.batch_size)
+    batch_size = share.local_size(config.device.batch_size)
 
     def order_of(epoch):
-        order = epoch_order(labels, config.balance, config.seed, int(epoch), sources, source_shares)
+        order = epoch_order(labels, balance, seed, int(epoch), sources, source_shares)
         return order[np.maximum(places, ~places)]
 
     def one_epoch(epoch):
         order = tf.ensure_shape(tf.numpy_function(order_of, (epoch,), tf.int64), (len(places),))
         batches = take_batches(tf.data.Dataset.from_tensor_slices(order), batch_size)
         of_places = tf.data.Dataset.from_tensor_slices(places).batch(batch_size)
-        batches = _augmented(config, tf.data.Dataset.zip(of_places, batches), epoch, batch_size)
-        return _batches_augmented(config, _finished(config, batches), epoch, share)
+        batches = tf.data.Dataset.zip(of_places, batches)
+        batches = _augmented(augment, seed, batches, epoch, batch_size)
+        batches = _finished(config.outputs, batches)
+        return _batches_augmented(augment, seed, batches, epoch, share)
 
-    epochs = tf.data.Dataset.range(start_epoch, config.epochs)
+    epochs = tf.data.Dataset.range(start_epoch, config.budget.epochs)
     return epochs.flat_map(one_epoch).prefetch(tf.data.AUTOTUNE)
 
 
-def _source_shares(config, sources):
+def _source_shares(names_given, weights_given, sources):
     """Returns source -> share of an epoch; {} where --source_weights is not given.
 
     The sources of a manifest that was read (`manifest`) have the names that it gives.
     """
-    if not config.source_weights:
+    if not weights_given:
         return {}
-    weights = dict(zip(config.source, config.source_weights, strict=True))
+    weights = dict(zip(names_given, weights_given, strict=True))
     names = set(sources)
     if names != set(weights):
         raise ValueError(
             '"--source_weights" needs training images of each --source, by that name; give the '
             "sources themselves, not a manifest of them. Received: "
-            f"--source={','.join(config.source)}, training images of {', '.join(sorted(names))}"
+            f"--source={','.join(names_given)}, training images of {', '.join(sorted(names))}"
         )
     total = sum(weights.values())
     return {name: weight / total for name, weight in weights.items()}
@@ -139,33 +146,37 @@ def _drawn(rows, count, rng):
 
 
 def make_evaluation_dataset(
-    config: config_lib.Config, rows: pd.DataFrame, share: portions.Share = portions.WHOLE
+    preprocessing: image_groups.Preprocessing,
+    outputs: training_groups.Outputs,
+    device: training_groups.Device,
+    rows: pd.DataFrame,
+    share: portions.Share = portions.WHOLE,
 ) -> tf.data.Dataset:
     """Returns the batches of `rows` in their order, the short last batch included."""
-    rows = share.rows(rows, config.batch_size)
-    load = examples_lib.make_loader(config, rows)
-    batches = load(tf.data.Dataset.range(len(rows)), share.local_size(config.batch_size))
-    if config.cache and memory.fits(len(rows), config.image_size):
+    rows = share.rows(rows, device.batch_size)
+    load = examples_lib.make_loader(preprocessing, rows)
+    batches = load(tf.data.Dataset.range(len(rows)), share.local_size(device.batch_size))
+    if device.cache and memory.fits(len(rows), preprocessing.image_size):
         batches = batches.cache()
-    return _finished(config, batches).prefetch(tf.data.AUTOTUNE)
+    return _finished(outputs, batches).prefetch(tf.data.AUTOTUNE)
 
 
-def make_examples(config: config_lib.Config, rows: pd.DataFrame) -> tf.data.Dataset:
+def make_examples(preprocessing: image_groups.Preprocessing, rows: pd.DataFrame) -> tf.data.Dataset:
     """Returns `rows` in their order, each a dict of `image`, `mask`, `has_mask`, `label`."""
-    load = examples_lib.make_loader(config, rows)
-    return load(tf.data.Dataset.range(len(rows)), config.batch_size).unbatch()
+    load = examples_lib.make_loader(preprocessing, rows)
+    return load(tf.data.Dataset.range(len(rows)), LOADED_AT_ONCE).unbatch()
 
 
-def _taker(config, rows, share):
+def _taker(preprocessing, device, rows, share):
     """Returns a function: dataset of row numbers, each once, B -> batches of B examples.
 
     With --cache, where it fits, each file is decoded once, in parallel, and kept as bytes of
     the network's size; a cache inside tf.data could only be read in its own order. One of
     several processes keeps none: it reads its share of each epoch, not all rows.
     """
-    load = examples_lib.make_loader(config, rows)
-    is_kept = config.cache and share.num_processes == 1
-    if not (is_kept and memory.fits(len(rows), config.image_size)):
+    load = examples_lib.make_loader(preprocessing, rows)
+    is_kept = device.cache and share.num_processes == 1
+    if not (is_kept and memory.fits(len(rows), preprocessing.image_size)):
         return load
     # Piece by piece: a stop is noticed between two.
     pieces = list(load(tf.data.Dataset.range(len(rows)), KEPT_AT_ONCE))
@@ -176,10 +187,10 @@ def _taker(config, rows, share):
     )
 
 
-def _augmented(config, batches, epoch, batch_size):
+def _augmented(name, seed, batches, epoch, batch_size):
     """Returns batches of (places in the epoch, examples); fillers lose their targets."""
     parallel = {"num_parallel_calls": tf.data.AUTOTUNE}
-    augment = recipes.AUGMENTATIONS.get(config.augment, recipes.none)
+    augment = recipes.AUGMENTATIONS.get(name, recipes.none)
 
     def without_fillers(places, examples):
         is_filler = places < 0
@@ -188,7 +199,7 @@ def _augmented(config, batches, epoch, batch_size):
         return places, {**examples, "has_mask": has_mask, "label": label}
 
     def augmented(place, example):
-        return augment(example, _seed(config, epoch, tf.maximum(place, ~place)))
+        return augment(example, _seed(seed, epoch, tf.maximum(place, ~place)))
 
     batches = batches.map(without_fillers, **parallel)
     if augment is recipes.none:
@@ -198,8 +209,8 @@ def _augmented(config, batches, epoch, batch_size):
     return changed.apply(tf.data.experimental.assert_cardinality(batches.cardinality()))
 
 
-def _batches_augmented(config, batches, epoch, share):
-    augment = make_batch_augmentation(config)
+def _batches_augmented(name, seed, batches, epoch, share):
+    augment = make_batch_augmentation(name, seed)
     if augment is None or augments_in_step():
         return batches
     first = epoch * batches.cardinality()
@@ -220,24 +231,24 @@ def augments_in_step() -> bool:
     return keras.backend.backend() == "tensorflow"
 
 
-def make_batch_augmentation(config: config_lib.Config) -> Callable | None:
+def make_batch_augmentation(name: str, seed: int) -> Callable | None:
     """Returns (batch, number of the training step) -> batch; None where --augment has none."""
-    augment = mixing.BATCH_AUGMENTATIONS.get(config.augment)
+    augment = mixing.BATCH_AUGMENTATIONS.get(name)
     if augment is None:
         return None
     # 64 bits: a seed may be as large as 2**32 - 1.
-    seed = tf.constant(config.seed, tf.int64)
+    seed = tf.constant(seed, tf.int64)
     return lambda batch, step: augment(*batch, tf.stack([seed, tf.cast(step, tf.int64)]))
 
 
-def _seed(config, epoch, number):
+def _seed(seed, epoch, number):
     """Returns the (2,) seed of the example or batch of this number in this epoch."""
-    return tf.stack([tf.cast(config.seed, tf.int64) + 7919 * epoch, number])
+    return tf.stack([tf.cast(seed, tf.int64) + 7919 * epoch, number])
 
 
-def _finished(config, batches):
+def _finished(outputs, batches):
     return batches.map(
-        lambda examples: as_batch(examples, config.mask_source, config.outputs),
+        lambda examples: as_batch(examples, outputs.mask_source, outputs.in_training),
         num_parallel_calls=tf.data.AUTOTUNE,
     )
 

@@ -11,6 +11,7 @@ from lbunet_tf.data import sources
 from lbunet_tf.data import splits
 from lbunet_tf.data.pixels import file_check
 from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import training_groups
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,31 +29,32 @@ class Prepared:
 
 def prepare(config: config_lib.Config) -> Prepared:
     """Returns the checked, balanced and split manifest of the flags."""
-    manifest, missing = sources.make_manifest(config)
-    if config.balance == "subset":
-        manifest = splits.balanced_subset(manifest, config.benign_count, config.seed)
-    if config.max_images:
-        manifest = splits.draw_at_most(manifest, config.max_images, config.seed)
-    finds_alike = config.near_duplicates >= 0
+    split, seed = config.split, config.source.seed
+    manifest, missing = sources.make_manifest(config.source, config.preprocessing)
+    if split.balance == "subset":
+        manifest = splits.balanced_subset(manifest, split.benign_count, seed)
+    if config.source.max_images:
+        manifest = splits.draw_at_most(manifest, config.source.max_images, seed)
+    finds_alike = split.near_duplicates >= 0
     manifest, bad = file_check.check_files(
-        manifest, config.on_bad_image, finds_alike, config.max_megapixels
+        manifest, config.source.on_bad_image, finds_alike, config.reading.max_megapixels
     )
     if finds_alike:
-        manifest = near_duplicates.with_groups(manifest, config.near_duplicates)
-    manifest = splits.assign(manifest, config.split_by, config.split_percent, config.seed)
-    return of_manifest(config, manifest, pd.concat([missing, bad], ignore_index=True))
+        manifest = near_duplicates.with_groups(manifest, split.near_duplicates)
+    manifest = splits.assign(manifest, split.split_by, split.split_percent, seed)
+    return of_manifest(split.split_by, manifest, pd.concat([missing, bad], ignore_index=True))
 
 
-def of_manifest(
-    config: config_lib.Config, manifest: pd.DataFrame, skipped: pd.DataFrame
-) -> Prepared:
+def of_manifest(split_by: str, manifest: pd.DataFrame, skipped: pd.DataFrame) -> Prepared:
     """Returns what is known of a manifest with splits, its leaks checked."""
-    crossings = splits.report_crossings(manifest, config.split_by)
+    crossings = splits.report_crossings(manifest, split_by)
     logging.info("images by split:\n%s", manifests.describe(manifest))
     return Prepared(manifest, skipped, crossings, splits.known_groups(manifest))
 
 
-def check_targets(config: config_lib.Config, manifest: pd.DataFrame) -> None:
+def check_targets(
+    outputs: training_groups.Outputs, balance: str, monitor: str, manifest: pd.DataFrame
+) -> None:
     """Raises a ValueError where a split has nothing to learn from or to score."""
     for split in manifests.SPLITS:
         rows = manifest[manifest["split"] == split]
@@ -62,19 +64,19 @@ def check_targets(config: config_lib.Config, manifest: pd.DataFrame) -> None:
                 "another --split_percent, or --split_by=image"
             )
         has_mask = (rows["mask"] != "").any()
-        if config.mask_source == "lesion" and not has_mask:
+        if outputs.mask_source == "lesion" and not has_mask:
             raise ValueError(
                 f'"--mask_source=lesion" needs lesion masks, and no {split} image has one. Give a '
                 "source with masks, or --mask_source=label for the paper's label-as-mask"
             )
         classes = set(rows["label"].dropna())
-        needs_label = config.mask_source == "label" or "melanoma" in config.heads
+        needs_label = outputs.mask_source == "label" or "melanoma" in outputs.heads
         if needs_label and rows["label"].isna().all():
             raise ValueError(
                 f'"--mask_source=label" and --heads=mask,melanoma need labels, and no {split} '
                 "image has one. Give a source with labels, or --mask_source=lesion --heads=mask"
             )
-        if split == "val" and config.monitor == "auc" and len(classes) < 2:
+        if split == "val" and monitor == "auc" and len(classes) < 2:
             raise ValueError(
                 '"--monitor=auc" needs val images of both classes. Use more images, another '
                 f"--split_percent or --seed, or --monitor=loss. Received: labels {classes}"
@@ -82,7 +84,7 @@ def check_targets(config: config_lib.Config, manifest: pd.DataFrame) -> None:
         if needs_label and len(classes) == 1:
             logging.warning("%s has images of one class only: AUC is not defined there", split)
     train = manifest[manifest["split"] == "train"]
-    if config.balance == "resample" and set(train["label"].dropna()) != {0.0, 1.0}:
+    if balance == "resample" and set(train["label"].dropna()) != {0.0, 1.0}:
         raise ValueError(
             '"--balance=resample" needs training images of both classes. '
             f"Received: {int((train['label'] == 1).sum())} melanoma, "

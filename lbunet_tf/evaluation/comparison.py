@@ -8,6 +8,7 @@ import pandas as pd
 from lbunet_tf.evaluation import scores
 from lbunet_tf.settings import config as config_lib
 from lbunet_tf.settings import flagfiles
+from lbunet_tf.settings import training_groups
 
 # Table I of the paper by model and encoder: accuracy, AUC, Dice. IoU is promised, not printed.
 REPORTED = {
@@ -50,13 +51,13 @@ def make_row(experiment: str, config: config_lib.Config, training: dict, test: d
         training: `training.json`.
         test: The test part of `metrics.json`.
     """
-    encoder = config.encoder if config.model == "lbunet" else ""
+    encoder = config.model.encoder if config.model.model == "lbunet" else ""
     row = {
         "experiment": experiment,
-        "seed": config.seed,
-        "model": config.model,
+        "seed": config.source.seed,
+        "model": config.model.model,
         "encoder": encoder,
-        "encoder_weights": flagfiles.without_folders(config).encoder_weights,
+        "encoder_weights": flagfiles.without_folders(config).model.encoder_weights,
         "trainable_parameters": training["trainable_parameters"],
         **{name: training[name] for name in COUNTS},
         "num_scored": test.get("num_scored", 0),
@@ -67,8 +68,8 @@ def make_row(experiment: str, config: config_lib.Config, training: dict, test: d
     if "auc" in row:
         counts = row["num_melanoma"], row["num_scored"] - row["num_melanoma"]
         row["auc_standard_error"] = auc_standard_error(row["auc"], *counts)
-    if config.mask_source == "label" and "isic2020" in config.source:
-        row.update(_reported(config.model, encoder))
+    if config.outputs.mask_source == "label" and "isic2020" in config.source.source:
+        row.update(_reported(config.model.model, encoder))
     return row
 
 
@@ -156,7 +157,9 @@ def score_cell(name: str, row: pd.Series) -> str:
     return f"{row[name]:.3f}" + ("" if pd.isna(error) else f" (SE {error:.3f})")
 
 
-def facts(summary: pd.DataFrame, config: config_lib.Config, seeds: Sequence[int]) -> dict[str, str]:
+def facts(
+    summary: pd.DataFrame, split_by: str, budget: training_groups.Budget, seeds: Sequence[int]
+) -> dict[str, str]:
     """Returns what a reader must know beside the numbers, name -> sentences."""
     # An experiment without a melanoma score, or without masks, says nothing of the others'.
     scored = summary.sort_values("num_scored", key=lambda counts: counts == "0").iloc[0]
@@ -164,8 +167,8 @@ def facts(summary: pd.DataFrame, config: config_lib.Config, seeds: Sequence[int]
     result = {
         "Test images": f"{scored['num_scored']} with label and score, {scored['num_melanoma']} of "
         f"them melanomas; {masked['num_masks']} with a mask. Nothing was chosen on them.",
-        "One split and one budget": f"split by {config.split_by}, at most {config.epochs} epochs, "
-        f"patience {config.patience}, seed {', '.join(map(str, seeds))}.",
+        "One split and one budget": f"split by {split_by}, at most {budget.epochs} epochs, "
+        f"patience {budget.patience}, seed {', '.join(map(str, seeds))}.",
         "Scores": "AUC and accuracy are of images, Dice and IoU means over images at the "
         "network's size. "
         + (

@@ -1,26 +1,33 @@
 """What the report of an evaluation says beside the numbers: which runs, on which images."""
 
 from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import image_groups
 from lbunet_tf.settings import trained_flags
+from lbunet_tf.settings import training_groups
 
 
-def title(config: config_lib.Config, source: config_lib.Config | None) -> str:
-    """Returns what was scored on which images; `source`: another than the run's own."""
-    encoder = f" ({config.encoder}, {config.encoder_weights})" if config.model == "lbunet" else ""
-    network = f"{config.model}{encoder}"
-    if config.other_runs:
-        network = f"mean of {len(config.runs)} runs"
+def title(
+    model: training_groups.Model,
+    num_runs: int,
+    own: image_groups.Source,
+    source: image_groups.Source | None,
+) -> str:
+    """Returns what was scored on which images; `source`: another than the runs' own."""
+    encoder = f" ({model.encoder}, {model.encoder_weights})" if model.model == "lbunet" else ""
+    network = f"{model.model}{encoder}"
+    if num_runs > 1:
+        network = f"mean of {num_runs} runs"
     if not source:
-        return f"{network} on {_names(config)}"
-    return f"{network}, trained on {_names(config)}, on {_names(source)}"
+        return f"{network} on {_names(own)}"
+    return f"{network}, trained on {_names(own)}, on {_names(source)}"
 
 
-def _names(config):
-    return ", ".join(config.source).replace("synthetic", "drawn images (no patients)")
+def _names(source):
+    return ", ".join(source.source).replace("synthetic", "drawn images (no patients)")
 
 
 def of_images(
-    config: config_lib.Config, source: config_lib.Config | None, checks: dict, test: dict
+    config: config_lib.Config, source: image_groups.Source | None, checks: dict, test: dict
 ) -> dict[str, str]:
     """Returns which runs were scored on which images and how, name -> sentence.
 
@@ -30,23 +37,23 @@ def of_images(
         checks: `checks.json`.
         test: The test part of `metrics.json`.
     """
+    size = config.preprocessing.image_size
+    own = f"{_names(config.source)}; split by {config.split.split_by}; seed {config.source.seed}"
+    if config.paths.other_runs:
+        own += f" (the split of {config.paths.run})"
     return {
-        "Runs" if config.other_runs else "Run": ", ".join(config.runs),
-        "Data": _data(config, source, test),
-        "Leak check": _leak_check(config, source, checks),
+        "Runs" if config.paths.other_runs else "Run": ", ".join(config.paths.runs),
+        "Data": _data(own, source, test),
+        "Leak check": _leak_check(config.paths, source, checks),
         "Skipped images": f"{checks['skipped']} (skipped.csv)",
         "Threshold": "chosen on val by Youden's J, never on test"
         if "at_val_threshold" in test
         else "none chosen: val has not both classes with scores",
-        "Masks": "scored at the network's size, "
-        f"{config.image_size} x {config.image_size} px, at probability 0.5",
+        "Masks": f"scored at the network's size, {size} x {size} px, at probability 0.5",
     }
 
 
-def _data(config, source, test):
-    own = f"{_names(config)}; split by {config.split_by}; seed {config.seed}"
-    if config.other_runs:
-        own += f" (the split of {config.run})"
+def _data(own, source, test):
     if not source:
         return own
     drawn = f", drawn with seed {source.seed}" if source.max_images else ""
@@ -56,7 +63,7 @@ def _data(config, source, test):
     )
 
 
-def _leak_check(config, source, checks):
+def _leak_check(paths, source, checks):
     crossing = ", ".join(f"{count} {name}" for name, count in checks["crossings"].items() if count)
     known = ", ".join(f"{name} {count}" for name, count in checks["known"].items())
     if source:
@@ -68,8 +75,8 @@ def _leak_check(config, source, checks):
         result = f"on more than one side of the split: {crossing}"
     else:
         result = "nothing that is known stands on two sides of the split"
-    if config.other_runs and not source:
-        result += f" of {config.run}; the others' train shares no more with its val and test"
+    if paths.other_runs and not source:
+        result += f" of {paths.run}; the others' train shares no more with its val and test"
     return f"{result}. Known for, of {checks['images']} images: {known}"
 
 

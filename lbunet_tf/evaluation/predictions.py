@@ -3,6 +3,7 @@
 The only module of `evaluation` that runs a model.
 """
 
+import dataclasses
 import pathlib
 from collections.abc import Sequence
 
@@ -14,7 +15,8 @@ from absl import logging
 from lbunet_tf.data import pipeline
 from lbunet_tf.evaluation import scores
 from lbunet_tf.runs import run_directory
-from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import image_groups
+from lbunet_tf.settings import training_groups
 from lbunet_tf.storage import spreadsheets
 from lbunet_tf.storage import whole_files
 
@@ -26,7 +28,12 @@ NOT_FINITE = "the network gives NaN or infinity for it; check the weights of the
 
 
 def predict_run(
-    config: config_lib.Config, output: pathlib.Path, model: keras.Model, manifest: pd.DataFrame
+    preprocessing: image_groups.Preprocessing,
+    outputs: training_groups.Outputs,
+    device: training_groups.Device,
+    output: pathlib.Path,
+    model: keras.Model,
+    manifest: pd.DataFrame,
 ) -> pd.DataFrame:
     """Returns the predictions table of val and test, and writes it with the pixel histograms.
 
@@ -39,14 +46,17 @@ def predict_run(
     1 by logit.
     """
     parts, histograms = [], {}
+    # Each image is seen once.
+    device = dataclasses.replace(device, cache=False)
     for split in EVALUATED_SPLITS:
         rows = manifest[manifest["split"] == split].reset_index(drop=True)
         histograms[split] = np.zeros((2, NUM_BINS), "int64")
         logging.info("scoring %d images of %s", len(rows), split)
-        parts.append(_predict_rows(config, model, rows, histograms[split]))
+        dataset = pipeline.make_evaluation_dataset(preprocessing, outputs, device, rows)
+        parts.append(_predict_rows(dataset, outputs.score_rule, model, rows, histograms[split]))
     table = pd.concat(parts, ignore_index=True)
     measures = scores.image_mask_scores(table).drop(columns="image_id")
-    table = table.join(measures.add_prefix(scores.name_prefix(config.mask_source)))
+    table = table.join(measures.add_prefix(scores.name_prefix(outputs.mask_source)))
     quoted = spreadsheets.quoted_table(table)
     whole_files.write_table(output / run_directory.PREDICTIONS, quoted)
     with whole_files.whole_file(output / run_directory.HISTOGRAMS) as partial:
@@ -54,10 +64,9 @@ def predict_run(
     return table
 
 
-def _predict_rows(config, model, rows, histogram):
+def _predict_rows(dataset, score_rule, model, rows, histogram):
     parts = []
     progress = keras.utils.Progbar(len(rows), unit_name="image")
-    dataset = pipeline.make_evaluation_dataset(config.replace(cache=False), rows)
     for images, targets, weights in dataset:
         logits = {
             name: np.asarray(value, "float64")
@@ -70,7 +79,7 @@ def _predict_rows(config, model, rows, histogram):
         probability = sigmoid(logits["mask"])
         add_to_histogram(histogram, logits["mask"][known], mask[known])
         measures = {
-            "score": image_scores(logits, config),
+            "score": image_scores(logits, score_rule),
             **confusion_counts(mask, probability >= 0.5, known),
             "predicted_share": (probability >= 0.5).mean((1, 2, 3)),
         }
@@ -105,19 +114,18 @@ def sigmoid(logits: np.ndarray) -> np.ndarray:
     return np.where(logits >= 0, 1 / (1 + small), small / (1 + small))
 
 
-def image_scores(logits: dict[str, np.ndarray], config: config_lib.Config) -> np.ndarray:
+def image_scores(logits: dict[str, np.ndarray], score_rule: str) -> np.ndarray:
     """Returns (B,) melanoma probabilities, NaN where no output knows about melanoma.
 
     The paper does not say how pixels become one score (SYSTEMS G15): the mean of the
     pixel probabilities by default, the melanoma head where there is one.
     """
-    rule = config.score_rule
-    if rule == "melanoma":
+    if score_rule == "melanoma":
         return sigmoid(logits["melanoma"])[:, 0]
-    if rule == "none":
+    if score_rule == "none":
         return np.full(len(logits["mask"]), np.nan)
     probability = sigmoid(logits["mask"])
-    return probability.max((1, 2, 3)) if rule == "max" else probability.mean((1, 2, 3))
+    return probability.max((1, 2, 3)) if score_rule == "max" else probability.mean((1, 2, 3))
 
 
 def confusion_counts(
@@ -156,12 +164,16 @@ def add_to_histogram(histogram: np.ndarray, logits: np.ndarray, target: np.ndarr
 
 
 def predict_sheet(
-    config: config_lib.Config, model: keras.Model, rows: pd.DataFrame
+    preprocessing: image_groups.Preprocessing,
+    outputs: training_groups.Outputs,
+    model: keras.Model,
+    rows: pd.DataFrame,
 ) -> Sequence[dict[str, np.ndarray]]:
     """Returns image (S, S, 3) uint8, true mask and predicted probability (S, S) of a few rows."""
     sheet = []
-    small = config.replace(cache=False, batch_size=1)
-    for images, targets, _ in pipeline.make_evaluation_dataset(small, rows):
+    one_by_one = training_groups.Device(batch_size=1, cache=False)
+    dataset = pipeline.make_evaluation_dataset(preprocessing, outputs, one_by_one, rows)
+    for images, targets, _ in dataset:
         logits = np.asarray(model.predict_on_batch(np.asarray(images))["mask"])
         sheet.append(
             {

@@ -10,7 +10,7 @@ from lbunet_tf.models import unet
 from lbunet_tf.settings import config as config_lib
 from lbunet_tf.settings import process
 
-MODELS: dict[str, Callable[[config_lib.Config], keras.Model]] = {
+MODELS: dict[str, Callable[..., keras.Model]] = {
     "lbunet": lbunet.build_lbunet,
     "unet": unet.build_unet,
 }
@@ -24,8 +24,9 @@ def build_model(config: config_lib.Config) -> keras.Model:
     (B, S, S, 1), which `inference_model` leaves out.
     """
     process.set_keras()
-    keras.utils.set_random_seed(config.seed)
-    return MODELS[config.model](config)
+    keras.utils.set_random_seed(config.source.seed)
+    build = MODELS[config.model.model]
+    return build(config.model, config.outputs, config.preprocessing.image_size)
 
 
 def inference_model(model: keras.Model, heads: Sequence[str]) -> keras.Model:

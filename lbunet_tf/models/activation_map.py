@@ -1,8 +1,8 @@
 """The class activation map: where in the image the melanoma head finds its evidence."""
 
-import keras
+from collections.abc import Sequence
 
-from lbunet_tf.settings import config as config_lib
+import keras
 
 OUTPUT = "activation"
 
@@ -18,7 +18,9 @@ def melanoma_by_position(model: keras.Model) -> keras.KerasTensor:
     return model.get_layer("melanoma_logits")(model.get_layer("melanoma_pool").input)
 
 
-def build_activation_model(config: config_lib.Config, model: keras.Model) -> keras.Model:
+def build_activation_model(
+    model: keras.Model, heads: Sequence[str], melanoma_pool: str
+) -> keras.Model:
     """Returns the model with one output more, `activation` (B, S, S, 1).
 
     `melanoma_by_position`, bilinear to the size of the input, without its padding.
@@ -26,13 +28,13 @@ def build_activation_model(config: config_lib.Config, model: keras.Model) -> ker
     Raises:
         ValueError: The run has no melanoma head, or one that looks at more than the mean.
     """
-    if "melanoma" not in config.heads or config.melanoma_pool != "encoder":
+    if "melanoma" not in heads or melanoma_pool != "encoder":
         raise ValueError(
             '"--weak_targets=activation" needs a run of --heads=mask,melanoma and '
-            f"--melanoma_pool=encoder. Received: {config.run} with "
-            f"--heads={','.join(config.heads)} --melanoma_pool={config.melanoma_pool}"
+            f"--melanoma_pool=encoder. Received: "
+            f"--heads={','.join(heads)} --melanoma_pool={melanoma_pool}"
         )
-    size, padding = config.image_size, ((0, 0), (0, 0))
+    size, padding = model.input.shape[1], ((0, 0), (0, 0))
     for layer in model.layers:
         if layer.name == "pad_to_stride":
             padding = layer.padding

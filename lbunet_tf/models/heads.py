@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import keras
 
-from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import training_groups
 
 
 def outputs(
@@ -55,7 +55,7 @@ def auxiliary_mask_heads(
         padding: What `decoder.pad_to_stride` added.
     """
     masks = {}
-    for name in config_lib.AUXILIARY:
+    for name in training_groups.AUXILIARY:
         stride = int(name.removeprefix("mask_s"))
         x = keras.layers.Conv2D(1, 1, name=f"mask_logits_s{stride}")(stages[stride])
         x = keras.layers.UpSampling2D(

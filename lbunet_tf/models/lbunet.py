@@ -6,38 +6,39 @@ from lbunet_tf.models import bottleneck
 from lbunet_tf.models import decoder
 from lbunet_tf.models import encoders
 from lbunet_tf.models import heads
-from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import training_groups
 
 
-def build_lbunet(config: config_lib.Config) -> keras.Model:
+def build_lbunet(
+    model: training_groups.Model, outputs: training_groups.Outputs, image_size: int
+) -> keras.Model:
     """Returns LB-UNet: normalisation, padding to stride 32, encoder, decoder, heads.
 
     The paper names the encoder only; decoder, skips and head follow
     segmentation_models_pytorch's Unet, the likeliest tool of its authors. With
     resnet101 it has that model's 51,513,233 trainable parameters.
     """
-    size = config.image_size
-    images = keras.Input((size, size, 3), name="image")
-    encoder = encoders.build_encoder(config.encoder, config.encoder_weights, size)
+    images = keras.Input((image_size, image_size, 3), name="image")
+    encoder = encoders.build_encoder(model.encoder, model.encoder_weights, image_size)
     x = keras.layers.Normalization(
         mean=encoder.mean, variance=[std**2 for std in encoder.std], name="normalization"
     )(images)
     x, padding = decoder.pad_to_stride(x, 32)
     *skips, deepest = encoder.model(x)
-    x = bottleneck.BOTTLENECKS[config.bottleneck](deepest, "bottleneck_s32")
+    x = bottleneck.BOTTLENECKS[model.bottleneck](deepest, "bottleneck_s32")
     stages = decoder.unet_decoder(
-        [*skips, x], upsampling=config.upsampling, attention=config.attention
+        [*skips, x], upsampling=model.upsampling, attention=model.attention
     )
     # The melanoma head looks at the encoder: its pretrained features say more of a class
     # than a bottleneck that starts at random.
-    outputs = heads.outputs(
+    logits = heads.outputs(
         stages[1],
         deepest,
         padding,
-        config.heads,
+        outputs.heads,
         kernel_size=3,
-        melanoma_pool=config.melanoma_pool,
+        melanoma_pool=model.melanoma_pool,
     )
-    if config.deep_supervision:
-        outputs |= heads.auxiliary_mask_heads(stages, padding)
-    return keras.Model(images, outputs, name="lbunet")
+    if outputs.deep_supervision:
+        logits |= heads.auxiliary_mask_heads(stages, padding)
+    return keras.Model(images, logits, name="lbunet")

@@ -5,20 +5,21 @@ import keras
 from lbunet_tf.models import decoder
 from lbunet_tf.models import encoders
 from lbunet_tf.models import heads
-from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import training_groups
 
 FILTERS = (64, 128, 256, 512, 1024)
 
 
-def build_unet(config: config_lib.Config) -> keras.Model:
+def build_unet(
+    model: training_groups.Model, outputs: training_groups.Outputs, image_size: int
+) -> keras.Model:
     """Returns the vanilla U-Net: 31,031,745 parameters with one mask output.
 
     Two 3x3 convolutions with ReLU a level, 2x2 max-pooling, 2x2 transposed
     convolutions, 1x1 head; no batch norm. Images are normalised with ImageNet's mean
     and standard deviation (paper IV.A).
     """
-    size = config.image_size
-    images = keras.Input((size, size, 3), name="image")
+    images = keras.Input((image_size, image_size, 3), name="image")
     x = keras.layers.Normalization(
         mean=encoders.IMAGENET_MEAN,
         variance=[std**2 for std in encoders.IMAGENET_STD],
@@ -37,8 +38,8 @@ def build_unet(config: config_lib.Config) -> keras.Model:
         x = keras.layers.Conv2DTranspose(FILTERS[level], 2, strides=2, name=f"{name}_up")(x)
         x = keras.layers.Concatenate(name=f"{name}_concat")([skips.pop(), x])
         x = _two_convolutions(x, FILTERS[level], name)
-    outputs = heads.outputs(x, deepest, padding, config.heads, kernel_size=1)
-    return keras.Model(images, outputs, name="unet")
+    logits = heads.outputs(x, deepest, padding, outputs.heads, kernel_size=1)
+    return keras.Model(images, logits, name="unet")
 
 
 def _two_convolutions(x, filters, name):

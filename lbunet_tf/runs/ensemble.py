@@ -8,27 +8,18 @@ from absl import logging
 from lbunet_tf.models import combined
 from lbunet_tf.models import saved_models
 from lbunet_tf.runs import run_directory
+from lbunet_tf.settings import command_groups
 from lbunet_tf.settings import config as config_lib
 from lbunet_tf.settings import flagfiles
 from lbunet_tf.settings import process
-
-# What must be one for all: what is done before the network, and what its outputs mean. By
-# property of Config, with the flag that decides it.
-SHARED = {
-    "image_size": "image_size",
-    "antialias": "antialias",
-    "shades_of_gray": "shades_of_gray",
-    "remove_hair": "remove_hair",
-    "heads": "heads",
-    "mask_source": "mask_source",
-    "score_rule": "image_score",
-}
 
 
 def load_mean(config: config_lib.Config) -> keras.Model:
     """Returns the model of the mean over the runs of --run and the symmetries of --tta."""
     check(config)
-    return combined.build_mean([load_best(pathlib.Path(run)) for run in config.runs], config.tta)
+    return combined.build_mean(
+        [load_best(pathlib.Path(run)) for run in config.paths.runs], config.score.tta
+    )
 
 
 def load_best(run: pathlib.Path) -> keras.Model:
@@ -47,20 +38,23 @@ def load_best(run: pathlib.Path) -> keras.Model:
         logging.warning("%s is not finished; taking its best epoch so far", run)
     process.set_keras()
     model = saved_models.load(path)
-    _check_outputs(path, model, flagfiles.read(str(run)))
+    flags = flagfiles.read(str(run))
+    _check_outputs(path, model, flags.preprocessing.image_size, flags.outputs.heads)
     return model
 
 
-def _check_outputs(path, model, config):
+def _check_outputs(path, model, size, heads):
     """Raises a ValueError where a model is not the one that the flags of its run describe."""
-    size = config.image_size
     expected = {"mask": (None, size, size, 1), "melanoma": (None, 1)}
-    expected = {"input": (None, size, size, 3), **{head: expected[head] for head in config.heads}}
+    expected = {
+        "input": (None, size, size, 3),
+        **{head: expected[head] for head in heads},
+    }
     outputs = model.output if isinstance(model.output, dict) else {}
     # A list in runs of deep supervision.
     inputs = model.inputs if len(model.inputs) == 1 else [None]
     found = {"input": getattr(inputs[0], "shape", None)}
-    found |= {name: getattr(outputs.get(name), "shape", None) for name in config.heads}
+    found |= {name: getattr(outputs.get(name), "shape", None) for name in heads}
     wrong = {name: shape for name, shape in found.items() if shape != expected[name]}
     if wrong:
         words = ", ".join(
@@ -75,40 +69,52 @@ def _check_outputs(path, model, config):
 
 def check(config: config_lib.Config) -> None:
     """Raises a ValueError where a run is named twice, or two do not see or say the same."""
-    folders = [pathlib.Path(run).resolve() for run in config.runs]
-    for run, folder in zip(config.runs, folders, strict=True):
+    folders = [pathlib.Path(run).resolve() for run in config.paths.runs]
+    for run, folder in zip(config.paths.runs, folders, strict=True):
         if folders.count(folder) > 1:
             raise ValueError(f'"--run" must name each run once. Received twice: {run}')
-    for run in config.other_runs:
+    for run in config.paths.other_runs:
         other = flagfiles.read(run)
-        for name, flag in SHARED.items():
-            ours, theirs = getattr(config, name), getattr(other, name)
+        shared = _shared(other.preprocessing, other.outputs)
+        for flag, ours in _shared(config.preprocessing, config.outputs).items():
+            theirs = shared[flag]
             if ours != theirs:
                 raise ValueError(
                     "the runs of one mean must see images alike and mean the same by their "
-                    f'outputs. "--{flag}" says {_words(ours)} in --run={config.run} and '
+                    f'outputs. "--{flag}" says {_words(ours)} in --run={config.paths.run} and '
                     f"{_words(theirs)} in --run={run}. Name runs that agree, or take one at a time"
                 )
+
+
+def _shared(preprocessing, outputs):
+    """Returns by flag what must be one for all: what is seen, and what the outputs mean."""
+    return {
+        **vars(preprocessing),
+        "heads": outputs.heads,
+        "mask_source": outputs.mask_source,
+        # "auto" may say the same as a rule by its name.
+        "image_score": outputs.score_rule,
+    }
 
 
 def _words(value):
     return ",".join(value) if isinstance(value, tuple) else value
 
 
-def output_folder(config: config_lib.Config, default: pathlib.Path) -> pathlib.Path:
+def output_folder(paths: command_groups.Paths, default: pathlib.Path) -> pathlib.Path:
     """Returns --output or, for one run, `default`; nothing is created.
 
     Raises:
         ValueError: There are several runs and no --output, or it is a run directory.
     """
-    if not config.output:
-        if config.other_runs:
+    if not paths.output:
+        if paths.other_runs:
             raise ValueError(
                 '"--output" must name a folder for the mean of several runs; it belongs into none '
-                f"of them. Received: {' '.join(f'--run={run}' for run in config.runs)}, no --output"
+                f"of them. Received: {' '.join(f'--run={run}' for run in paths.runs)}, no --output"
             )
         return default
-    folder = pathlib.Path(config.output)
+    folder = pathlib.Path(paths.output)
     if (folder / run_directory.FLAGS).is_file():
         raise ValueError(
             f'"--output" must be no run directory; name a new folder. {folder} holds '
@@ -117,22 +123,22 @@ def output_folder(config: config_lib.Config, default: pathlib.Path) -> pathlib.P
     return folder
 
 
-def describe(config: config_lib.Config) -> str:
+def describe(tta: str, num_runs: int) -> str:
     """Returns what is averaged, and what it costs, in words."""
-    symmetries, runs = len(combined.SYMMETRIES[config.tta]), len(config.runs)
-    passes = symmetries * runs
+    symmetries = len(combined.SYMMETRIES[tta])
+    passes = symmetries * num_runs
     if passes == 1:
         return "1 forward pass an image"
     return (
-        f"mean probability of {runs} run{'s' if runs > 1 else ''} x {symmetries} "
-        f"{'symmetries' if symmetries > 1 else 'symmetry'} of the image (--tta={config.tta}), "
+        f"mean probability of {num_runs} run{'s' if num_runs > 1 else ''} x {symmetries} "
+        f"{'symmetries' if symmetries > 1 else 'symmetry'} of the image (--tta={tta}), "
         f"{passes} forward passes an image"
     )
 
 
-def describe_speed(config: config_lib.Config, num_images: int, seconds: float) -> str:
+def describe_speed(tta: str, num_runs: int, num_images: int, seconds: float) -> str:
     """Returns images per second, reading and the start of the model included, in words."""
     return (
         f"{num_images} images in {seconds:.1f} s, {num_images / seconds:.1f} images per second "
-        f"with reading and start; {describe(config)}"
+        f"with reading and start; {describe(tta, num_runs)}"
     )

@@ -17,6 +17,7 @@ from lbunet_tf.data.pixels import file_check
 from lbunet_tf.runs import run_directory
 from lbunet_tf.settings import config as config_lib
 from lbunet_tf.settings import flagfiles
+from lbunet_tf.settings import image_groups
 from lbunet_tf.storage import whole_files
 
 # The best epoch and the threshold are chosen on val.
@@ -39,58 +40,59 @@ class Scored:
     failures: Sequence[str] = ()
 
 
-def own_images(config: config_lib.Config) -> Scored:
+def own_images(runs: Sequence[str], verify_images: str = "quick") -> Scored:
     """Returns the manifest of the first run.
 
     Raises:
         ValueError: Another run has learnt from one of its val or test images, or a file
             of theirs is gone or has changed.
     """
-    by_run = _read_manifests(config)
+    by_run = _read_manifests(runs)
     refuse_learnt(by_run, ("val", "test"))
     checks = whole_files.read_json(
-        pathlib.Path(config.run) / run_directory.CHECKS, ("images", "crossings", "known")
+        pathlib.Path(runs[0]) / run_directory.CHECKS, ("images", "crossings", "known")
     )
-    manifest = by_run[config.run]
+    manifest = by_run[runs[0]]
     # Files of train are not read, and may be gone.
     scored = manifests.check_files_exist(manifest[manifest["split"].isin(("val", "test"))])
-    unchanged.check(scored, config.run, config.verify_images == "whole")
+    unchanged.check(scored, runs[0], verify_images == "whole")
     return Scored(manifest, checks)
 
 
-def other_images(config: config_lib.Config, source: config_lib.Config) -> Scored:
+def other_images(config: config_lib.Config, source: image_groups.Source) -> Scored:
     """Returns all images of another source as test, and the val images of the first run.
 
     Those that stand in train or val of a run are left out, counted and listed in `skipped`,
     with all that share a patient, a lesion or more with one of them.
 
     Args:
-        config: The runs.
-        source: Names the source and how it is read and drawn from.
+        config: The flags of the first run, with the others in `other_runs`.
+        source: Where the images come from, and how many are drawn.
 
     Raises:
         ValueError: Nothing is left, or has something to be scored against; or another run has
             learnt from a val image of the first.
     """
-    by_run = _read_manifests(config)
+    runs = config.paths.runs
+    by_run = _read_manifests(runs)
     refuse_learnt(by_run, ("val",))
     own = [(flagfiles.read(run), rows) for run, rows in by_run.items()]
     every = pd.concat([*by_run.values(), *read_ancestors(own).values()], ignore_index=True)
     learnt = every[every["split"].isin(LEARNT)]
-    rows, missing = sources.make_manifest(source)
-    rows, seen = _leave_out(rows, learnt, config)
+    rows, missing = sources.make_manifest(source, config.preprocessing)
+    rows, seen = _leave_out(rows, learnt, runs)
     if source.max_images:
         rows = splits.draw_at_most(rows, source.max_images, source.seed)
-    _refuse_unscored(config, rows)
+    _refuse_unscored(config.outputs, rows)
     rows, learnt, bad = file_check.check_files_beside(
-        rows, learnt, "skip", config.near_duplicates, config.max_megapixels
+        rows, learnt, "skip", config.split.near_duplicates, config.reading.max_megapixels
     )
     # Once more: only now is the content of the files known.
-    rows, copies = _leave_out(rows, learnt, config)
+    rows, copies = _leave_out(rows, learnt, runs)
     skipped = pd.concat([missing, seen, bad, copies], ignore_index=True)
-    own = by_run[config.run]
+    own = by_run[config.paths.run]
     val = manifests.check_files_exist(own[own["split"] == "val"])
-    unchanged.check(val, config.run, config.verify_images == "whole")
+    unchanged.check(val, config.paths.run, config.reading.verify_images == "whole")
     manifest = pd.concat([val, rows.assign(split="test")], ignore_index=True)
     logging.info("images to score:\n%s", manifests.describe(manifest))
     checks = _checks(rows, learnt, skipped, len(seen) + len(copies))
@@ -109,9 +111,9 @@ def _checks(rows, learnt, skipped, num_left_out):
     }
 
 
-def _read_manifests(config):
+def _read_manifests(runs):
     """Returns the manifest of each run, the first run's first."""
-    return {run: manifests.read(pathlib.Path(run) / run_directory.MANIFEST) for run in config.runs}
+    return {run: manifests.read(pathlib.Path(run) / run_directory.MANIFEST) for run in runs}
 
 
 def read_ancestors(runs: list[tuple[config_lib.Config, pd.DataFrame]]) -> dict[str, pd.DataFrame]:
@@ -123,10 +125,10 @@ def read_ancestors(runs: list[tuple[config_lib.Config, pd.DataFrame]]) -> dict[s
         runs: Of each its flags and its manifest.
     """
     waiting, found = list(runs), {}
-    seen = {pathlib.Path(config.run).resolve() for config, _ in runs}
+    seen = {pathlib.Path(config.paths.run).resolve() for config, _ in runs}
     while waiting:
         config, rows = waiting.pop()
-        for parent in _parents(config, rows):
+        for parent in _parents(config.distillation.teacher, config.model.encoder_weights, rows):
             path = pathlib.Path(parent)
             if path.resolve() in seen:
                 continue
@@ -135,7 +137,7 @@ def read_ancestors(runs: list[tuple[config_lib.Config, pd.DataFrame]]) -> dict[s
                 logging.warning(
                     "leak check: %s learnt from %s, which is no longer there; what that run had "
                     "seen cannot be left out",
-                    config.run,
+                    config.paths.run,
                     parent,
                 )
                 continue
@@ -144,11 +146,11 @@ def read_ancestors(runs: list[tuple[config_lib.Config, pd.DataFrame]]) -> dict[s
     return found
 
 
-def _parents(config, rows):
+def _parents(teachers, encoder_weights, rows):
     """Returns the folders of the runs that a run learnt from itself."""
-    parents = list(config.teacher)
-    if config.encoder_weights.endswith(".keras"):
-        parents.append(os.path.dirname(config.encoder_weights))
+    parents = list(teachers)
+    if encoder_weights.endswith(".keras"):
+        parents.append(os.path.dirname(encoder_weights))
     return [*parents, *sorted(set(rows.get("pseudo_run", pd.Series(dtype=str)).dropna()) - {""})]
 
 
@@ -194,7 +196,7 @@ def _refuse(rows, learnt, shared, places):
             )
 
 
-def _leave_out(rows, learnt, config):
+def _leave_out(rows, learnt, runs):
     """Returns (rows that no run has learnt from, what is left out and why)."""
     table = splits.keys(pd.concat([rows, learnt], ignore_index=True))
     groups = splits.group_numbers(table)
@@ -210,26 +212,26 @@ def _leave_out(rows, learnt, config):
         "left out %d of %d images that stand in train or val of %s%s",
         len(by),
         len(rows),
-        ", ".join(config.runs),
+        ", ".join(runs),
         f", by: {counts}" if counts else "",
     )
     if is_learnt.all():
         raise ValueError(
             f'"--source" must have images that are new to the run. All {len(rows)} stand in train '
-            f"or val of {', '.join(config.runs)}; name another source"
+            f"or val of {', '.join(runs)}; name another source"
         )
     reasons = "stands in train or val of a run, by " + by + "; left out"
     left_out = rows.loc[is_learnt, ["image_id", "image", "source"]].assign(reason=reasons)
     return rows[~is_learnt].reset_index(drop=True), left_out
 
 
-def _refuse_unscored(config, rows):
+def _refuse_unscored(outputs, rows):
     """Raises a ValueError where nothing that the outputs say can be scored."""
     has_label, has_mask = rows["label"].notna().any(), (rows["mask"] != "").any()
-    paints_labels = config.mask_source == "label" or config.score_rule != "none"
-    if not (has_label and paints_labels or has_mask and config.mask_source == "lesion"):
+    paints_labels = outputs.mask_source == "label" or outputs.score_rule != "none"
+    if not (has_label and paints_labels or has_mask and outputs.mask_source == "lesion"):
         raise ValueError(
             '"--source" must have something to score the outputs against: lesion masks, or labels '
             f"for a melanoma score. None of {len(rows)} images has it; the run's are "
-            f"--heads={','.join(config.heads)} --mask_source={config.mask_source}"
+            f"--heads={','.join(outputs.heads)} --mask_source={outputs.mask_source}"
         )

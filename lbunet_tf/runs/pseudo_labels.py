@@ -11,6 +11,7 @@ from lbunet_tf.data import sources
 from lbunet_tf.data import splits
 from lbunet_tf.data.pixels import file_check
 from lbunet_tf.data.records import record_path
+from lbunet_tf.settings import command_groups
 from lbunet_tf.settings import config as config_lib
 from lbunet_tf.storage import file_names
 
@@ -27,18 +28,18 @@ def list_images(
     folder of the manifest on. A target that a network made before is no true one, and is
     emptied. Images that cannot be decoded are skipped; `failures` says why, a line each.
     """
-    rows, missing = sources.make_manifest(config)
+    rows, missing = sources.make_manifest(config.source, config.preprocessing)
     if record_path.are_records(rows["image"]).any():
         raise ValueError(
             '"--source=records" holds images of the network\'s size, and masks are made of the '
             "image's own: name the files, as in --source=manifest --data_dir=DIR/manifest.csv"
         )
-    if config.max_images:
-        rows = _draw(rows, of_run, config)
+    if config.source.max_images:
+        rows = _draw(rows, of_run, config.source)
     for target, unknown in (("mask", ""), ("label", np.nan)):
         rows[target] = rows[target].where(~manifests.is_made(rows, target), unknown)
     rows, of_run, bad = file_check.check_files_beside(
-        rows, of_run, "skip", config.near_duplicates, config.max_megapixels
+        rows, of_run, "skip", config.split.near_duplicates, config.reading.max_megapixels
     )
     rows["standing"] = standing(rows, of_run)
     counts = {name: int((rows["standing"] == name).sum()) for name in (*manifests.SPLITS, NEW)}
@@ -48,15 +49,15 @@ def list_images(
         "its train; %d are new",
         len(rows),
         counts["test"],
-        config.run,
+        config.paths.run,
         counts["val"],
         counts["train"],
         counts[NEW],
     )
     if counts["train"] + counts[NEW] == 0:
         raise ValueError(
-            f"at least one image must stand neither in val nor in test of {config.run}. Received: "
-            f"{len(rows)} images that do; give another --source"
+            f"at least one image must stand neither in val nor in test of {config.paths.run}. "
+            f"Received: {len(rows)} images that do; give another --source"
         )
     skipped = pd.concat([missing, bad], ignore_index=True)
     rows = rows[rows["standing"] != "test"].reset_index(drop=True)
@@ -65,11 +66,11 @@ def list_images(
     return rows, skipped, bad["reason"].tolist()
 
 
-def _draw(rows, of_run, config):
+def _draw(rows, of_run, source):
     """Returns at most --max_images rows, new ones first: the run's seed may have drawn alike."""
     is_new = standing(rows, of_run) == NEW
-    new = splits.draw_at_most(rows[is_new], config.max_images, config.seed)
-    other = splits.draw_at_most(rows[~is_new], config.max_images - len(new), config.seed)
+    new = splits.draw_at_most(rows[is_new], source.max_images, source.seed)
+    other = splits.draw_at_most(rows[~is_new], source.max_images - len(new), source.seed)
     return pd.concat([new, other], ignore_index=True)
 
 
@@ -87,15 +88,17 @@ def standing(rows: pd.DataFrame, of_run: pd.DataFrame) -> np.ndarray:
     return np.select(stands, sides, NEW)
 
 
-def lacks_mask(config: config_lib.Config, rows: pd.DataFrame) -> np.ndarray:
+def lacks_mask(wanted: command_groups.PseudoLabels, rows: pd.DataFrame) -> np.ndarray:
     """Returns (N,) bool: rows to learn from whose mask is to be filled."""
-    if "mask" not in config.targets:
+    if "mask" not in wanted.targets:
         return np.zeros(len(rows), bool)
-    unknown = (rows["mask"] == "") | config.ignore_true_masks
+    unknown = (rows["mask"] == "") | wanted.ignore_true_masks
     return (unknown & (rows["standing"] != "val")).to_numpy()
 
 
-def fill(config: config_lib.Config, rows: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
+def fill(
+    wanted: command_groups.PseudoLabels, run: str, rows: pd.DataFrame, table: pd.DataFrame
+) -> pd.DataFrame:
     """Returns the manifest: true targets as they are, the network's own where none is.
 
     `pseudo_mask` and `pseudo_label` are 1 where the target is the network's own, and
@@ -103,23 +106,24 @@ def fill(config: config_lib.Config, rows: pd.DataFrame, table: pd.DataFrame) -> 
     any target, are dropped.
 
     Args:
-        config: `targets` and `ignore_true_masks` are used.
+        wanted: Which targets are filled.
+        run: The run directory of the network.
         rows: The images, with `standing` and `mask_to_write`.
         table: In the order of `rows`: `is_sure_mask`, and `sure_label`, NaN where unsure.
     """
     result = with_absolute_paths(rows)
-    lacks = lacks_mask(config, rows)
+    lacks = lacks_mask(wanted, rows)
     fill_mask = lacks & table["is_sure_mask"].to_numpy()
     # Relative to the CSV, so that the folder can be moved.
     written = rows["mask_to_write"]
     result["mask"] = np.where(fill_mask, written, np.where(lacks, "", result["mask"]))
-    sure = table["sure_label"].notna() & ("melanoma" in config.targets)
+    sure = table["sure_label"].notna() & ("melanoma" in wanted.targets)
     fill_label = rows["label"].isna() & sure.to_numpy()
     result["label"] = result["label"].where(~fill_label, table["sure_label"].to_numpy())
     result["pseudo_mask"] = fill_mask.astype(int)
     result["pseudo_label"] = fill_label.astype(int)
     # What this run has seen is seen by whoever learns from its targets.
-    result["pseudo_run"] = np.where(fill_mask | fill_label, os.path.abspath(config.run), "")
+    result["pseudo_run"] = np.where(fill_mask | fill_label, os.path.abspath(run), "")
     # Not official_part: such rows would be divided, and weak targets scored as if true.
     result["split"] = "train"
     has_target = (result["mask"] != "") | result["label"].notna()

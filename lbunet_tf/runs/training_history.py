@@ -5,7 +5,7 @@ import pathlib
 import pandas as pd
 
 from lbunet_tf.runs import run_directory
-from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import training_groups
 from lbunet_tf.storage import whole_files
 
 LOSS = "val_loss"
@@ -53,10 +53,10 @@ def mode(monitor: str) -> str:
     return "min" if monitor == LOSS else "max"
 
 
-def val_column(config: config_lib.Config, quantity: str) -> str:
+def val_column(outputs: training_groups.Outputs, quantity: str) -> str:
     """Returns the column of history.csv that holds loss, dice or auc on val."""
     if quantity == "loss":
         return LOSS
-    head = "melanoma" if quantity == "auc" and config.score_rule == "melanoma" else "mask"
+    head = "melanoma" if quantity == "auc" and outputs.score_rule == "melanoma" else "mask"
     # Keras puts the output's name in front where there are several.
-    return f"val_{head}_{quantity}" if len(config.outputs) > 1 else f"val_{quantity}"
+    return f"val_{head}_{quantity}" if len(outputs.in_training) > 1 else f"val_{quantity}"

@@ -33,14 +33,17 @@ def check(config, fields: Mapping) -> None:
         config: A `config.Config`.
         fields: Its dataclass fields by name.
     """
+    values = config.values()
     for name, field in fields.items():
-        _check_field(name, getattr(config, name), field.metadata)
-    given = {name for name, field in fields.items() if getattr(config, name) != field.default}
-    _check_data(config)
-    _check_outputs(config)
-    _check_losses(config)
-    _check_optimisation(config)
-    _check_of_use(config, given)
+        _check_field(name, values[name], field.metadata)
+    given = {name for name, field in fields.items() if values[name] != field.default}
+    _check_data(config.source, config.comparison, config.split, config.augmentation)
+    _check_outputs(config.outputs, config.score)
+    _check_losses(config.loss, config.outputs, config.split, config.augmentation)
+    _check_optimisation(config.optimizer, config.budget, config.model, values)
+    _check_of_use(
+        config.model, config.outputs, config.distillation, config.preparation, values, given
+    )
 
 
 def _check_field(name, value, metadata):
@@ -86,152 +89,152 @@ def _check_number(name, number, metadata):
         raise ValueError(f'"--{name}" must be at most {highest}. Received: {number}')
 
 
-def _check_data(config):
-    sources = ",".join(config.source)
-    if config.data_dir and len(config.data_dir) != len(config.source):
+def _check_data(source, comparison, split, augmentation):
+    sources = ",".join(source.source)
+    if source.data_dir and len(source.data_dir) != len(source.source):
         raise ValueError(
             '"--data_dir" must name one folder a source, in the order of --source. '
-            f"Received: {len(config.source)} in --source={sources}, "
-            f"{len(config.data_dir)} in --data_dir={','.join(config.data_dir)}"
+            f"Received: {len(source.source)} in --source={sources}, "
+            f"{len(source.data_dir)} in --data_dir={','.join(source.data_dir)}"
         )
-    if not config.seeds or len(set(config.seeds)) < len(config.seeds):
+    if not comparison.seeds or len(set(comparison.seeds)) < len(comparison.seeds):
         raise ValueError(
             '"--seeds" must name at least one seed, each once. '
-            f"Received: {_listed(config.seeds) or 'nothing'}"
+            f"Received: {_listed(comparison.seeds) or 'nothing'}"
         )
-    percents = config.split_percent
+    percents = split.split_percent
     if len(percents) != 3 or sum(percents) != 100 or min(percents) < 1:
         raise ValueError(
             '"--split_percent" must be three whole numbers of at least 1 that add up to 100 '
             f"(train,val,test). Received: {_listed(percents)}"
         )
-    if config.near_duplicates > 10:
+    if split.near_duplicates > 10:
         raise ValueError(
             '"--near_duplicates" must be at most 10 of 64 bits: further apart, chains of different '
-            f"lesions make one group of most images. Received: {config.near_duplicates}"
+            f"lesions make one group of most images. Received: {split.near_duplicates}"
         )
-    weights = config.source_weights
-    if weights and (len(weights) != len(config.source) or min(weights) <= 0):
+    weights = augmentation.source_weights
+    if weights and (len(weights) != len(source.source) or min(weights) <= 0):
         raise ValueError(
             '"--source_weights" must be one positive number a source, in the order of --source. '
-            f"Received: {len(config.source)} in --source={sources}, "
+            f"Received: {len(source.source)} in --source={sources}, "
             f"--source_weights={_listed(weights)}"
         )
-    if weights and len(set(config.source)) < len(config.source):
+    if weights and len(set(source.source)) < len(source.source):
         raise ValueError(
             f'"--source_weights" needs sources of different names. Received: --source={sources}'
         )
 
 
-def _check_outputs(config):
-    if "mask" not in config.heads or set(config.heads) - {"mask", "melanoma"}:
+def _check_outputs(outputs, score):
+    if "mask" not in outputs.heads or set(outputs.heads) - {"mask", "melanoma"}:
         raise ValueError(
             '"--heads" must be "mask" or "mask,melanoma". '
-            f"Received: --heads={_listed(config.heads)}"
+            f"Received: --heads={_listed(outputs.heads)}"
         )
-    if config.image_score == "melanoma" and "melanoma" not in config.heads:
+    if outputs.image_score == "melanoma" and "melanoma" not in outputs.heads:
         raise ValueError(
             '"--image_score=melanoma" needs that head: add --heads=mask,melanoma. '
-            f"Received: --heads={_listed(config.heads)}"
+            f"Received: --heads={_listed(outputs.heads)}"
         )
-    if config.image_score in ("mean", "max") and config.mask_source == "lesion":
+    if outputs.image_score in ("mean", "max") and outputs.mask_source == "lesion":
         raise ValueError(
-            f'"--image_score={config.image_score}" needs --mask_source=label: an outline says '
+            f'"--image_score={outputs.image_score}" needs --mask_source=label: an outline says '
             "nothing about melanoma. Use --image_score=melanoma with --heads=mask,melanoma"
         )
-    if config.monitor == "dice" and config.mask_source == "label":
+    if score.monitor == "dice" and outputs.mask_source == "label":
         raise ValueError(
             '"--monitor=dice" needs --mask_source=lesion: a Dice on painted labels measures the '
             "class. Use --monitor=auc or loss"
         )
-    if config.monitor == "auc" and config.score_rule == "none":
+    if score.monitor == "auc" and outputs.score_rule == "none":
         raise ValueError(
             '"--monitor=auc" needs a melanoma score: add --heads=mask,melanoma, or '
             "--mask_source=label"
         )
-    if not 0 < config.prevalence < 1:
+    if not 0 < score.prevalence < 1:
         raise ValueError(
-            f'"--prevalence" must lie between 0 and 1, both excluded. Received: {config.prevalence}'
+            f'"--prevalence" must lie between 0 and 1, both excluded. Received: {score.prevalence}'
         )
 
 
-def _check_losses(config):
-    if len(config.head_weights) != 2 or min(config.head_weights) <= 0:
+def _check_losses(loss, outputs, split, augmentation):
+    if len(loss.head_weights) != 2 or min(loss.head_weights) <= 0:
         raise ValueError(
             '"--head_weights" must be two positive numbers, of mask and melanoma. Received: '
-            f"{_listed(config.head_weights)}"
+            f"{_listed(loss.head_weights)}"
         )
-    if set(config.class_weights) - set(config.heads):
+    if set(loss.class_weights) - set(outputs.heads):
         raise ValueError(
-            f'"--class_weights" must name heads that are on, of {_listed(config.heads)}. '
-            f"Received: {_listed(config.class_weights)}"
+            f'"--class_weights" must name heads that are on, of {_listed(outputs.heads)}. '
+            f"Received: {_listed(loss.class_weights)}"
         )
-    of_label = "melanoma" in config.class_weights or config.mask_source == "label"
-    is_redrawn = config.balance == "resample" or config.source_weights
-    if config.class_weights and of_label and is_redrawn:
+    of_label = "melanoma" in loss.class_weights or outputs.mask_source == "label"
+    is_redrawn = split.balance == "resample" or augmentation.source_weights
+    if loss.class_weights and of_label and is_redrawn:
         raise ValueError(
-            f'"--class_weights={_listed(config.class_weights)}" counts every training image once, '
+            f'"--class_weights={_listed(loss.class_weights)}" counts every training image once, '
             "which --balance=resample and --source_weights change: take one of them"
         )
-    if "mask" in config.class_weights and config.mask_loss in OVERLAP_LOSSES:
+    if "mask" in loss.class_weights and loss.mask_loss in OVERLAP_LOSSES:
         raise ValueError(
             '"--class_weights=mask" needs a --mask_loss that is a sum over pixels: bce, bce_dice, '
-            f"focal or boundary_bce. Received: --mask_loss={config.mask_loss}"
+            f"focal or boundary_bce. Received: --mask_loss={loss.mask_loss}"
         )
-    if config.mask_loss == "boundary_bce" and config.mask_source == "label":
+    if loss.mask_loss == "boundary_bce" and outputs.mask_source == "label":
         raise ValueError(
             '"--mask_loss=boundary_bce" needs --mask_source=lesion: a painted label has no outline'
         )
 
 
-def _check_optimisation(config):
-    if config.learning_rate <= 0:
-        raise ValueError(f'"--learning_rate" must be positive. Received: {config.learning_rate}')
+def _check_optimisation(optimizer, budget, model, values):
+    if optimizer.learning_rate <= 0:
+        raise ValueError(f'"--learning_rate" must be positive. Received: {optimizer.learning_rate}')
     for name in ("label_smoothing", "average_weights"):
-        if getattr(config, name) >= 1:
-            raise ValueError(f'"--{name}" must be below 1. Received: {getattr(config, name)}')
+        if values[name] >= 1:
+            raise ValueError(f'"--{name}" must be below 1. Received: {values[name]}')
     for name in ("warmup_epochs", "frozen_epochs"):
-        if getattr(config, name) >= max(config.epochs, 1):
+        if values[name] >= max(budget.epochs, 1):
             raise ValueError(
                 f'"--{name}" must be less than --epochs; give --{name}=0 or more epochs. '
-                f"Received: --{name}={getattr(config, name)}, --epochs={config.epochs}"
+                f"Received: --{name}={values[name]}, --epochs={budget.epochs}"
             )
-    if config.model == "unet" and config.encoder_weights != "none":
+    if model.model == "unet" and model.encoder_weights != "none":
         raise ValueError(
             '"--model=unet" has no pretrained weights: add --encoder_weights=none. Received: '
-            f"--encoder_weights={config.encoder_weights}"
+            f"--encoder_weights={model.encoder_weights}"
         )
 
 
-def _check_of_use(config, given):
+def _check_of_use(model, outputs, distillation, preparation, values, given):
     """Raises a ValueError for a flag that the others leave without effect."""
     for name in LBUNET_FLAGS:
-        if config.model != "lbunet" and name in given:
+        if model.model != "lbunet" and name in given:
             raise ValueError(
-                f'"--{name}" is a flag of --model=lbunet. Received: --model={config.model}, '
-                f"--{name}={getattr(config, name)}"
+                f'"--{name}" is a flag of --model=lbunet. Received: --model={model.model}, '
+                f"--{name}={values[name]}"
             )
     for name in MELANOMA_FLAGS:
-        if "melanoma" not in config.heads and name in given:
+        if "melanoma" not in outputs.heads and name in given:
             raise ValueError(
                 f'"--{name}" is about the melanoma head: add --heads=mask,melanoma. Received: '
-                f"--heads={_listed(config.heads)}, --{name}={getattr(config, name)}"
+                f"--heads={_listed(outputs.heads)}, --{name}={values[name]}"
             )
-    if "teacher_weight" in given and not config.teacher:
+    if "teacher_weight" in given and not distillation.teacher:
         raise ValueError(
             '"--teacher_weight" is the share of a teacher: add --teacher. Received: '
-            f"--teacher_weight={config.teacher_weight}"
+            f"--teacher_weight={distillation.teacher_weight}"
         )
-    if config.beam_options and not config.records:
+    if preparation.beam_options and not preparation.records:
         raise ValueError(
             '"--beam_options" is about the writing of records: add --records=DIR. Received: '
-            f"--beam_options={config.beam_options}"
+            f"--beam_options={preparation.beam_options}"
         )
     for name in PRETRAINED_FLAGS:
-        if config.encoder_weights == "none" and name in given:
+        if model.encoder_weights == "none" and name in given:
             raise ValueError(
                 f'"--{name}" needs a pretrained encoder: random weights must be trained. Received: '
-                f"--encoder_weights=none, --{name}={getattr(config, name)}"
+                f"--encoder_weights=none, --{name}={values[name]}"
             )
 
 

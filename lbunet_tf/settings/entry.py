@@ -16,6 +16,7 @@ from absl import app
 from absl import logging
 
 from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import fields
 from lbunet_tf.settings import flagfiles
 from lbunet_tf.settings import process
 
@@ -125,18 +126,18 @@ def _parse(arguments):
 
 
 def help_text(entry: str, doc: str | None) -> str:
-    """Returns what `--help` prints: the entry's purpose, then its flags by section.
+    """Returns what `--help` prints: the entry's purpose, then its flags by group.
 
     Under `python -OO` there is no text on its purpose.
     """
     lines = [(doc or f"python -m lbunet_tf.{entry}").strip(), "", "Flags:"]
-    section = None
-    for field in config_lib.fields_of(entry):
-        if field.metadata["section"] != section:
-            section = field.metadata["section"]
-            lines += ["", f"  {section}"]
-        lines += _flag_help(field)
-    if entry in (*config_lib.DATA, *config_lib.COMPARE, *config_lib.TUNE):
+    for group, title in config_lib.GROUPS.items():
+        shown = [
+            field for field in config_lib.fields_of(entry) if field.name in config_lib.FLAGS[group]
+        ]
+        lines += ["", f"  {title}"] if shown else []
+        lines += [line for field in shown for line in _flag_help(field)]
+    if entry in (*fields.DATA, *fields.COMPARE, *fields.TUNE):
         lines += ["", "  --flagfile=flags/X.cfg: read flags from a file; later flags win."]
     lines += ["  --v=1: show the traceback of an error."]
     return "\n".join(lines)

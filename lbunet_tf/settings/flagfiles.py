@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from absl import flags
 
 from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import fields
 from lbunet_tf.settings import trained_flags
 
 
@@ -21,7 +22,7 @@ def define_flags(entry: str, flag_values=flags.FLAGS) -> None:
     """Defines the flags of one entry. Call it under `__main__` only."""
     for field in config_lib.accepted_by(entry):
         keywords = {"flag_values": flag_values}
-        if field.name == "run" and entry in config_lib.COMBINE:
+        if field.name == "run" and entry in fields.COMBINE:
             flags.DEFINE_multi_string("run", [], field.metadata["help"], **keywords)
         elif field.metadata["many"]:
             flags.DEFINE_list(
@@ -104,20 +105,20 @@ def from_flags(entry: str, flag_values=flags.FLAGS) -> config_lib.Config:
     runs is not in its own Config, but in `overrides`; what `evaluate` is given about another
     source, in `other_source`. `pseudo_label` takes all about its source from the command line.
     """
-    if entry in (*config_lib.DATA, *config_lib.TUNE):
+    if entry in (*fields.DATA, *fields.TUNE):
         return config_lib.check(
-            config_lib.Config(**_values(config_lib.accepted_by(entry), flag_values))
+            config_lib.make(**_values(config_lib.accepted_by(entry), flag_values))
         )
-    if entry in config_lib.COMPARE:
+    if entry in fields.COMPARE:
         return config_lib.check(
-            config_lib.Config(**_values(config_lib.fields_of(entry), flag_values))
+            config_lib.make(**_values(config_lib.fields_of(entry), flag_values))
         )
-    fields = [
+    taken = [
         field
         for field in config_lib.accepted_by(entry)
-        if field.name not in config_lib.OTHER_SOURCE
+        if field.name not in config_lib.FLAGS["source"]
     ]
-    given = _values(_present(fields, flag_values), flag_values)
+    given = _values(_present(taken, flag_values), flag_values)
     runs = given.pop("run", "")
     run, *others = [runs] if isinstance(runs, str) else runs
     if not all((run, *others)):
@@ -125,9 +126,11 @@ def from_flags(entry: str, flag_values=flags.FLAGS) -> config_lib.Config:
             f'"--run" must name the run directory to {entry}, as in --run=runs/paper. '
             "Received: nothing"
         )
-    if entry in config_lib.PSEUDO:
+    if entry in fields.PSEUDO:
         # Its images are not the run's: they are named here alone.
-        given |= _values([config_lib.FIELDS[name] for name in config_lib.OTHER_SOURCE], flag_values)
+        given |= _values(
+            [config_lib.FIELDS[name] for name in config_lib.FLAGS["source"]], flag_values
+        )
         given["source_weights"] = ()
     return read(run).replace(**given, other_runs=tuple(others))
 
@@ -145,8 +148,8 @@ def other_source(flag_values=flags.FLAGS) -> dict:
     Raises:
         ValueError: They name no --source, and would change nothing.
     """
-    fields = [config_lib.FIELDS[name] for name in config_lib.OTHER_SOURCE]
-    given = _values(_present(fields, flag_values), flag_values)
+    taken = [config_lib.FIELDS[name] for name in config_lib.FLAGS["source"]]
+    given = _values(_present(taken, flag_values), flag_values)
     if given and not given.get("source"):
         names = ", ".join(f"--{name}" for name in given)
         raise ValueError(
@@ -173,7 +176,7 @@ def without_folders(config: config_lib.Config) -> config_lib.Config:
     A path that is absolute or leaves the working directory tells whose machine it was: its last
     part stays, and of runs as many parts as tell them apart.
     """
-    shown = vars(config).copy()
+    shown = config.values()
     for name, value in shown.items():
         if isinstance(value, str):
             shown[name] = _last_parts(value, 1)
@@ -181,8 +184,8 @@ def without_folders(config: config_lib.Config) -> config_lib.Config:
             shown[name] = tuple(
                 _last_parts(item, 1) if isinstance(item, str) else item for item in value
             )
-    run, *others = _names_of_runs(config.runs)
-    return config_lib.Config(**(shown | {"run": run, "other_runs": tuple(others)}))
+    run, *others = _names_of_runs(config.paths.runs)
+    return config_lib.make(**(shown | {"run": run, "other_runs": tuple(others)}))
 
 
 def _names_of_runs(runs):
@@ -201,12 +204,12 @@ def _last_parts(path, number):
     return "/".join(parts[-number:]) if is_outside else path
 
 
-def _present(fields, flag_values):
-    return [field for field in fields if flag_values[field.name].present]
+def _present(taken, flag_values):
+    return [field for field in taken if flag_values[field.name].present]
 
 
-def _values(fields, flag_values):
-    values = {field.name: flag_values[field.name].value for field in fields}
+def _values(taken, flag_values):
+    values = {field.name: flag_values[field.name].value for field in taken}
     return {
         name: _as_tuple(config_lib.FIELDS[name], value)
         if config_lib.FIELDS[name].metadata["many"]
@@ -240,9 +243,9 @@ def flag_lines(config: config_lib.Config) -> list[str]:
     Raises:
         ValueError: A value is none that its flag may have, so that it could not be read back.
     """
-    config_lib.check(config)
+    values = config_lib.check(config).values()
     return [
-        f"--{field.name}={_as_text(getattr(config, field.name))}"
+        f"--{field.name}={_as_text(values[field.name])}"
         for field in config_lib.fields_of("train")
         if field.name not in NO_PROPERTIES
     ]

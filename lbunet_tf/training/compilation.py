@@ -26,36 +26,38 @@ def compile_model(
     """Compiles with the flags' optimizer, losses and metrics; the paper's are III.L.
 
     Args:
-        model: Outputs `config.outputs`.
+        model: Outputs `config.outputs.in_training`.
         config: The flags.
         train_rows: The training part of the manifest, for --class_weights and schedules.
         lacks_targets: Whether some targets are not known; the losses of an epoch are then
             measured apart (`metrics.KnownLoss`).
     """
     encoder = [layer for layer in model.layers if layer.name == "encoder"]
-    for layer in encoder[0].layers if encoder and config.freeze_batch_norm else ():
+    for layer in encoder[0].layers if encoder and config.optimizer.freeze_batch_norm else ():
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.trainable = False
     fused.fuse_batch_norm(model)
     make_losses = functools.partial(
         losses.make_losses,
-        config.outputs,
-        config.mask_loss,
-        config.melanoma_loss,
-        config.label_smoothing,
-        _class_weights(config, train_rows),
+        config.outputs.in_training,
+        config.loss.mask_loss,
+        config.loss.melanoma_loss,
+        config.loss.label_smoothing,
+        _class_weights(config.loss.class_weights, config.outputs.mask_source, train_rows),
     )
-    watched = metrics.make_metrics(config.heads, config.mask_source)
+    watched = metrics.make_metrics(config.outputs.heads, config.outputs.mask_source)
     for name, known in _known_losses(make_losses()).items() if lacks_targets else ():
         watched[name] = [*watched.get(name, []), *known]
+    weights = config.loss.weights(config.outputs.in_training)
     model.compile(
         optimizer=optimizers.make_optimizer(
-            config,
-            config.steps_per_epoch(len(train_rows)),
+            config.optimizer,
+            config.budget.epochs,
+            config.device.steps_per_epoch(len(train_rows)),
             encoder[0].trainable_variables if encoder else (),
         ),
         loss=replicas.over_replicas(make_losses()),
-        loss_weights=config.loss_weights if set(config.loss_weights.values()) != {1.0} else None,
+        loss_weights=weights if set(weights.values()) != {1.0} else None,
         weighted_metrics=watched,
     )
     if not distribution.is_distributed():
@@ -81,11 +83,11 @@ def _known_losses(measured):
     return metrics.make_known_losses(replicas.of_replica(measured))
 
 
-def _class_weights(config, rows):
+def _class_weights(heads, mask_source, rows):
     """Returns head -> weights of class 0 and 1 that give both the same sum over training."""
     weights = {}
-    for head in config.class_weights:
-        of_pixels = head == "mask" and config.mask_source == "lesion"
+    for head in heads:
+        of_pixels = head == "mask" and mask_source == "lesion"
         share = float(rows["mask_share" if of_pixels else "label"].mean())
         if not 0 < share < 1:
             raise ValueError(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import keras
 from keras import ops
 
-from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import training_groups
 from lbunet_tf.training import fused
 
 # Of --learning_rate, where the cosine ends.
@@ -14,7 +14,8 @@ LAST_RATE = 0.01
 
 
 def make_optimizer(
-    config: config_lib.Config,
+    flags: training_groups.Optimizer,
+    epochs: int,
     steps_per_epoch: int,
     encoder_variables: Sequence[keras.Variable] = (),
 ) -> keras.optimizers.Optimizer:
@@ -23,43 +24,43 @@ def make_optimizer(
     With --weight_decay, --encoder_learning_rate or --frozen_epochs it is a `DecoupledAdam`.
 
     Args:
-        config: The flags of "Training".
+        flags: Rates, decay and the rest.
+        epochs: How many the schedule lasts.
         steps_per_epoch: Batches of one epoch; schedules count batches.
         encoder_variables: The trainable variables that --encoder_learning_rate and
             --frozen_epochs are about.
     """
     settings = {
-        "learning_rate": _make_rate(config, steps_per_epoch),
+        "learning_rate": _make_rate(flags, epochs, steps_per_epoch),
         "beta_1": 0.9,
         "beta_2": 0.999,
         "epsilon": 1e-8,
-        "global_clipnorm": config.clip_norm or None,
-        "use_ema": bool(config.average_weights),
-        "ema_momentum": config.average_weights or 0.99,
-        "gradient_accumulation_steps": config.gradient_accumulation
-        if config.gradient_accumulation > 1
+        "global_clipnorm": flags.clip_norm or None,
+        "use_ema": bool(flags.average_weights),
+        "ema_momentum": flags.average_weights or 0.99,
+        "gradient_accumulation_steps": flags.gradient_accumulation
+        if flags.gradient_accumulation > 1
         else None,
     }
-    if not (config.weight_decay or config.encoder_learning_rate or config.frozen_epochs):
+    if not (flags.weight_decay or flags.encoder_learning_rate or flags.frozen_epochs):
         return fused.FusedAdam(**settings)
     return DecoupledAdam(
-        decay=config.weight_decay,
+        decay=flags.weight_decay,
         encoder_variables=encoder_variables,
-        encoder_factor=(config.encoder_learning_rate or config.learning_rate)
-        / config.learning_rate,
-        frozen_steps=config.frozen_epochs * steps_per_epoch,
+        encoder_factor=(flags.encoder_learning_rate or flags.learning_rate) / flags.learning_rate,
+        frozen_steps=flags.frozen_epochs * steps_per_epoch,
         **settings,
     )
 
 
-def _make_rate(config, steps_per_epoch):
-    if config.schedule == "constant" and not config.warmup_epochs:
-        return config.learning_rate
+def _make_rate(flags, epochs, steps_per_epoch):
+    if flags.schedule == "constant" and not flags.warmup_epochs:
+        return flags.learning_rate
     return WarmedUpRate(
-        config.learning_rate,
-        config.warmup_epochs * steps_per_epoch,
-        config.epochs * steps_per_epoch,
-        config.schedule == "cosine",
+        flags.learning_rate,
+        flags.warmup_epochs * steps_per_epoch,
+        epochs * steps_per_epoch,
+        flags.schedule == "cosine",
     )
 
 

@@ -11,6 +11,7 @@ from lbunet_tf.runs import run_directory
 from lbunet_tf.runs import training_history
 from lbunet_tf.settings import config as config_lib
 from lbunet_tf.settings import flagfiles
+from lbunet_tf.settings import training_groups
 from lbunet_tf.storage import whole_files
 from lbunet_tf.tuning import spaces
 
@@ -31,26 +32,26 @@ LOSS_FLAGS = (
 
 def check_objective(config: config_lib.Config, searched: Collection[str]) -> None:
     """Raises a ValueError where --objective is not defined, or not one for all trials."""
-    if config.objective == "dice" and config.mask_source == "label":
+    if config.search.objective == "dice" and config.outputs.mask_source == "label":
         raise ValueError(
             '"--objective=dice" needs --mask_source=lesion: a Dice on painted labels measures the '
             "class. Use --objective=auc. Received: --mask_source=label"
         )
-    if config.objective == "auc" and config.score_rule == "none":
+    if config.search.objective == "auc" and config.outputs.score_rule == "none":
         raise ValueError(
             '"--objective=auc" needs a melanoma score: add --heads=mask,melanoma, or use '
-            f"--objective=dice. Received: --heads={','.join(config.heads)}"
+            f"--objective=dice. Received: --heads={','.join(config.outputs.heads)}"
         )
     changing = [flag for flag in LOSS_FLAGS if flag in searched]
-    if config.objective == "loss" and changing:
-        fixed = " ".join(f"--{flag}={spaces.text(getattr(config, flag))}" for flag in changing)
+    if config.search.objective == "loss" and changing:
+        fixed = " ".join(f"--{flag}={spaces.text(config.values()[flag])}" for flag in changing)
         raise ValueError(
             '"--objective=loss" needs one loss for all trials. Use --objective=dice or auc, or fix '
-            f"what changes it on the command line: {fixed}. Received: --space={config.space}"
+            f"what changes it on the command line: {fixed}. Received: --space={config.search.space}"
         )
 
 
-def measure(config: config_lib.Config) -> dict:
+def measure(run: str, objective: str, outputs: training_groups.Outputs) -> dict:
     """Returns what a finished training reached on val, in its best epoch by --monitor.
 
     That epoch's weights are its model.keras: the score is that of a model that exists.
@@ -59,23 +60,23 @@ def measure(config: config_lib.Config) -> dict:
         `score`, the objective; `validation`, every number of val in that epoch by its column in
         history.csv; `best_epoch`, `epochs` and `training_seconds`.
     """
-    run = pathlib.Path(config.run)
-    training = whole_files.read_json(run / run_directory.FINISHED, ("best_epoch",))
-    row = whole_files.read_table(run / run_directory.HISTORY).iloc[training["best_epoch"] - 1]
+    folder = pathlib.Path(run)
+    training = whole_files.read_json(folder / run_directory.FINISHED, ("best_epoch",))
+    row = whole_files.read_table(folder / run_directory.HISTORY).iloc[training["best_epoch"] - 1]
     validation = {name: float(value) for name, value in row.items() if name.startswith("val_")}
     return {
-        "score": validation[_column(config, validation)],
+        "score": validation[_column(run, objective, outputs, validation)],
         "validation": validation,
         **{name: training[name] for name in ("best_epoch", "epochs", "training_seconds")},
     }
 
 
-def _column(config, columns):
-    column = training_history.val_column(config, config.objective)
+def _column(run, objective, outputs, columns):
+    column = training_history.val_column(outputs, objective)
     if column not in columns:
         raise ValueError(
-            f'"--objective={config.objective}" needs the column {column} in '
-            f"{config.run}/{run_directory.HISTORY}. It has {', '.join(columns)}"
+            f'"--objective={objective}" needs the column {column} in '
+            f"{run}/{run_directory.HISTORY}. It has {', '.join(columns)}"
         )
     return column
 
@@ -100,16 +101,16 @@ def _row(trial, searched):
     return {
         "trial": trial.number,
         "status": "failed" if trial.failure else "completed",
-        f"val_{trial.config.objective}": trial.measured.get("score"),
+        f"val_{trial.config.search.objective}": trial.measured.get("score"),
         **{name: trial.measured.get(name) for name in ("best_epoch", "epochs", "training_seconds")},
-        **{flag: spaces.text(getattr(trial.config, flag)) for flag in searched},
+        **{flag: spaces.text(trial.config.values()[flag]) for flag in searched},
         "error": trial.failure,
     }
 
 
 def to_hparams(trial: Trial, searched: Collection[str]) -> tuple[dict, dict]:
     """Returns the trial's row of TensorBoard's HParams: its searched flags, its scores of val."""
-    flags = {flag: getattr(trial.config, flag) for flag in searched}
+    flags = {flag: trial.config.values()[flag] for flag in searched}
     flags = {
         flag: spaces.text(value) if isinstance(value, tuple) else value
         for flag, value in flags.items()
@@ -123,7 +124,7 @@ def best_of(trials: Sequence[Trial]) -> Trial | None:
     completed = [trial for trial in trials if not trial.failure]
     if not completed:
         return None
-    sign = 1 if DIRECTIONS[completed[0].config.objective] == "max" else -1
+    sign = 1 if DIRECTIONS[completed[0].config.search.objective] == "max" else -1
     return max(completed, key=lambda trial: (sign * trial.measured["score"], -trial.number))
 
 
@@ -141,28 +142,28 @@ def best_flagfile(
     """
     best = best_of(trials)
     num_failed = sum(bool(trial.failure) for trial in trials)
-    folders = ",".join(f"$DATA/{source}" for source in config.source)
+    folders = ",".join(f"$DATA/{source}" for source in config.source.source)
     first = trials[0].measured.get("score")
     header = [
         f"The best of {len(trials)} trials of lbunet_tf.tune ({num_failed} failed) on "
-        f"{', '.join(config.source)}.",
-        f"Command: python -m lbunet_tf.train --flagfile={config.run}/best.cfg "
-        f"--run={config.run}_best --data_dir={folders}",
-        f"Found with --space={config.space} --objective={config.objective} "
-        f"--trials={config.trials}, over {', '.join(searched)}.",
+        f"{', '.join(config.source.source)}.",
+        f"Command: python -m lbunet_tf.train --flagfile={config.paths.run}/best.cfg "
+        f"--run={config.paths.run}_best --data_dir={folders}",
+        f"Found with --space={config.search.space} --objective={config.search.objective} "
+        f"--trials={config.search.trials}, over {', '.join(searched)}.",
         f"Trial {best.number}, epoch {best.measured['best_epoch']}: score on val, "
-        f"{config.objective} {best.measured['score']:.4f}"
+        f"{config.search.objective} {best.measured['score']:.4f}"
         + ("." if first is None else f"; {first:.4f} with the flags as given (trial 0)."),
         "Chosen on val as the best of many, so too good for new images. The test split was not "
         "touched.",
     ]
-    if config.max_images:
+    if config.source.max_images:
         header.append(
-            f"Searched on a draw of {config.max_images} images (--max_images), for at most "
-            f"{config.epochs} epochs: without that limit, more --epochs may help."
+            f"Searched on a draw of {config.source.max_images} images (--max_images), for at most "
+            f"{config.budget.epochs} epochs: without that limit, more --epochs may help."
         )
     lines = [f"# {line}" for line in header]
-    default = flagfiles.flag_lines(config_lib.Config())
+    default = flagfiles.flag_lines(config_lib.make())
     for line in flagfiles.flag_lines(best.config):
         flag = line.partition("=")[0].removeprefix("--")
         if flag not in ("run", "data_dir", "max_images") and (

@@ -30,13 +30,13 @@ class Oracle(oracles.RandomSearchOracle):
     def __init__(self, space: spaces.Space, base: config_lib.Config, trials: int):
         self.space, self.base = space, base
         super().__init__(
-            objective=keras_tuner.Objective("objective", results.DIRECTIONS[base.objective]),
+            objective=keras_tuner.Objective("objective", results.DIRECTIONS[base.search.objective]),
             max_trials=trials,
-            hyperparameters=_hyperparameters(space, base),
+            hyperparameters=_hyperparameters(space, base.values()),
             allow_new_entries=False,
             # Not 0, which keras-tuner takes for "any". Far apart: it numbers its draws from the
             # seed on, so neighbours would search the same values, shifted.
-            seed=base.seed * 1_000_003 + 1,
+            seed=base.source.seed * 1_000_003 + 1,
             # A failed trial is a result; by default three of them end the search.
             max_consecutive_failed_trials=trials + 1,
         )
@@ -71,16 +71,16 @@ class Oracle(oracles.RandomSearchOracle):
         )
 
 
-def _hyperparameters(space, base):
+def _hyperparameters(space, values):
     result = keras_tuner.HyperParameters()
     for flag, dimension in space.items():
-        own = spaces.start(flag, dimension, base)
+        own = spaces.start(flag, dimension, values)
         if isinstance(dimension, spaces.Range):
             result.Float(flag, dimension.low, dimension.high, sampling="log", default=own)
         else:
             # As text: keras-tuner's choices cannot be tuples.
-            values = [spaces.text(value) for value in dimension.values]
-            result.Choice(flag, values, default=spaces.text(own))
+            texts = [spaces.text(value) for value in dimension.values]
+            result.Choice(flag, texts, default=spaces.text(own))
     return result
 
 

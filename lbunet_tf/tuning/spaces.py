@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Collection
+from collections.abc import Mapping
 
 from lbunet_tf.settings import config as config_lib
 
@@ -76,9 +77,9 @@ def narrow(name: str, base: config_lib.Config, fixed: Collection[str]) -> Space:
         ValueError: Nothing is left.
     """
     space = {
-        flag: _with_own(dimension, start(flag, dimension, base))
+        flag: _with_own(dimension, start(flag, dimension, base.values()))
         for flag, dimension in SPACES[name].items()
-        if flag not in fixed and ("melanoma" in base.heads or flag not in MELANOMA_FLAGS)
+        if flag not in fixed and ("melanoma" in base.outputs.heads or flag not in MELANOMA_FLAGS)
     }
     space = {flag: _possible(flag, space, base) for flag in space}
     space = {
@@ -90,17 +91,17 @@ def narrow(name: str, base: config_lib.Config, fixed: Collection[str]) -> Space:
         given = ", ".join(f"--{flag}" for flag in SPACES[name] if flag in fixed) or "none"
         raise ValueError(
             f'"--space={name}" must have a flag with two possible values. None is left of '
-            f"{', '.join(SPACES[name])}. Received: --model={base.model}, "
-            f"--heads={','.join(base.heads)}, fixed on the command line: {given}"
+            f"{', '.join(SPACES[name])}. Received: --model={base.model.model}, "
+            f"--heads={','.join(base.outputs.heads)}, fixed on the command line: {given}"
         )
     return space
 
 
-def start(flag: str, dimension: Range | Choice, base: config_lib.Config):
-    """Returns the point of a dimension at which the base stands."""
-    value = getattr(base, flag)
+def start(flag: str, dimension: Range | Choice, base: Mapping[str, object]):
+    """Returns the point of a dimension at which the base, values by flag, stands."""
+    value = base[flag]
     if isinstance(dimension, Choice) and dimension.ratio_to:
-        return _rounded(value / getattr(base, dimension.ratio_to))
+        return _rounded(value / base[dimension.ratio_to])
     return value
 
 
@@ -138,13 +139,13 @@ def _possible(flag, space, base):
 def is_possible(space: Space, base: config_lib.Config, point: dict) -> bool:
     """Returns whether the flags' own checks let a point of the space through."""
     try:
-        base.replace(**changes(space, base, point))
+        base.replace(**changes(space, base.values(), point))
     except ValueError:
         return False
     return True
 
 
-def changes(space: Space, base: config_lib.Config, point: dict) -> dict:
+def changes(space: Space, base: Mapping[str, object], point: dict) -> dict:
     """Returns the values of flags, by name, at a point of the space.
 
     Numbers are rounded to six digits, so that a flagfile holds what a person can read.
@@ -156,7 +157,7 @@ def changes(space: Space, base: config_lib.Config, point: dict) -> dict:
     for flag in result:
         dimension = space[flag]
         if isinstance(dimension, Choice) and dimension.ratio_to:
-            of = result.get(dimension.ratio_to, getattr(base, dimension.ratio_to))
+            of = result.get(dimension.ratio_to, base[dimension.ratio_to])
             result[flag] = _rounded(result[flag] * of)
     return result
 

@@ -36,7 +36,7 @@ def floors(options: argparse.Namespace, trains: bool) -> dict[str, float]:
 
     tf.config.threading.set_intra_op_parallelism_threads(options.threads)
     model = models.build_model(
-        config_lib.Config(
+        config_lib.make(
             encoder=options.encoder, encoder_weights="none", image_size=options.image_size
         )
     )

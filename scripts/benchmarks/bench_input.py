@@ -139,7 +139,7 @@ def read_by_ours(options):
         return {}
     folder = options.folder / OURS[options.reader]
     of_records = "records" in options.reader
-    config = config_lib.Config(
+    config = config_lib.make(
         image_size=IMAGE_SIZE,
         batch_size=BATCH_SIZE,
         mask_source="label",
@@ -236,7 +236,7 @@ def _make_files(options):
         large / "all.csv", index=False
     )
     small = options.folder / "small"
-    config = config_lib.Config(
+    config = config_lib.make(
         source=("synthetic",),
         data_dir=(str(small / "drawn"),),
         synthetic_count=options.small,

@@ -251,7 +251,7 @@ def _evaluation(count, folder):
     from lbunet_tf.storage import whole_files
 
     run = folder / f"run{count}"
-    config = config_lib.Config(run=str(run), source=("synthetic",), **RUN_FLAGS)
+    config = config_lib.make(run=str(run), source=("synthetic",), **RUN_FLAGS)
     run.mkdir()
     whole_files.write_text(run / run_directory.FLAGS, "\n".join(flagfiles.flag_lines(config)))
     pictures = synthetic.draw_folder(folder / "pictures", NUM_PICTURES, IMAGE_PX, SEED)

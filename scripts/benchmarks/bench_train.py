@@ -63,14 +63,14 @@ def make_model(options):
     process.reuse_freed()
     tf.config.threading.set_intra_op_parallelism_threads(options.threads)
     tf.config.threading.set_inter_op_parallelism_threads(options.threads)
-    config = config_lib.Config(
+    config = config_lib.make(
         encoder=options.encoder,
         encoder_weights="none",
         image_size=options.image_size,
         batch_size=options.batch_size,
         precision=options.worker,
     )
-    precision.set_precision(config.precision)
+    precision.set_precision(config.device.precision)
     model = models.build_model(config)
     compilation.compile_model(model, config, train_rows=range(8 * options.batch_size))
     return model

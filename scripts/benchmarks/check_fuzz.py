@@ -290,7 +290,7 @@ def records(scratch):
     from lbunet_tf.settings import config as config_lib
 
     whole, folder = scratch / "whole", scratch / "folder"
-    config = config_lib.Config(
+    config = config_lib.make(
         source=("synthetic",), data_dir=(f"{scratch}/drawn",), synthetic_count=12, image_size=32
     )
     if not (whole / "dataset_info.json").is_file():
@@ -302,7 +302,7 @@ def records(scratch):
 
     def read():
         table = reader.read(folder)
-        load = reader.make_loader(config, table["image"])
+        load = reader.make_loader(config.preprocessing, table["image"])
         load({name: tf.constant(table[name].tolist()) for name in columns})
 
     def run(case, number):
@@ -340,7 +340,7 @@ def served(scratch):
     from lbunet_tf.settings import flagfiles
 
     run_folder = scratch / "run"
-    config = config_lib.Config(
+    config = config_lib.make(
         run=os.fspath(run_folder),
         encoder="efficientnet_lite0",
         encoder_weights="none",

@@ -185,7 +185,7 @@ def _make_model(keras, options):
     from lbunet_tf.settings import config as config_lib
     from lbunet_tf.training import losses
 
-    config = config_lib.Config(
+    config = config_lib.make(
         encoder=options.encoder, encoder_weights="none", image_size=options.image_size
     )
     model = models.build_model(config)

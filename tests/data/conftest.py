@@ -52,7 +52,7 @@ def make_config():
     """Returns a function that makes a checked Config of small images."""
 
     def make(**fields):
-        return config_lib.check(config_lib.Config(**{"image_size": 16, **fields}))
+        return config_lib.check(config_lib.make(**{"image_size": 16, **fields}))
 
     return make
 
@@ -75,7 +75,7 @@ def read(make_config):
 
     def read(source, folder, **fields):
         config = make_config(source=(source,), data_dir=(str(folder),), **fields)
-        return sources.make_manifest(config)[0]
+        return sources.make_manifest(config.source, config.preprocessing)[0]
 
     return read
 

@@ -52,7 +52,10 @@ def evaluation(make_config):
     """Returns a function that makes an evaluation dataset of batches of four."""
 
     def make(rows, **fields):
-        return pipeline.make_evaluation_dataset(make_config(batch_size=4, **fields), rows)
+        config = make_config(batch_size=4, **fields)
+        return pipeline.make_evaluation_dataset(
+            config.preprocessing, config.outputs, config.device, rows
+        )
 
     return make
 
@@ -110,12 +113,12 @@ def test_a_training_epoch_keeps_its_short_last_batch(rows, training, make_config
     sizes = [len(images) for images, _, _ in training(rows)]
 
     assert sizes == [4, 4, 2, 4, 4, 2]
-    assert make_config(batch_size=4).steps_per_epoch(NUM_ROWS) == 3
+    assert make_config(batch_size=4).device.steps_per_epoch(NUM_ROWS) == 3
 
 
 @pytest.mark.parametrize("count, steps", [(1, 1), (4, 1), (5, 2), (8, 2)])
 def test_steps_per_epoch_count_the_short_last_batch(make_config, count, steps):
-    assert make_config(batch_size=4).steps_per_epoch(count) == steps
+    assert make_config(batch_size=4).device.steps_per_epoch(count) == steps
 
 
 def test_training_shuffles(rows, training):

@@ -40,7 +40,9 @@ def prepare(clinic, make_config):
     def run(**fields):
         config = make_config(source=("manifest",), data_dir=(str(clinic),), **fields)
         result = preparation.prepare(config)
-        preparation.check_targets(config, result.manifest)
+        preparation.check_targets(
+            config.outputs, config.split.balance, config.score.monitor, result.manifest
+        )
         return result
 
     return run

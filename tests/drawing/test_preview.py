@@ -29,7 +29,9 @@ def rows(tmp_path, make_table):
 def test_the_first_version_is_the_image_as_it_is_and_others_follow(rows, make_config, augment):
     config = make_config(augment=augment, image_size=32)
 
-    versions = preview.make_versions(config, rows, 2)
+    versions = preview.make_versions(
+        config.preprocessing, config.augmentation.augment, config.source.seed, rows, 2
+    )
 
     assert len(versions) == 3
     for images, masks in versions:
@@ -44,6 +46,8 @@ def test_the_first_version_is_the_image_as_it_is_and_others_follow(rows, make_co
 def test_label_masks_do_not_hide_the_outline_of_the_lesion(rows, make_config):
     config = make_config(mask_source="label", image_size=32)
 
-    [(_, masks)] = preview.make_versions(config, rows, 0)
+    [(_, masks)] = preview.make_versions(
+        config.preprocessing, config.augmentation.augment, config.source.seed, rows, 0
+    )
 
     assert 0 < masks[0].mean() < 1

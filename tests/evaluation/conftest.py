@@ -99,6 +99,6 @@ def make_config(tmp_path):
 
     def make(**fields):
         fields = {"heads": ("mask", "melanoma"), "batch_size": 2, **fields}
-        return config_lib.Config(**{"run": str(tmp_path), "image_size": SIZE, **fields})
+        return config_lib.make(**{"run": str(tmp_path), "image_size": SIZE, **fields})
 
     return make

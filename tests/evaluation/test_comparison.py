@@ -1,5 +1,3 @@
-import dataclasses
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,7 +6,7 @@ from sklearn import metrics as sklearn_metrics
 from lbunet_tf.evaluation import comparison
 from lbunet_tf.settings import config as config_lib
 
-LABEL = config_lib.Config(source=("isic2020",), mask_source="label", split_by="image")
+LABEL = config_lib.make(source=("isic2020",), mask_source="label", split_by="image")
 TRAINING = {
     "trainable_parameters": 51513233,
     "epochs": 12,
@@ -29,9 +27,7 @@ TEST = {
 
 def make_runs(*aucs, experiment="paper", config=LABEL):
     return [
-        comparison.make_row(
-            experiment, dataclasses.replace(config, seed=seed), TRAINING, {**TEST, "auc": auc}
-        )
+        comparison.make_row(experiment, config.replace(seed=seed), TRAINING, {**TEST, "auc": auc})
         for seed, auc in enumerate(aucs)
     ]
 
@@ -99,17 +95,19 @@ def test_the_papers_numbers_stand_beside_its_own_models_and_recipe_only(changes,
     # The first row has one, so the column is there.
     summary = summarise(
         make_runs(0.8, experiment="first"),
-        make_runs(0.8, experiment="second", config=dataclasses.replace(LABEL, **changes)),
+        make_runs(0.8, experiment="second", config=LABEL.replace(**changes)),
     )
 
     assert comparison.readable(summary).iloc[1, -1] == reported
 
 
 def test_without_the_papers_models_nothing_of_the_paper_is_said():
-    config = dataclasses.replace(LABEL, encoder="efficientnet_lite0")
+    config = LABEL.replace(encoder="efficientnet_lite0")
     summary = summarise(make_runs(0.8, config=config))
 
-    text = comparison.to_markdown("Title", summary, comparison.facts(summary, config, (0,)))
+    text = comparison.to_markdown(
+        "Title", summary, comparison.facts(summary, config.split.split_by, config.budget, (0,))
+    )
 
     assert "paper" not in text.replace("| paper |", "").replace("as in the paper", "")
 
@@ -117,15 +115,20 @@ def test_without_the_papers_models_nothing_of_the_paper_is_said():
 def test_the_notes_say_that_label_masks_measure_the_class():
     summary = summarise(make_runs(0.8))
 
-    assert "measure the class" in comparison.facts(summary, LABEL, (0,))["Label-as-mask"]
+    assert (
+        "measure the class"
+        in comparison.facts(summary, LABEL.split.split_by, LABEL.budget, (0,))["Label-as-mask"]
+    )
 
 
 def test_scores_of_lesion_masks_are_not_called_label_as_mask():
-    config = dataclasses.replace(LABEL, mask_source="lesion")
+    config = LABEL.replace(mask_source="lesion")
     test = {"num_masks": 20, "dice": 0.8, "iou": 0.7}
     summary = summarise([comparison.make_row("lesion", config, TRAINING, test)])
 
-    text = comparison.to_markdown("Title", summary, comparison.facts(summary, config, (0,)))
+    text = comparison.to_markdown(
+        "Title", summary, comparison.facts(summary, config.split.split_by, config.budget, (0,))
+    )
 
     assert "abel-as-mask" not in text
     assert comparison.readable(summary).loc[0, "Dice"] == "0.800"
@@ -144,7 +147,7 @@ def test_the_notes_count_the_images_of_experiments_that_score():
         [comparison.make_row("none", LABEL, TRAINING, {})], make_runs(0.8, experiment="scored")
     )
 
-    text = comparison.facts(summary, LABEL, (0,))["Test images"]
+    text = comparison.facts(summary, LABEL.split.split_by, LABEL.budget, (0,))["Test images"]
 
     assert text.startswith("163 with label and score, 88 of them melanomas; 163 with a mask.")
 

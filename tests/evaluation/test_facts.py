@@ -1,15 +1,17 @@
 """What the report says beside the numbers."""
 
+import dataclasses
+
 import pytest
 
 from lbunet_tf.evaluation import facts
 from lbunet_tf.settings import config as config_lib
 
-RUN = config_lib.Config(
+RUN = config_lib.make(
     run="runs/a", source=("isic2017",), split_by="official", encoder="efficientnet_lite0"
 )
 TWO = RUN.replace(other_runs=("runs/b",))
-HAM = config_lib.Config(source=("ham10000",))
+HAM = config_lib.make(source=("ham10000",)).source
 CHECKS = {
     "images": 40,
     "skipped": 3,
@@ -33,7 +35,8 @@ TEST = {"num_images": 40}
     ],
 )
 def test_the_title_says_what_was_scored_on_which_images(config, source, expected):
-    assert facts.title(config, source) == expected
+    num_runs = len(config.paths.runs)
+    assert facts.title(config.model, num_runs, config.source, source) == expected
 
 
 def test_a_runs_own_images_are_named_with_their_split():
@@ -43,7 +46,7 @@ def test_a_runs_own_images_are_named_with_their_split():
 
 
 def test_images_of_another_source_are_named_apart_from_val():
-    source = HAM.replace(max_images=40, seed=3)
+    source = dataclasses.replace(HAM, max_images=40, seed=3)
 
     assert facts.of_images(RUN, source, CHECKS, TEST)["Data"] == (
         "test: 40 images of ham10000, drawn with seed 3; val, for the threshold: isic2017; "

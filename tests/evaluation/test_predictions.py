@@ -16,7 +16,14 @@ def predict(make_config, make_network, manifest, tmp_path):
 
     def run(rows=manifest, **fields):
         config = make_config(**fields)
-        predictions.predict_run(config, tmp_path, make_network(config.heads), rows)
+        predictions.predict_run(
+            config.preprocessing,
+            config.outputs,
+            config.device,
+            tmp_path,
+            make_network(config.outputs.heads),
+            rows,
+        )
         with np.load(tmp_path / run_directory.HISTOGRAMS) as file:
             histograms = dict(file)
         return pd.read_csv(tmp_path / run_directory.PREDICTIONS), histograms
@@ -146,7 +153,9 @@ def test_every_number_can_be_recomputed_from_the_files_on_disk(
     make_config, make_network, manifest, tmp_path, predict
 ):
     config = make_config()
-    in_memory = predictions.predict_run(config, tmp_path, make_network(), manifest)
+    in_memory = predictions.predict_run(
+        config.preprocessing, config.outputs, config.device, tmp_path, make_network(), manifest
+    )
 
     on_disk, histograms = predict()
 
@@ -161,7 +170,10 @@ def test_a_logit_of_zero_is_of_the_same_class_in_counts_and_histograms(
     # A network whose last ReLU is dead says 0 everywhere: that is one class, not both.
     silent = make_network(scale=0.0, bias=0.0)
 
-    table = predictions.predict_run(make_config(), tmp_path, silent, manifest)
+    config = make_config()
+    table = predictions.predict_run(
+        config.preprocessing, config.outputs, config.device, tmp_path, silent, manifest
+    )
 
     with np.load(tmp_path / run_directory.HISTOGRAMS) as histograms:
         accuracy = scores.pixel_scores(histograms["test"], "lesion")["pixel_accuracy"]
@@ -179,7 +191,9 @@ def test_prediction_leaves_no_partial_file(predict, tmp_path):
 def test_the_sheet_has_image_mask_and_probability_of_each_row(make_config, make_network, manifest):
     rows = manifest.iloc[[7, 5]]
 
-    sheet = predictions.predict_sheet(make_config(), make_network(), rows)
+    sheet = predictions.predict_sheet(
+        make_config().preprocessing, make_config().outputs, make_network(), rows
+    )
 
     for picture, (_, row), logits in zip(sheet, rows.iterrows(), _mask_logits(rows), strict=True):
         np.testing.assert_array_equal(picture["image"], np.asarray(Image.open(row["image"])))
@@ -215,9 +229,9 @@ def test_the_image_score_follows_its_rule(make_config, fields, expected):
     config = make_config(**{"heads": ("mask",), **fields})
     pixels = np.array([0.9, 0.1, 0.2, 0.4]).reshape(1, 2, 2, 1)
     logits = {"mask": np.log(pixels / (1 - pixels)), "melanoma": np.log([[3.0]])}
-    logits = {head: logits[head] for head in config.heads}
+    logits = {head: logits[head] for head in config.outputs.heads}
 
-    score = predictions.image_scores(logits, config)
+    score = predictions.image_scores(logits, config.outputs.score_rule)
 
     np.testing.assert_allclose(score, [expected], rtol=1e-12)
 

@@ -9,7 +9,7 @@ from lbunet_tf.settings import config as config_lib
 
 
 def build(**changes):
-    config = config_lib.Config(
+    config = config_lib.make(
         encoder="efficientnet_lite0", encoder_weights="none", heads=("mask", "melanoma")
     ).replace(**changes)
     return config, models.build_model(config)
@@ -26,7 +26,7 @@ def pictures(size):
 )
 def test_the_mean_of_the_map_over_positions_is_the_heads_logit(changes, positions):
     config, model = build(**changes)
-    images = pictures(config.image_size)
+    images = pictures(config.preprocessing.image_size)
 
     maps = keras.Model(model.input, activation_map.melanoma_by_position(model)).predict_on_batch(
         images
@@ -41,7 +41,9 @@ def test_the_map_has_the_size_of_the_input_beside_the_models_own_outputs():
     config, model = build(image_size=60)
     images = pictures(60)
 
-    outputs = activation_map.build_activation_model(config, model).predict_on_batch(images)
+    outputs = activation_map.build_activation_model(
+        model, config.outputs.heads, config.model.melanoma_pool
+    ).predict_on_batch(images)
 
     assert outputs["activation"].shape == (3, 60, 60, 1)
     for name, values in model.predict_on_batch(images).items():
@@ -55,9 +57,9 @@ def test_the_padding_of_the_input_is_cut_off_the_map():
         images
     )
 
-    maps = activation_map.build_activation_model(config, model).predict_on_batch(images)[
-        "activation"
-    ]
+    maps = activation_map.build_activation_model(
+        model, config.outputs.heads, config.model.melanoma_pool
+    ).predict_on_batch(images)["activation"]
 
     # Two positions over 64 px, 2 px of padding on each side: both are centred 16 px from
     # the padded border, and the map is constant outside of the centres.
@@ -69,7 +71,14 @@ def test_the_padding_of_the_input_is_cut_off_the_map():
 def test_the_mean_over_flips_of_a_mirrored_image_is_the_mirrored_map():
     config, model = build(image_size=64)
     images = pictures(64)
-    mean = combined.build_mean([activation_map.build_activation_model(config, model)], "flips")
+    mean = combined.build_mean(
+        [
+            activation_map.build_activation_model(
+                model, config.outputs.heads, config.model.melanoma_pool
+            )
+        ],
+        "flips",
+    )
 
     maps = mean.predict_on_batch(images)["activation"]
 
@@ -79,7 +88,9 @@ def test_the_mean_over_flips_of_a_mirrored_image_is_the_mirrored_map():
 
 @pytest.mark.parametrize("changes", [{"heads": ("mask",)}, {"melanoma_pool": "mask"}])
 def test_a_head_that_is_no_mean_over_positions_has_no_map(changes):
-    config = config_lib.Config(heads=("mask", "melanoma")).replace(**changes)
+    config = config_lib.make(heads=("mask", "melanoma")).replace(**changes)
 
     with pytest.raises(ValueError, match='"--weak_targets=activation" needs a run of --heads'):
-        activation_map.build_activation_model(config, keras.Model())
+        activation_map.build_activation_model(
+            keras.Model(), config.outputs.heads, config.model.melanoma_pool
+        )

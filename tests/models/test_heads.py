@@ -7,6 +7,7 @@ import pytest
 from lbunet_tf import models
 from lbunet_tf.models import heads
 from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import training_groups
 from tests import gradients
 
 BOTH_HEADS = ("mask", "melanoma")
@@ -40,13 +41,13 @@ def _logits(value=-80.0, side=64):
 
 
 def test_deep_supervision_adds_a_mask_for_each_stride(deep):
-    assert set(deep.output) == {*BOTH_HEADS, *config_lib.AUXILIARY}
+    assert set(deep.output) == {*BOTH_HEADS, *training_groups.AUXILIARY}
 
 
 def test_outputs_of_deep_supervision_are_those_that_the_flags_name(deep):
-    config = config_lib.Config(heads=BOTH_HEADS, deep_supervision=True)
+    config = config_lib.make(heads=BOTH_HEADS, deep_supervision=True)
 
-    assert set(deep.output_names) == set(config.outputs)
+    assert set(deep.output_names) == set(config.outputs.in_training)
 
 
 def test_outputs_are_named_as_their_keys(deep):

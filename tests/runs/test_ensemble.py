@@ -17,8 +17,8 @@ def write_flags(tmp_path):
     """A function: name of a run, fields -> its Config, after writing its flags."""
 
     def write(name, **fields):
-        config = config_lib.Config(run=str(tmp_path / name), **{**TWO_HEADS, **fields})
-        pathlib.Path(config.run).mkdir()
+        config = config_lib.make(run=str(tmp_path / name), **{**TWO_HEADS, **fields})
+        pathlib.Path(config.paths.run).mkdir()
         (tmp_path / name / "flags.cfg").write_text("\n".join(flagfiles.flag_lines(config)))
         return config
 
@@ -26,7 +26,7 @@ def write_flags(tmp_path):
 
 
 def with_others(first, *others):
-    return first.replace(other_runs=tuple(other.run for other in others))
+    return first.replace(other_runs=tuple(other.paths.run for other in others))
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,9 @@ def with_others(first, *others):
 def test_runs_that_do_not_agree_are_refused_with_flag_and_both_names(write_flags, fields, message):
     first, other = write_flags("a"), write_flags("b", **fields)
 
-    with pytest.raises(ValueError, match=re.escape(message.format(a=first.run, b=other.run))):
+    with pytest.raises(
+        ValueError, match=re.escape(message.format(a=first.paths.run, b=other.paths.run))
+    ):
         ensemble.check(with_others(first, other))
 
 
@@ -58,7 +60,7 @@ def test_runs_of_other_score_rules_are_refused(write_flags):
 def test_the_third_run_is_compared_as_well(write_flags):
     first, second, third = write_flags("a"), write_flags("b"), write_flags("c", image_size=64)
 
-    with pytest.raises(ValueError, match=re.escape(f"64 in --run={third.run}")):
+    with pytest.raises(ValueError, match=re.escape(f"64 in --run={third.paths.run}")):
         ensemble.check(with_others(first, second, third))
 
 
@@ -73,7 +75,7 @@ def test_a_run_that_is_named_twice_is_refused(write_flags):
     config = write_flags("a")
 
     with pytest.raises(ValueError, match='"--run" must name each run once. Received twice: .*a'):
-        ensemble.check(config.replace(other_runs=(f"{config.run}/.",)))
+        ensemble.check(config.replace(other_runs=(f"{config.paths.run}/.",)))
 
 
 def test_another_run_that_is_none_is_named(write_flags, tmp_path):
@@ -84,23 +86,23 @@ def test_another_run_that_is_none_is_named(write_flags, tmp_path):
 
 
 def test_one_run_has_a_default_folder(write_flags, tmp_path):
-    assert ensemble.output_folder(write_flags("a"), tmp_path / "x") == tmp_path / "x"
+    assert ensemble.output_folder(write_flags("a").paths, tmp_path / "x") == tmp_path / "x"
 
 
 def test_several_runs_need_an_output(write_flags, tmp_path):
     first, other = write_flags("a"), write_flags("b")
 
-    expected = f"Received: --run={first.run} --run={other.run}, no --output"
+    expected = f"Received: --run={first.paths.run} --run={other.paths.run}, no --output"
     with pytest.raises(ValueError, match=re.escape(expected)):
-        ensemble.output_folder(with_others(first, other), tmp_path / "x")
+        ensemble.output_folder(with_others(first, other).paths, tmp_path / "x")
 
 
 def test_nothing_is_written_into_a_run_directory(write_flags, tmp_path):
     first, other = write_flags("a"), write_flags("b")
-    config = with_others(first, other).replace(output=other.run)
+    config = with_others(first, other).replace(output=other.paths.run)
 
     with pytest.raises(ValueError, match='"--output" must be no run directory'):
-        ensemble.output_folder(config, tmp_path / "x")
+        ensemble.output_folder(config.paths, tmp_path / "x")
 
 
 @pytest.mark.parametrize(
@@ -113,12 +115,10 @@ def test_nothing_is_written_into_a_run_directory(write_flags, tmp_path):
     ],
 )
 def test_the_cost_is_stated_in_forward_passes(tta, num_runs, expected):
-    others = tuple(f"r{number}" for number in range(1, num_runs))
-
-    assert expected in ensemble.describe(config_lib.Config(run="r0", other_runs=others, tta=tta))
+    assert expected in ensemble.describe(tta, num_runs)
 
 
 def test_the_speed_is_stated_in_images_per_second():
-    assert ensemble.describe_speed(config_lib.Config(), 50, 4.0).startswith(
+    assert ensemble.describe_speed("none", 1, 50, 4.0).startswith(
         "50 images in 4.0 s, 12.5 images per second"
     )

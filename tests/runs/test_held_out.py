@@ -1,6 +1,5 @@
 """Which images an evaluation scores: none that one of its runs has learnt from."""
 
-import dataclasses
 import hashlib
 import logging
 import pathlib
@@ -115,7 +114,7 @@ def make_run(tmp_path, write_image):
             table.loc[number, "image"] = str(path)
             table.loc[number, "content_hash"] = hashlib.sha1(path.read_bytes()).hexdigest()
         table.to_csv(tmp_path / name / "manifest.csv", index=False)
-        config = config_lib.Config(
+        config = config_lib.make(
             run=str(tmp_path / name),
             heads=("mask", "melanoma"),
             source=("folder",),
@@ -129,7 +128,7 @@ def make_run(tmp_path, write_image):
 
 @pytest.fixture
 def make_source(tmp_path, write_image):
-    """A function: colours of images by id, columns -> Config of a source of these images."""
+    """A function: colours of images by id, columns -> the group `source` of these images."""
 
     def make(colours, max_images=0, **columns):
         table = pd.DataFrame({"image_id": list(colours), "label": 1})
@@ -140,9 +139,9 @@ def make_source(tmp_path, write_image):
             for name, colour in colours.items()
         ]
         table.to_csv(tmp_path / "other.csv", index=False)
-        return config_lib.Config(
+        return config_lib.make(
             source=("manifest",), data_dir=(str(tmp_path / "other.csv"),), max_images=max_images
-        )
+        ).source
 
     return make
 
@@ -150,24 +149,26 @@ def make_source(tmp_path, write_image):
 def make_checked_run(make_run):
     config = make_run()
     checks = {"images": 4, "skipped": 0, "crossings": {}, "known": {}}
-    whole_files.write_json(pathlib.Path(config.run) / "checks.json", checks)
+    whole_files.write_json(pathlib.Path(config.paths.run) / "checks.json", checks)
     return config
 
 
 def test_a_training_image_that_is_gone_is_not_needed_for_a_runs_own_images(make_run):
     config = make_checked_run(make_run)
-    (pathlib.Path(config.run) / "a.png").unlink()
+    (pathlib.Path(config.paths.run) / "a.png").unlink()
 
-    assert held_out.own_images(config).manifest["image_id"].tolist() == list("abcd")
+    assert held_out.own_images(config.paths.runs, config.reading.verify_images).manifest[
+        "image_id"
+    ].tolist() == list("abcd")
 
 
 @pytest.mark.parametrize(("name", "row"), [("b", 2), ("d", 4)])
 def test_a_val_or_test_image_that_is_gone_is_named(make_run, name, row):
     config = make_checked_run(make_run)
-    (pathlib.Path(config.run) / f"{name}.png").unlink()
+    (pathlib.Path(config.paths.run) / f"{name}.png").unlink()
 
     with pytest.raises(ValueError, match=f"1 of 3 are gone. The first is .* '{name}', row {row}:"):
-        held_out.own_images(config)
+        held_out.own_images(config.paths.runs, config.reading.verify_images)
 
 
 def test_all_images_of_another_source_are_test_and_val_is_the_runs_own(make_run, make_source):
@@ -211,7 +212,7 @@ def test_images_that_any_of_several_runs_knows_are_left_out(make_run, make_sourc
     config, other = make_run(), make_run("other_run", image_id="e f g h")
     source = make_source({"a": "red", "e": "green", "y": "blue"})
 
-    scored = held_out.other_images(config.replace(other_runs=(other.run,)), source)
+    scored = held_out.other_images(config.replace(other_runs=(other.paths.run,)), source)
 
     assert scored.manifest["image_id"].tolist() == ["b", "y"]
 
@@ -247,7 +248,7 @@ def test_a_source_without_anything_to_score_against_is_refused(make_run, make_so
 
 def test_a_val_image_from_which_another_run_has_learnt_is_refused(make_run, make_source):
     other = make_run("other_run", split="val train test test")
-    config = make_run().replace(other_runs=(other.run,))
+    config = make_run().replace(other_runs=(other.paths.run,))
 
     with pytest.raises(ValueError, match="the val images of .* must be new"):
         held_out.other_images(config, make_source({"x": "red"}))
@@ -288,10 +289,10 @@ def test_a_near_duplicate_of_what_the_run_has_learnt_from_is_left_out(make_run, 
     seen, new = (
         Image.fromarray(rng.integers(0, 256, (9, 9, 3), "uint8")).resize((64, 64)) for _ in "ab"
     )
-    config = dataclasses.replace(make_run(), near_duplicates=2)
-    table = manifests.read(f"{config.run}/manifest.csv")
+    config = make_run().replace(near_duplicates=2)
+    table = manifests.read(f"{config.paths.run}/manifest.csv")
     hashes = [near_duplicates.perceptual_hash(np.asarray(seen)), "0" * 16, "", ""]
-    table.assign(perceptual_hash=hashes).to_csv(f"{config.run}/manifest.csv", index=False)
+    table.assign(perceptual_hash=hashes).to_csv(f"{config.paths.run}/manifest.csv", index=False)
     source = make_source({"x": "red", "y": "blue"})
     folder = pathlib.Path(source.data_dir[0]).parent / "other"
     seen.save(folder / "x.png")

@@ -66,6 +66,15 @@ def test_nearest_up_sampling_is_one_operation(exported):
     assert 'type="Tile"' not in operations
 
 
+def test_what_is_to_be_done_before_the_network_is_named(untrained_run, monkeypatch, caplog):
+    # It is said first; the model itself is not needed here.
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    config = flagfiles.read(str(untrained_run)).replace(format="openvino")
+    with pytest.raises(ValueError, match="openvino"):
+        export.export(config.replace(antialias=True, remove_hair=True))
+    assert "--antialias, --remove_hair is not in the OpenVINO model" in caplog.text
+
+
 def test_without_openvino_the_error_names_the_line_that_installs_it(untrained_run, monkeypatch):
     monkeypatch.setitem(sys.modules, "openvino", None)
     config = flagfiles.read(str(untrained_run)).replace(format="openvino")

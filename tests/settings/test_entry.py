@@ -96,7 +96,7 @@ def test_an_error_while_python_reads_for_tf_data_ends_the_process(error, status,
         ("train", "", train.train),
         ("evaluate", "", evaluate.evaluate),
         ("export", "export", export.export),
-        ("predict", "predicted", lambda config: predict.predict(config, [config.run])),
+        ("predict", "predicted", lambda config: predict.predict(config, [config.paths.run])),
     ],
 )
 def test_a_second_process_is_refused(untrained_run, work, folder, call):

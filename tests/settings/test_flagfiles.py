@@ -1,4 +1,3 @@
-import dataclasses
 import re
 import typing
 
@@ -9,6 +8,7 @@ from hypothesis import strategies
 
 from lbunet_tf.settings import config as config_lib
 from lbunet_tf.settings import entry
+from lbunet_tf.settings import fields
 from lbunet_tf.settings import flagfiles
 
 
@@ -27,7 +27,7 @@ def test_later_flags_win_over_the_flagfile(tmp_path):
     flagfiles.define_flags("train", values)
     values(["train", f"--flagfile={flagfile}", "--epochs=9"])
     config = flagfiles.from_flags("train", values)
-    assert (config.epochs, config.seed) == (9, 3)
+    assert (config.budget.epochs, config.source.seed) == (9, 3)
 
 
 def test_split_percent_of_words_raises_an_error_that_names_the_flag():
@@ -36,7 +36,7 @@ def test_split_percent_of_words_raises_an_error_that_names_the_flag():
 
 
 def test_a_run_is_read_back_from_its_flags(tmp_path):
-    config = config_lib.Config(
+    config = config_lib.make(
         run=str(tmp_path),
         source=("isic2020", "ham10000"),
         data_dir=("/a", "/b"),
@@ -61,10 +61,14 @@ def test_a_run_is_read_back_from_its_flags(tmp_path):
     ],
 )
 def test_of_a_path_elsewhere_others_see_the_last_part(path, shown):
-    config = config_lib.Config(run=path, data_dir=(path, "b"), encoder_weights=path, epochs=3)
+    config = config_lib.make(run=path, data_dir=(path, "b"), encoder_weights=path, epochs=3)
     result = flagfiles.without_folders(config)
-    assert (result.run, result.data_dir, result.encoder_weights) == (shown, (shown, "b"), shown)
-    assert result.epochs == 3
+    assert (result.paths.run, result.source.data_dir, result.model.encoder_weights) == (
+        shown,
+        (shown, "b"),
+        shown,
+    )
+    assert result.budget.epochs == 3
 
 
 @pytest.mark.parametrize(
@@ -77,15 +81,15 @@ def test_of_a_path_elsewhere_others_see_the_last_part(path, shown):
     ],
 )
 def test_runs_of_one_name_stay_apart(runs, shown):
-    config = config_lib.Config(run=runs[0], other_runs=runs[1:])
-    assert flagfiles.without_folders(config).runs == shown
+    config = config_lib.make(run=runs[0], other_runs=runs[1:])
+    assert flagfiles.without_folders(config).paths.runs == shown
 
 
 def test_evaluate_takes_what_the_run_says_and_what_the_command_line_replaces(tmp_path):
-    config = config_lib.Config(run=str(tmp_path), batch_size=4, image_size=96)
+    config = config_lib.make(run=str(tmp_path), batch_size=4, image_size=96)
     (tmp_path / "flags.cfg").write_text("\n".join(flagfiles.flag_lines(config)))
     read = parse("evaluate", f"--run={tmp_path}", "--batch_size=32", "--prevalence=0.1")
-    assert read == dataclasses.replace(config, batch_size=32, prevalence=0.1)
+    assert read == config.replace(batch_size=32, prevalence=0.1)
 
 
 def test_evaluate_of_a_folder_without_flags_names_the_file(tmp_path):
@@ -98,7 +102,7 @@ def test_evaluate_without_run_says_what_to_give():
         parse("evaluate")
 
 
-@pytest.mark.parametrize("command", config_lib.COMBINE)
+@pytest.mark.parametrize("command", fields.COMBINE)
 def test_run_may_be_given_several_times(command, tmp_path):
     for name, seed in (("a", 1), ("b", 2)):
         (tmp_path / name).mkdir()
@@ -106,8 +110,12 @@ def test_run_may_be_given_several_times(command, tmp_path):
 
     config = parse(command, f"--run={tmp_path / 'a'}", f"--run={tmp_path / 'b'}", "--tta=flips")
 
-    assert config.runs == (str(tmp_path / "a"), str(tmp_path / "b"))
-    assert (config.run, config.seed, config.tta) == (str(tmp_path / "a"), 1, "flips")
+    assert config.paths.runs == (str(tmp_path / "a"), str(tmp_path / "b"))
+    assert (config.paths.run, config.source.seed, config.score.tta) == (
+        str(tmp_path / "a"),
+        1,
+        "flips",
+    )
 
 
 def test_an_empty_second_run_says_what_to_give(tmp_path):
@@ -125,7 +133,7 @@ def parse_source(*arguments):
 
 
 def test_evaluate_keeps_another_source_apart_from_the_runs_own(tmp_path):
-    own = config_lib.Config(run=str(tmp_path), source=("isic2017",), max_images=200, seed=4)
+    own = config_lib.make(run=str(tmp_path), source=("isic2017",), max_images=200, seed=4)
     (tmp_path / "flags.cfg").write_text("\n".join(flagfiles.flag_lines(own)))
     values = parse_source(f"--run={tmp_path}", "--source=ph2,ham10000", "--max_images=9")
 
@@ -153,7 +161,11 @@ def test_compare_keeps_what_it_is_given_for_its_runs_apart():
 
     config = flagfiles.from_flags("compare", values)
 
-    assert (config.run, config.seeds, config.experiments) == ("r", (0, 2), ("a.cfg", "b.cfg"))
+    assert (config.paths.run, config.comparison.seeds, config.comparison.experiments) == (
+        "r",
+        (0, 2),
+        ("a.cfg", "b.cfg"),
+    )
     # Given, although it is the default: it replaces what a flagfile says.
     assert flagfiles.overrides(values) == {"epochs": 30}
 
@@ -161,7 +173,12 @@ def test_compare_keeps_what_it_is_given_for_its_runs_apart():
 def test_tune_takes_every_flag_of_train():
     config = parse("tune", "--run=r", "--space=loss", "--trials=5", "--epochs=7")
 
-    assert (config.space, config.trials, config.objective, config.epochs) == ("loss", 5, "dice", 7)
+    assert (
+        config.search.space,
+        config.search.trials,
+        config.search.objective,
+        config.budget.epochs,
+    ) == ("loss", 5, "dice", 7)
 
 
 @pytest.mark.parametrize("spelling", [["--flagfile=x.cfg"], ["--flagfile", "x.cfg"]])
@@ -221,7 +238,7 @@ def test_help_without_docstrings_still_names_the_flags():
 def test_help_of_evaluate_names_the_flags_of_another_source():
     text = entry.help_text("evaluate", "What it does.")
 
-    names = [name for name in config_lib.OTHER_SOURCE if name != "allow_missing_images"]
+    names = [name for name in config_lib.FLAGS["source"] if name != "allow_missing_images"]
     assert [name for name in names if f"--{name}=" not in text] == []
     assert "--other_runs" not in text
 
@@ -294,7 +311,7 @@ KEPT = [f for f in config_lib.fields_of("train") if f.name not in flagfiles.NO_P
 def test_any_value_of_any_flag_is_read_back(tmp_path, field, data):
     value = data.draw(values_of(field))
     partners = PARTNERS.get(field.name, lambda value: {})(value)
-    base = config_lib.Config(heads=("mask", "melanoma"), teacher=("t",))
+    base = config_lib.make(heads=("mask", "melanoma"), teacher=("t",))
     config = base.replace(**{**partners, field.name: value})
 
     (tmp_path / "flags.cfg").write_text("\n".join(flagfiles.flag_lines(config)), encoding="utf-8")
@@ -315,13 +332,13 @@ def test_a_text_that_a_flagfile_cannot_hold_is_refused_by_name(field, text):
     value = (text,) if isinstance(field.default, tuple) else text
 
     with pytest.raises(ValueError, match=f'^"--{field.name}" must .*{re.escape(repr(text))}$'):
-        config_lib.Config().replace(**{field.name: value})
+        config_lib.make().replace(**{field.name: value})
 
 
 def test_a_comma_in_a_path_is_quoted_on_the_command_line_and_in_flags_cfg(tmp_path):
     config = parse("train", "--source=folder", '--data_dir="/data/Lesions, 2024"')
 
-    assert config.data_dir == ("/data/Lesions, 2024",)
+    assert config.source.data_dir == ("/data/Lesions, 2024",)
     assert '--data_dir="/data/Lesions, 2024"' in flagfiles.flag_lines(config)
 
 
@@ -331,8 +348,11 @@ def test_a_list_that_an_earlier_version_wrote_without_quotes_is_read(tmp_path):
 
     config = flagfiles.read_flagfile(path)
 
-    assert config.data_dir == ('/a "b" c', "/d")
-    assert (config.source, config.split_percent) == (("isic2020", "ham10000"), (60, 20, 20))
+    assert config.source.data_dir == ('/a "b" c', "/d")
+    assert (config.source.source, config.split.split_percent) == (
+        ("isic2020", "ham10000"),
+        (60, 20, 20),
+    )
 
 
 @pytest.mark.parametrize(
@@ -344,10 +364,10 @@ def test_a_leading_tilde_of_a_path_is_the_home_folder(monkeypatch, field):
     monkeypatch.setenv("HOME", "/home/somebody")
     is_list = isinstance(field.default, tuple)
 
-    config = config_lib.Config(**{field.name: ("~/a", "b~") if is_list else "~/a"})
+    config = config_lib.make(**{field.name: ("~/a", "b~") if is_list else "~/a"})
 
     expected = ("/home/somebody/a", "b~") if is_list else "/home/somebody/a"
-    assert getattr(config, field.name) == expected
+    assert config.values()[field.name] == expected
 
 
 def test_every_flag_that_names_files_is_known_as_a_path():
@@ -372,7 +392,7 @@ def test_a_flagfile_of_windows_is_read(tmp_path):
 
     config = flagfiles.read_flagfile(path)
 
-    assert (config.epochs, config.run) == (7, "Läsionen")
+    assert (config.budget.epochs, config.paths.run) == (7, "Läsionen")
 
 
 def test_a_flagfile_names_another_where_its_flags_stand(tmp_path):
@@ -385,7 +405,12 @@ def test_a_flagfile_names_another_where_its_flags_stand(tmp_path):
     left = flagfiles.parse(["train", "--flagfile", str(outer), "--patience=9"], values)
 
     config = flagfiles.from_flags("train", values)
-    assert (left, config.epochs, config.seed, config.patience) == (["train"], 7, 2, 9)
+    assert (left, config.budget.epochs, config.source.seed, config.budget.patience) == (
+        ["train"],
+        7,
+        2,
+        9,
+    )
 
 
 @pytest.mark.parametrize(

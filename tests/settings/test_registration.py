@@ -39,7 +39,7 @@ def decorated(path):
 def saved(tmp_path_factory):
     """A model of both custom layers."""
     path = tmp_path_factory.mktemp("saved") / "model.keras"
-    config = config_lib.Config(
+    config = config_lib.make(
         encoder="efficientnet_lite0",
         encoder_weights="none",
         image_size=32,

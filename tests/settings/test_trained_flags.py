@@ -9,7 +9,7 @@ from lbunet_tf.settings import config as config_lib
 from lbunet_tf.settings import flagfiles
 from lbunet_tf.settings import trained_flags
 
-CONFIG = config_lib.Config(
+CONFIG = config_lib.make(
     source=("isic2018",), data_dir=("/d",), image_size=96, seed=4, teacher=("/home/me/a", "b")
 )
 
@@ -39,14 +39,14 @@ def test_the_order_of_lines_and_comments_do_not_matter(run):
     lines = path.read_text().splitlines()
     path.write_text("\n".join(["# mine", "", *reversed(lines)]))
 
-    assert flagfiles.read(str(run)).image_size == 96
+    assert flagfiles.read(str(run)).preprocessing.image_size == 96
 
 
 def test_a_run_and_its_images_may_be_moved(run):
     rewrite(run, "--data_dir=/d", "--data_dir=/e")
     rewrite(run, f"--run={run}", "--run=elsewhere")
 
-    assert flagfiles.read(str(run)).data_dir == ("/e",)
+    assert flagfiles.read(str(run)).source.data_dir == ("/e",)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_a_run_of_an_older_version_is_read(run):
     (run / "training.json").write_text('{"epochs": 3}')
     rewrite(run, "--seed=4\n", "")
 
-    assert flagfiles.read(str(run)).image_size == 96
+    assert flagfiles.read(str(run)).preprocessing.image_size == 96
 
 
 def test_a_gutted_file_of_a_run_of_an_older_version_is_refused(run):

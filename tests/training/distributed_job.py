@@ -15,7 +15,9 @@ from lbunet_tf.settings import entry
 
 def build_small(config):
     """Returns a model with batch norm that compiles in two seconds."""
-    images = keras.Input((config.image_size, config.image_size, 3), name="image")
+    images = keras.Input(
+        (config.preprocessing.image_size, config.preprocessing.image_size, 3), name="image"
+    )
     x = keras.layers.Rescaling(1 / 64, -2)(images)
     x = keras.layers.Conv2D(6, 3, strides=2, padding="same", use_bias=False)(x)
     x = keras.layers.BatchNormalization(momentum=0.9, name="norm")(x)

@@ -182,7 +182,7 @@ def _assert_same_losses(first, second):
     [("mirrored", {"gradient_accumulation": 2}), ("hosts", {"teacher": ("runs/other",)})],
 )
 def test_a_flag_that_does_not_go_with_several_devices_is_refused(kind, changes):
-    config = config_lib.Config(distribution=kind).replace(**changes)
+    config = config_lib.make(distribution=kind).replace(**changes)
     placement = distribution.Placement(kind, num_devices=2)
 
     with pytest.raises(ValueError, match=f'"--{next(iter(changes))}" needs --distribution='):

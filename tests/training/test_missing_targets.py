@@ -54,7 +54,7 @@ def _model():
 @pytest.fixture(scope="module", params=sorted(losses.MASK_LOSSES))
 def make_compiled(request):
     """A function that gives a fresh compiled model, always of the same weights."""
-    config = config_lib.Config(
+    config = config_lib.make(
         heads=HEADS,
         mask_loss=request.param,
         melanoma_loss="focal" if request.param == "focal" else "bce",
@@ -113,7 +113,7 @@ def test_a_known_target_does_change_them(make_compiled):
 
 def test_the_first_step_traces_the_training_once_and_starts_metrics_at_nothing():
     model = _model()
-    compilation.compile_model(model, config_lib.Config(heads=HEADS), train_rows=[0, 1, 2])
+    compilation.compile_model(model, config_lib.make(heads=HEADS), train_rows=[0, 1, 2])
     # The layers are seen by each tracing, and by nothing else.
     tracings = []
     conv = model.get_layer("conv")

@@ -18,8 +18,9 @@ def _variables():
 
 def _make(variables=None, steps_per_epoch=4, **flags):
     variables = variables or _variables()
+    config = config_lib.make(**flags)
     optimizer = optimizers.make_optimizer(
-        config_lib.Config(**flags), steps_per_epoch, variables[1:2]
+        config.optimizer, config.budget.epochs, steps_per_epoch, variables[1:2]
     )
     optimizer.build(variables)
     return optimizer, variables
@@ -32,7 +33,9 @@ def _apply(optimizer, variables, value=1.0, steps=1):
 
 
 def _rates(steps, **flags):
-    rate = optimizers.make_optimizer(config_lib.Config(**flags), steps_per_epoch=4)._learning_rate
+    config = config_lib.make(**flags)
+    optimizer = optimizers.make_optimizer(config.optimizer, config.budget.epochs, steps_per_epoch=4)
+    rate = optimizer._learning_rate
     return np.array([float(rate(step)) for step in steps])
 
 

@@ -9,7 +9,7 @@ from lbunet_tf.settings import flagfiles
 from lbunet_tf.storage import whole_files
 from lbunet_tf.tuning import results
 
-TWO_HEADS = config_lib.Config(
+TWO_HEADS = config_lib.make(
     source=("isic2017",), data_dir=("/data/isic2017",), heads=("mask", "melanoma"), run="runs/tuned"
 )
 HISTORY = {
@@ -27,18 +27,22 @@ def finished(folder, config, history, best_epoch=2):
     pd.DataFrame(history).to_csv(folder / "history.csv", index=False)
     training = {"epochs": 3, "best_epoch": best_epoch, "training_seconds": 60.0}
     whole_files.write_json(folder / "training.json", training)
-    return dataclasses.replace(config, run=str(folder))
+    return config.replace(run=str(folder))
+
+
+def measure(config):
+    return results.measure(config.paths.run, config.search.objective, config.outputs)
 
 
 @pytest.mark.parametrize(("objective", "score"), [("dice", 0.8), ("auc", 0.75), ("loss", 0.6)])
 def test_the_score_is_that_of_the_epoch_whose_weights_are_kept(tmp_path, objective, score):
     config = finished(tmp_path, TWO_HEADS.replace(objective=objective), HISTORY)
 
-    assert results.measure(config)["score"] == score
+    assert measure(config)["score"] == score
 
 
 def test_the_validation_scores_are_those_of_that_epoch_and_of_val_only(tmp_path):
-    measured = results.measure(finished(tmp_path, TWO_HEADS, HISTORY, best_epoch=3))
+    measured = measure(finished(tmp_path, TWO_HEADS, HISTORY, best_epoch=3))
 
     expected = {name: column[2] for name, column in HISTORY.items() if name.startswith("val_")}
     assert measured["validation"] == expected
@@ -54,22 +58,22 @@ def test_the_validation_scores_are_those_of_that_epoch_and_of_val_only(tmp_path)
 )
 def test_a_run_of_one_output_has_columns_without_its_name(tmp_path, changes, score):
     history = {"val_loss": [0.9, 0.6], "val_dice": [0.7, 0.8], "val_auc": [0.5, 0.7]}
-    config = finished(tmp_path, config_lib.Config().replace(**changes), history)
+    config = finished(tmp_path, config_lib.make().replace(**changes), history)
 
-    assert results.measure(config)["score"] == score
+    assert measure(config)["score"] == score
 
 
 def test_a_score_by_the_mean_of_label_masks_is_the_mask_heads(tmp_path):
     config = TWO_HEADS.replace(mask_source="label", image_score="mean", objective="auc")
 
-    assert results.measure(finished(tmp_path, config, HISTORY))["score"] == 0.2
+    assert measure(finished(tmp_path, config, HISTORY))["score"] == 0.2
 
 
 def test_a_history_without_the_objective_names_file_and_columns(tmp_path):
     config = finished(tmp_path, TWO_HEADS, {"val_loss": [1.0, 1.0]})
 
     with pytest.raises(ValueError, match=re.escape("needs the column val_mask_dice in")):
-        results.measure(config)
+        measure(config)
 
 
 def raises(message):
@@ -78,12 +82,12 @@ def raises(message):
 
 def test_dice_of_painted_labels_is_no_objective():
     with raises('"--objective=dice" needs --mask_source=lesion'):
-        results.check_objective(config_lib.Config(mask_source="label"), ())
+        results.check_objective(config_lib.make(mask_source="label"), ())
 
 
 def test_auc_without_a_melanoma_score_is_no_objective():
     with raises('"--objective=auc" needs a melanoma score: add --heads=mask,melanoma'):
-        results.check_objective(config_lib.Config(objective="auc"), ())
+        results.check_objective(config_lib.make(objective="auc"), ())
 
 
 def test_losses_of_different_kinds_are_not_compared():
@@ -132,7 +136,10 @@ def test_best_cfg_repeats_the_flags_of_the_best_trial(tmp_path):
     path.write_text(results.best_flagfile(TWO_HEADS, TRIALS, SEARCHED))
 
     best = TRIALS[2].config
-    assert flagfiles.read_flagfile(path).replace(run=best.run, data_dir=best.data_dir) == best
+    assert (
+        flagfiles.read_flagfile(path).replace(run=best.paths.run, data_dir=best.source.data_dir)
+        == best
+    )
 
 
 def test_best_cfg_names_no_folder_of_this_machine_and_what_was_searched():

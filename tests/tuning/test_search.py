@@ -10,7 +10,7 @@ from lbunet_tf.tuning import spaces
 pytest.importorskip("keras_tuner")
 from lbunet_tf.tuning import search  # noqa: E402
 
-BASE = config_lib.Config(heads=("mask", "melanoma"), epochs=4)
+BASE = config_lib.make(heads=("mask", "melanoma"), epochs=4)
 
 
 class _Trials:
@@ -44,7 +44,7 @@ def test_the_first_trial_has_the_flags_as_given(tmp_path):
     run(tmp_path, trials, 1)
 
     space = spaces.narrow("all", BASE, ())
-    assert BASE.replace(**spaces.changes(space, BASE, trials.points[0])) == BASE
+    assert BASE.replace(**spaces.changes(space, BASE.values(), trials.points[0])) == BASE
 
 
 def test_every_point_passes_the_checks_of_the_flags(tmp_path):
@@ -74,7 +74,7 @@ def test_another_seed_searches_elsewhere(tmp_path):
     rates = [
         {point["learning_rate"] for point in trials.points.values()} for trials in (one, other)
     ]
-    assert rates[0] & rates[1] == {BASE.learning_rate}
+    assert rates[0] & rates[1] == {BASE.optimizer.learning_rate}
 
 
 @pytest.mark.parametrize("stop_at", [0, 2])

@@ -5,7 +5,7 @@ import pytest
 from lbunet_tf.settings import config as config_lib
 from lbunet_tf.tuning import spaces
 
-BASE = config_lib.Config(heads=("mask", "melanoma"))
+BASE = config_lib.make(heads=("mask", "melanoma"))
 
 
 def test_each_choice_of_the_flag_space_is_a_space():
@@ -22,9 +22,11 @@ def test_a_space_names_flags_of_train():
 def test_the_search_begins_with_the_flags_as_given(name):
     base = BASE.replace(learning_rate=0.05, batch_size=6, encoder_learning_rate=0.01)
     space = spaces.narrow(name, base, ())
-    point = {flag: spaces.start(flag, dimension, base) for flag, dimension in space.items()}
+    point = {
+        flag: spaces.start(flag, dimension, base.values()) for flag, dimension in space.items()
+    }
 
-    assert base.replace(**spaces.changes(space, base, point)) == base
+    assert base.replace(**spaces.changes(space, base.values(), point)) == base
 
 
 def test_a_fixed_flag_is_not_searched():
@@ -47,7 +49,7 @@ def test_what_the_model_lacks_is_not_searched():
 
 
 def test_flags_of_a_melanoma_head_that_is_off_are_not_searched():
-    space = spaces.narrow("loss", config_lib.Config(), ())
+    space = spaces.narrow("loss", config_lib.make(), ())
 
     assert list(space) == ["mask_loss", "class_weights"]
     assert space["class_weights"].values == ((), ("mask",))
@@ -80,7 +82,7 @@ def test_a_ratio_becomes_a_rate():
     space = spaces.narrow("optimization", BASE, ())
     point = {"learning_rate": 0.00123456789, "encoder_learning_rate": 0.1}
 
-    changes = spaces.changes(space, BASE, point)
+    changes = spaces.changes(space, BASE.values(), point)
 
     assert changes == {"learning_rate": 0.00123457, "encoder_learning_rate": 0.000123457}
 
@@ -88,7 +90,7 @@ def test_a_ratio_becomes_a_rate():
 def test_a_ratio_to_a_fixed_rate_is_of_that_rate():
     space = spaces.narrow("optimization", BASE, fixed=("learning_rate",))
 
-    changes = spaces.changes(space, BASE, {"encoder_learning_rate": 0.03})
+    changes = spaces.changes(space, BASE.values(), {"encoder_learning_rate": 0.03})
 
     assert changes == {"encoder_learning_rate": 3e-6}
 

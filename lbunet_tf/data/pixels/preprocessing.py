@@ -18,7 +18,7 @@ from lbunet_tf.data.pixels import headers
 from lbunet_tf.data.pixels import limits
 from lbunet_tf.data.pixels import mask_rules
 from lbunet_tf.data.pixels import tracing
-from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import image_groups
 from lbunet_tf.storage import file_names
 from lbunet_tf.storage import input_files
 
@@ -260,25 +260,25 @@ def _decode_by_pillow(contents, channels):
     return tf.ensure_shape(image, (None, None, channels))
 
 
-def decode_to_resize(contents: tf.Tensor, config: config_lib.Config) -> tf.Tensor:
+def decode_to_resize(contents: tf.Tensor, preprocessing: image_groups.Preprocessing) -> tf.Tensor:
     """Returns (h, w, 3) uint8 RGB for `prepare_image`: with --antialias no larger than needed.
 
     Without, every pixel counts: the bilinear resize takes single ones.
     """
-    if config.antialias:
-        return decode_reduced(contents, config.image_size)[0]
+    if preprocessing.antialias:
+        return decode_reduced(contents, preprocessing.image_size)[0]
     return decode_image(contents)
 
 
-def prepare_image(image: tf.Tensor, config: config_lib.Config) -> tf.Tensor:
+def prepare_image(image: tf.Tensor, preprocessing: image_groups.Preprocessing) -> tf.Tensor:
     """Returns (S, S, 3) uint8: what the network sees of a decoded (H, W, 3) uint8 image.
 
     Training, evaluation, prediction and the exported model all call this.
     """
-    image = resize_image(image, config.image_size, config.antialias)
-    if config.remove_hair:
+    image = resize_image(image, preprocessing.image_size, preprocessing.antialias)
+    if preprocessing.remove_hair:
         image = hair_removal.remove_hair(image)
-    if config.shades_of_gray:
+    if preprocessing.shades_of_gray:
         image = colour_constancy.shades_of_gray(image)
     return image
 

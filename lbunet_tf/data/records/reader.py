@@ -19,13 +19,14 @@ from lbunet_tf.data import manifests
 from lbunet_tf.data.records import record_path
 from lbunet_tf.data.records import tfrecords
 from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import image_groups
 from lbunet_tf.storage import archives
 from lbunet_tf.storage import whole_files
 
 MANIFEST = "manifest.csv"
 PLAN = "records.json"
 # What the pixels of a record depend on, beside the files.
-PREPROCESSING = ("image_size", "antialias", "shades_of_gray", "remove_hair")
+PREPROCESSING = config_lib.FLAGS["preprocessing"]
 # Open shards of one pipeline; each is an open file.
 MAX_OPEN = 512
 SPEC = {name: tf.io.FixedLenFeature((), tf.string) for name in ("image", "mask")}
@@ -88,7 +89,7 @@ def read_plan(folder: str | os.PathLike) -> dict:
         ValueError: The file holds something else.
     """
     path = pathlib.Path(folder) / PLAN
-    kinds = {name: type(getattr(config_lib.Config(), name)) for name in PREPROCESSING}
+    kinds = {name: type(config_lib.FIELDS[name].default) for name in PREPROCESSING}
     try:
         plan = whole_files.read_json(path)
         found = {name: type(plan[name]) for name in PREPROCESSING}
@@ -105,6 +106,11 @@ def read_plan(folder: str | os.PathLike) -> dict:
     return plan
 
 
+def preprocessing_of(plan: dict) -> image_groups.Preprocessing:
+    """Returns what the pixels of a plan's records went through."""
+    return image_groups.Preprocessing(**{name: plan[name] for name in PREPROCESSING})
+
+
 def check_shard(path: str | os.PathLike, count: int) -> None:
     """Raises a ValueError that names a shard which has not all of its records."""
     if not os.path.isfile(path):
@@ -115,7 +121,7 @@ def check_shard(path: str | os.PathLike, count: int) -> None:
         raise ValueError(f"{path} must hold {count} records. It holds {found}. {_mend(path)}")
 
 
-def make_loader(config: config_lib.Config, images: pd.Series) -> Callable[[dict], dict]:
+def make_loader(flags: image_groups.Preprocessing, images: pd.Series) -> Callable[[dict], dict]:
     """Returns a function in tf.data of a batch of rows, the records among `images`, to examples.
 
     Raises:
@@ -123,9 +129,9 @@ def make_loader(config: config_lib.Config, images: pd.Series) -> Callable[[dict]
     """
     shards = images[record_path.are_records(images)].map(record_path.file_of)
     for folder in {os.path.dirname(shard) for shard in shards.unique()}:
-        check_flags(config, folder)
+        check_flags(flags, folder)
     open_shard = functools.lru_cache(MAX_OPEN)(tfrecords.Reader)
-    size = config.image_size
+    size = flags.image_size
 
     def fetch(images, ids):
         pairs = zip(images, ids, strict=True)
@@ -144,16 +150,15 @@ def make_loader(config: config_lib.Config, images: pd.Series) -> Callable[[dict]
     return load
 
 
-def check_flags(config: config_lib.Config, folder: str | os.PathLike) -> None:
+def check_flags(flags: image_groups.Preprocessing, folder: str | os.PathLike) -> None:
     """Raises a ValueError that names the flag of preprocessing in which records differ."""
-    made_with = read_plan(folder)
-    for name in PREPROCESSING:
-        if made_with[name] != getattr(config, name):
-            raise ValueError(
-                f'"--{name}" must be that of the records: {folder} was prepared with '
-                f"--{name}={made_with[name]}. Received: --{name}={getattr(config, name)}. Give "
-                "the same flag, or prepare records of this one in another folder"
-            )
+    made_with = preprocessing_of(read_plan(folder))
+    for name in config_lib.differing(flags, made_with):
+        raise ValueError(
+            f'"--{name}" must be that of the records: {folder} was prepared with '
+            f"--{name}={getattr(made_with, name)}. Received: --{name}={getattr(flags, name)}. Give "
+            "the same flag, or prepare records of this one in another folder"
+        )
 
 
 def _fetch(open_shard, size, image, image_id):

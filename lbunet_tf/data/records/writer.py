@@ -28,26 +28,13 @@ from lbunet_tf.data.pixels import limits
 from lbunet_tf.data.records import reader
 from lbunet_tf.data.records import record_path
 from lbunet_tf.data.records import tfrecords
+from lbunet_tf.settings import command_groups
 from lbunet_tf.settings import config as config_lib
 from lbunet_tf.storage import spreadsheets
 from lbunet_tf.storage import whole_files
 
 DATASET = "lbunet"
 SHARD_BYTES = 2**27
-# Which rows there are, and in which split; with `reader.PREPROCESSING` what a plan is made of.
-CHOOSING = (
-    "source",
-    "data_dir",
-    "allow_missing_images",
-    "balance",
-    "benign_count",
-    "max_images",
-    "near_duplicates",
-    "split_by",
-    "split_percent",
-    "synthetic_count",
-    "seed",
-)
 NUMBERS = (*manifests.NUMBERS, "mask_share")
 # Pixels in the records; their files are of no use there.
 PATHS = ("image", "mask", "record", "split")
@@ -71,17 +58,19 @@ def read_plan(config: config_lib.Config) -> tuple[pd.DataFrame, pd.DataFrame] | 
     Raises:
         ValueError: It is a plan of other flags, or a folder of something else.
     """
-    folder = pathlib.Path(config.records)
+    folder = pathlib.Path(config.preparation.records)
     if folder.is_file():
         raise ValueError(f'"--records" must be a folder. {folder} is a file')
     if not (folder / reader.PLAN).is_file():
         return None
     plan = reader.read_plan(folder)
-    for name, value in _flags(config).items():
-        if plan.get(name) != value:
+    for name, value in _flags(config.preprocessing, config.source, config.split).items():
+        # A flag that is newer than the plan had its default's effect.
+        before = plan.get(name, json.loads(json.dumps(config_lib.FIELDS[name].default)))
+        if before != value:
             raise ValueError(
                 f'"--records" must name another folder for other flags. {folder} was begun with '
-                f"--{name}={plan.get(name)}. Received: --{name}={value}"
+                f"--{name}={before}. Received: --{name}={value}"
             )
     planned = reader.read_manifest(folder)
     logging.info("going on in %s with its own plan", folder)
@@ -93,15 +82,20 @@ def write_plan(config: config_lib.Config, manifest: pd.DataFrame, skipped: pd.Da
     """Writes which row becomes which record, and the flags; reader.json last."""
     if record_path.are_records(manifest["image"]).any():
         raise ValueError('"--records" needs files to read. Received: --source=records')
-    folder = pathlib.Path(config.records)
-    planned = manifest.assign(record=_places(manifest, config.image_size))
+    folder = pathlib.Path(config.preparation.records)
+    planned = manifest.assign(record=_places(manifest, config.preprocessing.image_size))
     whole_files.write_table(folder / SKIPPED, spreadsheets.quoted_table(skipped))
     whole_files.write_table(folder / reader.MANIFEST, planned)
-    whole_files.write_json(folder / reader.PLAN, _flags(config))
+    whole_files.write_json(
+        folder / reader.PLAN, _flags(config.preprocessing, config.source, config.split)
+    )
 
 
-def _flags(config):
-    flags = {name: getattr(config, name) for name in (*reader.PREPROCESSING, *CHOOSING)}
+def _flags(preprocessing, source, split):
+    """Returns what a plan is made of: the pixels, which rows there are, and in which split."""
+    flags = vars(preprocessing) | vars(source) | vars(split)
+    # It decides whether a bad file ends the command, not what is planned.
+    del flags["on_bad_image"]
     # As JSON gives it back: lists for tuples.
     return json.loads(json.dumps(flags))
 
@@ -117,21 +111,21 @@ def _places(manifest, size_px):
     return names
 
 
-def write_shards(config: config_lib.Config) -> None:
+def write_shards(preparation: command_groups.Preparation, image_size: int) -> None:
     """Writes the shards of the plan that are not whole yet, then what describes them.
 
     Raises:
         ValueError: A file can no longer be read; all other shards are written.
         OSError: The disk is full.
     """
-    folder = str(pathlib.Path(config.records).absolute())
+    folder = str(pathlib.Path(preparation.records).absolute())
     sizes = _read(folder)["shard"].value_counts(sort=False)
     to_write = [name for name, count in sizes.items() if not _is_whole(folder, name, count)]
     logging.info("%d of %d shards are to be written", len(to_write), len(sizes))
-    num_bytes = memory.pixel_bytes(int(sizes[to_write].sum()), config.image_size)
+    num_bytes = memory.pixel_bytes(int(sizes[to_write].sum()), image_size)
     whole_files.check_room(pathlib.Path(folder) / f"{DATASET}-*", num_bytes)
-    run = _run_by_beam if config.beam_options else _run_here
-    run(functools.partial(_write_or_report, folder), to_write, config.beam_options)
+    run = _run_by_beam if preparation.beam_options else _run_here
+    run(functools.partial(_write_or_report, folder), to_write, preparation.beam_options)
     left = [name for name, count in sizes.items() if not _is_whole(folder, name, count)]
     if left:
         raise ValueError(
@@ -189,14 +183,14 @@ def _write_or_report(folder: str, name: str) -> str:
 def write_shard(folder: str, name: str) -> None:
     """Writes one shard of the plan whole or not at all; all it needs stands in the folder."""
     plan = reader.read_plan(folder)
-    config = config_lib.Config(**{flag: plan[flag] for flag in reader.PREPROCESSING})
+    preprocessing = reader.preprocessing_of(plan)
     rows = _read(folder)
     rows = rows[rows["shard"] == name].reset_index(drop=True)
-    features = _features(rows, config.image_size)
+    features = _features(rows, preprocessing.image_size)
     path = pathlib.Path(folder) / name
     with whole_files.whole_file(path) as partial:
         try:
-            examples = pipeline.make_examples(config, rows)
+            examples = pipeline.make_examples(preprocessing, rows)
             tfrecords.write(partial, _serialized(features, rows, examples))
         except tf.errors.OpError:
             # This names the file; the error of a graph does not.

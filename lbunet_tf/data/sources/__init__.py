@@ -15,12 +15,14 @@ from lbunet_tf.data.sources import isic_archive
 from lbunet_tf.data.sources import lesion_sets
 from lbunet_tf.data.sources import ph2
 from lbunet_tf.data.sources import synthetic
-from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import image_groups
 
 NO_IMAGE, NO_MASK = "image is missing; left out", "mask is missing; image kept without"
 
 
-def make_manifest(config: config_lib.Config) -> tuple[pd.DataFrame, pd.DataFrame]:
+def make_manifest(
+    source: image_groups.Source, preprocessing: image_groups.Preprocessing
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Returns (manifest, skipped) of all sources that the flags name.
 
     `skipped` lists the images that the labels name and the folder lacks
@@ -30,34 +32,31 @@ def make_manifest(config: config_lib.Config) -> tuple[pd.DataFrame, pd.DataFrame
         ValueError: A source is unknown, its folder, a column or a file is missing,
             or an image_id stands twice.
     """
-    if not config.source:
+    if not source.source:
         raise ValueError(
             f'"--source" must name at least one of {", ".join(SOURCES)}. Received: nothing'
         )
     parts = []
-    for position, name in enumerate(config.source):
+    for position, name in enumerate(source.source):
         if name not in SOURCES:
             raise ValueError(f'"--source" must be of {", ".join(SOURCES)}. Received: {name}')
         if name == "synthetic":
-            folder = config.data_dir[position] if config.data_dir else ""
-            table = synthetic.draw_folder(
-                folder or f"runs/drawn-{config.synthetic_count}-{config.image_size}-{config.seed}",
-                config.synthetic_count,
-                config.image_size,
-                config.seed,
-            )
+            folder = source.data_dir[position] if source.data_dir else ""
+            drawn = (source.synthetic_count, preprocessing.image_size, source.seed)
+            folder = folder or f"runs/drawn-{'-'.join(map(str, drawn))}"
+            table = synthetic.draw_folder(folder, *drawn)
         else:
-            folder = _folder(config, name, position)
+            folder = _folder(source, name, position)
             table = _read_source(name, folder)
             if name == "records":
-                reader.check_flags(config, folder)
+                reader.check_flags(preprocessing, folder)
         # These two say themselves where each image comes from.
         is_complete = name in ("manifest", "records")
         table = table if is_complete else manifests.complete(table, name)
         parts.append(table)
     table = manifests.check(manifests.join(parts))
     manifests.warn_of_one_patient(table)
-    return _without_missing(table, config.allow_missing_images)
+    return _without_missing(table, source.allow_missing_images)
 
 
 def _read_source(name, folder):
@@ -72,13 +71,13 @@ def _read_source(name, folder):
         raise ValueError(f"--source={name} --data_dir={folder}: {error}{holds}") from error
 
 
-def _folder(config, name, position):
-    if not config.data_dir:
+def _folder(source, name, position):
+    if not source.data_dir:
         raise ValueError(
             f'"--data_dir" must name the folder of --source={name}, as in '
             f"--data_dir=$DATA/{name}. Received: nothing"
         )
-    folder = pathlib.Path(config.data_dir[position]).expanduser().absolute()
+    folder = pathlib.Path(source.data_dir[position]).expanduser().absolute()
     if not folder.exists():
         raise ValueError(
             f'"--data_dir" must exist. Received: {folder} for --source={name}, which is not there'

@@ -1,5 +1,6 @@
 """Tests of `lbunet_tf.data.records`: what is read is what was prepared, or an error with a name."""
 
+import dataclasses
 import json
 import shutil
 
@@ -28,7 +29,7 @@ def files(tmp_path_factory):
     table = synthetic.draw_folder(folder, 22, 40, 0)
     table.loc[5, "mask"] = ""
     table.to_csv(folder / "some.csv", index=False)
-    return config_lib.Config(
+    return config_lib.make(
         source=("manifest",),
         data_dir=(str(folder / "some.csv"),),
         image_size=SIZE,
@@ -98,7 +99,8 @@ def test_more_shards_than_may_be_open_are_read(files, folder, monkeypatch):
 
 def test_evaluation_from_records_sees_what_evaluation_from_the_files_sees(files, folder):
     of_files, of_records = (
-        pipeline.make_evaluation_dataset(files, rows) for rows in _manifests(files, folder)
+        pipeline.make_evaluation_dataset(files.preprocessing, files.outputs, files.device, rows)
+        for rows in _manifests(files, folder)
     )
 
     _assert_same(of_files, of_records)
@@ -108,9 +110,10 @@ def test_evaluation_from_records_sees_what_evaluation_from_the_files_sees(files,
 def test_the_number_of_batches_is_known(files, folder, cache):
     rows = _manifests(files, folder)[1]
 
-    dataset = pipeline.make_evaluation_dataset(files.replace(cache=cache), rows)
+    device = dataclasses.replace(files.device, cache=cache)
+    dataset = pipeline.make_evaluation_dataset(files.preprocessing, files.outputs, device, rows)
 
-    assert dataset.cardinality() == files.steps_per_epoch(len(rows))
+    assert dataset.cardinality() == files.device.steps_per_epoch(len(rows))
 
 
 def test_a_batch_of_records_is_augmented_by_the_number_of_its_step(files, folder, monkeypatch):
@@ -162,8 +165,10 @@ def test_records_and_files_are_read_in_one_dataset_in_the_order_of_the_rows(file
     mixed = pd.concat([of_files[:7], of_records[7:15], of_files[15:]], ignore_index=True)
 
     _assert_same(
-        pipeline.make_evaluation_dataset(files, mixed),
-        pipeline.make_evaluation_dataset(files, of_files),
+        pipeline.make_evaluation_dataset(files.preprocessing, files.outputs, files.device, mixed),
+        pipeline.make_evaluation_dataset(
+            files.preprocessing, files.outputs, files.device, of_files
+        ),
     )
 
 
@@ -183,7 +188,9 @@ def test_tensorflow_datasets_reads_the_records_with_their_columns(files, folder,
 
     of_files, _ = _manifests(files, folder)
     rows = of_files[of_files["split"] == "train"]
-    images = [example["image"].numpy() for example in pipeline.make_examples(files, rows)]
+    images = [
+        example["image"].numpy() for example in pipeline.make_examples(files.preprocessing, rows)
+    ]
 
     # The folder of a name and a version, in which `tfds.load` looks.
     shutil.copytree(folder, tmp_path / "lesions" / "1.0.0")
@@ -212,7 +219,9 @@ def test_records_of_other_preprocessing_are_refused_by_the_flags_name(files, fol
     with pytest.raises(ValueError, match=message):
         preparation.prepare(config)
     with pytest.raises(ValueError, match=message):
-        pipeline.make_evaluation_dataset(config, reader.read(folder))
+        pipeline.make_evaluation_dataset(
+            config.preprocessing, config.outputs, config.device, reader.read(folder)
+        )
 
 
 @pytest.mark.parametrize(
@@ -248,7 +257,11 @@ def test_a_damaged_record_is_an_error_that_names_its_shard(files, damaged):
     rows = preparation.prepare(config).manifest
 
     with pytest.raises(tf.errors.OpError, match=f"{shard} is cut short or damaged"):
-        _batches(pipeline.make_evaluation_dataset(config, rows))
+        _batches(
+            pipeline.make_evaluation_dataset(
+                config.preprocessing, config.outputs, config.device, rows
+            )
+        )
 
 
 def test_a_shard_in_the_place_of_another_is_noticed_by_its_ids(files, damaged):
@@ -258,7 +271,11 @@ def test_a_shard_in_the_place_of_another_is_noticed_by_its_ids(files, damaged):
     rows = preparation.prepare(config).manifest
 
     with pytest.raises(tf.errors.OpError, match=f"{shard} is .*holds another image than its row"):
-        _batches(pipeline.make_evaluation_dataset(config, rows))
+        _batches(
+            pipeline.make_evaluation_dataset(
+                config.preprocessing, config.outputs, config.device, rows
+            )
+        )
 
 
 def test_a_disk_that_cannot_be_read_is_an_error_that_names_the_shard(files, folder, monkeypatch):
@@ -270,7 +287,11 @@ def test_a_disk_that_cannot_be_read_is_an_error_that_names_the_shard(files, fold
 
     monkeypatch.setattr(reader.tfrecords.Reader, "read", fail)
     with pytest.raises(tf.errors.OpError, match="ValueError: .*tfrecord-.* cannot be read"):
-        _batches(pipeline.make_evaluation_dataset(config, rows))
+        _batches(
+            pipeline.make_evaluation_dataset(
+                config.preprocessing, config.outputs, config.device, rows
+            )
+        )
 
 
 def test_records_of_an_older_version_are_refused(files, damaged):
@@ -365,7 +386,11 @@ def test_a_crafted_record_with_honest_checksums_is_an_error_that_names_its_shard
     _replace_record(shard, 1, record.replace(b"{id}", image_id))
 
     with pytest.raises(tf.errors.OpError, match=shard.name):
-        _batches(pipeline.make_evaluation_dataset(config, rows))
+        _batches(
+            pipeline.make_evaluation_dataset(
+                config.preprocessing, config.outputs, config.device, rows
+            )
+        )
 
 
 @pytest.mark.parametrize(
@@ -412,7 +437,14 @@ def test_a_record_that_its_shard_does_not_hold_is_named(files, damaged, number):
     config = _of_records(files, folder)
 
     with pytest.raises(tf.errors.OpError, match=f"{shard} is cut short or damaged"):
-        _batches(pipeline.make_evaluation_dataset(config, preparation.prepare(config).manifest))
+        _batches(
+            pipeline.make_evaluation_dataset(
+                config.preprocessing,
+                config.outputs,
+                config.device,
+                preparation.prepare(config).manifest,
+            )
+        )
 
 
 @pytest.mark.parametrize(

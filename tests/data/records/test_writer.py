@@ -1,5 +1,6 @@
 """Tests of `lbunet_tf.data.records.writer`, by what `prepare --records` leaves on disk."""
 
+import json
 import resource
 import shutil
 import sys
@@ -20,7 +21,7 @@ def config(tmp_path, monkeypatch):
     """Records of 16 drawn images, at most six in a shard."""
     monkeypatch.setattr(writer, "SHARD_BYTES", 6 * SIZE**2 * 4)
     synthetic.draw_folder(tmp_path / "drawn", 16, SIZE, 0)
-    return config_lib.Config(
+    return config_lib.make(
         source=("manifest",),
         data_dir=(str(tmp_path / "drawn" / "manifest.csv"),),
         image_size=SIZE,
@@ -111,6 +112,41 @@ def test_a_folder_of_other_flags_is_refused_by_their_name(config, fields):
         prepare.main(config.replace(**fields))
 
 
+def test_a_plan_holds_what_decides_pixels_rows_and_splits(config, tmp_path):
+    prepare.main(config)
+
+    assert sorted(json.loads((tmp_path / "records" / "records.json").read_text())) == [
+        "allow_missing_images",
+        "antialias",
+        "balance",
+        "benign_count",
+        "data_dir",
+        "image_size",
+        "max_images",
+        "near_duplicates",
+        "remove_hair",
+        "seed",
+        "shades_of_gray",
+        "source",
+        "split_by",
+        "split_percent",
+        "synthetic_count",
+    ]
+
+
+def test_a_plan_from_before_there_was_a_flag_goes_on_with_its_default(config, tmp_path):
+    prepare.main(config)
+    path = tmp_path / "records" / "records.json"
+    plan = json.loads(path.read_text())
+    del plan["near_duplicates"]
+    path.write_text(json.dumps(plan))
+
+    prepare.main(config)
+
+    with pytest.raises(ValueError, match="was begun with --near_duplicates=-1. Received: .*=2"):
+        prepare.main(config.replace(near_duplicates=2))
+
+
 def test_a_folder_of_other_files_is_refused(config, tmp_path):
     (tmp_path / "records").mkdir()
     (tmp_path / "records" / "thesis.tex").write_text("years of work")
@@ -125,7 +161,7 @@ def test_records_are_not_made_of_records(config, tmp_path):
     prepare.main(config)
     again = config.replace(
         source=("records",),
-        data_dir=(config.records,),
+        data_dir=(config.preparation.records,),
         records=str(tmp_path / "again"),
         split_by="official",
     )
@@ -157,7 +193,7 @@ def test_a_full_disk_is_an_error_and_the_same_command_goes_on(config, tmp_path):
 
 def test_options_of_beam_without_records_are_refused():
     with pytest.raises(ValueError, match='"--beam_options" .* add --records=DIR'):
-        config_lib.Config().replace(beam_options="--runner=DirectRunner")
+        config_lib.make().replace(beam_options="--runner=DirectRunner")
 
 
 def test_without_beam_its_flag_says_how_to_install_it(config, monkeypatch):

@@ -1,0 +1,209 @@
+"""What a command is asked to do, and where it writes."""
+
+import dataclasses
+
+from lbunet_tf.settings import fields
+
+
+@dataclasses.dataclass(frozen=True)
+class Paths:
+    """Which runs, and where a command writes."""
+
+    run: str = fields.flag(
+        "",
+        "The run directory: everything about one run is written here. evaluate, predict and "
+        "export take it several times, as in --run=A --run=B: the mean probability of all.",
+        entries=fields.RUN,
+        is_path=True,
+    )
+    # The runs that --run names after the first; no flag of its own.
+    other_runs: tuple[str, ...] = fields.flag(
+        (),
+        "",
+        entries=(),
+        is_path=True,
+    )
+    overwrite: bool = fields.flag(
+        False,
+        "Start again where --run holds another or a finished run, and delete that one, but for its "
+        "exports and files of others; predict, pseudo_label, prepare: replace what they wrote "
+        "before. Nothing is deleted without it.",
+        entries=("train", "predict", "pseudo_label", "prepare"),
+    )
+    output: str = fields.flag(
+        "",
+        "Where to write: the CSV of the checked manifest (prepare); or a folder, by default "
+        "RUN/predicted (predict), RUN/export or RUN/export_openvino (export), RUN/pseudo "
+        "(pseudo_label), RUN, or RUN/on_SOURCE for another --source (evaluate). Needed for several "
+        "runs: nothing is written into one of them.",
+        entries=("prepare", *fields.COMBINE, *fields.PSEUDO),
+        is_path=True,
+    )
+
+    @property
+    def runs(self) -> tuple[str, ...]:
+        """The run directories whose mean is taken; mostly one."""
+        return (self.run, *self.other_runs)
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """What `compare` compares."""
+
+    experiments: tuple[str, ...] = fields.flag(
+        (),
+        "What is compared, comma-separated: flagfiles, which are trained to RUN/NAME/seed-N, and "
+        "finished run directories, which are taken as they are.",
+        entries=fields.COMPARE,
+        many=True,
+        is_path=True,
+    )
+    seeds: tuple[int, ...] = fields.flag(
+        (0,),
+        "Seeds, comma-separated; each flagfile is trained once with each.",
+        entries=fields.COMPARE,
+        many=True,
+        minimum=0,
+        maximum=fields.MAX_SEED,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Search:
+    """What `tune` searches."""
+
+    space: str = fields.flag(
+        "optimization",
+        "Which flags are searched: 'optimization' (learning rates, schedule, decay, averaging, "
+        "batch), 'loss', 'augmentation', 'decoder', or 'all'. What the command line itself names, "
+        "outside a flagfile, is fixed.",
+        entries=fields.TUNE,
+        choices=("optimization", "loss", "augmentation", "decoder", "all"),
+    )
+    trials: int = fields.flag(
+        20,
+        "How many trainings the search makes, the first with the flags as given. May be raised "
+        "later: the search goes on.",
+        entries=fields.TUNE,
+        minimum=1,
+    )
+    objective: str = fields.flag(
+        "dice",
+        "What trials are compared by, on val: Dice of the mask head, AUC of the melanoma score, or "
+        "the loss. It is also their --monitor, unless that is given.",
+        entries=fields.TUNE,
+        choices=("dice", "auc", "loss"),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Score:
+    """How a model is scored, and by what its best epoch is chosen."""
+
+    monitor: str = fields.flag(
+        "loss",
+        "What the best epoch, early stopping and model.keras are chosen by, on val: the loss, "
+        "Dice of the mask head, or AUC of the melanoma score (of several sources together).",
+        choices=("loss", "dice", "auc"),
+    )
+    prevalence: float = fields.flag(
+        0.018,
+        "Share of melanoma at which PPV and NPV are also stated (ISIC 2020: 0.018).",
+        entries=("evaluate",),
+    )
+    tta: str = fields.flag(
+        "none",
+        "Test-time augmentation, the mean probability over: 'flips', 4 flips; 'dihedral', 8 "
+        "flips and quarter turns. It takes 4 or 8 times the time and memory.",
+        entries=fields.COMBINE + fields.PSEUDO,
+        choices=("none", "flips", "dihedral"),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class PseudoLabels:
+    """What `pseudo_label` makes a target of."""
+
+    weak_targets: str = fields.flag(
+        "prediction",
+        "What becomes a target: 'prediction', the run's own outlines and scores; 'activation', "
+        "the class activation map of its melanoma head, the evidence for the class that it "
+        "predicts; 'label_map', the melanoma probability of each pixel of a run of "
+        "--mask_source=label.",
+        entries=fields.PSEUDO,
+        choices=("prediction", "activation", "label_map"),
+    )
+    targets: tuple[str, ...] = fields.flag(
+        ("mask", "melanoma"),
+        "Which targets are filled where the source has none: mask, melanoma, or both.",
+        entries=fields.PSEUDO,
+        many=True,
+    )
+    confidence: float = fields.flag(
+        0.9,
+        "An image becomes melanoma at a score of at least this, not melanoma at 1 - this or "
+        "less; between them its label stays empty.",
+        entries=fields.PSEUDO,
+        minimum=0.5,
+        maximum=1,
+    )
+    mask_confidence: float = fields.flag(
+        0.85,
+        "An outline of --weak_targets=prediction is kept where the mean probability of its "
+        "pixels is at least this.",
+        entries=fields.PSEUDO,
+        minimum=0,
+        maximum=1,
+    )
+    mask_threshold: str = fields.flag(
+        "auto",
+        "Where a mask begins: 'half', at probability 0.5; 'otsu', at Otsu's threshold of each "
+        "image's map; 'auto' takes otsu for activation, else half.",
+        entries=fields.PSEUDO,
+        choices=("auto", "half", "otsu"),
+    )
+    ignore_true_masks: bool = fields.flag(
+        False,
+        "Write the weak masks also where the source has true ones, to learn what weak masks "
+        "are worth. Off: a true mask is never replaced.",
+        entries=fields.PSEUDO,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Export:
+    """What `export` writes."""
+
+    format: str = fields.flag(
+        "savedmodel",
+        "What export writes: a SavedModel for TF Serving, image files in; or an OpenVINO model, "
+        "the network alone, faster on CPUs.",
+        entries=("export",),
+        choices=("savedmodel", "openvino"),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Preparation:
+    """What `prepare` writes besides its list."""
+
+    preview: str = fields.flag(
+        "",
+        "Where to write a PNG of images as the network sees them, the outline of the lesion, and "
+        "versions of them by --augment.",
+        entries=("prepare",),
+        is_path=True,
+    )
+    records: str = fields.flag(
+        "",
+        "A folder for the images and masks at --image_size, in shards of records that "
+        "--source=records and TensorFlow Datasets read. The same command goes on after a kill.",
+        entries=("prepare",),
+        is_path=True,
+    )
+    beam_options: str = fields.flag(
+        "",
+        "Write --records by Apache Beam: the options of its runner, as in "
+        "'--runner=DirectRunner --direct_num_workers=4'. Workers need both folders at their paths.",
+        entries=("prepare",),
+    )

@@ -1,0 +1,175 @@
+"""Which images there are, and how they reach the network."""
+
+import dataclasses
+
+from lbunet_tf.settings import fields
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """Where images come from; also all that `evaluate` is told about another source."""
+
+    seed: int = fields.flag(
+        0,
+        "Seeds subset, split, order, initial weights and drawn images; evaluate: the draw of "
+        "--max_images, and drawn images.",
+        entries=fields.SOURCE,
+        minimum=0,
+        maximum=fields.MAX_SEED,
+    )
+    source: tuple[str, ...] = fields.flag(
+        (),
+        "Where images come from, one or several, comma-separated: "
+        "isic2016 to isic2020, isic_archive, ham10000, ph2, folder, manifest, records, synthetic. "
+        "evaluate: score all its images instead of the run's own test images, but for those that "
+        "the run has seen.",
+        entries=fields.SOURCE,
+        many=True,
+    )
+    data_dir: tuple[str, ...] = fields.flag(
+        (),
+        "One folder a source, in the same order: the official download as it "
+        "lies on disk (manifest: the CSV file; records: what prepare --records wrote; synthetic: "
+        "where to draw).",
+        entries=fields.SOURCE,
+        many=True,
+        is_path=True,
+    )
+    allow_missing_images: bool = fields.flag(
+        False,
+        "Go on without images that the labels name but the folder lacks (a "
+        "partial download). They are counted and listed in skipped.csv.",
+        entries=fields.SOURCE,
+    )
+    on_bad_image: str = fields.flag(
+        "error",
+        "What to do about an image or mask that cannot be decoded: 'error' names it, and train "
+        "then stops, while the other commands do everything else first and end with exit status "
+        "1; 'skip' does without it, counts it and lists it in skipped.csv.",
+        entries=fields.SOURCE,
+        choices=("error", "skip"),
+    )
+    max_images: int = fields.flag(
+        0,
+        "Use a seeded draw of at most this many images; 0 uses all. evaluate: of --source, beside "
+        "the run's own val, on which the threshold is chosen.",
+        entries=fields.SOURCE,
+        minimum=0,
+    )
+    synthetic_count: int = fields.flag(
+        1000,
+        "Images that --source=synthetic draws.",
+        entries=fields.SOURCE,
+        minimum=12,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """How files are checked when they are read."""
+
+    max_megapixels: int = fields.flag(
+        100,
+        "Refuse images and masks of more millions of pixels, by their headers and before they are "
+        "decoded: a small file may claim any size. export: the limit of the model's signature.",
+        entries=(*fields.SOURCE, "predict", "export"),
+        minimum=1,
+    )
+    verify_images: str = fields.flag(
+        "quick",
+        "How the images of a run are compared with those that it was made of, by a training that "
+        "goes on, evaluate and pseudo_label: 'quick', by size, first and last bytes; or 'whole'.",
+        entries=("train", "evaluate", "pseudo_label"),
+        choices=("quick", "whole"),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """Which images are used, and on which side of the split each stands."""
+
+    balance: str = fields.flag(
+        "none",
+        "'subset': all melanomas and --benign_count of the rest (the paper's); "
+        "'resample': within each source the classes equally often in a training epoch, images "
+        "without a label as often as before; or 'none'.",
+        entries=fields.DATA,
+        choices=("none", "subset", "resample"),
+    )
+    benign_count: int = fields.flag(
+        500,
+        "Benign images that --balance=subset draws (paper: 500).",
+        entries=fields.DATA,
+        minimum=1,
+    )
+    split_by: str = fields.flag(
+        "patient",
+        "What stays on one side: 'patient' (with lesion and known duplicates), "
+        "'image' (the paper's random split), or 'official' (keep the parts of the "
+        "download; only its training part is divided).",
+        entries=fields.DATA,
+        choices=("patient", "image", "official"),
+    )
+    near_duplicates: int = fields.flag(
+        -1,
+        "Images whose 64-bit perceptual hashes differ in at most so many bits, 0 to 10, are near-"
+        "duplicates, which --split_by=patient keeps on one side and the leak check counts; 2 is "
+        "careful. -1 does not look for them.",
+        entries=fields.DATA,
+        minimum=-1,
+    )
+    split_percent: tuple[int, ...] = fields.flag(
+        (70, 15, 15),
+        "Per cent of images for train, val and test.",
+        entries=fields.DATA,
+        many=True,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Preprocessing:
+    """All that the pixels which the network sees depend on, besides the file."""
+
+    image_size: int = fields.flag(
+        128,
+        "Side of the square that the network sees, in pixels (the paper says 128 and 124).",
+        entries=fields.DATA,
+        minimum=16,
+        maximum=8192,
+    )
+    antialias: bool = fields.flag(
+        False,
+        "Low-pass before shrinking. Off is the paper's (albumentations Resize).",
+        entries=fields.DATA,
+    )
+    shades_of_gray: bool = fields.flag(
+        False,
+        "Colour constancy: scale the channels so that their Minkowski means (p = 6) are equal.",
+        entries=fields.DATA,
+    )
+    remove_hair: bool = fields.flag(
+        False,
+        "Find long, thin, dark lines (hairs, a ruler) and fill them from their surroundings.",
+        entries=fields.DATA,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Augmentation:
+    """How a training epoch differs from the images as they are."""
+
+    source_weights: tuple[float, ...] = fields.flag(
+        (),
+        "Relative shares of a training epoch's images, one a source, as in 1,3; the epoch keeps "
+        "its length. Empty: every image once.",
+        many=True,
+    )
+    augment: str = fields.flag(
+        "none",
+        "Training augmentation: 'none' (the paper's); 'flips'; 'dermoscopy' (flips, rotation, "
+        "scale, colour, blur, drawn hair, ruler, dark corner); 'albumentations' (a recipe of "
+        "that library); 'keras_cv' (of batches: flips and RandAugment's colours by keras_cv, "
+        "MixUp, CutMix).",
+        entries=fields.DATA,
+        choices=("none", "flips", "dermoscopy", "albumentations", "keras_cv"),
+    )

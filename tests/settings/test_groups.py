@@ -1,0 +1,68 @@
+"""Flags are flat outside and in groups inside; rooms take the group that they need."""
+
+import ast
+import dataclasses
+import pathlib
+
+import pytest
+
+from lbunet_tf.settings import config as config_lib
+
+PACKAGE = pathlib.Path(config_lib.__file__).parents[1]
+# Functions of the rooms that need flags of many subjects.
+MOST_WITH_ALL_FLAGS = 20
+
+
+def test_no_flag_stands_in_two_groups():
+    names = [name for flags in config_lib.FLAGS.values() for name in flags]
+    assert len(names) == len(set(names)) == len(config_lib.FIELDS)
+
+
+def test_flags_are_given_by_their_names_and_found_in_their_groups():
+    config = config_lib.make(image_size=32, encoder="resnet50").replace(seed=7)
+
+    assert (config.preprocessing.image_size, config.model.encoder) == (32, "resnet50")
+    assert config.source.seed == 7
+    assert config.values()["image_size"] == 32
+    assert config_lib.make(**config.values()) == config
+
+
+def test_an_unknown_flag_is_refused_by_its_name():
+    with pytest.raises(TypeError, match="Received: image_siz$"):
+        config_lib.make(image_siz=32)
+
+
+def test_a_flag_is_not_read_past_its_group():
+    with pytest.raises(AttributeError):
+        _ = config_lib.Config().image_size
+
+
+def test_the_flags_in_which_two_groups_differ_are_named():
+    ours = config_lib.Config().preprocessing
+    theirs = dataclasses.replace(ours, image_size=64, remove_hair=True)
+
+    assert config_lib.differing(ours, ours) == []
+    assert config_lib.differing(ours, theirs) == ["image_size", "remove_hair"]
+
+
+def _takes_all_flags(function):
+    """Returns whether a parameter is the whole Config, by its name or by its annotation."""
+    arguments = function.args
+    every = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
+    return any(
+        argument.arg in ("config", "settings", "base")
+        or (argument.annotation and "config_lib.Config" in ast.unparse(argument.annotation))
+        for argument in every
+    )
+
+
+def test_few_functions_of_the_rooms_take_all_flags():
+    found = [
+        f"{path.relative_to(PACKAGE)}:{node.name}"
+        for path in sorted(PACKAGE.glob("*/**/*.py"))
+        if path.relative_to(PACKAGE).parts[0] != "settings"
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef) and _takes_all_flags(node)
+    ]
+
+    assert len(found) <= MOST_WITH_ALL_FLAGS, "\n".join(found)
