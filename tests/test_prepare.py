@@ -136,7 +136,7 @@ def _start(config, records):
     code = (
         "from lbunet_tf import config, entry, prepare\n"
         "from lbunet_tf.data import record_writer\n"
-        f"record_writer.SHARD_BYTES = {4 * config.image_size**2 * 4}\n"
+        f"writer.SHARD_BYTES = {4 * config.image_size**2 * 4}\n"
         "entry.run(prepare.main, 'prepare')"
     )
     flags = [f"--source={config.source[0]}", f"--data_dir={config.data_dir[0]}"]
