@@ -134,8 +134,8 @@ def test_with_skip_a_bad_image_is_no_error(with_bad_image):
 def _start(config, records):
     """Starts a process that prepares records, at most four in a shard."""
     code = (
-        "from lbunet_tf import config, entry, prepare\n"
-        "from lbunet_tf.data import record_writer\n"
+        "from lbunet_tf import prepare\nfrom lbunet_tf.settings import entry\n"
+        "from lbunet_tf.data.records import writer\n"
         f"writer.SHARD_BYTES = {4 * config.image_size**2 * 4}\n"
         "entry.run(prepare.main, 'prepare')"
     )
