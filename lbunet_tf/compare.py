@@ -106,7 +106,9 @@ def _name_runs(config, overrides) -> dict[str, config_lib.Config]:
             runs[f"{name}/seed-{seed}"] = (
                 _finished_run(path, config.seeds)
                 if path.is_dir()
-                else _flagfile_run(path, {**overrides, "seed": seed, "run": str(folder)})
+                else _flagfile_run(
+                    flagfiles.find(path), {**overrides, "seed": seed, "run": str(folder)}
+                )
             )
     return runs
 

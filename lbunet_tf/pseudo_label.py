@@ -17,12 +17,10 @@ from collections.abc import Callable
 import keras
 import numpy as np
 import pandas as pd
-import tensorflow as tf
 from absl import logging
 
 from lbunet_tf.data import manifests
 from lbunet_tf.data import unchanged
-from lbunet_tf.data.pixels import new_images
 from lbunet_tf.data.pixels import preprocessing
 from lbunet_tf.evaluation import agreement
 from lbunet_tf.evaluation import predictions
@@ -30,8 +28,10 @@ from lbunet_tf.evaluation import weak_masks
 from lbunet_tf.models import activation_map
 from lbunet_tf.models import combined
 from lbunet_tf.runs import ensemble
+from lbunet_tf.runs import predictor
 from lbunet_tf.runs import pseudo_labels
 from lbunet_tf.runs import run_directory
+from lbunet_tf.serving import outputs
 from lbunet_tf.settings import config as config_lib
 from lbunet_tf.settings import entry
 from lbunet_tf.storage import failures as failures_lib
@@ -197,14 +197,13 @@ def _make_look(config) -> Callable:
     model = combined.build_mean([model], config.tta)
 
     def look(squares):
-        outputs = model.predict_on_batch(np.stack(squares).astype("float32"))
-        logits = {name: np.asarray(value, "float64") for name, value in outputs.items()}
+        logits = predictor.logits_of(model, squares)
         maps = logits["mask"]
         if by_activation:
             sign = np.where(logits["melanoma"] >= 0, 1, -1)
             maps = sign[:, :, None, None] * logits[activation_map.OUTPUT]
-        scores = predictions.image_scores(logits, config)
-        return maps, scores, predictions.are_finite(logits) & np.isfinite(maps).all((1, 2, 3))
+        scores = outputs.image_scores(logits, config.score_rule)
+        return maps, scores, outputs.are_finite({**logits, "map": maps})
 
     return look
 
@@ -249,9 +248,7 @@ def _looked_at(look, rows, read):
         found = look([read[number][1] for number in good])
         for number, logits, score, is_finite in zip(good, *found, strict=True):
             name = file_names.printable(rows["image"].iloc[number])
-            words = (
-                f"{name}: the network gives NaN or infinity for it; check the weights of the run"
-            )
+            words = f"{name}: {outputs.NOT_FINITE}"
             results[number] = (*read[number], logits, score) if is_finite else words
     return results
 
@@ -260,8 +257,7 @@ def _read(config, image_path, mask_path):
     """Returns (pixels, the square that the network sees, true mask), or why there are none."""
 
     def read():
-        image = new_images.read_image(image_path, config.max_megapixels)
-        square = np.asarray(preprocessing.prepare_image(image, config))
+        image, square = predictor.read(image_path, config)
         return image, square, _true_mask(mask_path, config.image_size, config.max_megapixels)
 
     return failures_lib.tried(image_path, read)
@@ -298,7 +294,7 @@ def _decide(config, rows, maps, scores, true):
     table["weak_share"] = masks.mean((1, 2, 3))
     table["is_sure_mask"] = masks.any((1, 2, 3))
     if config.weak_targets == "prediction":
-        confidence = weak_masks.mean_inside(predictions.sigmoid(maps), masks)
+        confidence = weak_masks.mean_inside(outputs.sigmoid(maps), masks)
         table["is_sure_mask"] &= confidence >= config.mask_confidence
     table["mask_confidence"] = confidence
     known = np.array([mask is not None for mask in true])
@@ -317,8 +313,8 @@ def _write_masks(config, rows, table, maps, pictures, output):
 
     def write(number):
         size = pictures[number].shape[:2]
-        mask = tf.image.resize(maps[number], size).numpy()[..., 0]
-        mask = mask >= table["mask_threshold"].iloc[number]
+        threshold = table["mask_threshold"].iloc[number]
+        mask = outputs.mask_at_size(maps[number], size, threshold).numpy()[..., 0]
         if mask.any():
             storage_pictures.write_mask(output / rows["mask_to_write"].iloc[number], mask)
         return bool(mask.any())

@@ -14,6 +14,7 @@ from absl import logging
 from lbunet_tf.data import pipeline
 from lbunet_tf.evaluation import scores
 from lbunet_tf.runs import run_directory
+from lbunet_tf.serving import outputs
 from lbunet_tf.settings import config as config_lib
 from lbunet_tf.storage import spreadsheets
 from lbunet_tf.storage import whole_files
@@ -21,8 +22,6 @@ from lbunet_tf.storage import whole_files
 NUM_BINS = 65536
 MAX_LOGIT = 30.0
 EVALUATED_SPLITS = ("val", "test")
-# Why an image has no result.
-NOT_FINITE = "the network gives NaN or infinity for it; check the weights of the run"
 
 
 def predict_run(
@@ -67,10 +66,10 @@ def _predict_rows(config, model, rows, histogram):
         refuse_not_finite(logits, rows["image_id"].iloc[first : first + len(images)])
         mask = np.asarray(targets["mask"])
         known = np.asarray(weights["mask"])[:, 0, 0] > 0
-        probability = sigmoid(logits["mask"])
+        probability = outputs.sigmoid(logits["mask"])
         add_to_histogram(histogram, logits["mask"][known], mask[known])
         measures = {
-            "score": image_scores(logits, config),
+            "score": outputs.image_scores(logits, config.score_rule),
             **confusion_counts(mask, probability >= 0.5, known),
             "predicted_share": (probability >= 0.5).mean((1, 2, 3)),
         }
@@ -81,43 +80,18 @@ def _predict_rows(config, model, rows, histogram):
     return pd.concat([rows, measures], axis=1)
 
 
-def are_finite(logits: dict[str, np.ndarray]) -> np.ndarray:
-    """Returns (B,) bool: for which images every output is a number, neither NaN nor infinite."""
-    return np.all([np.isfinite(x).all(tuple(range(1, x.ndim))) for x in logits.values()], axis=0)
-
-
 def refuse_not_finite(logits: dict[str, np.ndarray], image_ids: Sequence[str]) -> None:
     """Raises a ValueError that names the images for which the network gives no numbers.
 
     NaN is neither above nor below a threshold: it would be "no lesion" without a word.
     """
-    bad = [repr(name) for name, good in zip(image_ids, are_finite(logits), strict=True) if not good]
+    are_good = outputs.are_finite(logits)
+    bad = [repr(name) for name, good in zip(image_ids, are_good, strict=True) if not good]
     if bad:
         raise ValueError(
             f"the network gives NaN or infinity for {len(bad)} of {len(image_ids)} images, the "
             f"first is {bad[0]}. Look at the image; if all are so, take another run"
         )
-
-
-def sigmoid(logits: np.ndarray) -> np.ndarray:
-    """Returns probabilities; exp is taken of negative numbers only, so +-80 is safe."""
-    small = np.exp(-np.abs(logits))
-    return np.where(logits >= 0, 1 / (1 + small), small / (1 + small))
-
-
-def image_scores(logits: dict[str, np.ndarray], config: config_lib.Config) -> np.ndarray:
-    """Returns (B,) melanoma probabilities, NaN where no output knows about melanoma.
-
-    The paper does not say how pixels become one score (SYSTEMS G15): the mean of the
-    pixel probabilities by default, the melanoma head where there is one.
-    """
-    rule = config.score_rule
-    if rule == "melanoma":
-        return sigmoid(logits["melanoma"])[:, 0]
-    if rule == "none":
-        return np.full(len(logits["mask"]), np.nan)
-    probability = sigmoid(logits["mask"])
-    return probability.max((1, 2, 3)) if rule == "max" else probability.mean((1, 2, 3))
 
 
 def confusion_counts(
@@ -167,7 +141,7 @@ def predict_sheet(
             {
                 "image": np.asarray(images[0]).astype("uint8"),
                 "true": np.asarray(targets["mask"])[0, ..., 0],
-                "predicted": sigmoid(logits)[0, ..., 0],
+                "predicted": outputs.sigmoid(logits)[0, ..., 0],
             }
         )
     return sheet

@@ -12,6 +12,7 @@ import typing
 from collections.abc import Sequence
 
 from absl import flags
+from absl import logging
 
 from lbunet_tf.settings import config as config_lib
 from lbunet_tf.settings import trained_flags
@@ -74,7 +75,7 @@ def _lines_of(name, read_before):
     """Returns the flags of one flagfile, and of those that it names, each checked to be a flag."""
     if not name:
         raise ValueError('"--flagfile" must name a file of flags. Received: nothing')
-    path = pathlib.Path(name)
+    path = find(pathlib.Path(name))
     if path.resolve() in read_before:
         chain = " -> ".join(map(str, (*read_before, path)))
         raise ValueError(f'"--flagfile" must not lead back to itself. Received: {chain}')
@@ -94,6 +95,21 @@ def _lines_of(name, read_before):
                 f"Received: {line!r}"
             )
     return _expand(lines, (*read_before, path.resolve()))
+
+
+def find(path: pathlib.Path) -> pathlib.Path:
+    """Returns a flagfile, or where flags/X.cfg is not here, the one that the package brings.
+
+    An installed package has `flags` inside, a checkout beside it.
+    """
+    if path.exists() or path.parts[:-1] != ("flags",):
+        return path
+    package = pathlib.Path(__file__).parents[1]
+    for folder in (package, package.parent):
+        if (folder / path).is_file():
+            logging.info("there is no %s here; reading the package's %s", path, folder / path)
+            return folder / path
+    return path
 
 
 def from_flags(entry: str, flag_values=flags.FLAGS) -> config_lib.Config:

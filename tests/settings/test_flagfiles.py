@@ -1,4 +1,5 @@
 import dataclasses
+import pathlib
 import re
 import typing
 
@@ -422,3 +423,29 @@ def test_a_wrong_value_in_the_flags_of_a_run_names_the_file(tmp_path):
 
     with pytest.raises(ValueError, match=f'{tmp_path}/flags.cfg: "--batch_size" must be at'):
         flagfiles.read(str(tmp_path))
+
+
+def test_a_recipe_that_is_not_here_is_the_one_of_the_package(tmp_path, monkeypatch, caplog):
+    caplog.set_level("INFO", logger="absl")
+    monkeypatch.chdir(tmp_path)
+    name = pathlib.Path("flags/quickstart.cfg")
+
+    found = flagfiles.find(name)
+
+    assert found.is_file() and found.parts[-2:] == name.parts
+    assert f"there is no {name} here; reading the package's {found}" in caplog.text
+
+
+def test_a_recipe_in_the_working_directory_wins_over_that_of_the_package(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "flags").mkdir()
+    (tmp_path / "flags/quickstart.cfg").write_text("--epochs=77\n")
+
+    assert flagfiles.read_flagfile(pathlib.Path("flags/quickstart.cfg")).epochs == 77
+
+
+@pytest.mark.parametrize("name", ["flags/none.cfg", "quickstart.cfg", "a/flags/quickstart.cfg"])
+def test_other_names_are_not_looked_for_in_the_package(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+
+    assert flagfiles.find(pathlib.Path(name)) == pathlib.Path(name)
