@@ -52,7 +52,8 @@ def main(config: config_lib.Config, paths: Sequence[str]) -> None:
     failures_lib.raise_for(
         predict(config, paths),
         f"{ensemble.output_folder(config, _default(config))}/{failures_lib.FILE}",
-        "Put good files in their place and give the same command again: it tries these only",
+        "Put good files in their place, or take them out, and give the same command again: it keeps "
+        "what is predicted",
     )
 
 
@@ -148,10 +149,10 @@ def _earlier_lines(folder, rows, asked, config):
     reason = ""
     if marker.get("asked") != asked:
         reason = f"of other runs or flags: {marker.get('asked')}, now {asked}"
-    elif marker.get("finished"):
-        reason = "already, which are finished"
     elif others:
         reason = f"of other images, as {others[0]}"
+    elif marker.get("finished") and len(found) >= len(rows):
+        reason = "already, which are finished"
     if not reason:
         return _unchanged_lines(folder, rows, found, config)
     if config.overwrite:

@@ -288,6 +288,11 @@ def _finish(run, model, config, precision):
         trained_flags.KEY: trained_flags.kept(flagfiles.flag_lines(config), flagfiles.PATH_FLAGS),
     }
     whole_files.write_json(run / run_directory.FINISHED, result)
+    if (run / run_directory.METRICS).is_file():
+        logging.warning(
+            "%s was written before the training ended, of an earlier epoch's model: evaluate again",
+            run / run_directory.METRICS,
+        )
     run_directory.drop_backup(run)
     logging.info(
         "finished after %d epochs, best %s %.4f in epoch %d. Evaluate with "

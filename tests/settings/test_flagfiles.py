@@ -449,3 +449,33 @@ def test_other_names_are_not_looked_for_in_the_package(tmp_path, monkeypatch, na
     monkeypatch.chdir(tmp_path)
 
     assert flagfiles.find(pathlib.Path(name)) == pathlib.Path(name)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (
+            "--encodr=resnet50",
+            "Unknown command line flag 'encodr'. Did you mean: encoder, .*[^ ]?$",
+        ),
+        ("--epochs=thirty", '"--epochs" must be a whole number. Received: thirty'),
+        ("--learning_rate=a:b", '"--learning_rate" must be a number. Received: a:b'),
+        ("--cache=perhaps", '"--cache" must be true or false. Received: perhaps'),
+    ],
+)
+def test_a_wrong_line_is_named_by_its_file_and_number(tmp_path, line, message):
+    inner = tmp_path / "inner.cfg"
+    inner.write_text(f"# Of others.\n--seed=1\n\n{line}\n")
+    outer = tmp_path / "outer.cfg"
+    outer.write_text(f"--flagfile={inner}\n")
+
+    with pytest.raises(ValueError, match=rf"{re.escape(str(inner))}, line 4: {message}"):
+        read(f"--flagfile={outer}")
+    with pytest.raises(ValueError, match=f"^{message}"):
+        read(line)
+
+
+def read(*arguments):
+    values = flags.FlagValues()
+    flagfiles.define_flags("train", values)
+    return flagfiles.parse(["train", *arguments], values)
