@@ -31,7 +31,7 @@ FIGURES = {
     "mask_sheet": 1100,
 }
 WEBP_QUALITY = 85
-ROWS, COLUMNS = 2, 4
+COLUMNS = 4
 
 
 def main() -> None:
@@ -56,30 +56,32 @@ def main() -> None:
 
 
 def draw_outlines(run: pathlib.Path, path: pathlib.Path) -> None:
-    """Draws test images evenly taken from the worst Dice to the best, with both outlines."""
+    """Draws test images of each class, evenly taken from the worst Dice to the best."""
     config = flagfiles.read(str(run))
     table = pd.read_csv(run / run_directory.PREDICTIONS)
     table = table[table["split"] == "test"].sort_values("dice")
-    table = table.iloc[np.linspace(0, len(table) - 1, ROWS * COLUMNS).astype(int)]
+    parts = [table[table["label"] == label] for label in (0, 1)]
+    ranks = [np.linspace(0, len(part) - 1, COLUMNS).astype(int) for part in parts]
+    table = pd.concat(part.iloc[rank] for part, rank in zip(parts, ranks, strict=True))
     manifest = manifests.read(run / run_directory.MANIFEST).set_index("image_id", drop=False)
     examples = list(pipeline.make_examples(config, manifest.loc[table["image_id"]]))
     model = ensemble.load_best(run)
     images = np.stack([example["image"] for example in examples])
     logits = model.predict(images.astype("float32"), verbose=0)["mask"]
     probabilities = keras.ops.convert_to_numpy(keras.ops.sigmoid(logits))[..., 0]
-    figure = figure_lib.Figure((2.6 * COLUMNS, 3.0 * ROWS), layout="constrained")
-    axes = figure.subplots(ROWS, COLUMNS).flat
+    figure = figure_lib.Figure((2.6 * COLUMNS, 6.2), layout="constrained")
+    axes = figure.subplots(2, COLUMNS).flat
     for axis, row, example, predicted in zip(
         axes, table.itertuples(), examples, probabilities, strict=True
     ):
         axis.imshow(example["image"])
         axis.contour(example["mask"][..., 0], [0.5], colors="lime", linewidths=1.8)
         axis.contour(predicted, [0.5], colors="magenta", linewidths=1.2)
-        truth = "melanoma" if row.label == 1 else "no melanoma"
+        truth = "melanoma" if row.label == 1 else "not melanoma"
         axis.set_title(f"Dice {row.dice:.2f}\n{truth}, score {row.score:.2f}", fontsize=10)
         axis.set_axis_off()
     figure.supxlabel("green: true outline    magenta: predicted outline", fontsize=11)
-    figure.savefig(path, dpi=150)
+    figure.savefig(path, dpi=150, bbox_inches="tight")
 
 
 def _draw_augmentation(run, path):
