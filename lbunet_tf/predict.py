@@ -52,8 +52,8 @@ def main(config: config_lib.Config, paths: Sequence[str]) -> None:
     failures_lib.raise_for(
         predict(config, paths),
         f"{ensemble.output_folder(config, _default(config))}/{failures_lib.FILE}",
-        "Put good files in their place, or take them out, and give the same command again: it keeps "
-        "what is predicted",
+        "Put good files in their place, or take them out, and give the same command again: it "
+        "keeps what is predicted",
     )
 
 

@@ -398,7 +398,7 @@ def test_a_flagfile_names_another_where_its_flags_stand(tmp_path):
         (b"--flagfile=missing.cfg", "missing.cfg"),
         (b"epochs=7", "must hold one flag on each line, .* Received: 'epochs=7'"),
         (b"--epochs=7\n--\n--seed=1", "must hold one flag on each line, .* Received: '--'"),
-        (b"--epochs=seven", '"?--epochs=seven'),
+        (b"--epochs=seven", 'line 1: "--epochs" must be a whole number. Received: seven'),
         (b"--epohcs=7", "epohcs"),
         (b'--data_dir="/a,/b', "data_dir"),
     ],
@@ -456,7 +456,7 @@ def test_other_names_are_not_looked_for_in_the_package(tmp_path, monkeypatch, na
     [
         (
             "--encodr=resnet50",
-            "Unknown command line flag 'encodr'. Did you mean: encoder, .*[^ ]?$",
+            "Unknown .* flag 'encodr'. Did you mean: encoder, .*[^ ]$",
         ),
         ("--epochs=thirty", '"--epochs" must be a whole number. Received: thirty'),
         ("--learning_rate=a:b", '"--learning_rate" must be a number. Received: a:b'),
