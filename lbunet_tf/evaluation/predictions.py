@@ -108,7 +108,7 @@ def sigmoid(logits: np.ndarray) -> np.ndarray:
 def image_scores(logits: dict[str, np.ndarray], config: config_lib.Config) -> np.ndarray:
     """Returns (B,) melanoma probabilities, NaN where no output knows about melanoma.
 
-    The paper does not say how pixels become one score (SYSTEMS G15): the mean of the
+    The paper does not say how pixels become one score (docs/paper.md#g15): the mean of the
     pixel probabilities by default, the melanoma head where there is one.
     """
     rule = config.score_rule
