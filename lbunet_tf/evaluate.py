@@ -160,7 +160,8 @@ def _output_folder(config, source, asked):
     if changed:
         words = ", ".join(f"--{name} {before.get(name)}, now {asked[name]}" for name in changed)
         raise ValueError(
-            f"{output} holds an evaluation of other flags ({words}). Give --output for another "
+            f"{output} holds an evaluation made with other flags ({words}). Give --output for "
+            "another "
             "folder, or delete that one"
         )
     return output

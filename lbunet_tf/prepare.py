@@ -124,7 +124,7 @@ def _show(config, prepared):
             for row in prepared.skipped.head(10).itertuples()
         ),
         *(["  ..."] if len(prepared.skipped) > 10 else []),
-        "on more than one side of the split, of those known: "
+        "known and on more than one side of the split: "
         + ", ".join(f"{count} {name}" for name, count in prepared.crossings.items()),
     ]
     sys.stdout.write("\n".join(lines) + "\n")

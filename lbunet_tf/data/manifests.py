@@ -197,7 +197,7 @@ def join(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
         table.loc[first.index, column] = (
             pd.Series(values, first.index).fillna("") if text else values
         )
-    logging.info("%d images stand in more than one source; each is taken once", len(first))
+    logging.info("%d images are in more than one source; each is used once", len(first))
     return table.drop(index=shared.index.difference(first.index)).reset_index(drop=True)
 
 
@@ -257,7 +257,7 @@ def _refuse(manifest, wrong, rule, column="image_id"):
     if rule.endswith("unique"):
         ids = identifiers.normalised(rows["image_id"])
         twins = rows[ids == ids.iloc[0]]
-        twin = f"; it stands in sources {', '.join(twins['source'])}: {', '.join(twins['image'])}"
+        twin = f"; it is in the sources {', '.join(twins['source'])}: {', '.join(twins['image'])}"
     raise ValueError(
         f"{rule}. Received: {int(wrong.sum())} rows that break this, the first is row "
         f"{int(rows.index[0]) + 1} (image_id={first['image_id']!r}, label={first['label']}, "

@@ -74,7 +74,7 @@ def assign(
     if given.any() and split_by != "official":
         raise ValueError(
             f'"--split_by" must be "official" to keep the {int(given.sum())} splits that the '
-            f"manifest holds; empty its split column to split anew. Received: {split_by}"
+            f"manifest holds; empty its split column to split again. Received: {split_by}"
         )
     result = manifest.copy()
     if split_by == "official":
@@ -217,8 +217,8 @@ def report_crossings(manifest: pd.DataFrame, split_by: str) -> dict[str, int]:
             f"no image, lesion, patient or duplicate may cross a split. Found: {words}"
         )
     logging.warning(
-        "leak check: with --split_by=%s these stand on more than one side: %s. Scores on val "
-        "and test are too high by what they share with train",
+        "leak check: with --split_by=%s these are on more than one side: %s. Scores on val "
+        "and test are too high, since they share these with train",
         split_by,
         words,
     )

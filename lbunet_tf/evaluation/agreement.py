@@ -129,6 +129,6 @@ def log(found: dict[str, dict], targets: Sequence[str]) -> None:
         if is_worse and "melanoma" in targets:
             logging.warning(
                 "%s: the sure labels are right less often than calling every image the more "
-                "frequent class; take --targets=mask",
+                "frequent class; use --targets=mask",
                 standing,
             )

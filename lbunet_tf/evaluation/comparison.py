@@ -172,9 +172,10 @@ def facts(summary: pd.DataFrame, config: config_lib.Config, seeds: Sequence[int]
             "±: standard deviation over the seeds, which change split, subset and initial weights."
             if len(seeds) > 1
             else "One seed: SE is the standard error of the AUC that the number of test images "
-            "alone gives (Hanley and McNeil 1982); what another seed would change is not in it."
+            "alone gives (Hanley and McNeil 1982); it does not include what another seed would "
+            "change."
         ),
-        "Training time": "the epochs on this machine, other work on it included.",
+        "Training time": "the epochs on this machine, including the effect of other work on it.",
     }
     if "label_as_mask_dice" in summary:
         result["Label-as-mask"] = (

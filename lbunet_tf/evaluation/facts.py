@@ -37,7 +37,7 @@ def of_images(
         "Skipped images": f"{checks['skipped']} (skipped.csv)",
         "Threshold": "chosen on val by Youden's J, never on test"
         if "at_val_threshold" in test
-        else "none chosen: val has not both classes with scores",
+        else "none chosen: val does not have scored images of both classes",
         "Masks": "scored at the network's size, "
         f"{config.image_size} x {config.image_size} px, at probability 0.5",
     }
@@ -67,7 +67,7 @@ def _leak_check(config, source, checks):
     elif crossing:
         result = f"on more than one side of the split: {crossing}"
     else:
-        result = "nothing that is known stands on two sides of the split"
+        result = "nothing known is on two sides of the split"
     if config.other_runs and not source:
         result += f" of {config.run}; the others' train shares no more with its val and test"
     return f"{result}. Known for, of {checks['images']} images: {known}"

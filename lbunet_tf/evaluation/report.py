@@ -54,7 +54,7 @@ WORDS = {
     "dice": "Dice, mean over images",
     "iou": "IoU, mean over images",
     "thresholded_jaccard": "thresholded Jaccard (0 below 0.65), mean over images",
-    "share_below_iou_0.65": "share of images with IoU below 0.65",
+    "share_below_iou_0.65": "fraction of images with IoU below 0.65",
     "pooled_dice": "Dice, pooled over pixels",
     "pooled_iou": "IoU, pooled over pixels",
     "f1": "F1",
@@ -184,7 +184,7 @@ def _headline(test):
 
 
 def _percent(share):
-    return "an unknown share" if share is None else f"{share:.1%}"
+    return "an unknown fraction" if share is None else f"{share:.1%}"
 
 
 def _label_note(test):

@@ -39,7 +39,7 @@ def image_scores(
 ) -> np.ndarray:
     """Returns (B,) melanoma probabilities, NaN where no output knows about melanoma.
 
-    The paper does not say how pixels become one score (SYSTEMS G15): the mean of the
+    The paper does not say how pixels become one score (docs/paper.md#g15): the mean of the
     pixel probabilities by default, the melanoma head where there is one.
 
     Args:

@@ -134,14 +134,15 @@ class Config:
     )
     source_weights: tuple[float, ...] = _flag(
         (),
-        "Relative shares of a training epoch's images, one a source, as in 1,3; the epoch keeps "
+        "Relative weights of the sources in a training epoch, one per source, as in 1,3; the "
+        "epoch keeps "
         "its length. Empty: every image once.",
         "Data",
         many=True,
     )
     data_dir: tuple[str, ...] = _flag(
         (),
-        "One folder a source, in the same order: the official download as it "
+        "One folder per source, in the same order: the official download as it "
         "lies on disk (manifest: the CSV file; records: what prepare --records wrote; synthetic: "
         "where to draw).",
         "Data",
@@ -151,7 +152,7 @@ class Config:
     )
     allow_missing_images: bool = _flag(
         False,
-        "Go on without images that the labels name but the folder lacks (a "
+        "Continue without images that the labels name but the folder lacks (a "
         "partial download). They are counted and listed in skipped.csv.",
         "Data",
         entries=SOURCE,
@@ -160,7 +161,7 @@ class Config:
         "error",
         "What to do about an image or mask that cannot be decoded: 'error' names it, and train "
         "then stops, while the other commands do everything else first and end with exit status "
-        "1; 'skip' does without it, counts it and lists it in skipped.csv.",
+        "1; 'skip' leaves it out, counts it and lists it in skipped.csv.",
         "Data",
         entries=SOURCE,
         choices=("error", "skip"),
@@ -215,7 +216,7 @@ class Config:
     )
     split_by: str = _flag(
         "patient",
-        "What stays on one side: 'patient' (with lesion and known duplicates), "
+        "What is kept on one side of the split: 'patient' (with lesion and known duplicates), "
         "'image' (the paper's random split), or 'official' (keep the parts of the "
         "download; only its training part is divided).",
         "Data",
@@ -226,14 +227,14 @@ class Config:
         -1,
         "Images whose 64-bit perceptual hashes differ in at most so many bits, 0 to 10, are near-"
         "duplicates, which --split_by=patient keeps on one side and the leak check counts; 2 is "
-        "careful. -1 does not look for them.",
+        "careful. -1: they are not searched for.",
         "Data",
         entries=DATA,
         minimum=-1,
     )
     split_percent: tuple[int, ...] = _flag(
         (70, 15, 15),
-        "Per cent of images for train, val and test.",
+        "Percentages of the images for train, val and test.",
         "Data",
         entries=DATA,
         many=True,
@@ -255,7 +256,7 @@ class Config:
     )
     antialias: bool = _flag(
         False,
-        "Low-pass before shrinking. Off is the paper's (albumentations Resize).",
+        "Apply a low-pass filter before shrinking. Off in the paper (albumentations Resize).",
         "Data",
         entries=DATA,
     )
@@ -330,7 +331,7 @@ class Config:
     melanoma_pool: str = _flag(
         "encoder",
         "Where the melanoma head of lbunet looks: 'encoder', the mean of the deepest features; "
-        "'mask', their mean weighted by the predicted mask, beside it.",
+        "'mask', the same and their mean weighted by the predicted mask.",
         "Model",
         choices=("encoder", "mask"),
     )
@@ -345,7 +346,7 @@ class Config:
     epochs: int = _flag(30, "At most this many epochs.", "Training", minimum=1, maximum=1_000_000)
     batch_size: int = _flag(
         8,
-        "Images a step.",
+        "Images per step.",
         "Training",
         entries=("train", "evaluate", "predict"),
         minimum=1,
@@ -373,7 +374,7 @@ class Config:
     )
     label_smoothing: float = _flag(
         0.0,
-        "Of the melanoma head: targets become s/2 and 1 - s/2.",
+        "Label smoothing of the melanoma head: targets become s/2 and 1 - s/2.",
         "Training",
         minimum=0,
     )
@@ -390,7 +391,7 @@ class Config:
         "Training",
         many=True,
     )
-    learning_rate: float = _flag(1e-4, "Of Adam (0.9, 0.999).", "Training")
+    learning_rate: float = _flag(1e-4, "Learning rate of Adam (betas 0.9 and 0.999).", "Training")
     encoder_learning_rate: float = _flag(
         0.0,
         "Another learning rate for the encoder of lbunet, usually lower; 0: --learning_rate.",
@@ -424,13 +425,14 @@ class Config:
     )
     weight_decay: float = _flag(
         0.0,
-        "Decoupled weight decay (AdamW) of kernels, a step: learning rate x this; 0 is Adam.",
+        "Decoupled weight decay (AdamW) of kernels: each step subtracts the learning rate times "
+        "this; 0 is plain Adam.",
         "Training",
         minimum=0,
     )
     clip_norm: float = _flag(
         0.0,
-        "Scale gradients down to this global norm; 0 does not.",
+        "Scale gradients down to this global norm; 0: no clipping.",
         "Training",
         minimum=0,
     )
@@ -442,8 +444,9 @@ class Config:
     )
     average_weights: float = _flag(
         0.0,
-        "Momentum a batch of an exponential moving average of the weights, as in 0.99; validation "
-        "and model.keras then use the average, and batch norm's last statistics. 0 takes none.",
+        "Momentum per batch of an exponential moving average of the weights, as in 0.99; "
+        "validation "
+        "and model.keras then use the average, and batch norm's last statistics. 0: no average.",
         "Training",
         minimum=0,
     )
@@ -470,14 +473,15 @@ class Config:
     )
     teacher_weight: float = _flag(
         0.5,
-        "Share of the teacher in a target that is known; one that is not known is the teacher's.",
+        "Weight of the teacher in a known target; an unknown target is the teacher's prediction.",
         "Training",
         minimum=0,
         maximum=1,
     )
     precision: str = _flag(
         "float32",
-        "Of the arithmetic: float32; mixed_bfloat16 or mixed_float16, Keras' policies for GPUs; "
+        "Precision of the arithmetic: float32; mixed_bfloat16 or mixed_float16, Keras' policies "
+        "for GPUs; "
         "onednn_bfloat16, convolutions of a CPU with AVX-512 BF16 or AMX; or auto, the fastest of "
         "them for the device. Evaluation after onednn_bfloat16 is in float32.",
         "Training",
@@ -500,7 +504,7 @@ class Config:
     )
     prevalence: float = _flag(
         0.018,
-        "Share of melanoma at which PPV and NPV are also stated (ISIC 2020: 0.018).",
+        "Prevalence of melanoma at which PPV and NPV are also stated (ISIC 2020: 0.018).",
         "Evaluation",
         entries=("evaluate",),
     )
@@ -591,14 +595,14 @@ class Config:
     records: str = _flag(
         "",
         "A folder for the images and masks at --image_size, in shards of records that "
-        "--source=records and TensorFlow Datasets read. The same command goes on after a kill.",
+        "--source=records and TensorFlow Datasets read. The same command continues after a kill.",
         "Output",
         entries=("prepare",),
         is_path=True,
     )
     beam_options: str = _flag(
         "",
-        "Write --records by Apache Beam: the options of its runner, as in "
+        "Write --records with Apache Beam: the options of its runner, as in "
         "'--runner=DirectRunner --direct_num_workers=4'. Workers need both folders at their paths.",
         "Output",
         entries=("prepare",),

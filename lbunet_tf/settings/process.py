@@ -89,7 +89,7 @@ def set_keras() -> None:
     for name in ("max_epochs", "max_steps_per_epoch"):
         limit = getattr(keras.config, name)()
         if limit is not None:
-            logging.warning("Keras cuts every training: KERAS_%s=%s", name.upper(), limit)
+            logging.warning("Keras limits every training: KERAS_%s=%s", name.upper(), limit)
 
 
 def reuse_freed() -> None:

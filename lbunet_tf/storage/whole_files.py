@@ -137,7 +137,7 @@ def no_room(path: pathlib.Path, num_bytes: int = 0, written: int = 0) -> OSError
     needed = needed or f"at least {num_bytes / 1e6:.1f} MB"
     error = OSError(
         f"there must be room for {path}: {needed}, and {free:.1f} MB are free in {path.parent}, "
-        "less where there is a quota. Make room, then give the same command again; what was "
+        "or less where there is a quota. Make room, then give the same command again; what was "
         "written whole before is kept"
     )
     error.errno = errno.ENOSPC
@@ -241,7 +241,7 @@ def locked(path: str | os.PathLike, work: str, waits: bool = False) -> Iterator[
         holder = _other_holder(file, waits)
         if holder is not None:
             raise ValueError(
-                f"one process at a time may {work} {path}. Another does so now "
+                f"only one process at a time may {work} {path}. Another one is doing so now "
                 f"({holder}); wait for it, or name another folder"
             )
         file.seek(0)

@@ -47,7 +47,7 @@ class WholeBackup(keras.callbacks.Callback):
             return
         finished = max(backups)
         path = backups.pop(finished)
-        damage = f"{path} must be a whole backup of this model"
+        damage = f"{path} must be a complete backup of this model"
         mend = (
             f"Delete it to go on after epoch {max(backups, default=0)}, or give --overwrite to "
             "start anew"

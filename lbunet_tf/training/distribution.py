@@ -232,7 +232,8 @@ def _ended_with_others():
         atexit.register(_leave)
         raise ValueError(
             "all processes of a job must run to its end. Another one ended, or cannot be reached; "
-            "its own last lines say why. The same command in all processes goes on from the last "
+            "its own last lines say why it ended. The same command in all processes goes on from "
+            "the last "
             f"finished epoch. {error}"
         ) from error
 

@@ -177,5 +177,5 @@ def _check_mask(path, image_size, mask_size, of_image, of_mask):
     if of_image != of_mask and not (size_tells and image_size[0] != image_size[1]):
         raise ValueError(
             f"{path} must be turned as its image is: save both without an EXIF orientation, or "
-            f"with the same. Received: {orientations}, of one size either way"
+            f"with the same. Received: {orientations}, the sizes do not tell which was meant"
         )

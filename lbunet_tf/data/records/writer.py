@@ -84,7 +84,7 @@ def read_plan(config: config_lib.Config) -> tuple[pd.DataFrame, pd.DataFrame] | 
                 f"--{name}={plan.get(name)}. Received: --{name}={value}"
             )
     planned = reader.read_manifest(folder)
-    logging.info("going on in %s with its own plan", folder)
+    logging.info("continuing in %s with the plan that is there", folder)
     skipped = tables.read_csv(folder / SKIPPED, ())
     return planned.drop(columns="record"), skipped
 
