@@ -55,8 +55,8 @@ def main(config: config_lib.Config) -> None:
     failures_lib.raise_for(
         failures_lib.read(output),
         output / failures_lib.FILE,
-        "Put good files in their place and give the same command again, or give "
-        "--on_bad_image=skip to do without them",
+        "Replace these files with good ones and give the same command again, or give "
+        "--on_bad_image=skip to leave them out",
     )
 
 

@@ -107,8 +107,8 @@ def _name_failures(config, prepared, where):
         failures_lib.raise_for(
             prepared.skipped["reason"][is_bad].tolist(),
             where,
-            "Put good files in their place and prepare again, under another name, or give "
-            "--on_bad_image=skip to do without them",
+            "Replace these files with good ones and prepare again under another name, or give "
+            "--on_bad_image=skip to leave them out",
         )
 
 

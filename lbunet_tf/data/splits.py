@@ -206,8 +206,8 @@ def report_crossings(manifest: pd.DataFrame, split_by: str) -> dict[str, int]:
     )
     if split_by == "patient" and not (known["patient_id"] or known["lesion_id"]):
         logging.warning(
-            "leak check: no patient and no lesion is known, so --split_by=patient keeps nothing "
-            "but identical files and known duplicates together"
+            "leak check: no patient and no lesion is known, so --split_by=patient keeps only "
+            "identical files and known duplicates together"
         )
     if not any(found.values()):
         logging.info("leak check: nothing that is known crosses a split (%s)", words)

@@ -184,9 +184,9 @@ def facts(summary: pd.DataFrame, config: config_lib.Config, seeds: Sequence[int]
         )
     if "reported_auc" in summary:
         result["The paper's numbers"] = (
-            "as its Table I prints them, not reproducible from its text: it gives neither seed nor "
-            "split nor the number of test images, its accuracy and Dice fit no common count, and "
-            "it prints no IoU. They are no target."
+            "as printed in its Table I. They cannot be reproduced from its text, which gives "
+            "neither seed nor split nor the number of test images; its accuracy and Dice fit no "
+            "common count, and it prints no IoU. They are not a target."
         )
     return result
 

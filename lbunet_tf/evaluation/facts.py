@@ -61,8 +61,8 @@ def _leak_check(config, source, checks):
     known = ", ".join(f"{name} {count}" for name, count in checks["known"].items())
     if source:
         result = (
-            f"{checks['left_out']} images of the source stand in train or val of a run, or share "
-            "something with an image that does, and were left out (skipped.csv)"
+            f"{checks['left_out']} images of the source are in train or val of a run, or share "
+            "something with an image that is, and were left out (skipped.csv)"
         )
     elif crossing:
         result = f"on more than one side of the split: {crossing}"

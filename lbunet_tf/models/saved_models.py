@@ -30,8 +30,8 @@ def load(path: str | os.PathLike) -> keras.Model:
     if num_weights > num_bytes:
         # Built, they would fill memory before Keras sees that the file lacks them.
         raise ValueError(
-            f"{path} must be a Keras model that holds its weights. Received: layers of "
-            f"{num_weights} weights, and {num_bytes} bytes of weights"
+            f"{path} must be a Keras model that holds its weights. Received: layers with "
+            f"{num_weights} weights, but {num_bytes} bytes of weights"
         )
     with _named_errors(path):
         # safe_mode: a model may carry Python code, which is never run.

@@ -189,8 +189,8 @@ def _refuse(rows, learnt, shared, places):
             raise ValueError(
                 f"the {split} images of {first} must be new to {run}, or the score would be too "
                 f"high. {found.sum()} of {len(rows)} are, by their {column}, in {side} of {run}; "
-                f"the first is image {image_id!r}{by}. Name runs of one split; a training "
-                f"takes that of {run} with --split_by=official --source=manifest "
+                f"the first is image {image_id!r}{by}. Name runs with the same split; a training "
+                f"uses the split of {run} with --split_by=official --source=manifest "
                 f"--data_dir={run}/{run_directory.MANIFEST}"
             )
 

@@ -64,8 +64,9 @@ class Config:
     other_runs: tuple[str, ...] = _flag((), "", "Run", entries=(), is_path=True)
     overwrite: bool = _flag(
         False,
-        "Start again where --run holds another or a finished run, and delete that one, but for its "
-        "exports and files of others; predict, pseudo_label, prepare: replace what they wrote "
+        "Start again where --run holds another or a finished run, and delete that one, except its "
+        "exports and files that others wrote; predict, pseudo_label, prepare: replace what they "
+        "wrote "
         "before. Nothing is deleted without it.",
         "Run",
         entries=("train", "predict", "pseudo_label", "prepare"),
@@ -100,7 +101,7 @@ class Config:
     trials: int = _flag(
         20,
         "How many trainings the search makes, the first with the flags as given. May be raised "
-        "later: the search goes on.",
+        "later: the search continues.",
         "Run",
         entries=TUNE,
         minimum=1,
@@ -126,7 +127,7 @@ class Config:
         (),
         "Where images come from, one or several, comma-separated: "
         "isic2016 to isic2020, isic_archive, ham10000, ph2, folder, manifest, records, synthetic. "
-        "evaluate: score all its images instead of the run's own test images, but for those that "
+        "evaluate: score all its images instead of the run's own test images, except those that "
         "the run has seen.",
         "Data",
         entries=SOURCE,
@@ -176,8 +177,8 @@ class Config:
     )
     verify_images: str = _flag(
         "quick",
-        "How the images of a run are compared with those that it was made of, by a training that "
-        "goes on, evaluate and pseudo_label: 'quick', by size, first and last bytes; or 'whole'.",
+        "How evaluate, pseudo_label and a training that continues compare the images of a run "
+        "with those it began with: 'quick', by size, first and last bytes; or 'whole'.",
         "Data",
         entries=("train", "evaluate", "pseudo_label"),
         choices=("quick", "whole"),
@@ -194,7 +195,7 @@ class Config:
         "none",
         "'subset': all melanomas and --benign_count of the rest (the paper's); "
         "'resample': within each source the classes equally often in a training epoch, images "
-        "without a label as often as before; or 'none'.",
+        "without a label keep their number; or 'none'.",
         "Data",
         entries=DATA,
         choices=("none", "subset", "resample"),
@@ -208,8 +209,8 @@ class Config:
     )
     max_images: int = _flag(
         0,
-        "Use a seeded draw of at most this many images; 0 uses all. evaluate: of --source, beside "
-        "the run's own val, on which the threshold is chosen.",
+        "Use a seeded draw of at most this many images; 0 uses all. evaluate: of --source, in "
+        "addition to the run's own val images, on which the threshold is chosen.",
         "Data",
         entries=SOURCE,
         minimum=0,
@@ -355,8 +356,8 @@ class Config:
     mask_loss: str = _flag(
         "bce",
         "Loss of the mask head: binary cross-entropy (the paper's), Dice, their sum, focal, "
-        "Tversky, focal Tversky, Lovasz hinge, or cross-entropy that counts pixels near the "
-        "outline more.",
+        "Tversky, focal Tversky, Lovasz hinge, or cross-entropy that gives pixels near the "
+        "outline more weight.",
         "Training",
         choices=(
             "bce",
@@ -386,7 +387,7 @@ class Config:
     )
     class_weights: tuple[str, ...] = _flag(
         (),
-        "Heads whose loss weighs the two classes inversely to their share of the training "
+        "Heads whose loss weighs the two classes inversely to their fraction of the training "
         "images (melanoma) or of their pixels (mask), each image once: mask, melanoma, or both.",
         "Training",
         many=True,
@@ -412,8 +413,8 @@ class Config:
     )
     schedule: str = _flag(
         "constant",
-        "Of the learning rate: constant (the paper's), or half a cosine from it down to 1 % "
-        "of it over --epochs.",
+        "Schedule of the learning rate: constant (the paper's), or half a cosine down to 1 % of "
+        "it over --epochs.",
         "Training",
         choices=("constant", "cosine"),
     )
@@ -561,8 +562,8 @@ class Config:
     )
     ignore_true_masks: bool = _flag(
         False,
-        "Write the weak masks also where the source has true ones, to learn what weak masks "
-        "are worth. Off: a true mask is never replaced.",
+        "Write the weak masks also where the source has true ones, to measure how good weak masks "
+        "are. Off: a true mask is never replaced.",
         "Pseudo-labels",
         entries=PSEUDO,
     )
@@ -578,8 +579,8 @@ class Config:
         "",
         "Where to write: the CSV of the checked manifest (prepare); or a folder, by default "
         "RUN/predicted (predict), RUN/export or RUN/export_openvino (export), RUN/pseudo "
-        "(pseudo_label), RUN, or RUN/on_SOURCE for another --source (evaluate). Needed for several "
-        "runs: nothing is written into one of them.",
+        "(pseudo_label), RUN, or RUN/on_SOURCE for another --source (evaluate). Required with "
+        "several runs, since nothing is written into any of them.",
         "Output",
         entries=("prepare", *COMBINE, *PSEUDO),
         is_path=True,

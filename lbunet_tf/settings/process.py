@@ -79,8 +79,8 @@ def set_keras() -> None:
         found = getattr(keras.config, name)()
         if found != value:
             logging.warning(
-                "Keras' %s was %s, from keras.json or this program; it is now %s, with which the "
-                "models are defined",
+                "Keras' %s was %s, from keras.json or this program; it is now %s, which the "
+                "models need",
                 name,
                 found,
                 value,
