@@ -95,7 +95,9 @@ def _name_runs(config, overrides) -> dict[str, config_lib.Config]:
             runs[f"{name}/seed-{seed}"] = (
                 _finished_run(path, config.comparison.seeds)
                 if path.is_dir()
-                else _flagfile_run(path, {**overrides, "seed": seed, "run": str(folder)})
+                else _flagfile_run(
+                    flagfiles.find(path), {**overrides, "seed": seed, "run": str(folder)}
+                )
             )
     return runs
 
@@ -145,7 +147,7 @@ def _check_budget(runs):
                 raise ValueError(
                     f'experiments must share one split and one budget. "--{flag}" is '
                     f"{value} in {first} and {other} in {name}. "
-                    f"Give --{flag} here to set it in every flagfile, or compare them apart"
+                    f"Give --{flag} here to set it in every flagfile, or compare them separately"
                 )
     return runs
 
@@ -167,7 +169,7 @@ def _is_finished(config):
     if different:
         raise ValueError(
             f"{run} is finished with other flags: {different}. Give the same flags, name another "
-            "--run, or give --overwrite to train anew"
+            "--run, or give --overwrite to train it again"
         )
     return True
 
@@ -217,8 +219,8 @@ def _check_split(first, config):
     if different:
         raise ValueError(
             f"experiments must share one split. {len(different)} images, {min(different)} among "
-            f"them, stand elsewhere in {config.paths.run} than in {first.paths.run}. Train them "
-            "from the same images and flags"
+            f"them, are on another side of the split in {config.paths.run} than in "
+            f"{first.paths.run}. Train them from the same images and flags"
         )
 
 

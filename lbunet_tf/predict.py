@@ -17,15 +17,14 @@ from collections.abc import Sequence
 
 import keras
 import numpy as np
-import tensorflow as tf
 from absl import logging
 
 from lbunet_tf.data.pixels import new_images
-from lbunet_tf.data.pixels import preprocessing
 from lbunet_tf.drawing import overlays
-from lbunet_tf.evaluation import predictions
 from lbunet_tf.runs import ensemble
+from lbunet_tf.runs import predictor
 from lbunet_tf.runs import run_directory
+from lbunet_tf.serving import outputs
 from lbunet_tf.settings import config as config_lib
 from lbunet_tf.settings import entry
 from lbunet_tf.storage import failures as failures_lib
@@ -53,7 +52,8 @@ def main(config: config_lib.Config, paths: Sequence[str]) -> None:
     failures_lib.raise_for(
         predict(config, paths),
         f"{ensemble.output_folder(config.paths, _default(config))}/{failures_lib.FILE}",
-        "Put good files in their place and give the same command again: it tries these only",
+        "Put good files in their place, or take them out, and give the same command again: it "
+        "keeps what is predicted",
     )
 
 
@@ -80,13 +80,13 @@ def predict(config: config_lib.Config, paths: Sequence[str]) -> list[str]:
         earlier = _earlier_lines(folder, rows, asked, config)
         files = [] if config.outputs.mask_source != "lesion" else _pictures(rows)
         output_folder.refuse_files_of_others(folder, files)
-        model = ensemble.load_mean(config)
+        trained = predictor.Predictor(config)
         if earlier is None:
             output_folder.delete_own(folder, [SCORES, SEEN, failures_lib.FILE])
         lines = earlier or {}
         output_folder.mark(folder, WORK, files, asked=asked, finished=False)
         waiting = [row for row in rows if row["image_id"] not in lines]
-        failures += _predict(config, model, waiting, lines, folder)
+        failures += _predict(trained, waiting, lines, folder)
         _finish(folder, config, rows, lines, failures)
         output_folder.mark(folder, WORK, files, asked=asked, finished=not failures)
     logging.info("%d of %d images predicted: %s", len(lines), len(images), folder)
@@ -149,10 +149,10 @@ def _earlier_lines(folder, rows, asked, config):
     reason = ""
     if marker.get("asked") != asked:
         reason = f"of other runs or flags: {marker.get('asked')}, now {asked}"
-    elif marker.get("finished"):
-        reason = "already, which are finished"
     elif others:
         reason = f"of other images, as {others[0]}"
+    elif marker.get("finished") and len(found) >= len(rows):
+        reason = "already, which are finished"
     if not reason:
         return _unchanged_lines(folder, rows, found, config)
     if config.paths.overwrite:
@@ -190,8 +190,9 @@ def _picture_names(name):
     return f"{MASKS}/{name}.png", f"{OVERLAYS}/{name}.jpg"
 
 
-def _predict(config, model, rows, lines, folder):
+def _predict(trained, rows, lines, folder):
     """Adds the line of each image to `lines` and scores.csv; returns why others have none."""
+    config = trained.config
     if config.outputs.mask_source != "lesion":
         logging.info("this run learnt label-as-mask: scores are written, no masks and no areas")
     growing_table.write(folder / SCORES, _columns(config), lines.values())
@@ -211,7 +212,7 @@ def _predict(config, model, rows, lines, folder):
             try:
                 # Before they are read: a file that is replaced meanwhile is read again.
                 seen = [_seen(row) for row in part]
-                found, failed, size = _predict_batch(config, model, part, folder, threads)
+                found, failed, size = _predict_batch(trained, part, folder, threads)
                 append_seen(cells for cells in seen if cells)
                 append(found.values())
             except OSError as error:
@@ -235,28 +236,30 @@ def _with_rest(error, bytes_per_image, num_left):
     return OSError(f"{error}. The {num_left} images that are left take about {rest:.0f} MB")
 
 
-def _predict_batch(config, model, rows, folder, threads):
+def _predict_batch(trained, rows, folder, threads):
     """Returns (image_id -> cells of its line, why others have none, bytes of the pictures)."""
-    results = list(
-        threads.map(lambda row: failures_lib.tried(row["image"], _read, row, config), rows)
-    )
+    flags = (trained.config.preprocessing, trained.config.reading.max_megapixels)
+
+    def read(row):
+        return failures_lib.tried(row["image"], predictor.read, row["image"], *flags)
+
+    def write(row, image, prediction):
+        if prediction is None:
+            return f"{file_names.printable(row['image'])}: {outputs.NOT_FINITE}"
+        return failures_lib.tried(row["image"], _write, row, folder, image, prediction)
+
+    results = list(threads.map(read, rows))
     good = [number for number, result in enumerate(results) if not isinstance(result, str)]
     if good:
-        small = np.stack([results[number][1] for number in good]).astype("float32")
-        outputs = model.predict_on_batch(small)
-        logits = {name: np.asarray(value, "float64") for name, value in outputs.items()}
-        scores = predictions.image_scores(logits, config.outputs.score_rule)
-        mask_logits, are_finite = logits["mask"], predictions.are_finite(logits)
-
-        def write(place):
-            number = good[place]
-            row, image = rows[number], results[number][0]
-            if not are_finite[place]:
-                return f"{file_names.printable(row['image'])}: {predictions.NOT_FINITE}"
-            arguments = (row, config, folder, image, scores[place], mask_logits[place])
-            return failures_lib.tried(row["image"], _write, *arguments)
-
-        written = list(threads.map(write, range(len(good))))
+        images, squares = zip(*(results[number] for number in good), strict=True)
+        sizes = [image.shape[:2] for image in images]
+        # In no variable: each mask is let go once it is written.
+        written = threads.map(
+            write,
+            [rows[number] for number in good],
+            images,
+            trained.predict_squares(squares, sizes),
+        )
         for number, result in zip(good, written, strict=True):
             results[number] = result
     failures = [result for result in results if isinstance(result, str)]
@@ -269,26 +272,20 @@ def _predict_batch(config, model, rows, folder, threads):
     return {name: cells for name, (cells, _) in found.items()}, failures, num_bytes
 
 
-def _read(row, config):
-    """Returns (pixels, the square that the network sees)."""
-    image = new_images.read_image(row["image"], config.reading.max_megapixels)
-    return image, np.asarray(preprocessing.prepare_image(image, config.preprocessing))
-
-
-def _write(row, config, folder, image, score, mask_logits):
+def _write(row, folder, image, prediction):
     """Returns (cells of the line, bytes written) of an image; writes its pictures."""
     height, width = image.shape[:2]
-    shown = "" if np.isnan(score) else f"{score:.6f}"
+    shown = "" if prediction.score is None else f"{prediction.score:.6f}"
     cells = [_shown(row["image_id"]), _shown(row["image"]), shown, str(width), str(height)]
-    if config.outputs.mask_source != "lesion":
+    mask = prediction.mask
+    if mask is None:
         return cells, 0
-    mask = tf.image.resize(mask_logits, (height, width)).numpy()[..., 0] >= 0
     mask_name, overlay_name = _picture_names(row["name"])
     nothing = np.zeros((1, *mask.shape, 1), bool)
     overlay = overlays.draw(image[None], nothing, mask[None, ..., None])[0]
     num_bytes = pictures.write_mask(folder / mask_name, mask)
     num_bytes += pictures.write_jpeg(folder / overlay_name, overlay)
-    return [*cells, str(int(mask.sum())), f"{mask.mean():.6f}", mask_name], num_bytes
+    return [*cells, str(int(mask.sum())), f"{prediction.lesion_fraction:.6f}", mask_name], num_bytes
 
 
 def _finish(folder, config, rows, lines, failures):

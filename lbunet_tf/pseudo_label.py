@@ -17,12 +17,10 @@ from collections.abc import Callable
 import keras
 import numpy as np
 import pandas as pd
-import tensorflow as tf
 from absl import logging
 
 from lbunet_tf.data import manifests
 from lbunet_tf.data import unchanged
-from lbunet_tf.data.pixels import new_images
 from lbunet_tf.data.pixels import preprocessing
 from lbunet_tf.evaluation import agreement
 from lbunet_tf.evaluation import predictions
@@ -30,8 +28,10 @@ from lbunet_tf.evaluation import weak_masks
 from lbunet_tf.models import activation_map
 from lbunet_tf.models import combined
 from lbunet_tf.runs import ensemble
+from lbunet_tf.runs import predictor
 from lbunet_tf.runs import pseudo_labels
 from lbunet_tf.runs import run_directory
+from lbunet_tf.serving import outputs
 from lbunet_tf.settings import config as config_lib
 from lbunet_tf.settings import entry
 from lbunet_tf.storage import failures as failures_lib
@@ -64,8 +64,8 @@ def main(config: config_lib.Config) -> None:
     failures_lib.raise_for(
         failures_lib.read(output),
         output / failures_lib.FILE,
-        "Put good files in their place and give the same command again with --overwrite, or give "
-        "--on_bad_image=skip to do without them",
+        "Replace these files with good ones and give the same command again with --overwrite, or "
+        "give --on_bad_image=skip to leave them out",
     )
 
 
@@ -109,7 +109,7 @@ def _pseudo_label(config, look, of_run, output):
     _log_targets(output, manifest)
     if manifest.empty:
         raise ValueError(
-            f"at least one image must get a target. Received: none of {len(rows)}, see "
+            f"at least one image must get a target. None of {len(rows)} did, see "
             f"{output / TARGETS}; lower --confidence or --mask_confidence, or give more images"
         )
     # Last: where it is, the rest is whole.
@@ -135,7 +135,7 @@ def _check(config):
     if "mask" not in config.pseudo_labels.targets:
         if config.pseudo_labels.ignore_true_masks:
             raise ValueError(
-                '"--ignore_true_masks" needs masks to put in their place: add mask to --targets. '
+                '"--ignore_true_masks" needs new masks to replace them: add mask to --targets. '
                 f"Received: --targets={','.join(config.pseudo_labels.targets)}"
             )
         return
@@ -165,7 +165,7 @@ def _check_output(config, output):
         )
     if output_folder.read_marker(output).get("asked") != _asked(config):
         raise ValueError(
-            f"{output} holds what a command of other flags left when it was interrupted. Give "
+            f"{output} holds what an interrupted command with other flags left. Give "
             "the same flags, name another --output, or give --overwrite"
         )
 
@@ -204,14 +204,13 @@ def _make_look(config) -> Callable:
     model = combined.build_mean([model], config.score.tta)
 
     def look(squares):
-        outputs = model.predict_on_batch(np.stack(squares).astype("float32"))
-        logits = {name: np.asarray(value, "float64") for name, value in outputs.items()}
+        logits = predictor.logits_of(model, squares)
         maps = logits["mask"]
         if by_activation:
             sign = np.where(logits["melanoma"] >= 0, 1, -1)
             maps = sign[:, :, None, None] * logits[activation_map.OUTPUT]
-        scores = predictions.image_scores(logits, config.outputs.score_rule)
-        return maps, scores, predictions.are_finite(logits) & np.isfinite(maps).all((1, 2, 3))
+        scores = outputs.image_scores(logits, config.outputs.score_rule)
+        return maps, scores, outputs.are_finite({**logits, "map": maps})
 
     return look
 
@@ -256,24 +255,18 @@ def _looked_at(look, rows, read):
         found = look([read[number][1] for number in good])
         for number, logits, score, is_finite in zip(good, *found, strict=True):
             name = file_names.printable(rows["image"].iloc[number])
-            words = (
-                f"{name}: the network gives NaN or infinity for it; check the weights of the run"
-            )
+            words = f"{name}: {outputs.NOT_FINITE}"
             results[number] = (*read[number], logits, score) if is_finite else words
     return results
 
 
 def _read(config, image_path, mask_path):
     """Returns (pixels, the square that the network sees, true mask), or why there are none."""
+    limit = config.reading.max_megapixels
 
     def read():
-        image = new_images.read_image(image_path, config.reading.max_megapixels)
-        square = np.asarray(preprocessing.prepare_image(image, config.preprocessing))
-        return (
-            image,
-            square,
-            _true_mask(mask_path, config.preprocessing.image_size, config.reading.max_megapixels),
-        )
+        image, square = predictor.read(image_path, config.preprocessing, limit)
+        return image, square, _true_mask(mask_path, config.preprocessing.image_size, limit)
 
     return failures_lib.tried(image_path, read)
 
@@ -309,7 +302,7 @@ def _decide(config, rows, maps, scores, true):
     table["weak_share"] = masks.mean((1, 2, 3))
     table["is_sure_mask"] = masks.any((1, 2, 3))
     if config.pseudo_labels.weak_targets == "prediction":
-        confidence = weak_masks.mean_inside(predictions.sigmoid(maps), masks)
+        confidence = weak_masks.mean_inside(outputs.sigmoid(maps), masks)
         table["is_sure_mask"] &= confidence >= config.pseudo_labels.mask_confidence
     table["mask_confidence"] = confidence
     known = np.array([mask is not None for mask in true])
@@ -328,8 +321,8 @@ def _write_masks(config, rows, table, maps, pictures, output):
 
     def write(number):
         size = pictures[number].shape[:2]
-        mask = tf.image.resize(maps[number], size).numpy()[..., 0]
-        mask = mask >= table["mask_threshold"].iloc[number]
+        threshold = table["mask_threshold"].iloc[number]
+        mask = outputs.mask_at_size(maps[number], size, threshold).numpy()[..., 0]
         if mask.any():
             storage_pictures.write_mask(output / rows["mask_to_write"].iloc[number], mask)
         return bool(mask.any())

@@ -227,7 +227,7 @@ def _fit(model, config, run, manifest, flag_lines, placement, lacks_targets):
     rows = {split: manifest[manifest["split"] == split] for split in manifests.SPLITS}
     start = training_history.finished_epochs(run)
     if start:
-        logging.info("going on after %d finished epochs", start)
+        logging.info("continuing from epoch %d (pass epochs + 1)", start)
         run_directory.check_model(run / run_directory.MODEL)
     counts = {split: len(part) for split, part in rows.items()}
     if placement.writes:
@@ -311,6 +311,11 @@ def _finish(run, model, config, precision):
         trained_flags.KEY: trained_flags.kept(flagfiles.flag_lines(config), flagfiles.PATH_FLAGS),
     }
     whole_files.write_json(run / run_directory.FINISHED, result)
+    if (run / run_directory.METRICS).is_file():
+        logging.warning(
+            "%s was written before the training ended, of an earlier epoch's model: evaluate again",
+            run / run_directory.METRICS,
+        )
     run_directory.drop_backup(run)
     logging.info(
         "finished after %d epochs, best %s %.4f in epoch %d. Evaluate with "

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Sets up .venv, trains LB-UNet on drawn dermoscopy, evaluates it and draws every figure.
-# No dataset and no network but the package registry; about 8 minutes on two CPU cores.
+# No dataset and no network but the package registry; 5 to 15 minutes on two CPU cores.
 # Usage: scripts/quickstart.sh [--flag=value ...]   (flags of python -m lbunet_tf.train)
 set -euo pipefail
 cd "$(dirname "$0")/.."

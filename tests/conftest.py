@@ -5,11 +5,15 @@ import pathlib
 import resource
 
 import keras
+import numpy as np
+import pandas as pd
 import pytest
+from PIL import Image
 
 from lbunet_tf import evaluate
 from lbunet_tf import models
 from lbunet_tf import train
+from lbunet_tf.data import manifests
 from lbunet_tf.settings import config as config_lib
 from lbunet_tf.settings import flagfiles
 from lbunet_tf.training import callbacks
@@ -59,6 +63,72 @@ def train_until_killed(monkeypatch):
             train.train(config)
 
     return run
+
+
+@pytest.fixture
+def write_image():
+    """Returns a function that writes an RGB image; the suffix names the format."""
+
+    def write(path, size=(20, 16), colour=(150, 110, 90)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", size, colour).save(path)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def write_mask():
+    """Returns a function that writes a 0/255 mask, its left half lesion."""
+
+    def write(path, size=(20, 16)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = np.zeros((size[1], size[0]), "uint8")
+        pixels[:, : size[0] // 2] = 255
+        Image.fromarray(pixels).save(path)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def make_config():
+    """Returns a function that makes a checked Config of small images."""
+
+    def make(**fields):
+        return config_lib.check(config_lib.make(**{"image_size": 16, **fields}))
+
+    return make
+
+
+@pytest.fixture
+def make_table():
+    """Returns a function that makes a complete manifest of `count` rows without files."""
+
+    def make(count, **columns):
+        names = [f"i{number:04d}" for number in range(count)]
+        table = pd.DataFrame({"image_id": names, "image": [f"/d/{name}.png" for name in names]})
+        return manifests.complete(table.assign(**columns), "folder")
+
+    return make
+
+
+@pytest.fixture
+def make_predictions():
+    """A function: equally long lists by column -> a predictions table, all test by default."""
+
+    def make(**columns):
+        table = pd.DataFrame({"split": "test", **columns})
+        defaults = {"label": np.nan, "score": np.nan}
+        defaults |= {f"mask_{name}": np.nan for name in ("tp", "fp", "fn", "tn")}
+        for name, value in defaults.items():
+            if name not in table:
+                table[name] = value
+        if "image_id" not in table:
+            table["image_id"] = [f"image_{number}" for number in range(len(table))]
+        return table
+
+    return make
 
 
 @contextlib.contextmanager

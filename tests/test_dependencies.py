@@ -179,7 +179,12 @@ def test_a_lock_is_installed_by_its_hashes_after_pip_and_setuptools(tmp_path):
 
 def test_ranges_are_installed_without_hashes(tmp_path):
     _, calls = set_up(tmp_path, "requirements.txt", "exit 0")
-    assert calls[-1].endswith("-r requirements.txt") and "--require-hashes" not in calls[-1]
+    assert calls[-2].endswith("-r requirements.txt") and "--require-hashes" not in calls[-2]
+
+
+def test_the_package_itself_is_installed_last_and_brings_nothing_else(tmp_path):
+    _, calls = set_up(tmp_path, "requirements.lock", "exit 0")
+    assert {"--no-deps", "--no-build-isolation", "--editable"} <= set(calls[-1].split())
 
 
 def test_a_lock_that_does_not_install_names_the_ranges_and_leaves_no_stamp(tmp_path):

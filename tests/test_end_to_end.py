@@ -150,7 +150,7 @@ def test_label_masks_at_124_px_from_a_folder_carry_their_name(tmp_path):
 
 
 def test_an_encoder_without_imagenet_weights_learns_at_batch_8(tmp_path):
-    """Batch norm of momentum 0.9: val_loss is finite and falls by epoch 3 (SYSTEMS G18)."""
+    """Batch norm of momentum 0.9: val_loss is finite and falls by epoch 3 (docs/paper.md#g18)."""
     config = config_lib.make(
         run=str(tmp_path / "run"),
         source=("synthetic",),

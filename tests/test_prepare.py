@@ -134,9 +134,9 @@ def test_with_skip_a_bad_image_is_no_error(with_bad_image):
 def _start(config, records):
     """Starts a process that prepares records, at most four in a shard."""
     code = (
-        "from lbunet_tf import config, entry, prepare\n"
-        "from lbunet_tf.data import record_writer\n"
-        f"record_writer.SHARD_BYTES = {4 * config.preprocessing.image_size**2 * 4}\n"
+        "from lbunet_tf import prepare\nfrom lbunet_tf.settings import entry\n"
+        "from lbunet_tf.data.records import writer\n"
+        f"writer.SHARD_BYTES = {4 * config.preprocessing.image_size**2 * 4}\n"
         "entry.run(prepare.main, 'prepare')"
     )
     flags = [f"--source={config.source.source[0]}", f"--data_dir={config.source.data_dir[0]}"]

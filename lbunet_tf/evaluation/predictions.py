@@ -15,6 +15,7 @@ from absl import logging
 from lbunet_tf.data import pipeline
 from lbunet_tf.evaluation import scores
 from lbunet_tf.runs import run_directory
+from lbunet_tf.serving import outputs
 from lbunet_tf.settings import image_groups
 from lbunet_tf.settings import training_groups
 from lbunet_tf.storage import spreadsheets
@@ -23,13 +24,11 @@ from lbunet_tf.storage import whole_files
 NUM_BINS = 65536
 MAX_LOGIT = 30.0
 EVALUATED_SPLITS = ("val", "test")
-# Why an image has no result.
-NOT_FINITE = "the network gives NaN or infinity for it; check the weights of the run"
 
 
 def predict_run(
     preprocessing: image_groups.Preprocessing,
-    outputs: training_groups.Outputs,
+    run_outputs: training_groups.Outputs,
     device: training_groups.Device,
     output: pathlib.Path,
     model: keras.Model,
@@ -52,11 +51,11 @@ def predict_run(
         rows = manifest[manifest["split"] == split].reset_index(drop=True)
         histograms[split] = np.zeros((2, NUM_BINS), "int64")
         logging.info("scoring %d images of %s", len(rows), split)
-        dataset = pipeline.make_evaluation_dataset(preprocessing, outputs, device, rows)
-        parts.append(_predict_rows(dataset, outputs.score_rule, model, rows, histograms[split]))
+        dataset = pipeline.make_evaluation_dataset(preprocessing, run_outputs, device, rows)
+        parts.append(_predict_rows(dataset, run_outputs.score_rule, model, rows, histograms[split]))
     table = pd.concat(parts, ignore_index=True)
     measures = scores.image_mask_scores(table).drop(columns="image_id")
-    table = table.join(measures.add_prefix(scores.name_prefix(outputs.mask_source)))
+    table = table.join(measures.add_prefix(scores.name_prefix(run_outputs.mask_source)))
     quoted = spreadsheets.quoted_table(table)
     whole_files.write_table(output / run_directory.PREDICTIONS, quoted)
     with whole_files.whole_file(output / run_directory.HISTOGRAMS) as partial:
@@ -76,10 +75,10 @@ def _predict_rows(dataset, score_rule, model, rows, histogram):
         refuse_not_finite(logits, rows["image_id"].iloc[first : first + len(images)])
         mask = np.asarray(targets["mask"])
         known = np.asarray(weights["mask"])[:, 0, 0] > 0
-        probability = sigmoid(logits["mask"])
+        probability = outputs.sigmoid(logits["mask"])
         add_to_histogram(histogram, logits["mask"][known], mask[known])
         measures = {
-            "score": image_scores(logits, score_rule),
+            "score": outputs.image_scores(logits, score_rule),
             **confusion_counts(mask, probability >= 0.5, known),
             "predicted_share": (probability >= 0.5).mean((1, 2, 3)),
         }
@@ -90,42 +89,18 @@ def _predict_rows(dataset, score_rule, model, rows, histogram):
     return pd.concat([rows, measures], axis=1)
 
 
-def are_finite(logits: dict[str, np.ndarray]) -> np.ndarray:
-    """Returns (B,) bool: for which images every output is a number, neither NaN nor infinite."""
-    return np.all([np.isfinite(x).all(tuple(range(1, x.ndim))) for x in logits.values()], axis=0)
-
-
 def refuse_not_finite(logits: dict[str, np.ndarray], image_ids: Sequence[str]) -> None:
     """Raises a ValueError that names the images for which the network gives no numbers.
 
     NaN is neither above nor below a threshold: it would be "no lesion" without a word.
     """
-    bad = [repr(name) for name, good in zip(image_ids, are_finite(logits), strict=True) if not good]
+    are_good = outputs.are_finite(logits)
+    bad = [repr(name) for name, good in zip(image_ids, are_good, strict=True) if not good]
     if bad:
         raise ValueError(
             f"the network gives NaN or infinity for {len(bad)} of {len(image_ids)} images, the "
-            f"first is {bad[0]}. Look at the image; if all are so, take another run"
+            f"first is {bad[0]}. Look at the image; if all images are like this, use another run"
         )
-
-
-def sigmoid(logits: np.ndarray) -> np.ndarray:
-    """Returns probabilities; exp is taken of negative numbers only, so +-80 is safe."""
-    small = np.exp(-np.abs(logits))
-    return np.where(logits >= 0, 1 / (1 + small), small / (1 + small))
-
-
-def image_scores(logits: dict[str, np.ndarray], score_rule: str) -> np.ndarray:
-    """Returns (B,) melanoma probabilities, NaN where no output knows about melanoma.
-
-    The paper does not say how pixels become one score (SYSTEMS G15): the mean of the
-    pixel probabilities by default, the melanoma head where there is one.
-    """
-    if score_rule == "melanoma":
-        return sigmoid(logits["melanoma"])[:, 0]
-    if score_rule == "none":
-        return np.full(len(logits["mask"]), np.nan)
-    probability = sigmoid(logits["mask"])
-    return probability.max((1, 2, 3)) if score_rule == "max" else probability.mean((1, 2, 3))
 
 
 def confusion_counts(
@@ -165,21 +140,21 @@ def add_to_histogram(histogram: np.ndarray, logits: np.ndarray, target: np.ndarr
 
 def predict_sheet(
     preprocessing: image_groups.Preprocessing,
-    outputs: training_groups.Outputs,
+    run_outputs: training_groups.Outputs,
     model: keras.Model,
     rows: pd.DataFrame,
 ) -> Sequence[dict[str, np.ndarray]]:
     """Returns image (S, S, 3) uint8, true mask and predicted probability (S, S) of a few rows."""
     sheet = []
     one_by_one = training_groups.Device(batch_size=1, cache=False)
-    dataset = pipeline.make_evaluation_dataset(preprocessing, outputs, one_by_one, rows)
+    dataset = pipeline.make_evaluation_dataset(preprocessing, run_outputs, one_by_one, rows)
     for images, targets, _ in dataset:
         logits = np.asarray(model.predict_on_batch(np.asarray(images))["mask"])
         sheet.append(
             {
                 "image": np.asarray(images[0]).astype("uint8"),
                 "true": np.asarray(targets["mask"])[0, ..., 0],
-                "predicted": sigmoid(logits)[0, ..., 0],
+                "predicted": outputs.sigmoid(logits)[0, ..., 0],
             }
         )
     return sheet

@@ -213,7 +213,7 @@ def mask_scores(table: pd.DataFrame, mask_source: str) -> dict:
     """Returns means over images, and scores pooled over all pixels, at the network's size.
 
     Where the label is painted over the image the names say so: such a Dice measures
-    the class, not the lesion (SYSTEMS G2).
+    the class, not the lesion (docs/paper.md#g2).
     """
     images = image_mask_scores(table)
     if images.empty:

@@ -7,7 +7,7 @@ import keras
 
 from lbunet_tf.models import attention as attention_lib
 
-# segmentation_models_pytorch's widths; the paper states none (SYSTEMS G14).
+# segmentation_models_pytorch's widths; the paper states none (docs/paper.md#g14).
 DECODER_FILTERS = (256, 128, 64, 32, 16)
 
 

@@ -6,6 +6,8 @@ import pathlib
 import keras
 from keras import ops
 
+from lbunet_tf.serving import outputs as outputs_lib
+
 NAME = "model.xml"
 IDENTITY = "identity.json"
 INSTALL = "pip install 'lbunet_tf[openvino]'"
@@ -44,14 +46,11 @@ def write(
 
 def _with_probabilities(model, score_rule, has_outlines):
     outputs = {}
-    mask = ops.sigmoid(model.output["mask"])
-    if score_rule == "melanoma":
-        outputs["probability"] = ops.sigmoid(model.output["melanoma"])[:, 0]
-    elif score_rule != "none":
-        reduce = {"mean": ops.mean, "max": ops.max}[score_rule]
-        outputs["probability"] = reduce(mask, axis=(1, 2, 3))
+    if score_rule != "none":
+        functions = outputs_lib.Functions(ops.sigmoid, ops.mean, ops.max)
+        outputs["probability"] = outputs_lib.image_scores(model.output, score_rule, functions)
     if has_outlines:
-        outputs["mask_probability"] = mask
+        outputs["mask_probability"] = ops.sigmoid(model.output["mask"])
     return keras.Model(model.input, outputs)
 
 

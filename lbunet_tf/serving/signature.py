@@ -9,10 +9,12 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
+from lbunet_tf.serving import outputs as outputs_lib
+
 NAME = "serving_default"
 INPUT = "image_bytes"
-NO_IMAGE = "image_bytes must be a JPEG or PNG: this is none"
-DAMAGED = "image_bytes must be a whole JPEG or PNG: this one is cut short or damaged"
+NO_IMAGE = "image_bytes must be a JPEG or PNG; these bytes are neither"
+DAMAGED = "image_bytes must be a complete JPEG or PNG: this one is cut short or damaged"
 
 
 def make_serving_function(
@@ -60,7 +62,8 @@ def make_serving_function(
         is_good = errors == ""
         outputs = {"error": errors}
         if score_rule != "none":
-            outputs["probability"] = _or_nan(is_good, image_probability(logits, score_rule))
+            scores = outputs_lib.image_scores(logits, score_rule, outputs_lib.TENSORFLOW)
+            outputs["probability"] = _or_nan(is_good, scores)
         if has_outlines:
             masks, shares = tf.map_fn(
                 _outline,
@@ -108,18 +111,10 @@ def _decoded_or(default, contents, decode):
     return tf.ensure_shape(image, (None, None, 3)), error
 
 
-def image_probability(logits: dict[str, tf.Tensor], score_rule: str) -> tf.Tensor:
-    """Returns (B,) float32 by the rule."""
-    if score_rule == "melanoma":
-        return tf.sigmoid(logits["melanoma"])[:, 0]
-    reduce = {"mean": tf.reduce_mean, "max": tf.reduce_max}[score_rule]
-    return reduce(tf.sigmoid(logits["mask"]), axis=(1, 2, 3))
-
-
 def _outline(logits_and_size):
     """Returns (PNG bytes at the image's size, share of the image) of one mask."""
     logits, size = logits_and_size
-    mask = tf.image.resize(logits, size) >= 0
+    mask = outputs_lib.mask_at_size(logits, size)
     png = tf.io.encode_png(tf.cast(mask, tf.uint8) * 255)
     return png, tf.reduce_mean(tf.cast(mask, tf.float32))
 

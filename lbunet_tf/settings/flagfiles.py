@@ -12,6 +12,7 @@ import typing
 from collections.abc import Sequence
 
 from absl import flags
+from absl import logging
 
 from lbunet_tf.settings import config as config_lib
 from lbunet_tf.settings import fields
@@ -47,16 +48,41 @@ def parse(arguments: Sequence[str], flag_values=flags.FLAGS) -> list[str]:
     Raises:
         ValueError: A flag is unknown, its value cannot be read, or a flagfile is not one.
     """
+    origins = {}
+    expanded = _expand(list(arguments), origins)
     try:
-        return flag_values(_expand(list(arguments)))
+        return flag_values(expanded)
     except flags.Error as error:
-        raise ValueError(str(error).removeprefix("ERROR:: ")) from error
+        raise ValueError(_in_words(error, flag_values, origins)) from error
 
 
-def _expand(arguments, read_before=()):
+def _in_words(error, flag_values, origins):
+    """Returns what is wrong with a flag: what must hold, what came, and in which file it stands."""
+    text = str(error).removeprefix("ERROR:: ").replace(" ?", "?")
+    illegal = re.match(r"flag --(\w+)=(.*?): ", text, re.DOTALL)
+    if illegal and illegal[1] in flag_values:
+        kind = flag_values[illegal[1]].flag_type()
+        needed = {"int": "a whole number", "float": "a number", "bool": "true or false"}.get(kind)
+        if needed:
+            text = f'"--{illegal[1]}" must be {needed}. Received: {illegal[2]}'
+    name = illegal[1] if illegal else getattr(error, "flagname", "")
+    places = [place for word, place in origins.items() if _flag_name(word) == name]
+    return f"{places[-1]}: {text}" if places else text
+
+
+def _flag_name(word):
+    return word.lstrip("-").partition("=")[0].strip()
+
+
+def _expand(arguments, origins, read_before=()):
     """Returns a command line with the lines of each flagfile in its place.
 
     absl does so too, but reads a file in the encoding of the locale, where flags.cfg is UTF-8.
+
+    Args:
+        arguments: The words of a command line, or the lines of a flagfile.
+        origins: Gains line -> "FILE, line N" for each line of a flagfile.
+        read_before: The flagfiles on the way here.
     """
     expanded = []
     words = iter(arguments)
@@ -67,15 +93,15 @@ def _expand(arguments, read_before=()):
             expanded.append(word)
             continue
         name = next(words, "") if directive[1] is None else directive[1]
-        expanded += _lines_of(os.path.expanduser(name.strip()), read_before)
+        expanded += _lines_of(os.path.expanduser(name.strip()), origins, read_before)
     return expanded
 
 
-def _lines_of(name, read_before):
+def _lines_of(name, origins, read_before=()):
     """Returns the flags of one flagfile, and of those that it names, each checked to be a flag."""
     if not name:
         raise ValueError('"--flagfile" must name a file of flags. Received: nothing')
-    path = pathlib.Path(name)
+    path = find(pathlib.Path(name))
     if path.resolve() in read_before:
         chain = " -> ".join(map(str, (*read_before, path)))
         raise ValueError(f'"--flagfile" must not lead back to itself. Received: {chain}')
@@ -86,15 +112,33 @@ def _lines_of(name, read_before):
         raise ValueError(f'"--flagfile" must name a file of flags. {error}') from error
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} must be text in UTF-8. Save it as such. {error}") from error
-    lines = [line.strip() for line in text.split("\n")]
-    lines = [line for line in lines if line and not line.startswith(("#", "//"))]
-    for line in lines:
+    lines = []
+    for number, line in enumerate(map(str.strip, text.split("\n")), 1):
+        if not line or line.startswith(("#", "//")):
+            continue
         if not re.match("--?[^-]", line):
             raise ValueError(
-                f"{path} must hold one flag on each line, as in --epochs=30, and comments after #. "
-                f"Received: {line!r}"
+                f"{path}, line {number}: a flagfile must hold one flag on each line, as in "
+                f"--epochs=30, and comments after #. Received: {line!r}"
             )
-    return _expand(lines, (*read_before, path.resolve()))
+        origins[line] = f"{path}, line {number}"
+        lines.append(line)
+    return _expand(lines, origins, (*read_before, path.resolve()))
+
+
+def find(path: pathlib.Path) -> pathlib.Path:
+    """Returns a flagfile, or where flags/X.cfg is not here, the one that the package brings.
+
+    An installed package has `flags` inside, a checkout beside it.
+    """
+    if path.exists() or path.parts[:-1] != ("flags",):
+        return path
+    package = pathlib.Path(__file__).parents[1]
+    for folder in (package, package.parent):
+        if (folder / path).is_file():
+            logging.info("there is no %s here; reading the package's %s", path, folder / path)
+            return folder / path
+    return path
 
 
 def from_flags(entry: str, flag_values=flags.FLAGS) -> config_lib.Config:
@@ -278,11 +322,13 @@ def read_flagfile(path: pathlib.Path) -> config_lib.Config:
     """Returns the Config of a flagfile of `train`."""
     flag_values = flags.FlagValues()
     define_flags("train", flag_values)
-    arguments = _lines_of(str(path), ())
+    origins = {}
+    arguments = _lines_of(str(path), origins)
     try:
         flag_values(["train", *arguments])
         return from_flags("train", flag_values)
     except flags.Error as error:
-        raise ValueError(f"{path} must hold flags that this version knows. {error}") from error
+        text = _in_words(error, flag_values, origins)
+        raise ValueError(f"{path} must hold only flags of this version. {text}") from error
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error

@@ -35,7 +35,7 @@ def start_command() -> None:
     os.environ["MPLBACKEND"] = "Agg"
     # TensorBoard's HParams import tf.keras; ours is Keras 3, and the old one need not be there.
     os.environ["TF_USE_LEGACY_KERAS"] = "0"
-    _open_streams()
+    open_streams()
     try:
         import keras
     # Whatever it is: a backend that is not installed, a wrong keras.json, warnings as errors.
@@ -45,7 +45,7 @@ def start_command() -> None:
         _refuse(f"the backend {keras.backend.backend()}")
 
 
-def _open_streams():
+def open_streams() -> None:
     """Gives a closed standard stream to /dev/null; what cannot be encoded is escaped.
 
     Otherwise the first file that is opened gets the number of the closed stream, and what a
@@ -79,8 +79,8 @@ def set_keras() -> None:
         found = getattr(keras.config, name)()
         if found != value:
             logging.warning(
-                "Keras' %s was %s, from keras.json or this program; it is now %s, with which the "
-                "models are defined",
+                "Keras' %s was %s, from keras.json or this program; it is now %s, which the "
+                "models need",
                 name,
                 found,
                 value,
@@ -89,7 +89,7 @@ def set_keras() -> None:
     for name in ("max_epochs", "max_steps_per_epoch"):
         limit = getattr(keras.config, name)()
         if limit is not None:
-            logging.warning("Keras cuts every training: KERAS_%s=%s", name.upper(), limit)
+            logging.warning("Keras limits every training: KERAS_%s=%s", name.upper(), limit)
 
 
 def reuse_freed() -> None:

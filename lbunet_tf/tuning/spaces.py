@@ -90,18 +90,18 @@ def narrow(name: str, base: config_lib.Config, fixed: Collection[str]) -> Space:
     if not space:
         given = ", ".join(f"--{flag}" for flag in SPACES[name] if flag in fixed) or "none"
         raise ValueError(
-            f'"--space={name}" must have a flag with two possible values. None is left of '
+            f'"--space={name}" must have a flag with two possible values. No flag is left of '
             f"{', '.join(SPACES[name])}. Received: --model={base.model.model}, "
             f"--heads={','.join(base.outputs.heads)}, fixed on the command line: {given}"
         )
     return space
 
 
-def start(flag: str, dimension: Range | Choice, base: Mapping[str, object]):
-    """Returns the point of a dimension at which the base, values by flag, stands."""
-    value = base[flag]
+def start(flag: str, dimension: Range | Choice, values: Mapping[str, object]):
+    """Returns the point of a dimension at which the flags stand; `values` by flag."""
+    value = values[flag]
     if isinstance(dimension, Choice) and dimension.ratio_to:
-        return _rounded(value / base[dimension.ratio_to])
+        return _rounded(value / values[dimension.ratio_to])
     return value
 
 
@@ -145,7 +145,7 @@ def is_possible(space: Space, base: config_lib.Config, point: dict) -> bool:
     return True
 
 
-def changes(space: Space, base: Mapping[str, object], point: dict) -> dict:
+def changes(space: Space, values: Mapping[str, object], point: dict) -> dict:
     """Returns the values of flags, by name, at a point of the space.
 
     Numbers are rounded to six digits, so that a flagfile holds what a person can read.
@@ -157,7 +157,7 @@ def changes(space: Space, base: Mapping[str, object], point: dict) -> dict:
     for flag in result:
         dimension = space[flag]
         if isinstance(dimension, Choice) and dimension.ratio_to:
-            of = result.get(dimension.ratio_to, base[dimension.ratio_to])
+            of = result.get(dimension.ratio_to, values[dimension.ratio_to])
             result[flag] = _rounded(result[flag] * of)
     return result
 

@@ -115,7 +115,7 @@ def test_images_are_kept_where_they_take_a_part_that_leaves_room(
 
 FAULTS = """
 import ctypes, resource, sys
-from lbunet_tf.data import memory
+from lbunet_tf.settings import process
 if sys.argv[1] == "reused":
     process.reuse_freed()
 libc = ctypes.CDLL(None)

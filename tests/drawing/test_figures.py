@@ -46,9 +46,9 @@ def _sheet(count, true_value=None):
     return pictures
 
 
-def _mask_rows(make_table, count):
+def _mask_rows(make_predictions, count):
     return scores.best_median_worst(
-        make_table(
+        make_predictions(
             mask_tp=np.arange(count),
             mask_fp=np.ones(count),
             mask_fn=np.ones(count),
@@ -118,8 +118,8 @@ def test_confusion_matrices_are_drawn(path, labels, thresholds):
 @pytest.mark.parametrize(
     "labels", [[1, 0, 1, 0, 0], [0, 0, 0, 0, 0], [1, 1, 1, 1, 1]], ids=["both", "none", "all"]
 )
-def test_threshold_curves_are_drawn(path, make_table, labels):
-    table = make_table(label=np.array(labels, float), score=SCORES)
+def test_threshold_curves_are_drawn(path, make_predictions, labels):
+    table = make_predictions(label=np.array(labels, float), score=SCORES)
     curves = scores.threshold_curves(table, 0.018)
 
     figures.threshold_curves(curves, {"0.5": 0.5, "chosen on val": 0.31}, 0.018, path)
@@ -129,8 +129,8 @@ def test_threshold_curves_are_drawn(path, make_table, labels):
 
 @pytest.mark.parametrize("count", [1, 2, 3, 12])
 @pytest.mark.parametrize("label_masks", [False, True], ids=["lesion masks", "label masks"])
-def test_a_mask_sheet_is_drawn(path, make_table, count, label_masks):
-    rows = _mask_rows(make_table, count)
+def test_a_mask_sheet_is_drawn(path, make_predictions, count, label_masks):
+    rows = _mask_rows(make_predictions, count)
 
     figures.mask_sheet(_sheet(len(rows)), rows, label_masks, path)
 
@@ -139,8 +139,10 @@ def test_a_mask_sheet_is_drawn(path, make_table, count, label_masks):
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("value", [0, 1], ids=["empty", "full"])
-def test_a_mask_sheet_of_empty_or_full_masks_is_drawn_without_warnings(path, make_table, value):
-    rows = _mask_rows(make_table, 3)
+def test_a_mask_sheet_of_empty_or_full_masks_is_drawn_without_warnings(
+    path, make_predictions, value
+):
+    rows = _mask_rows(make_predictions, 3)
 
     figures.mask_sheet(_sheet(len(rows), value), rows, False, path)
 
@@ -162,9 +164,9 @@ NAMES = {
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("name", NAMES.values(), ids=NAMES)
-def test_any_name_is_drawn_as_text_of_bounded_size(tmp_path, make_table, name):
+def test_any_name_is_drawn_as_text_of_bounded_size(tmp_path, make_predictions, name):
     points = (np.array([0, 0.2, 1]), np.array([0, 0.7, 1]))
-    rows = _mask_rows(make_table, 3).assign(image_id=name)
+    rows = _mask_rows(make_predictions, 3).assign(image_id=name)
     images = np.stack([picture["image"] for picture in _sheet(2)])
     columns = {"unchanged": (images, np.zeros((2, 16, 16)))}
 

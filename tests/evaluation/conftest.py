@@ -24,30 +24,14 @@ def make_histogram():
 
 
 @pytest.fixture
-def make_table():
-    """A function: equally long lists by column -> a predictions table, all test by default."""
-
-    def make(**columns):
-        table = pd.DataFrame({"split": "test", **columns})
-        defaults = {"label": np.nan, "score": np.nan}
-        defaults |= {f"mask_{name}": np.nan for name in ("tp", "fp", "fn", "tn")}
-        for name, value in defaults.items():
-            if name not in table:
-                table[name] = value
-        if "image_id" not in table:
-            table["image_id"] = [f"image_{number}" for number in range(len(table))]
-        return table
-
-    return make
-
-
-@pytest.fixture
-def random_table(make_table):
+def random_table(make_predictions):
     """60 val and 60 test rows with labels and scores that know something of them."""
     rng = np.random.default_rng(11)
     label = rng.integers(0, 2, 120)
     score = 1 / (1 + np.exp(-rng.normal(label * 1.2 - 0.6, 1)))
-    return make_table(split=["val"] * 60 + ["test"] * 60, label=label.astype(float), score=score)
+    return make_predictions(
+        split=["val"] * 60 + ["test"] * 60, label=label.astype(float), score=score
+    )
 
 
 @pytest.fixture

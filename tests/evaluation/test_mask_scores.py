@@ -25,9 +25,9 @@ def _table_of(true, predicted):
     return pd.DataFrame({"image_id": ids, "split": "test", **counts})
 
 
-def test_mask_scores_of_hand_made_counts(make_table):
+def test_mask_scores_of_hand_made_counts(make_predictions):
     # IoU 8/10, 1/4 and 13/20: exactly 0.65 is no failure.
-    table = make_table(mask_tp=[8, 1, 13], mask_fp=[1, 2, 3], mask_fn=[1, 1, 4])
+    table = make_predictions(mask_tp=[8, 1, 13], mask_fp=[1, 2, 3], mask_fn=[1, 1, 4])
 
     result = scores.mask_scores(table, "lesion")
 
@@ -85,33 +85,33 @@ def test_mask_scores_agree_with_isic_challenge_scoring():
     ids=["empty on empty", "something on empty", "nothing on a lesion", "all right"],
 )
 @pytest.mark.parametrize("name", ["dice", "iou", "thresholded_jaccard"])
-def test_empty_masks_are_decided(make_table, counts, expected, name):
+def test_empty_masks_are_decided(make_predictions, counts, expected, name):
     tp, fp, fn = counts
-    table = make_table(mask_tp=[tp], mask_fp=[fp], mask_fn=[fn])
+    table = make_predictions(mask_tp=[tp], mask_fp=[fp], mask_fn=[fn])
 
     assert scores.image_mask_scores(table)[name].item() == expected
 
 
-def test_empty_masks_only_count_one_when_pooled(make_table):
-    result = scores.mask_scores(make_table(mask_tp=[0], mask_fp=[0], mask_fn=[0]), "lesion")
+def test_empty_masks_only_count_one_when_pooled(make_predictions):
+    result = scores.mask_scores(make_predictions(mask_tp=[0], mask_fp=[0], mask_fn=[0]), "lesion")
 
     assert (result["pooled_dice"], result["pooled_iou"]) == (1.0, 1.0)
 
 
-def test_rows_without_a_mask_are_not_scored(make_table):
-    table = make_table(mask_tp=[8, np.nan], mask_fp=[1, np.nan], mask_fn=[1, np.nan])
+def test_rows_without_a_mask_are_not_scored(make_predictions):
+    table = make_predictions(mask_tp=[8, np.nan], mask_fp=[1, np.nan], mask_fn=[1, np.nan])
 
     result = scores.mask_scores(table, "lesion")
 
     assert (result["num_masks"], result["iou"]) == (1, pytest.approx(0.8))
 
 
-def test_a_table_without_masks_has_no_mask_scores(make_table):
-    assert scores.mask_scores(make_table(label=[1.0]), "lesion") == {}
+def test_a_table_without_masks_has_no_mask_scores(make_predictions):
+    assert scores.mask_scores(make_predictions(label=[1.0]), "lesion") == {}
 
 
-def test_label_masks_are_scored_under_their_own_names_only(make_table):
-    table = make_table(mask_tp=[8], mask_fp=[1], mask_fn=[1])
+def test_label_masks_are_scored_under_their_own_names_only(make_predictions):
+    table = make_predictions(mask_tp=[8], mask_fp=[1], mask_fn=[1])
 
     result = scores.mask_scores(table, "label")
 
@@ -119,10 +119,10 @@ def test_label_masks_are_scored_under_their_own_names_only(make_table):
     assert result["label_as_mask_iou"] == pytest.approx(0.8)
 
 
-def test_the_sheet_shows_best_median_and_worst(make_table):
+def test_the_sheet_shows_best_median_and_worst(make_predictions):
     # Dice rises with the number in the name.
     count = 15
-    table = make_table(
+    table = make_predictions(
         image_id=[f"image_{number:02d}" for number in range(count)],
         mask_tp=np.arange(count),
         mask_fp=np.full(count, 2),
@@ -135,8 +135,8 @@ def test_the_sheet_shows_best_median_and_worst(make_table):
     assert dict(zip(rows["place"], rows["image_id"], strict=True)) == expected
 
 
-def test_the_sheet_ranks_a_table_that_has_each_images_dice_already(make_table):
-    table = make_table(mask_tp=[1, 5, 9], mask_fp=[1, 1, 1], mask_fn=[0, 0, 0])
+def test_the_sheet_ranks_a_table_that_has_each_images_dice_already(make_predictions):
+    table = make_predictions(mask_tp=[1, 5, 9], mask_fp=[1, 1, 1], mask_fn=[0, 0, 0])
     measures = scores.image_mask_scores(table).drop(columns="image_id")
 
     rows = scores.best_median_worst(table.join(measures), count=1)
@@ -146,8 +146,10 @@ def test_the_sheet_ranks_a_table_that_has_each_images_dice_already(make_table):
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5, 12, 40])
-def test_the_sheet_has_as_many_best_as_median_and_worst(make_table, count):
-    table = make_table(mask_tp=np.arange(count), mask_fp=np.ones(count), mask_fn=np.ones(count))
+def test_the_sheet_has_as_many_best_as_median_and_worst(make_predictions, count):
+    table = make_predictions(
+        mask_tp=np.arange(count), mask_fp=np.ones(count), mask_fn=np.ones(count)
+    )
 
     rows = scores.best_median_worst(table)
 
@@ -155,7 +157,7 @@ def test_the_sheet_has_as_many_best_as_median_and_worst(make_table, count):
     assert set(rows["place"]) == {"best", "median", "worst"}
 
 
-def test_the_sheet_leaves_out_images_without_a_mask(make_table):
-    table = make_table(mask_tp=[1, np.nan], mask_fp=[1, np.nan], mask_fn=[1, np.nan])
+def test_the_sheet_leaves_out_images_without_a_mask(make_predictions):
+    table = make_predictions(mask_tp=[1, np.nan], mask_fp=[1, np.nan], mask_fn=[1, np.nan])
 
     assert set(scores.best_median_worst(table)["image_id"]) == {"image_0"}

@@ -1,5 +1,3 @@
-import warnings
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -201,41 +199,6 @@ def test_the_sheet_has_image_mask_and_probability_of_each_row(make_config, make_
         np.testing.assert_allclose(picture["predicted"], 1 / (1 + np.exp(-logits)), rtol=1e-4)
 
 
-@pytest.mark.parametrize(
-    "logit, probability", [(-800, 0), (-80, np.exp(-80)), (0, 0.5), (80, 1), (800, 1)]
-)
-def test_sigmoid_of_large_logits_is_right_and_warns_of_nothing(logit, probability):
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        result = predictions.sigmoid(np.array([float(logit)]))
-
-    np.testing.assert_allclose(result, [probability], rtol=1e-12)
-
-
-@pytest.mark.parametrize(
-    "fields, expected",
-    [
-        ({"heads": ("mask", "melanoma")}, 0.75),
-        ({"heads": ("mask", "melanoma"), "mask_source": "label"}, 0.75),
-        ({"mask_source": "label"}, 0.4),
-        ({"mask_source": "label", "image_score": "mean"}, 0.4),
-        ({"mask_source": "label", "image_score": "max"}, 0.9),
-        ({"heads": ("mask", "melanoma"), "image_score": "mean", "mask_source": "label"}, 0.4),
-        ({"mask_source": "lesion"}, np.nan),
-    ],
-    ids=["head", "head before label masks", "auto mean", "mean", "max", "mean by name", "nothing"],
-)
-def test_the_image_score_follows_its_rule(make_config, fields, expected):
-    config = make_config(**{"heads": ("mask",), **fields})
-    pixels = np.array([0.9, 0.1, 0.2, 0.4]).reshape(1, 2, 2, 1)
-    logits = {"mask": np.log(pixels / (1 - pixels)), "melanoma": np.log([[3.0]])}
-    logits = {head: logits[head] for head in config.outputs.heads}
-
-    score = predictions.image_scores(logits, config.outputs.score_rule)
-
-    np.testing.assert_allclose(score, [expected], rtol=1e-12)
-
-
 def test_confusion_counts_of_a_hand_made_mask():
     true = np.array([1, 1, 1, 0, 0, 0]).reshape(1, 2, 3, 1)
     predicted = np.array([1, 0, 0, 1, 1, 1], bool).reshape(1, 2, 3, 1)
@@ -276,14 +239,6 @@ def test_histograms_add_up_over_batches():
         predictions.add_to_histogram(histogram, np.array([-15.0, -15.0]), np.array([0, 1]))
 
     assert histogram[:, 16384].tolist() == [3, 3]
-
-
-def test_logits_are_finite_by_image():
-    logits = {"mask": np.zeros((4, 2, 2, 1)), "melanoma": np.zeros((4, 1))}
-    logits["mask"][1, 0, 1, 0] = np.nan
-    logits["melanoma"][2] = -np.inf
-
-    assert predictions.are_finite(logits).tolist() == [True, False, False, True]
 
 
 def test_images_whose_logits_are_not_finite_are_counted_and_named():

@@ -163,8 +163,8 @@ def test_a_val_split_of_one_class_chooses_no_threshold(random_table):
     assert result["test"]["auc"] is not None
 
 
-def test_a_table_without_scores_has_no_classification(make_table):
-    table = make_table(label=[0.0, 1.0], mask_tp=[1, 2], mask_fp=[0, 0], mask_fn=[1, 0])
+def test_a_table_without_scores_has_no_classification(make_predictions):
+    table = make_predictions(label=[0.0, 1.0], mask_tp=[1, 2], mask_fp=[0, 0], mask_fn=[1, 0])
 
     result = scores.evaluate_table(table, EMPTY, "lesion", 0.018)["test"]
 

@@ -1,3 +1,4 @@
+import pathlib
 import re
 import typing
 
@@ -422,7 +423,7 @@ def test_a_flagfile_names_another_where_its_flags_stand(tmp_path):
         (b"--flagfile=missing.cfg", "missing.cfg"),
         (b"epochs=7", "must hold one flag on each line, .* Received: 'epochs=7'"),
         (b"--epochs=7\n--\n--seed=1", "must hold one flag on each line, .* Received: '--'"),
-        (b"--epochs=seven", '"?--epochs=seven'),
+        (b"--epochs=seven", 'line 1: "--epochs" must be a whole number. Received: seven'),
         (b"--epohcs=7", "epohcs"),
         (b'--data_dir="/a,/b', "data_dir"),
     ],
@@ -447,3 +448,59 @@ def test_a_wrong_value_in_the_flags_of_a_run_names_the_file(tmp_path):
 
     with pytest.raises(ValueError, match=f'{tmp_path}/flags.cfg: "--batch_size" must be at'):
         flagfiles.read(str(tmp_path))
+
+
+def test_a_recipe_that_is_not_here_is_the_one_of_the_package(tmp_path, monkeypatch, caplog):
+    caplog.set_level("INFO", logger="absl")
+    monkeypatch.chdir(tmp_path)
+    name = pathlib.Path("flags/quickstart.cfg")
+
+    found = flagfiles.find(name)
+
+    assert found.is_file() and found.parts[-2:] == name.parts
+    assert f"there is no {name} here; reading the package's {found}" in caplog.text
+
+
+def test_a_recipe_in_the_working_directory_wins_over_that_of_the_package(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "flags").mkdir()
+    (tmp_path / "flags/quickstart.cfg").write_text("--epochs=77\n")
+
+    assert flagfiles.read_flagfile(pathlib.Path("flags/quickstart.cfg")).budget.epochs == 77
+
+
+@pytest.mark.parametrize("name", ["flags/none.cfg", "quickstart.cfg", "a/flags/quickstart.cfg"])
+def test_other_names_are_not_looked_for_in_the_package(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+
+    assert flagfiles.find(pathlib.Path(name)) == pathlib.Path(name)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (
+            "--encodr=resnet50",
+            "Unknown .* flag 'encodr'. Did you mean: encoder, .*[^ ]$",
+        ),
+        ("--epochs=thirty", '"--epochs" must be a whole number. Received: thirty'),
+        ("--learning_rate=a:b", '"--learning_rate" must be a number. Received: a:b'),
+        ("--cache=perhaps", '"--cache" must be true or false. Received: perhaps'),
+    ],
+)
+def test_a_wrong_line_is_named_by_its_file_and_number(tmp_path, line, message):
+    inner = tmp_path / "inner.cfg"
+    inner.write_text(f"# Of others.\n--seed=1\n\n{line}\n")
+    outer = tmp_path / "outer.cfg"
+    outer.write_text(f"--flagfile={inner}\n")
+
+    with pytest.raises(ValueError, match=rf"{re.escape(str(inner))}, line 4: {message}"):
+        read(f"--flagfile={outer}")
+    with pytest.raises(ValueError, match=f"^{message}"):
+        read(line)
+
+
+def read(*arguments):
+    values = flags.FlagValues()
+    flagfiles.define_flags("train", values)
+    return flagfiles.parse(["train", *arguments], values)

@@ -72,7 +72,9 @@ def test_a_folder_has_one_lock_whatever_it_is_called(tmp_path, monkeypatch, name
 def test_a_second_process_on_one_run_is_refused(tmp_path):
     run = str(tmp_path / "runs" / "paper")
     with whole_files.locked(run, "train"):
-        code = f"from lbunet_tf import whole_files as w\nwith w.locked({run!r}, 'train'): pass"
+        code = (
+            f"from lbunet_tf.storage import whole_files as w\nwith w.locked({run!r}, 'train'): pass"
+        )
         second = subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, check=False
         )
@@ -91,7 +93,7 @@ def test_a_folder_that_another_process_works_on_is_not_deleted(tmp_path, place, 
     run = tmp_path / "runs" / "paper [1]"
     (run / "evaluation").mkdir(parents=True)
     code = (
-        "import sys\nfrom lbunet_tf import whole_files\n"
+        "import sys\nfrom lbunet_tf.storage import whole_files\n"
         f"with whole_files.locked({str(run / place)!r}, {work!r}):\n"
         "    print('locked', flush=True)\n    sys.stdin.read()"
     )

@@ -2,7 +2,7 @@
 
 Melanomas and other lesions differ by asymmetry, border, number of colours and size,
 each with overlap; base colour and skin tone are drawn alike for both, so that neither
-mean colour nor area alone tells them apart (BUILD_NOTES states how far they do).
+mean colour nor area alone tells them apart (docs/results.md states how far they do).
 Nothing here is medical data and no score on it says anything about real lesions.
 """
 

@@ -124,7 +124,7 @@ def test_a_batch_of_records_is_augmented_by_the_number_of_its_step(files, folder
         return images, targets, weights
 
     monkeypatch.setattr(pipeline, "augments_in_step", lambda: False)
-    monkeypatch.setitem(pipeline.batch_augmentation.BATCH_AUGMENTATIONS, "keras_cv", note)
+    monkeypatch.setitem(pipeline.mixing.BATCH_AUGMENTATIONS, "keras_cv", note)
     rows = _manifests(files, folder)[1]
 
     config = files.replace(cache=False, augment="keras_cv", batch_size=16)

@@ -1,0 +1,208 @@
+"""A finished run, or the mean of several, that predicts images and knows their preprocessing.
+
+`lbunet_tf.load` gives it to a person, and `lbunet_tf.predict` writes what it says to disk.
+"""
+
+import concurrent.futures
+import dataclasses
+import functools
+import os
+from collections.abc import Iterable
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+
+from lbunet_tf.data.pixels import new_images
+from lbunet_tf.data.pixels import preprocessing
+from lbunet_tf.runs import ensemble
+from lbunet_tf.serving import outputs
+from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import flagfiles
+from lbunet_tf.settings import image_groups
+from lbunet_tf.settings import keywords
+from lbunet_tf.storage import file_names
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Prediction:
+    """What a run says of one image.
+
+    Attributes:
+        score: Melanoma probability in 0..1; None where the run scores nothing.
+        size: (height, width) of the image as a viewer shows it, in pixels.
+        mask_logits: (S, S, 1), of the square that the network saw; None where the mask head learnt
+            the label on every pixel (label-as-mask), which is no outline.
+    """
+
+    score: float | None
+    size: tuple[int, int]
+    mask_logits: np.ndarray | None
+
+    @functools.cached_property
+    def mask(self) -> np.ndarray | None:
+        """(H, W) bool at the image's own size: the lesion, probability at least 0.5."""
+        if self.mask_logits is None:
+            return None
+        return outputs.mask_at_size(self.mask_logits, self.size).numpy()[..., 0]
+
+    @property
+    def lesion_fraction(self) -> float | None:
+        """The mask's fraction of the image, 0..1."""
+        return None if self.mask is None else float(self.mask.mean())
+
+    @property
+    def probabilities(self) -> np.ndarray | None:
+        """(H, W) float32 at the image's own size: each pixel's probability of being lesion.
+
+        Computed anew each time: it takes four times the memory of the mask.
+        """
+        if self.mask_logits is None:
+            return None
+        logits = outputs.logits_at_size(self.mask_logits, self.size).numpy()[..., 0]
+        return outputs.sigmoid(logits).astype("float32")
+
+    def __repr__(self):
+        height, width = self.size
+        return (
+            f"Prediction(score={self.score}, lesion_fraction={self.lesion_fraction}, "
+            f"{height} x {width} px)"
+        )
+
+
+class Predictor:
+    """A run, or the mean of several: `predict` takes images as they are on disk or in memory.
+
+    Attributes:
+        config: The flags of the run.
+        keras_model: The model: (B, S, S, 3) RGB in 0..255, prepared as the run's images are, to a
+            dict of logits, `mask` (B, S, S, 1) and where that head is on `melanoma` (B, 1).
+    """
+
+    def __init__(self, config: config_lib.Config):
+        self.config = config
+        self.keras_model: keras.Model = ensemble.load_mean(config)
+
+    def predict(
+        self,
+        images: str | os.PathLike | np.ndarray | Iterable[str | os.PathLike | np.ndarray],
+        batch_size: int | None = None,
+    ) -> Prediction | list[Prediction]:
+        """Returns a Prediction for one image, a list of them for several.
+
+        Args:
+            images: One image: the path of a JPEG, PNG, BMP or DICOM file (DICOM where pydicom is
+                installed), which is turned as its EXIF orientation says; or (H, W, 3) uint8 RGB,
+                upright. Or several: any iterable of these, or (B, H, W, 3) uint8.
+            batch_size: How many images the network takes at once; by default as in training.
+
+        Raises:
+            ValueError: An image cannot be read, has too many pixels, is no such array, or makes
+                the network give NaN. It names the first such image; nothing is returned.
+        """
+        if _is_one(images):
+            return self._predict_several([images], batch_size)[0]
+        return self._predict_several(list(images), batch_size)
+
+    def _predict_several(self, images, batch_size):
+        if batch_size is not None:
+            keywords.replace(self.config, batch_size=batch_size)
+        step = batch_size or self.config.device.batch_size
+        flags = (self.config.preprocessing, self.config.reading.max_megapixels)
+        predictions = []
+        with concurrent.futures.ThreadPoolExecutor() as threads:
+            for start in range(0, len(images), step):
+                part = images[start : start + step]
+                names = [_name(image, number) for number, image in enumerate(part, start)]
+                read = threads.map(lambda image, name: _read(image, name, *flags), part, names)
+                sizes, squares = zip(*read, strict=True)
+                found = self.predict_squares(squares, sizes)
+                _refuse_missing(found, names)
+                predictions += found
+        return predictions
+
+    def predict_squares(
+        self, squares: Sequence[np.ndarray], sizes: Sequence[tuple[int, int]]
+    ) -> list[Prediction | None]:
+        """Returns the predictions of one batch, None where the network gives no numbers.
+
+        Args:
+            squares: (S, S, 3) uint8 each, as `read` gives them.
+            sizes: (height, width) of the images they were made of.
+        """
+        logits = logits_of(self.keras_model, squares)
+        scores = outputs.image_scores(logits, self.config.outputs.score_rule)
+        are_good = outputs.are_finite(logits)
+        has_outlines = self.config.outputs.mask_source == "lesion"
+        return [
+            Prediction(
+                None if np.isnan(scores[number]) else float(scores[number]),
+                tuple(size),
+                logits["mask"][number] if has_outlines else None,
+            )
+            if are_good[number]
+            else None
+            for number, size in enumerate(sizes)
+        ]
+
+
+def load(runs: Sequence[str | os.PathLike], tta: str, max_megapixels: int | None) -> Predictor:
+    """Returns the Predictor of the mean of runs; `lbunet_tf.load` says what the arguments are."""
+    if not runs or not all(isinstance(run, (str, os.PathLike)) for run in runs):
+        raise ValueError(
+            'load needs at least one run directory, as in load("runs/lesion") or '
+            f"load(*several). Received: {', '.join(map(repr, runs)) or 'nothing'}"
+        )
+    run, *others = (os.path.expanduser(os.fspath(run)) for run in runs)
+    changes = {"tta": tta, "other_runs": tuple(others)}
+    if max_megapixels is not None:
+        changes["max_megapixels"] = max_megapixels
+    return Predictor(keywords.replace(flagfiles.read(run), **changes))
+
+
+def read(
+    path: str, prepared: image_groups.Preprocessing, max_megapixels: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns (the pixels of a file, upright; the (S, S, 3) uint8 that the network sees of them).
+
+    Raises:
+        ValueError: It cannot be read or has too many pixels; the message names it.
+    """
+    image = new_images.read_image(path, max_megapixels)
+    return image, np.asarray(preprocessing.prepare_image(image, prepared))
+
+
+def logits_of(model: keras.Model, squares: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+    """Returns the float64 logits of one batch of (S, S, 3) uint8, by output."""
+    found = model.predict_on_batch(np.stack(squares).astype("float32"))
+    return {name: np.asarray(value, "float64") for name, value in found.items()}
+
+
+def _is_one(images):
+    return isinstance(images, (str, os.PathLike)) or getattr(images, "ndim", None) == 3
+
+
+def _name(image, number):
+    if isinstance(image, (str, os.PathLike)):
+        return file_names.printable(os.fspath(image))
+    return f"images[{number}]"
+
+
+def _read(image, name, prepared, max_megapixels):
+    """Returns ((height, width), the square that the network sees) of a path or an array."""
+    if isinstance(image, (str, os.PathLike)):
+        pixels, square = read(os.path.expanduser(os.fspath(image)), prepared, max_megapixels)
+        return pixels.shape[:2], square
+    shape, dtype = getattr(image, "shape", None), getattr(image, "dtype", type(image).__name__)
+    if shape is None or len(shape) != 3 or shape[2] != 3 or not all(shape) or dtype != np.uint8:
+        raise ValueError(
+            f"{name} must be a path, or an array (H, W, 3) of uint8, RGB in 0..255. "
+            f"Received: {dtype}" + (f" of shape {tuple(shape)}" if shape is not None else "")
+        )
+    return shape[:2], np.asarray(preprocessing.prepare_image(np.asarray(image), prepared))
+
+
+def _refuse_missing(found, names):
+    for prediction, name in zip(found, names, strict=True):
+        if prediction is None:
+            raise ValueError(f"{name}: {outputs.NOT_FINITE}")

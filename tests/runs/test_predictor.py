@@ -1,0 +1,184 @@
+"""`lbunet_tf.load` says of an image what the command predict writes to disk."""
+
+import csv
+import io
+import pathlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import lbunet_tf
+from lbunet_tf import predict
+from lbunet_tf.runs import ensemble
+from lbunet_tf.settings import flagfiles
+
+pytestmark = pytest.mark.slow
+
+
+def write_dicom(pydicom, path, pixels):
+    meta = pydicom.dataset.FileMetaDataset()
+    meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.77.1.4"
+    meta.MediaStorageSOPInstanceUID = pydicom.uid.generate_uid()
+    meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    dataset = pydicom.dataset.Dataset()
+    dataset.file_meta = meta
+    dataset.Rows, dataset.Columns = pixels.shape[:2]
+    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 3, "RGB"
+    dataset.PlanarConfiguration, dataset.PixelRepresentation = 0, 0
+    dataset.BitsAllocated = dataset.BitsStored = 8
+    dataset.HighBit, dataset.PixelData = 7, pixels.tobytes()
+    dataset.save_as(path, enforce_file_format=True)
+
+
+@pytest.fixture(scope="module")
+def paths(tmp_path_factory):
+    """A JPEG, a PNG, a JPEG that EXIF turns, a BMP, and a DICOM where pydicom is installed."""
+    folder = tmp_path_factory.mktemp("images")
+    rng = np.random.default_rng(0)
+    coarse = [Image.fromarray(rng.integers(0, 255, (5, 5, 3)).astype("uint8")) for _ in range(5)]
+    big = [image.resize((60, 40 + 7 * number)) for number, image in enumerate(coarse)]
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    big[0].save(folder / "a.jpg")
+    big[1].save(folder / "b.png")
+    big[2].save(folder / "c.jpg", exif=exif.tobytes())
+    big[3].save(folder / "d.bmp")
+    try:
+        import pydicom
+    except ImportError:
+        pass
+    else:
+        write_dicom(pydicom, folder / "e.dcm", np.asarray(big[4]))
+    return [str(path) for path in sorted(folder.iterdir())]
+
+
+@pytest.fixture(scope="module")
+def loaded(untrained_run):
+    return lbunet_tf.load(untrained_run)
+
+
+def lines_of(config, paths):
+    assert predict.predict(config, paths) == []
+    with open(pathlib.Path(config.paths.output) / "scores.csv", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("tta", ["none", "flips"])
+def test_scores_and_masks_are_those_of_the_command(
+    untrained_run, other_untrained_run, paths, tmp_path, tta
+):
+    runs = [untrained_run] if tta == "none" else [untrained_run, other_untrained_run]
+    config = flagfiles.read(str(untrained_run)).replace(output=str(tmp_path / "out"), tta=tta)
+    config = config.replace(other_runs=tuple(map(str, runs[1:])))
+    lines = lines_of(config, paths)
+
+    found = lbunet_tf.load(*runs, tta=tta).predict(paths)
+
+    assert [f"{one.score:.6f}" for one in found] == [line["score"] for line in lines]
+    for one, line in zip(found, lines, strict=True):
+        mask = np.asarray(Image.open(pathlib.Path(config.paths.output) / line["mask"])) == 255
+        np.testing.assert_array_equal(one.mask, mask)
+        assert one.mask.dtype == bool and one.size == mask.shape
+        assert f"{one.lesion_fraction:.6f}" == line["lesion_share"]
+        assert one.probabilities.dtype == np.float32
+        np.testing.assert_array_equal(one.probabilities >= 0.5, mask)
+
+
+def test_arrays_give_what_their_files_give(loaded, paths):
+    arrays = [np.asarray(Image.open(path)) for path in (paths[1], paths[3])]
+    of_files = loaded.predict([paths[1], paths[3]])
+
+    for number, one in enumerate(loaded.predict(arrays)):
+        assert one.score == of_files[number].score
+        np.testing.assert_array_equal(one.mask, of_files[number].mask)
+    assert loaded.predict(arrays[0]).score == pytest.approx(of_files[0].score, abs=1e-6)
+    assert loaded.predict(pathlib.Path(paths[1])).size == of_files[0].size
+    batch = loaded.predict(np.stack([arrays[0], arrays[0]]))
+    assert [one.size for one in batch] == [of_files[0].size] * 2
+    assert loaded.predict([]) == []
+
+
+def test_several_batches_give_what_one_gives(loaded, paths):
+    one_by_one = loaded.predict(paths, batch_size=1)
+
+    together = loaded.predict(paths, batch_size=len(paths))
+
+    for first, second in zip(one_by_one, together, strict=True):
+        assert first.score == pytest.approx(second.score, abs=1e-5)
+
+
+def test_a_run_of_label_as_mask_has_a_score_and_no_mask(untrained_run, tmp_path, paths):
+    for path in untrained_run.iterdir():
+        if path.is_file():
+            (tmp_path / path.name).write_bytes(path.read_bytes())
+    config = flagfiles.read(str(untrained_run)).replace(mask_source="label")
+    (tmp_path / "flags.cfg").write_text("\n".join(flagfiles.flag_lines(config)))
+
+    found = lbunet_tf.load(tmp_path).predict(paths[0])
+
+    assert 0 < found.score < 1
+    assert (found.mask, found.lesion_fraction, found.probabilities) == (None, None, None)
+
+
+def test_the_first_bad_image_is_named(loaded, paths, tmp_path):
+    (tmp_path / "text.jpg").write_text("no image")
+    stream = io.BytesIO()
+    Image.open(paths[0]).save(stream, "JPEG")
+    (tmp_path / "cut.jpg").write_bytes(stream.getvalue()[:300])
+    bad = [str(tmp_path / "text.jpg"), str(tmp_path / "cut.jpg"), "/nowhere/x.jpg"]
+
+    with pytest.raises(ValueError, match="text.jpg: it is not a JPEG, PNG or BMP file"):
+        loaded.predict([paths[0], *bad])
+    for path in bad:
+        with pytest.raises(ValueError, match=pathlib.Path(path).name):
+            loaded.predict(path)
+
+
+@pytest.mark.parametrize(
+    "array, received",
+    [
+        (np.zeros((4, 5), "uint8"), r"uint8 of shape \(4, 5\)"),
+        (np.zeros((4, 5, 3)), r"float64 of shape \(4, 5, 3\)"),
+        (np.zeros((4, 5, 4), "uint8"), r"uint8 of shape \(4, 5, 4\)"),
+        (np.zeros((0, 5, 3), "uint8"), r"uint8 of shape \(0, 5, 3\)"),
+        (7, "int"),
+    ],
+)
+def test_an_array_that_is_no_image_is_refused(loaded, array, received):
+    good = np.zeros((4, 5, 3), "uint8")
+
+    with pytest.raises(ValueError, match=rf"images\[1\] must be a path, or .* {received}"):
+        loaded.predict([good, array])
+
+
+def test_limits_and_wrong_keywords_are_named(untrained_run, loaded, tmp_path):
+    Image.new("RGB", (1001, 1000)).save(tmp_path / "large.png")
+    with pytest.raises(ValueError, match="large.png: it has 1001 x 1000 px"):
+        lbunet_tf.load(untrained_run, max_megapixels=1).predict(str(tmp_path / "large.png"))
+    with pytest.raises(ValueError, match='"tta" must be one of none, flips, dihedral'):
+        lbunet_tf.load(untrained_run, tta="all")
+    with pytest.raises(ValueError, match="must be a run directory"):
+        lbunet_tf.load(tmp_path)
+    with pytest.raises(ValueError, match="at least one run directory"):
+        lbunet_tf.load()
+    with pytest.raises(ValueError, match='"batch_size" must be at least 1'):
+        loaded.predict(str(tmp_path / "large.png"), batch_size=0)
+
+
+def test_an_image_for_which_the_network_gives_no_number_is_named(untrained_run, paths, monkeypatch):
+    class NotANumber:
+        def predict_on_batch(self, images):
+            mask = np.zeros((len(images), 8, 8, 1))
+            mask[1] = np.nan
+            return {"mask": mask, "melanoma": np.zeros((len(images), 1))}
+
+    monkeypatch.setattr(ensemble, "load_mean", lambda config: NotANumber())
+
+    with pytest.raises(ValueError, match="b.png: the network gives NaN or infinity"):
+        lbunet_tf.load(untrained_run).predict(paths[:3])
+
+
+def test_the_keras_model_takes_what_the_run_was_trained_on(loaded):
+    assert loaded.keras_model.input_shape == (None, 32, 32, 3)
+    assert set(loaded.keras_model.output) == {"mask", "melanoma"}

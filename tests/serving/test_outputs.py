@@ -1,0 +1,99 @@
+"""The score and the mask of an image are one piece of code, whatever holds the logits."""
+
+import warnings
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import ops
+
+from lbunet_tf.serving import outputs
+from lbunet_tf.settings import config as config_lib
+
+KERAS = outputs.Functions(ops.sigmoid, ops.mean, ops.max)
+
+
+@pytest.mark.parametrize(
+    "logit, probability", [(-800, 0), (-80, np.exp(-80)), (0, 0.5), (80, 1), (800, 1)]
+)
+def test_sigmoid_of_large_logits_is_right_and_warns_of_nothing(logit, probability):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        result = outputs.sigmoid(np.array([float(logit)]))
+
+    np.testing.assert_allclose(result, [probability], rtol=1e-12)
+
+
+def logits_of(heads):
+    pixels = np.array([0.9, 0.1, 0.2, 0.4]).reshape(1, 2, 2, 1)
+    logits = {"mask": np.log(pixels / (1 - pixels)), "melanoma": np.log([[3.0]])}
+    return {head: logits[head] for head in heads}
+
+
+@pytest.mark.parametrize(
+    "fields, expected",
+    [
+        ({"heads": ("mask", "melanoma")}, 0.75),
+        ({"heads": ("mask", "melanoma"), "mask_source": "label"}, 0.75),
+        ({"mask_source": "label"}, 0.4),
+        ({"mask_source": "label", "image_score": "mean"}, 0.4),
+        ({"mask_source": "label", "image_score": "max"}, 0.9),
+        ({"heads": ("mask", "melanoma"), "image_score": "mean", "mask_source": "label"}, 0.4),
+        ({"mask_source": "lesion"}, np.nan),
+    ],
+    ids=["head", "head before label masks", "auto mean", "mean", "max", "mean by name", "nothing"],
+)
+def test_the_image_score_follows_its_rule(fields, expected):
+    config = config_lib.make(**{"heads": ("mask",), **fields})
+
+    score = outputs.image_scores(logits_of(config.outputs.heads), config.outputs.score_rule)
+
+    np.testing.assert_allclose(score, [expected], rtol=1e-12)
+
+
+@pytest.mark.parametrize("rule", ["melanoma", "mean", "max"])
+@pytest.mark.parametrize("functions", [outputs.TENSORFLOW, KERAS], ids=["tensorflow", "keras"])
+def test_other_libraries_give_the_score_of_numpy(functions, rule):
+    logits = logits_of(("mask", "melanoma"))
+    tensors = {name: tf.constant(value) for name, value in logits.items()}
+
+    score = outputs.image_scores(tensors, rule, functions)
+
+    np.testing.assert_allclose(score, outputs.image_scores(logits, rule), rtol=1e-6)
+
+
+def test_logits_are_finite_by_image():
+    logits = {"mask": np.zeros((4, 2, 2, 1)), "melanoma": np.zeros((4, 1))}
+    logits["mask"][1, 0, 1, 0] = np.nan
+    logits["melanoma"][2] = -np.inf
+
+    assert outputs.are_finite(logits).tolist() == [True, False, False, True]
+
+
+def test_a_mask_at_the_images_size_is_where_its_resized_logits_are_not_negative():
+    logits = np.random.default_rng(0).normal(size=(8, 8, 1))
+    logits[2, 2] = logits[2, 3] = 0
+
+    mask = outputs.mask_at_size(logits, (21, 13))
+
+    assert (mask.shape, mask.dtype) == ((21, 13, 1), tf.bool)
+    np.testing.assert_array_equal(mask, tf.image.resize(logits, (21, 13)).numpy() >= 0)
+
+
+@pytest.mark.parametrize("threshold", [0.1, -0.1, 1 / 3, 0.25, 7.3e-9, np.inf, -np.inf])
+def test_a_threshold_of_64_bits_decides_logits_of_32_as_if_they_had_64(threshold):
+    nearest = np.float32(threshold)
+    around = [np.nextafter(nearest, np.float32(-9)), nearest, np.nextafter(nearest, np.float32(9))]
+    logits = np.array(around, "float32").reshape(1, 3, 1)
+
+    mask = outputs.mask_at_size(logits, (1, 3), np.float64(threshold))
+
+    np.testing.assert_array_equal(mask, logits.astype("float64") >= np.float64(threshold))
+
+
+def test_a_graph_of_an_exported_model_makes_the_same_mask():
+    logits = np.random.default_rng(1).normal(size=(8, 8, 1)).astype("float32")
+
+    mask = tf.function(outputs.mask_at_size)(logits, tf.constant([30, 40]))
+
+    np.testing.assert_array_equal(mask, outputs.mask_at_size(logits, (30, 40)))
