@@ -143,7 +143,7 @@ def _refuse_without_flags(path):
     left = [name for name in (FINISHED, MODEL, HISTORY, MANIFEST) if (path / name).exists()]
     if left or any((path / BACKUP).glob("[0-9]*.weights.h5")):
         raise ValueError(
-            f"{path} must hold {FLAGS}, which states the flags of its {(*left, BACKUP)[0]} is. Put "
+            f"{path} must hold {FLAGS}, which states the flags of its {(*left, BACKUP)[0]}. Put "
             "it back, name another --run, or give --overwrite to start again"
         )
 

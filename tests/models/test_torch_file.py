@@ -172,7 +172,7 @@ def test_a_crafted_dictionary_is_refused_by_the_files_name(tmp_path, dictionary)
         HEADER + b"N" * (torch_file.MAX_STEPS + 1) + b".",
     ],
     ids=[
-        "no storage",
+        "not a storage",
         "one storage twice",
         "another storage",
         "a storage too many",

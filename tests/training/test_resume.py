@@ -144,7 +144,7 @@ def test_a_damaged_backup_is_refused_by_name_with_a_way_out(
     (run / "backup").mkdir()
     (run / "backup" / whole.name).write_bytes(contents[: int(kept * len(contents))])
 
-    with pytest.raises(ValueError, match=f"{whole.name} must be a whole backup.*--overwrite"):
+    with pytest.raises(ValueError, match=f"{whole.name} must be a complete backup.*--overwrite"):
         fit(make_model(), run, epochs=5)
 
 

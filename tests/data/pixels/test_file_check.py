@@ -230,7 +230,7 @@ def test_a_mask_fits_only_where_it_is_certain_how_it_is_turned(
         assert skipped.empty
     else:
         (reason,) = skipped["reason"]
-        assert "b_segmentation.png must be turned as its image is" in reason
+        assert "b_segmentation.png must have the orientation of its image" in reason
         assert f"EXIF orientation {of_image} of the image, {of_mask} of the mask" in reason
 
 
@@ -243,7 +243,7 @@ def test_of_a_square_image_no_size_tells_how_its_mask_is_turned(
 
     (reason,) = file_check.check_files(table, "skip")[1]["reason"]
 
-    assert "must be turned as its image is" in reason
+    assert "must have the orientation of its image" in reason
 
 
 def test_a_mask_of_the_size_of_the_stored_image_is_refused_with_the_orientation(

@@ -225,7 +225,7 @@ def test_folder_refuses_an_image_of_another_format(own, read, suffix):
 def test_folder_refuses_a_mask_without_its_image_beside_it(own, read, write_mask, place):
     mask = write_mask(own / place)
 
-    with pytest.raises(ValueError, match="a mask must stand beside its image") as error:
+    with pytest.raises(ValueError, match="a mask must be next to its image") as error:
         read("folder", own)
 
     assert str(mask) in str(error.value)
