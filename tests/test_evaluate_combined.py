@@ -79,7 +79,9 @@ def test_symmetries_are_named_where_scores_are(copy_run, tmp_path):
     report = (tmp_path / "flips" / run_directory.REPORT).read_text()
     assert "4 symmetries of the image (--tta=flips), 4 forward passes per image" in report
 
-    with pytest.raises(ValueError, match="of other flags .*--tta flips, now none.* Give --output"):
+    with pytest.raises(
+        ValueError, match="made with other flags .*--tta flips, now none.* Give --output"
+    ):
         evaluate.evaluate(config.replace(tta="none"))
 
 

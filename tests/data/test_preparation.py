@@ -115,7 +115,7 @@ def test_a_prepared_manifest_is_kept_as_it_is_by_an_official_split(prepare, clin
 def test_a_split_without_images_is_refused_by_its_name(prepare, clinic):
     _rewrite(clinic, split="train")
 
-    with pytest.raises(ValueError, match="every split needs images; val has none of 40"):
+    with pytest.raises(ValueError, match="every split needs images; val has none of the 40"):
         prepare(split_by="official")
 
 

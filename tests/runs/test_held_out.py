@@ -42,9 +42,9 @@ def test_runs_of_other_images_are_accepted():
 @pytest.mark.parametrize(
     ("split", "error"),
     [
-        ("test val train test", "1 of 2 stand by their image_id in train of"),
-        ("train test val test", "1 of 2 stand by their image_id in val of"),
-        ("val train test test", "1 of 1 stand by their image_id in train of"),
+        ("test val train test", "1 of 2 are, by their image_id, in train of"),
+        ("train test val test", "1 of 2 are, by their image_id, in val of"),
+        ("val train test test", "1 of 1 are, by their image_id, in train of"),
     ],
     ids=["test in train", "test in val", "val in train"],
 )
@@ -220,7 +220,7 @@ def test_what_is_left_out_is_counted_aloud(make_run, make_source, caplog):
 
     held_out.other_images(make_run(), make_source({"a": "red", "y": "blue"}))
 
-    assert "left out 1 of 2 images that stand in train or val of" in caplog.text
+    assert "left out 1 of 2 images that are in train or val of" in caplog.text
 
 
 def test_a_draw_is_of_the_images_that_are_new(make_run, make_source):

@@ -169,7 +169,7 @@ def test_a_damaged_backup_is_not_replaced_by_an_older_one_unasked(make_model, fi
     second.write_bytes(b"half")
     first.write_bytes(contents)
 
-    with pytest.raises(ValueError, match="Delete it to go on after epoch 1"):
+    with pytest.raises(ValueError, match="Delete it to continue from epoch 2"):
         fit(make_model(), run, epochs=3)
 
     second.unlink()

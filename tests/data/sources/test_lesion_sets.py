@@ -248,7 +248,7 @@ def test_folder_says_how_many_files_are_no_images(own, read, caplog):
         table = read("folder", own)
 
     assert table["image_id"].tolist() == ["a", "b"]
-    assert f"{own / 'nevus'}: 2 files are no images" in caplog.text
+    assert f"{own / 'nevus'}: 2 files are not images" in caplog.text
 
 
 @pytest.mark.parametrize(
