@@ -157,7 +157,7 @@ def _check_budget(runs):
                 raise ValueError(
                     f'experiments must share one split and one budget. "--{flag}" is '
                     f"{getattr(reference, flag)} in {first} and {getattr(run, flag)} in {name}. "
-                    f"Give --{flag} here to set it in every flagfile, or compare them separately"
+                    f"Give --{flag} here to set it in every flagfile, or compare them apart"
                 )
     return runs
 
@@ -171,7 +171,7 @@ def _is_finished(config):
     if different:
         raise ValueError(
             f"{run} is finished with other flags: {different}. Give the same flags, name another "
-            "--run, or give --overwrite to train it again"
+            "--run, or give --overwrite to train anew"
         )
     return True
 
@@ -219,8 +219,7 @@ def _check_split(first, config):
     if different:
         raise ValueError(
             f"experiments must share one split. {len(different)} images, {min(different)} among "
-            f"them, are on another side of the split in {config.run} than in {first.run}. Train "
-            "them from the same "
+            f"them, stand elsewhere in {config.run} than in {first.run}. Train them from the same "
             "images and flags"
         )
 

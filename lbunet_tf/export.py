@@ -90,7 +90,7 @@ def _write_openvino(config, model, folder):
     before = [flag for flag in ("shades_of_gray", "remove_hair") if getattr(config, flag)]
     if before:
         logging.warning(
-            "--%s is not in the OpenVINO model; apply it first, with "
+            "--%s is not in the OpenVINO model; do it before, by "
             "lbunet_tf.data.pixels.preprocessing.prepare_image",
             ", --".join(before),
         )

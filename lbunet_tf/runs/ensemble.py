@@ -44,7 +44,7 @@ def load_best(run: pathlib.Path) -> keras.Model:
             "It is written after the first epoch"
         )
     if not (run / run_directory.FINISHED).is_file():
-        logging.warning("%s is not finished; using its best epoch so far", run)
+        logging.warning("%s is not finished; taking its best epoch so far", run)
     process.set_keras()
     model = saved_models.load(path)
     _check_outputs(path, model, flagfiles.read(str(run)))
@@ -87,7 +87,7 @@ def check(config: config_lib.Config) -> None:
                 raise ValueError(
                     "the runs of one mean must see images alike and mean the same by their "
                     f'outputs. "--{flag}" says {_words(ours)} in --run={config.run} and '
-                    f"{_words(theirs)} in --run={run}. Name runs that agree, or use one at a time"
+                    f"{_words(theirs)} in --run={run}. Name runs that agree, or take one at a time"
                 )
 
 
@@ -111,7 +111,7 @@ def output_folder(config: config_lib.Config, default: pathlib.Path) -> pathlib.P
     folder = pathlib.Path(config.output)
     if (folder / run_directory.FLAGS).is_file():
         raise ValueError(
-            f'"--output" must not be a run directory; name a new folder. {folder} holds '
+            f'"--output" must be no run directory; name a new folder. {folder} holds '
             f"{run_directory.FLAGS}"
         )
     return folder
@@ -122,11 +122,11 @@ def describe(config: config_lib.Config) -> str:
     symmetries, runs = len(combined.SYMMETRIES[config.tta]), len(config.runs)
     passes = symmetries * runs
     if passes == 1:
-        return "1 forward pass per image"
+        return "1 forward pass an image"
     return (
         f"mean probability of {runs} run{'s' if runs > 1 else ''} x {symmetries} "
         f"{'symmetries' if symmetries > 1 else 'symmetry'} of the image (--tta={config.tta}), "
-        f"{passes} forward passes per image"
+        f"{passes} forward passes an image"
     )
 
 
@@ -134,5 +134,5 @@ def describe_speed(config: config_lib.Config, num_images: int, seconds: float) -
     """Returns images per second, reading and the start of the model included, in words."""
     return (
         f"{num_images} images in {seconds:.1f} s, {num_images / seconds:.1f} images per second "
-        f"including reading and start-up; {describe(config)}"
+        f"with reading and start; {describe(config)}"
     )

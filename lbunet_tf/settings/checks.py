@@ -90,7 +90,7 @@ def _check_data(config):
     sources = ",".join(config.source)
     if config.data_dir and len(config.data_dir) != len(config.source):
         raise ValueError(
-            '"--data_dir" must name one folder per source, in the order of --source. '
+            '"--data_dir" must name one folder a source, in the order of --source. '
             f"Received: {len(config.source)} in --source={sources}, "
             f"{len(config.data_dir)} in --data_dir={','.join(config.data_dir)}"
         )
@@ -113,7 +113,7 @@ def _check_data(config):
     weights = config.source_weights
     if weights and (len(weights) != len(config.source) or min(weights) <= 0):
         raise ValueError(
-            '"--source_weights" must be one positive number per source, in the order of --source. '
+            '"--source_weights" must be one positive number a source, in the order of --source. '
             f"Received: {len(config.source)} in --source={sources}, "
             f"--source_weights={_listed(weights)}"
         )
@@ -163,7 +163,7 @@ def _check_losses(config):
         )
     if set(config.class_weights) - set(config.heads):
         raise ValueError(
-            f'"--class_weights" must name heads of this run, out of {_listed(config.heads)}. '
+            f'"--class_weights" must name heads that are on, of {_listed(config.heads)}. '
             f"Received: {_listed(config.class_weights)}"
         )
     of_label = "melanoma" in config.class_weights or config.mask_source == "label"
@@ -219,7 +219,7 @@ def _check_of_use(config, given):
             )
     if "teacher_weight" in given and not config.teacher:
         raise ValueError(
-            '"--teacher_weight" is the weight of a teacher: add --teacher. Received: '
+            '"--teacher_weight" is the share of a teacher: add --teacher. Received: '
             f"--teacher_weight={config.teacher_weight}"
         )
     if config.beam_options and not config.records:

@@ -64,9 +64,8 @@ class Config:
     other_runs: tuple[str, ...] = _flag((), "", "Run", entries=(), is_path=True)
     overwrite: bool = _flag(
         False,
-        "Start again where --run holds another or a finished run, and delete that one, except its "
-        "exports and files that others wrote; predict, pseudo_label, prepare: replace what they "
-        "wrote "
+        "Start again where --run holds another or a finished run, and delete that one, but for its "
+        "exports and files of others; predict, pseudo_label, prepare: replace what they wrote "
         "before. Nothing is deleted without it.",
         "Run",
         entries=("train", "predict", "pseudo_label", "prepare"),
@@ -101,7 +100,7 @@ class Config:
     trials: int = _flag(
         20,
         "How many trainings the search makes, the first with the flags as given. May be raised "
-        "later: the search continues.",
+        "later: the search goes on.",
         "Run",
         entries=TUNE,
         minimum=1,
@@ -127,7 +126,7 @@ class Config:
         (),
         "Where images come from, one or several, comma-separated: "
         "isic2016 to isic2020, isic_archive, ham10000, ph2, folder, manifest, records, synthetic. "
-        "evaluate: score all its images instead of the run's own test images, except those that "
+        "evaluate: score all its images instead of the run's own test images, but for those that "
         "the run has seen.",
         "Data",
         entries=SOURCE,
@@ -135,15 +134,14 @@ class Config:
     )
     source_weights: tuple[float, ...] = _flag(
         (),
-        "Relative weights of the sources in a training epoch, one per source, as in 1,3; the "
-        "epoch keeps "
+        "Relative shares of a training epoch's images, one a source, as in 1,3; the epoch keeps "
         "its length. Empty: every image once.",
         "Data",
         many=True,
     )
     data_dir: tuple[str, ...] = _flag(
         (),
-        "One folder per source, in the same order: the official download as it "
+        "One folder a source, in the same order: the official download as it "
         "lies on disk (manifest: the CSV file; records: what prepare --records wrote; synthetic: "
         "where to draw).",
         "Data",
@@ -153,7 +151,7 @@ class Config:
     )
     allow_missing_images: bool = _flag(
         False,
-        "Continue without images that the labels name but the folder lacks (a "
+        "Go on without images that the labels name but the folder lacks (a "
         "partial download). They are counted and listed in skipped.csv.",
         "Data",
         entries=SOURCE,
@@ -162,7 +160,7 @@ class Config:
         "error",
         "What to do about an image or mask that cannot be decoded: 'error' names it, and train "
         "then stops, while the other commands do everything else first and end with exit status "
-        "1; 'skip' leaves it out, counts it and lists it in skipped.csv.",
+        "1; 'skip' does without it, counts it and lists it in skipped.csv.",
         "Data",
         entries=SOURCE,
         choices=("error", "skip"),
@@ -177,8 +175,8 @@ class Config:
     )
     verify_images: str = _flag(
         "quick",
-        "How evaluate, pseudo_label and a training that continues compare the images of a run "
-        "with those it began with: 'quick', by size, first and last bytes; or 'whole'.",
+        "How the images of a run are compared with those that it was made of, by a training that "
+        "goes on, evaluate and pseudo_label: 'quick', by size, first and last bytes; or 'whole'.",
         "Data",
         entries=("train", "evaluate", "pseudo_label"),
         choices=("quick", "whole"),
@@ -195,7 +193,7 @@ class Config:
         "none",
         "'subset': all melanomas and --benign_count of the rest (the paper's); "
         "'resample': within each source the classes equally often in a training epoch, images "
-        "without a label keep their number; or 'none'.",
+        "without a label as often as before; or 'none'.",
         "Data",
         entries=DATA,
         choices=("none", "subset", "resample"),
@@ -209,15 +207,15 @@ class Config:
     )
     max_images: int = _flag(
         0,
-        "Use a seeded draw of at most this many images; 0 uses all. evaluate: of --source, in "
-        "addition to the run's own val images, on which the threshold is chosen.",
+        "Use a seeded draw of at most this many images; 0 uses all. evaluate: of --source, beside "
+        "the run's own val, on which the threshold is chosen.",
         "Data",
         entries=SOURCE,
         minimum=0,
     )
     split_by: str = _flag(
         "patient",
-        "What is kept on one side of the split: 'patient' (with lesion and known duplicates), "
+        "What stays on one side: 'patient' (with lesion and known duplicates), "
         "'image' (the paper's random split), or 'official' (keep the parts of the "
         "download; only its training part is divided).",
         "Data",
@@ -228,14 +226,14 @@ class Config:
         -1,
         "Images whose 64-bit perceptual hashes differ in at most so many bits, 0 to 10, are near-"
         "duplicates, which --split_by=patient keeps on one side and the leak check counts; 2 is "
-        "careful. -1: they are not searched for.",
+        "careful. -1 does not look for them.",
         "Data",
         entries=DATA,
         minimum=-1,
     )
     split_percent: tuple[int, ...] = _flag(
         (70, 15, 15),
-        "Percentages of the images for train, val and test.",
+        "Per cent of images for train, val and test.",
         "Data",
         entries=DATA,
         many=True,
@@ -257,7 +255,7 @@ class Config:
     )
     antialias: bool = _flag(
         False,
-        "Apply a low-pass filter before shrinking. Off in the paper (albumentations Resize).",
+        "Low-pass before shrinking. Off is the paper's (albumentations Resize).",
         "Data",
         entries=DATA,
     )
@@ -332,7 +330,7 @@ class Config:
     melanoma_pool: str = _flag(
         "encoder",
         "Where the melanoma head of lbunet looks: 'encoder', the mean of the deepest features; "
-        "'mask', the same and their mean weighted by the predicted mask.",
+        "'mask', their mean weighted by the predicted mask, beside it.",
         "Model",
         choices=("encoder", "mask"),
     )
@@ -347,7 +345,7 @@ class Config:
     epochs: int = _flag(30, "At most this many epochs.", "Training", minimum=1, maximum=1_000_000)
     batch_size: int = _flag(
         8,
-        "Images per step.",
+        "Images a step.",
         "Training",
         entries=("train", "evaluate", "predict"),
         minimum=1,
@@ -356,8 +354,8 @@ class Config:
     mask_loss: str = _flag(
         "bce",
         "Loss of the mask head: binary cross-entropy (the paper's), Dice, their sum, focal, "
-        "Tversky, focal Tversky, Lovasz hinge, or cross-entropy that gives pixels near the "
-        "outline more weight.",
+        "Tversky, focal Tversky, Lovasz hinge, or cross-entropy that counts pixels near the "
+        "outline more.",
         "Training",
         choices=(
             "bce",
@@ -375,7 +373,7 @@ class Config:
     )
     label_smoothing: float = _flag(
         0.0,
-        "Label smoothing of the melanoma head: targets become s/2 and 1 - s/2.",
+        "Of the melanoma head: targets become s/2 and 1 - s/2.",
         "Training",
         minimum=0,
     )
@@ -387,12 +385,12 @@ class Config:
     )
     class_weights: tuple[str, ...] = _flag(
         (),
-        "Heads whose loss weighs the two classes inversely to their fraction of the training "
+        "Heads whose loss weighs the two classes inversely to their share of the training "
         "images (melanoma) or of their pixels (mask), each image once: mask, melanoma, or both.",
         "Training",
         many=True,
     )
-    learning_rate: float = _flag(1e-4, "Learning rate of Adam (betas 0.9 and 0.999).", "Training")
+    learning_rate: float = _flag(1e-4, "Of Adam (0.9, 0.999).", "Training")
     encoder_learning_rate: float = _flag(
         0.0,
         "Another learning rate for the encoder of lbunet, usually lower; 0: --learning_rate.",
@@ -413,8 +411,8 @@ class Config:
     )
     schedule: str = _flag(
         "constant",
-        "Schedule of the learning rate: constant (the paper's), or half a cosine down to 1 % of "
-        "it over --epochs.",
+        "Of the learning rate: constant (the paper's), or half a cosine from it down to 1 % "
+        "of it over --epochs.",
         "Training",
         choices=("constant", "cosine"),
     )
@@ -426,14 +424,13 @@ class Config:
     )
     weight_decay: float = _flag(
         0.0,
-        "Decoupled weight decay (AdamW) of kernels: each step subtracts the learning rate times "
-        "this; 0 is plain Adam.",
+        "Decoupled weight decay (AdamW) of kernels, a step: learning rate x this; 0 is Adam.",
         "Training",
         minimum=0,
     )
     clip_norm: float = _flag(
         0.0,
-        "Scale gradients down to this global norm; 0: no clipping.",
+        "Scale gradients down to this global norm; 0 does not.",
         "Training",
         minimum=0,
     )
@@ -445,9 +442,8 @@ class Config:
     )
     average_weights: float = _flag(
         0.0,
-        "Momentum per batch of an exponential moving average of the weights, as in 0.99; "
-        "validation "
-        "and model.keras then use the average, and batch norm's last statistics. 0: no average.",
+        "Momentum a batch of an exponential moving average of the weights, as in 0.99; validation "
+        "and model.keras then use the average, and batch norm's last statistics. 0 takes none.",
         "Training",
         minimum=0,
     )
@@ -474,15 +470,14 @@ class Config:
     )
     teacher_weight: float = _flag(
         0.5,
-        "Weight of the teacher in a known target; an unknown target is the teacher's prediction.",
+        "Share of the teacher in a target that is known; one that is not known is the teacher's.",
         "Training",
         minimum=0,
         maximum=1,
     )
     precision: str = _flag(
         "float32",
-        "Precision of the arithmetic: float32; mixed_bfloat16 or mixed_float16, Keras' policies "
-        "for GPUs; "
+        "Of the arithmetic: float32; mixed_bfloat16 or mixed_float16, Keras' policies for GPUs; "
         "onednn_bfloat16, convolutions of a CPU with AVX-512 BF16 or AMX; or auto, the fastest of "
         "them for the device. Evaluation after onednn_bfloat16 is in float32.",
         "Training",
@@ -505,7 +500,7 @@ class Config:
     )
     prevalence: float = _flag(
         0.018,
-        "Prevalence of melanoma at which PPV and NPV are also stated (ISIC 2020: 0.018).",
+        "Share of melanoma at which PPV and NPV are also stated (ISIC 2020: 0.018).",
         "Evaluation",
         entries=("evaluate",),
     )
@@ -562,8 +557,8 @@ class Config:
     )
     ignore_true_masks: bool = _flag(
         False,
-        "Write the weak masks also where the source has true ones, to measure how good weak masks "
-        "are. Off: a true mask is never replaced.",
+        "Write the weak masks also where the source has true ones, to learn what weak masks "
+        "are worth. Off: a true mask is never replaced.",
         "Pseudo-labels",
         entries=PSEUDO,
     )
@@ -579,8 +574,8 @@ class Config:
         "",
         "Where to write: the CSV of the checked manifest (prepare); or a folder, by default "
         "RUN/predicted (predict), RUN/export or RUN/export_openvino (export), RUN/pseudo "
-        "(pseudo_label), RUN, or RUN/on_SOURCE for another --source (evaluate). Required with "
-        "several runs, since nothing is written into any of them.",
+        "(pseudo_label), RUN, or RUN/on_SOURCE for another --source (evaluate). Needed for several "
+        "runs: nothing is written into one of them.",
         "Output",
         entries=("prepare", *COMBINE, *PSEUDO),
         is_path=True,
@@ -596,14 +591,14 @@ class Config:
     records: str = _flag(
         "",
         "A folder for the images and masks at --image_size, in shards of records that "
-        "--source=records and TensorFlow Datasets read. The same command continues after a kill.",
+        "--source=records and TensorFlow Datasets read. The same command goes on after a kill.",
         "Output",
         entries=("prepare",),
         is_path=True,
     )
     beam_options: str = _flag(
         "",
-        "Write --records with Apache Beam: the options of its runner, as in "
+        "Write --records by Apache Beam: the options of its runner, as in "
         "'--runner=DirectRunner --direct_num_workers=4'. Workers need both folders at their paths.",
         "Output",
         entries=("prepare",),
