@@ -55,8 +55,8 @@ def main(config: config_lib.Config) -> None:
     failures_lib.raise_for(
         failures_lib.read(output),
         output / failures_lib.FILE,
-        "Replace these files with good ones and give the same command again, or give "
-        "--on_bad_image=skip to leave them out",
+        "Put good files in their place and give the same command again, or give "
+        "--on_bad_image=skip to do without them",
     )
 
 
@@ -169,8 +169,7 @@ def _output_folder(config, source, asked):
     if changed:
         words = ", ".join(f"--{name} {before.get(name)}, now {asked[name]}" for name in changed)
         raise ValueError(
-            f"{output} holds an evaluation made with other flags ({words}). Give --output for "
-            "another "
+            f"{output} holds an evaluation of other flags ({words}). Give --output for another "
             "folder, or delete that one"
         )
     return output

@@ -96,7 +96,7 @@ def _write_openvino(config, model, folder):
     before = config_lib.differing(config.preprocessing, plain)
     if before:
         logging.warning(
-            "--%s is not in the OpenVINO model; apply it first, with "
+            "--%s is not in the OpenVINO model; do it before, by "
             "lbunet_tf.data.pixels.preprocessing.prepare_image",
             ", --".join(before),
         )

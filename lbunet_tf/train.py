@@ -227,7 +227,7 @@ def _fit(model, config, run, manifest, flag_lines, placement, lacks_targets):
     rows = {split: manifest[manifest["split"] == split] for split in manifests.SPLITS}
     start = training_history.finished_epochs(run)
     if start:
-        logging.info("continuing from epoch %d (pass epochs + 1)", start)
+        logging.info("going on after %d finished epochs", start)
         run_directory.check_model(run / run_directory.MODEL)
     counts = {split: len(part) for split, part in rows.items()}
     if placement.writes:

@@ -145,7 +145,7 @@ def test_the_log_states_passes_and_images_per_second(config, folder, caplog):
 
     predict.predict(config.replace(tta="dihedral"), [str(folder / "image1.png")])
 
-    assert "images per second" in caplog.text and "8 forward passes per image" in caplog.text
+    assert "images per second" in caplog.text and "8 forward passes an image" in caplog.text
 
 
 def test_a_path_that_is_not_there_is_named(config):

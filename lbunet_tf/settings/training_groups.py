@@ -93,7 +93,7 @@ class Model:
     melanoma_pool: str = fields.flag(
         "encoder",
         "Where the melanoma head of lbunet looks: 'encoder', the mean of the deepest features; "
-        "'mask', the same and their mean weighted by the predicted mask.",
+        "'mask', their mean weighted by the predicted mask, beside it.",
         choices=("encoder", "mask"),
     )
 
@@ -105,8 +105,8 @@ class Loss:
     mask_loss: str = fields.flag(
         "bce",
         "Loss of the mask head: binary cross-entropy (the paper's), Dice, their sum, focal, "
-        "Tversky, focal Tversky, Lovasz hinge, or cross-entropy that gives pixels near the "
-        "outline more weight.",
+        "Tversky, focal Tversky, Lovasz hinge, or cross-entropy that counts pixels near the "
+        "outline more.",
         choices=(
             "bce",
             "dice",
@@ -125,7 +125,7 @@ class Loss:
     )
     label_smoothing: float = fields.flag(
         0.0,
-        "Label smoothing of the melanoma head: targets become s/2 and 1 - s/2.",
+        "Of the melanoma head: targets become s/2 and 1 - s/2.",
         minimum=0,
     )
     head_weights: tuple[float, ...] = fields.flag(
@@ -135,7 +135,7 @@ class Loss:
     )
     class_weights: tuple[str, ...] = fields.flag(
         (),
-        "Heads whose loss weighs the two classes inversely to their fraction of the training "
+        "Heads whose loss weighs the two classes inversely to their share of the training "
         "images (melanoma) or of their pixels (mask), each image once: mask, melanoma, or both.",
         many=True,
     )
@@ -153,7 +153,7 @@ class Optimizer:
 
     learning_rate: float = fields.flag(
         1e-4,
-        "Learning rate of Adam (betas 0.9 and 0.999).",
+        "Of Adam (0.9, 0.999).",
     )
     encoder_learning_rate: float = fields.flag(
         0.0,
@@ -172,8 +172,8 @@ class Optimizer:
     )
     schedule: str = fields.flag(
         "constant",
-        "Schedule of the learning rate: constant (the paper's), or half a cosine down to 1 % of "
-        "it over --epochs.",
+        "Of the learning rate: constant (the paper's), or half a cosine from it down to 1 % "
+        "of it over --epochs.",
         choices=("constant", "cosine"),
     )
     warmup_epochs: int = fields.flag(
@@ -183,13 +183,12 @@ class Optimizer:
     )
     weight_decay: float = fields.flag(
         0.0,
-        "Decoupled weight decay (AdamW) of kernels: each step subtracts the learning rate times "
-        "this; 0 is plain Adam.",
+        "Decoupled weight decay (AdamW) of kernels, a step: learning rate x this; 0 is Adam.",
         minimum=0,
     )
     clip_norm: float = fields.flag(
         0.0,
-        "Scale gradients down to this global norm; 0: no clipping.",
+        "Scale gradients down to this global norm; 0 does not.",
         minimum=0,
     )
     gradient_accumulation: int = fields.flag(
@@ -199,9 +198,8 @@ class Optimizer:
     )
     average_weights: float = fields.flag(
         0.0,
-        "Momentum per batch of an exponential moving average of the weights, as in 0.99; "
-        "validation "
-        "and model.keras then use the average, and batch norm's last statistics. 0: no average.",
+        "Momentum a batch of an exponential moving average of the weights, as in 0.99; validation "
+        "and model.keras then use the average, and batch norm's last statistics. 0 takes none.",
         minimum=0,
     )
 
@@ -236,7 +234,7 @@ class Distillation:
     )
     teacher_weight: float = fields.flag(
         0.5,
-        "Weight of the teacher in a known target; an unknown target is the teacher's prediction.",
+        "Share of the teacher in a target that is known; one that is not known is the teacher's.",
         minimum=0,
         maximum=1,
     )
@@ -248,15 +246,14 @@ class Device:
 
     batch_size: int = fields.flag(
         8,
-        "Images per step.",
+        "Images a step.",
         entries=("train", "evaluate", "predict"),
         minimum=1,
         maximum=65536,
     )
     precision: str = fields.flag(
         "float32",
-        "Precision of the arithmetic: float32; mixed_bfloat16 or mixed_float16, Keras' policies "
-        "for GPUs; "
+        "Of the arithmetic: float32; mixed_bfloat16 or mixed_float16, Keras' policies for GPUs; "
         "onednn_bfloat16, convolutions of a CPU with AVX-512 BF16 or AMX; or auto, the fastest of "
         "them for the device. Evaluation after onednn_bfloat16 is in float32.",
         choices=("float32", "auto", "mixed_bfloat16", "mixed_float16", "onednn_bfloat16"),

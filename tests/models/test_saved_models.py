@@ -299,7 +299,7 @@ def test_a_model_that_lacks_a_part_is_named(members, write, name):
 
 @pytest.mark.parametrize("contents", [b"", b"no HDF5", b"\x89HDF\r\n\x1a\n" + b"\xff" * 100])
 def test_weights_that_are_no_hdf5_are_named(members, write, contents):
-    with pytest.raises(ValueError, match="crafted.keras must be a complete Keras model"):
+    with pytest.raises(ValueError, match="crafted.keras must be a whole Keras model"):
         saved_models.load(write({**members, "model.weights.h5": contents}))
 
 
@@ -318,7 +318,7 @@ def test_an_archive_that_lies_about_100_gigabytes_is_refused(members, write):
     start = contents.rindex(size)
     path.write_bytes(contents[:start] + struct.pack("<I", 0xFFFFFFF0) + contents[start + 4 :])
 
-    with pytest.raises(ValueError, match="crafted.keras must be a complete Keras model"):
+    with pytest.raises(ValueError, match="crafted.keras must be a whole Keras model"):
         saved_models.load(path)
 
 

@@ -150,9 +150,7 @@ CRAFTED = {
 
 @pytest.mark.parametrize("dictionary", CRAFTED.values(), ids=CRAFTED)
 def test_a_crafted_dictionary_is_refused_by_the_files_name(tmp_path, dictionary):
-    with pytest.raises(
-        ValueError, match=r"crafted.pth must be a complete PyTorch file .* Received"
-    ):
+    with pytest.raises(ValueError, match=r"crafted.pth must be a whole PyTorch file .* Received"):
         read(tmp_path, torch_bytes(dictionary))
 
 
@@ -186,9 +184,7 @@ def test_a_crafted_dictionary_is_refused_by_the_files_name(tmp_path, dictionary)
     ],
 )
 def test_a_file_whose_storages_are_others_is_refused_by_name(tmp_path, contents):
-    with pytest.raises(
-        ValueError, match=r"crafted.pth must be a complete PyTorch file .* Received"
-    ):
+    with pytest.raises(ValueError, match=r"crafted.pth must be a whole PyTorch file .* Received"):
         read(tmp_path, contents)
 
 

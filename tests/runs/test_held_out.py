@@ -191,7 +191,8 @@ def test_known_images_are_left_out_and_listed_with_the_reason(make_run, make_sou
     reasons = dict(zip(scored.skipped["image_id"], scored.skipped["reason"], strict=True))
     by = {"a": "image_id", "x": "patient_id", "y": "lesion_id", "copy": "content_hash"}
     assert reasons == {
-        name: f"is in train or val of a run, by {column}; left out" for name, column in by.items()
+        name: f"stands in train or val of a run, by {column}; left out"
+        for name, column in by.items()
     }
     assert (scored.checks["images"], scored.checks["left_out"]) == (1, 4)
     assert set(scored.checks["crossings"].values()) == {0}
@@ -301,5 +302,5 @@ def test_a_near_duplicate_of_what_the_run_has_learnt_from_is_left_out(make_run, 
 
     assert scored.manifest["image_id"].tolist() == ["b", "y"]
     assert scored.skipped["reason"].tolist() == [
-        "is in train or val of a run, by near_duplicate_group; left out"
+        "stands in train or val of a run, by near_duplicate_group; left out"
     ]

@@ -194,7 +194,7 @@ def test_a_backup_of_another_model_is_refused(make_model, fit, run):
     (run / "backup").mkdir()
     other.save_weights(run / "backup" / "0001.weights.h5")
 
-    with pytest.raises(ValueError, match="must be a complete backup of this model"):
+    with pytest.raises(ValueError, match="must be a whole backup of this model"):
         fit(make_model(), run, epochs=2)
 
 

@@ -158,14 +158,14 @@ def test_a_picture_of_another_format_named_jpg_is_refused_by_what_is_inside(
     (tmp_path / "b.jpg").write_bytes(_encoded(file_format))
     table.loc[1, "image"] = str(tmp_path / "b.jpg")
 
-    with pytest.raises(ValueError, match="b.jpg: it is not a JPEG, PNG or BMP file"):
+    with pytest.raises(ValueError, match="b.jpg: it is no JPEG, PNG or BMP"):
         file_check.check_files(table, "error")
 
 
 def test_a_mask_of_another_format_is_refused_by_what_is_inside(table, tmp_path):
     (tmp_path / "c_segmentation.png").write_bytes(_encoded("GIF"))
 
-    with pytest.raises(ValueError, match="c_segmentation.png: it is not a JPEG, PNG or BMP file"):
+    with pytest.raises(ValueError, match="c_segmentation.png: it is no JPEG, PNG or BMP"):
         file_check.check_files(table, "error")
 
 
