@@ -1,5 +1,4 @@
 import csv
-import io
 import os
 import pathlib
 import shutil
@@ -12,6 +11,7 @@ from lbunet_tf import predict
 from lbunet_tf.runs import ensemble
 from lbunet_tf.settings import flagfiles
 from lbunet_tf.storage import output_folder
+from tests import dicom_files
 
 pytestmark = pytest.mark.slow
 
@@ -352,7 +352,7 @@ def test_a_dicom_gives_a_score_and_nothing_of_the_patient(config, tmp_path):
     pydicom = pytest.importorskip("pydicom")
     path = tmp_path / "scan.dcm"
     pixels = np.random.default_rng(0).integers(0, 255, (30, 40, 3)).astype("uint8")
-    write_dicom(pydicom, path, pixels)
+    dicom_files.write_rgb(pydicom, path, pixels)
     assert predict.predict(config, [str(path)]) == []
     (row,) = read_scores(config)
     assert (row["width"], row["height"]) == ("40", "30")
@@ -360,26 +360,6 @@ def test_a_dicom_gives_a_score_and_nothing_of_the_patient(config, tmp_path):
         file.read_bytes() for file in pathlib.Path(config.output).rglob("*") if file.is_file()
     )
     assert b"Doe" not in written and b"4711" not in written
-
-
-def write_dicom(pydicom, path, pixels):
-    """Writes 8-bit RGB pixels with a patient's name and number."""
-    meta = pydicom.dataset.FileMetaDataset()
-    meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.77.1.4"
-    meta.MediaStorageSOPInstanceUID = pydicom.uid.generate_uid()
-    meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
-    dataset = pydicom.dataset.Dataset()
-    dataset.file_meta = meta
-    dataset.PatientName, dataset.PatientID = "Doe^Jane", "4711"
-    dataset.Rows, dataset.Columns = pixels.shape[:2]
-    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 3, "RGB"
-    dataset.PlanarConfiguration, dataset.PixelRepresentation = 0, 0
-    dataset.BitsAllocated = dataset.BitsStored = 8
-    dataset.HighBit = 7
-    dataset.PixelData = pixels.tobytes()
-    buffer = io.BytesIO()
-    pydicom.dcmwrite(buffer, dataset, enforce_file_format=True)
-    path.write_bytes(buffer.getvalue())
 
 
 def test_a_picture_above_the_limit_is_named_and_the_others_are_predicted(config, folder, tmp_path):
