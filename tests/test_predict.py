@@ -1,7 +1,6 @@
 import csv
 import os
 import pathlib
-import shutil
 
 import numpy as np
 import pytest
@@ -227,22 +226,6 @@ def test_a_prediction_that_was_interrupted_refuses_other_images_and_other_flags(
         predict.predict(config, [str(folder / "image1.png")])
     with pytest.raises(ValueError, match="other runs or flags.*--overwrite"):
         predict.predict(config.replace(tta="flips"), [str(folder)])
-
-
-def test_images_that_were_added_since_are_predicted_and_no_others(config, folder, caplog):
-    predict.predict(config, [str(folder)])
-    finished = read_scores(config)
-    with pytest.raises(ValueError, match="already, which are finished"):
-        predict.predict(config, [str(folder)])
-    shutil.copy(folder / "image1.png", folder / "new.png")
-    caplog.set_level("INFO", logger="absl")
-
-    assert predict.predict(config, [str(folder)]) == []
-
-    assert f"{len(finished)} images are predicted already" in caplog.text
-    rows = read_scores(config)
-    assert [row for row in rows if row["image_id"] != "new"] == finished
-    assert len(rows) == len(finished) + 1
 
 
 def test_the_same_command_tries_only_what_failed(config, folder):
