@@ -149,10 +149,10 @@ def _earlier_lines(folder, rows, asked, config):
     reason = ""
     if marker.get("asked") != asked:
         reason = f"of other runs or flags: {marker.get('asked')}, now {asked}"
+    elif marker.get("finished"):
+        reason = "already, which are finished"
     elif others:
         reason = f"of other images, as {others[0]}"
-    elif marker.get("finished") and len(found) >= len(rows):
-        reason = "already, which are finished"
     if not reason:
         return _unchanged_lines(folder, rows, found, config)
     if config.paths.overwrite:

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+from absl import logging
 from PIL import Image
 
 from lbunet_tf import evaluate
@@ -17,6 +18,12 @@ from lbunet_tf.data import manifests
 from lbunet_tf.settings import config as config_lib
 from lbunet_tf.settings import flagfiles
 from lbunet_tf.training import callbacks
+
+
+@pytest.fixture(autouse=True)
+def _log_level():
+    """Every test starts at the level of the commands, whatever another test left."""
+    logging.set_verbosity(logging.INFO)
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,6 @@
 import csv
-import io
 import os
 import pathlib
-import shutil
 
 import numpy as np
 import pytest
@@ -12,6 +10,7 @@ from lbunet_tf import predict
 from lbunet_tf.runs import ensemble
 from lbunet_tf.settings import flagfiles
 from lbunet_tf.storage import output_folder
+from tests import dicom_files
 
 pytestmark = pytest.mark.slow
 
@@ -230,22 +229,6 @@ def test_a_prediction_that_was_interrupted_refuses_other_images_and_other_flags(
         predict.predict(config.replace(tta="flips"), [str(folder)])
 
 
-def test_images_that_were_added_since_are_predicted_and_no_others(config, folder, caplog):
-    predict.predict(config, [str(folder)])
-    finished = read_scores(config)
-    with pytest.raises(ValueError, match="already, which are finished"):
-        predict.predict(config, [str(folder)])
-    shutil.copy(folder / "image1.png", folder / "new.png")
-    caplog.set_level("INFO", logger="absl")
-
-    assert predict.predict(config, [str(folder)]) == []
-
-    assert f"{len(finished)} images are predicted already" in caplog.text
-    rows = read_scores(config)
-    assert [row for row in rows if row["image_id"] != "new"] == finished
-    assert len(rows) == len(finished) + 1
-
-
 def test_the_same_command_tries_only_what_failed(config, folder):
     good = (folder / "image3.jpg").read_bytes()
     (folder / "image3.jpg").write_bytes(good[:200])
@@ -353,7 +336,7 @@ def test_a_dicom_gives_a_score_and_nothing_of_the_patient(config, tmp_path):
     pydicom = pytest.importorskip("pydicom")
     path = tmp_path / "scan.dcm"
     pixels = np.random.default_rng(0).integers(0, 255, (30, 40, 3)).astype("uint8")
-    write_dicom(pydicom, path, pixels)
+    dicom_files.write_rgb(pydicom, path, pixels)
     assert predict.predict(config, [str(path)]) == []
     (row,) = read_scores(config)
     assert (row["width"], row["height"]) == ("40", "30")
@@ -361,26 +344,6 @@ def test_a_dicom_gives_a_score_and_nothing_of_the_patient(config, tmp_path):
         file.read_bytes() for file in pathlib.Path(config.paths.output).rglob("*") if file.is_file()
     )
     assert b"Doe" not in written and b"4711" not in written
-
-
-def write_dicom(pydicom, path, pixels):
-    """Writes 8-bit RGB pixels with a patient's name and number."""
-    meta = pydicom.dataset.FileMetaDataset()
-    meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.77.1.4"
-    meta.MediaStorageSOPInstanceUID = pydicom.uid.generate_uid()
-    meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
-    dataset = pydicom.dataset.Dataset()
-    dataset.file_meta = meta
-    dataset.PatientName, dataset.PatientID = "Doe^Jane", "4711"
-    dataset.Rows, dataset.Columns = pixels.shape[:2]
-    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 3, "RGB"
-    dataset.PlanarConfiguration, dataset.PixelRepresentation = 0, 0
-    dataset.BitsAllocated = dataset.BitsStored = 8
-    dataset.HighBit = 7
-    dataset.PixelData = pixels.tobytes()
-    buffer = io.BytesIO()
-    pydicom.dcmwrite(buffer, dataset, enforce_file_format=True)
-    path.write_bytes(buffer.getvalue())
 
 
 def test_a_picture_above_the_limit_is_named_and_the_others_are_predicted(config, folder, tmp_path):

@@ -16,6 +16,7 @@ from absl import logging
 
 from lbunet_tf.data.records import record_path
 
+# Of each end of an image.
 END_BYTES = 2**16
 NUM_SHOWN = 10
 

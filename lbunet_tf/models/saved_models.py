@@ -24,9 +24,7 @@ def load(path: str | os.PathLike) -> keras.Model:
         raise ValueError(f"{path} must be a whole Keras model. Received: {damaged}")
     text, num_bytes = archives.read_config(path)
     with _named_errors(path):
-        # A thread: Keras lists variables that wait for their values, for each thread apart.
-        with concurrent.futures.ThreadPoolExecutor(1) as thread:
-            num_weights = thread.submit(_count_weights, text).result()
+        num_weights = _count_weights(text)
     if num_weights > num_bytes:
         # Built, they would fill memory before Keras sees that the file lacks them.
         raise ValueError(
@@ -58,10 +56,17 @@ def _count_weights(text):
     """Returns how many numbers the weights of a model have, none of which is allocated."""
     # As load_model(compile=False).
     config = {**json.loads(text), "compile_config": None}
-    with keras.StatelessScope(initialize_variables=False):
-        model = keras.saving.deserialize_keras_object(config, safe_mode=True)
-        weights = model.weights if isinstance(model, keras.Model) else []
-        return sum(math.prod(map(int, weight.shape)) for weight in weights)
+
+    def count():
+        with keras.StatelessScope(initialize_variables=False):
+            model = keras.saving.deserialize_keras_object(config, safe_mode=True)
+            weights = model.weights if isinstance(model, keras.Model) else []
+            return sum(math.prod(map(int, weight.shape)) for weight in weights)
+
+    # A thread: Keras lists variables that wait for their values, for each thread apart; the next
+    # layer that this one builds would allocate them.
+    with concurrent.futures.ThreadPoolExecutor(1) as thread:
+        return thread.submit(count).result()
 
 
 def check_hdf5(path: str | os.PathLike) -> None:

@@ -53,25 +53,35 @@ def parse(arguments: Sequence[str], flag_values=flags.FLAGS) -> list[str]:
     try:
         return flag_values(expanded)
     except flags.Error as error:
-        raise ValueError(_in_words(error, flag_values, origins)) from error
+        raise ValueError(_in_words(error, origins)) from error
 
 
-def _in_words(error, flag_values, origins):
+# What absl says of a value that cannot be read -> what it must be.
+KINDS = {
+    "invalid literal for int": "a whole number",
+    "could not convert string to float": "a number",
+    r"\('Non-boolean": "true or false",
+}
+
+
+def _in_words(error, origins):
     """Returns what is wrong with a flag: what must hold, what came, and in which file it stands."""
     text = str(error).removeprefix("ERROR:: ").replace(" ?", "?")
-    illegal = re.match(r"flag --(\w+)=(.*?): ", text, re.DOTALL)
-    if illegal and illegal[1] in flag_values:
-        kind = flag_values[illegal[1]].flag_type()
-        needed = {"int": "a whole number", "float": "a number", "bool": "true or false"}.get(kind)
-        if needed:
-            text = f'"--{illegal[1]}" must be {needed}. Received: {illegal[2]}'
-    name = illegal[1] if illegal else getattr(error, "flagname", "")
-    places = [place for word, place in origins.items() if _flag_name(word) == name]
-    return f"{places[-1]}: {text}" if places else text
-
-
-def _flag_name(word):
-    return word.lstrip("-").partition("=")[0].strip()
+    illegal = re.match(rf"flag --(\w+)=(.*): ({'|'.join(KINDS)})", text, re.DOTALL)
+    if illegal:
+        wrong = f"{illegal[1]}={illegal[2]}"
+        needed = next(kind for reason, kind in KINDS.items() if re.match(reason, illegal[3]))
+        text = f'"--{illegal[1]}" must be {needed}. Received: {illegal[2]}'
+        # With its value: the command line may be wrong where the flagfile is right.
+        places = [place for line, place in origins.items() if line.lstrip("-") == wrong]
+    else:
+        unknown = getattr(error, "flagname", "")
+        places = [
+            place
+            for line, place in origins.items()
+            if line.lstrip("-").partition("=")[0] == unknown
+        ]
+    return f"{places[0]}: {text}" if places else text
 
 
 def _expand(arguments, origins, read_before=()):
@@ -328,7 +338,7 @@ def read_flagfile(path: pathlib.Path) -> config_lib.Config:
         flag_values(["train", *arguments])
         return from_flags("train", flag_values)
     except flags.Error as error:
-        text = _in_words(error, flag_values, origins)
+        text = _in_words(error, origins)
         raise ValueError(f"{path} must hold flags that this version knows. {text}") from error
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error

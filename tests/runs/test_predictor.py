@@ -12,23 +12,9 @@ import lbunet_tf
 from lbunet_tf import predict
 from lbunet_tf.runs import ensemble
 from lbunet_tf.settings import flagfiles
+from tests import dicom_files
 
 pytestmark = pytest.mark.slow
-
-
-def write_dicom(pydicom, path, pixels):
-    meta = pydicom.dataset.FileMetaDataset()
-    meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.77.1.4"
-    meta.MediaStorageSOPInstanceUID = pydicom.uid.generate_uid()
-    meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
-    dataset = pydicom.dataset.Dataset()
-    dataset.file_meta = meta
-    dataset.Rows, dataset.Columns = pixels.shape[:2]
-    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 3, "RGB"
-    dataset.PlanarConfiguration, dataset.PixelRepresentation = 0, 0
-    dataset.BitsAllocated = dataset.BitsStored = 8
-    dataset.HighBit, dataset.PixelData = 7, pixels.tobytes()
-    dataset.save_as(path, enforce_file_format=True)
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +35,7 @@ def paths(tmp_path_factory):
     except ImportError:
         pass
     else:
-        write_dicom(pydicom, folder / "e.dcm", np.asarray(big[4]))
+        dicom_files.write_rgb(pydicom, folder / "e.dcm", np.asarray(big[4]))
     return [str(path) for path in sorted(folder.iterdir())]
 
 

@@ -136,7 +136,12 @@ def test_ctrl_c_ends_with_what_was_whole(ask, start, files, tmp_path):
     images = files(3)
     url, requests = start(answer)
     arguments = (f"--url={url}", "--batch=1", f"--masks={tmp_path}/masks", *images)
-    status, rows, errors = ask(*arguments)
+    # A shell's background jobs, and what they start, ignore it.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        status, rows, errors = ask(*arguments)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert (status, list(rows), list(errors)) == (
         130,
         stand_in.names(images[:1]),

@@ -500,6 +500,14 @@ def test_a_wrong_line_is_named_by_its_file_and_number(tmp_path, line, message):
         read(line)
 
 
+def test_a_wrong_value_of_the_command_line_is_not_put_on_a_flagfile(tmp_path):
+    path = tmp_path / "good.cfg"
+    path.write_text("--epochs=7\n")
+
+    with pytest.raises(ValueError, match='^"--epochs" must be a whole number. Received: a: b$'):
+        read(f"--flagfile={path}", "--epochs=a: b")
+
+
 def read(*arguments):
     values = flags.FlagValues()
     flagfiles.define_flags("train", values)
