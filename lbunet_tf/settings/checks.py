@@ -4,6 +4,8 @@ import math
 import re
 from collections.abc import Mapping
 
+from lbunet_tf.settings import fields
+
 # What counts and sizes of TensorFlow hold, where a flag states no bound of its own.
 MAX_INTEGER = 2**31 - 1
 # The largest float32: beyond it, a number is infinite in training.
@@ -11,39 +13,25 @@ MAX_FLOAT = 3.4028234e38
 
 # Losses that are no sum over pixels: a weight of each pixel's class has no place in them.
 OVERLAP_LOSSES = ("dice", "tversky", "focal_tversky", "lovasz")
-# What `--model=unet` does not have.
-LBUNET_FLAGS = (
-    "upsampling",
-    "attention",
-    "bottleneck",
-    "deep_supervision",
-    "melanoma_pool",
-    "encoder_learning_rate",
-    "frozen_epochs",
-    "freeze_batch_norm",
-)
-MELANOMA_FLAGS = ("melanoma_loss", "label_smoothing", "melanoma_pool")
-PRETRAINED_FLAGS = ("frozen_epochs", "freeze_batch_norm")
 
 
-def check(config, fields: Mapping) -> None:
+def check(config, table: Mapping) -> None:
     """Raises a ValueError that names the first wrong flag.
 
     Args:
         config: A `config.Config`.
-        fields: Its dataclass fields by name.
+        table: Its dataclass fields by name.
     """
     values = config.values()
-    for name, field in fields.items():
+    for name, field in table.items():
         _check_field(name, values[name], field.metadata)
-    given = {name for name, field in fields.items() if values[name] != field.default}
     _check_data(config.source, config.comparison, config.split, config.augmentation)
     _check_outputs(config.outputs, config.score)
     _check_losses(config.loss, config.outputs, config.split, config.augmentation)
     _check_optimisation(config.optimizer, config.budget, config.model, values)
-    _check_of_use(
-        config.model, config.outputs, config.distillation, config.preparation, values, given
-    )
+    given = {name: field for name, field in table.items() if values[name] != field.default}
+    _check_needs(config.model, config.outputs, values, given)
+    _check_partners(config.distillation, config.preparation, given)
 
 
 def _check_field(name, value, metadata):
@@ -206,20 +194,29 @@ def _check_optimisation(optimizer, budget, model, values):
         )
 
 
-def _check_of_use(model, outputs, distillation, preparation, values, given):
-    """Raises a ValueError for a flag that the others leave without effect."""
-    for name in LBUNET_FLAGS:
-        if model.model != "lbunet" and name in given:
-            raise ValueError(
-                f'"--{name}" is a flag of --model=lbunet. Received: --model={model.model}, '
-                f"--{name}={values[name]}"
-            )
-    for name in MELANOMA_FLAGS:
-        if "melanoma" not in outputs.heads and name in given:
-            raise ValueError(
-                f'"--{name}" is about the melanoma head: add --heads=mask,melanoma. Received: '
-                f"--heads={_listed(outputs.heads)}, --{name}={values[name]}"
-            )
+def _check_needs(model, outputs, values, given):
+    """Raises a ValueError for a flag that the network leaves without effect."""
+    unmet = {}
+    if model.model != "lbunet":
+        unmet[fields.LBUNET] = ("is a flag of --model=lbunet", f"--model={model.model}")
+    if "melanoma" not in outputs.heads:
+        unmet[fields.MELANOMA] = (
+            "is about the melanoma head: add --heads=mask,melanoma",
+            f"--heads={_listed(outputs.heads)}",
+        )
+    if model.encoder_weights == "none":
+        unmet[fields.PRETRAINED] = (
+            "needs a pretrained encoder: random weights must be trained",
+            "--encoder_weights=none",
+        )
+    for need, (reason, cause) in unmet.items():
+        for name, field in given.items():
+            if need in field.metadata["needs"]:
+                raise ValueError(f'"--{name}" {reason}. Received: {cause}, --{name}={values[name]}')
+
+
+def _check_partners(distillation, preparation, given):
+    """Raises a ValueError for a flag without the one that it belongs to."""
     if "teacher_weight" in given and not distillation.teacher:
         raise ValueError(
             '"--teacher_weight" is the share of a teacher: add --teacher. Received: '
@@ -230,12 +227,6 @@ def _check_of_use(model, outputs, distillation, preparation, values, given):
             '"--beam_options" is about the writing of records: add --records=DIR. Received: '
             f"--beam_options={preparation.beam_options}"
         )
-    for name in PRETRAINED_FLAGS:
-        if model.encoder_weights == "none" and name in given:
-            raise ValueError(
-                f'"--{name}" needs a pretrained encoder: random weights must be trained. Received: '
-                f"--encoder_weights=none, --{name}={values[name]}"
-            )
 
 
 def _listed(values):

@@ -105,6 +105,11 @@ def differing(ours, theirs) -> list[str]:
     return [name for name, value in vars(ours).items() if value != getattr(theirs, name)]
 
 
+def needing(need: str) -> list[str]:
+    """Returns the flags that have no effect without a part of the network, one of `fields`."""
+    return [name for name, field in FIELDS.items() if need in field.metadata["needs"]]
+
+
 def fields_of(entry: str) -> list[dataclasses.Field]:
     """Returns the flags that an entry explains in its `--help`."""
     return [field for field in FIELDS.values() if entry in field.metadata["entries"]]

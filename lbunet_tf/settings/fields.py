@@ -11,6 +11,8 @@ TUNE = ("tune",)
 PSEUDO = ("pseudo_label",)
 # The commands that take --run several times.
 COMBINE = ("evaluate", "predict", "export")
+# What a flag may need, lest it have no effect: the architecture, its output, its weights.
+LBUNET, MELANOMA, PRETRAINED = "lbunet", "melanoma", "pretrained"
 # The largest seed that NumPy and Keras take.
 MAX_SEED = 2**32 - 1
 
@@ -24,6 +26,7 @@ def flag(
     minimum=None,
     maximum=None,
     is_path=False,
+    needs=(),
 ):
     """Returns a field of a group. Its name is the flag's.
 
@@ -37,5 +40,6 @@ def flag(
         "minimum": minimum,
         "maximum": maximum,
         "is_path": is_path,
+        "needs": needs,
     }
     return dataclasses.field(default=default, metadata=metadata)

@@ -30,6 +30,7 @@ class Outputs:
         False,
         "Train further mask outputs at strides 2, 4 and 8 of lbunet's decoder, with losses of "
         "weight 1/2, 1/4, 1/8. They are not in the saved model.",
+        needs=(fields.LBUNET,),
     )
     image_score: str = fields.flag(
         "auto",
@@ -77,24 +78,28 @@ class Model:
         "nearest",
         "How the decoder of lbunet doubles the resolution.",
         choices=("nearest", "bilinear", "transposed"),
+        needs=(fields.LBUNET,),
     )
     attention: str = fields.flag(
         "none",
         "In the decoder of lbunet: 'gate', attention gates on the skips; 'scse', concurrent "
         "spatial and channel squeeze-and-excitation after each stage.",
         choices=("none", "gate", "scse"),
+        needs=(fields.LBUNET,),
     )
     bottleneck: str = fields.flag(
         "none",
         "On the deepest features of lbunet: multi-head 'self_attention', or 'aspp' (atrous "
         "spatial pyramid pooling).",
         choices=("none", "self_attention", "aspp"),
+        needs=(fields.LBUNET,),
     )
     melanoma_pool: str = fields.flag(
         "encoder",
         "Where the melanoma head of lbunet looks: 'encoder', the mean of the deepest features; "
         "'mask', their mean weighted by the predicted mask, beside it.",
         choices=("encoder", "mask"),
+        needs=(fields.LBUNET, fields.MELANOMA),
     )
 
 
@@ -122,11 +127,13 @@ class Loss:
         "bce",
         "Loss of the melanoma head.",
         choices=("bce", "focal"),
+        needs=(fields.MELANOMA,),
     )
     label_smoothing: float = fields.flag(
         0.0,
         "Of the melanoma head: targets become s/2 and 1 - s/2.",
         minimum=0,
+        needs=(fields.MELANOMA,),
     )
     head_weights: tuple[float, ...] = fields.flag(
         (1.0, 1.0),
@@ -159,16 +166,19 @@ class Optimizer:
         0.0,
         "Another learning rate for the encoder of lbunet, usually lower; 0: --learning_rate.",
         minimum=0,
+        needs=(fields.LBUNET,),
     )
     frozen_epochs: int = fields.flag(
         0,
         "Epochs in which the encoder's kernels and biases stay as they are, before they are "
         "trained too. --freeze_batch_norm keeps its statistics as well.",
         minimum=0,
+        needs=(fields.LBUNET, fields.PRETRAINED),
     )
     freeze_batch_norm: bool = fields.flag(
         False,
         "Keep the encoder's batch norm as its pretrained weights have it.",
+        needs=(fields.LBUNET, fields.PRETRAINED),
     )
     schedule: str = fields.flag(
         "constant",

@@ -20,14 +20,7 @@ TUNER = "tuner"
 TUNER_FILES = (f"{TUNER}/*.json", f"{TUNER}/trial_*/*.json")
 DIRECTIONS = {"dice": "max", "auc": "max", "loss": "min"}
 # With another value of these, val_loss is another quantity.
-LOSS_FLAGS = (
-    "mask_loss",
-    "melanoma_loss",
-    "label_smoothing",
-    "head_weights",
-    "class_weights",
-    "deep_supervision",
-)
+LOSS_FLAGS = (*config_lib.FLAGS["loss"], "deep_supervision")
 
 
 def check_objective(config: config_lib.Config, searched: Collection[str]) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Collection
 from collections.abc import Mapping
 
 from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import fields
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +65,7 @@ SPACES: dict[str, Space] = {
     "all": {**OPTIMIZATION, **LOSS, **AUGMENTATION, **DECODER},
 }
 # Without a melanoma head these are taken, and change nothing.
-MELANOMA_FLAGS = ("melanoma_loss", "label_smoothing", "head_weights", "melanoma_pool")
+MELANOMA_FLAGS = ("head_weights", *config_lib.needing(fields.MELANOMA))
 
 
 def narrow(name: str, base: config_lib.Config, fixed: Collection[str]) -> Space:
