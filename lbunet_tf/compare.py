@@ -22,7 +22,7 @@ from lbunet_tf.evaluation import comparison
 from lbunet_tf.evaluation import report
 from lbunet_tf.evaluation import scores
 from lbunet_tf.runs import run_directory
-from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import config
 from lbunet_tf.settings import entry
 from lbunet_tf.settings import flagfiles
 from lbunet_tf.storage import output_folder
@@ -36,64 +36,64 @@ WORK = "compare"
 OWN = ("table.md", "table.csv", "runs.csv", "roc.png", "report.html", run_directory.EVENTS)
 
 
-def main(config: config_lib.Config) -> None:
+def main(settings: config.Config) -> None:
     """Compares the experiments that the flags name."""
     distribution.refuse_several("lbunet_tf.compare")
-    compare(config, flagfiles.overrides())
+    compare(settings, flagfiles.overrides())
 
 
-def compare(config: config_lib.Config, overrides: dict) -> pd.DataFrame:
+def compare(settings: config.Config, overrides: dict) -> pd.DataFrame:
     """Returns the table, a row an experiment; everything is written to the run directory.
 
     Writes `table.md`, `table.csv`, `runs.csv` (a row a run), `roc.png`, `report.html`, and
     `tensorboard/` with the HParams of all runs.
 
     Args:
-        config: `run`, `experiments` and `seeds` are used.
+        settings: `run`, `experiments` and `seeds` are used.
         overrides: Values of training's flags that replace those of every flagfile.
 
     Raises:
         ValueError: An experiment is no flagfile and no finished run, the experiments
             do not share split and budget, or a run fails.
     """
-    run_directory.check_named(config.paths.run)
-    with whole_files.locked(config.paths.run, WORK):
-        runs = _check_budget(_name_runs(config, overrides))
-        output_folder.check(config.paths.run, WORK, OWN, "--run")
+    run_directory.check_named(settings.paths.run)
+    with whole_files.locked(settings.paths.run, WORK):
+        runs = _check_budget(_name_runs(settings, overrides))
+        output_folder.check(settings.paths.run, WORK, OWN, "--run")
         waiting = [run for run in runs.values() if not _is_finished(run)]
         _check_models(waiting)
-        output_folder.mark(config.paths.run, WORK)
+        output_folder.mark(settings.paths.run, WORK)
         for number, (name, run) in enumerate(runs.items(), 1):
             logging.info("run %d of %d: %s, in %s", number, len(runs), name, run.paths.run)
             _train_and_evaluate(run, is_finished=run not in waiting)
             _check_split(
                 next(other for other in runs.values() if other.source.seed == run.source.seed), run
             )
-        return _write(config, runs)
+        return _write(settings, runs)
 
 
-def _name_runs(config, overrides) -> dict[str, config_lib.Config]:
+def _name_runs(settings, overrides) -> dict[str, config.Config]:
     """Returns the Config of every run by its name, EXPERIMENT/seed-N."""
-    if not config.comparison.experiments:
+    if not settings.comparison.experiments:
         raise ValueError(
             '"--experiments" must name flagfiles or finished run directories, as in '
             "--experiments=flags/paper_unet.cfg,runs/paper. Received: nothing"
         )
     if "seed" in overrides:
         raise ValueError(f'compare takes "--seeds=0,1,2". Received: --seed={overrides["seed"]}')
-    if (pathlib.Path(config.paths.run) / run_directory.FLAGS).is_file():
+    if (pathlib.Path(settings.paths.run) / run_directory.FLAGS).is_file():
         raise ValueError(
-            f'"--run" must be a folder for the comparison. {config.paths.run} is a run'
+            f'"--run" must be a folder for the comparison. {settings.paths.run} is a run'
         )
     runs = {}
-    for path in map(pathlib.Path, config.comparison.experiments):
+    for path in map(pathlib.Path, settings.comparison.experiments):
         name = _name(path)
-        if f"{name}/seed-{config.comparison.seeds[0]}" in runs:
+        if f"{name}/seed-{settings.comparison.seeds[0]}" in runs:
             raise ValueError(f'"--experiments" must have different names. Received twice: {name}')
-        for seed in config.comparison.seeds:
-            folder = pathlib.Path(config.paths.run) / name / f"seed-{seed}"
+        for seed in settings.comparison.seeds:
+            folder = pathlib.Path(settings.paths.run) / name / f"seed-{seed}"
             runs[f"{name}/seed-{seed}"] = (
-                _finished_run(path, config.comparison.seeds)
+                _finished_run(path, settings.comparison.seeds)
                 if path.is_dir()
                 else _flagfile_run(
                     flagfiles.find(path), {**overrides, "seed": seed, "run": str(folder)}
@@ -115,9 +115,9 @@ def _flagfile_run(path, changes):
             '"--experiments" must name flagfiles or finished run directories, from the working '
             f"directory on. There is no {path}"
         )
-    config = flagfiles.read_flagfile(path)
+    settings = flagfiles.read_flagfile(path)
     try:
-        return config.replace(**changes)
+        return settings.replace(**changes)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
@@ -128,13 +128,13 @@ def _finished_run(path, seeds):
             f'"--experiments" must name flagfiles or finished runs. {path} is a folder without '
             f"{run_directory.FINISHED}; finish its training first"
         )
-    config = flagfiles.read(str(path))
-    if tuple(seeds) != (config.source.seed,):
+    settings = flagfiles.read(str(path))
+    if tuple(seeds) != (settings.source.seed,):
         raise ValueError(
-            f'{path} has one seed, so "--seeds" must be {config.source.seed}. Received: '
+            f'{path} has one seed, so "--seeds" must be {settings.source.seed}. Received: '
             f"--seeds={','.join(map(str, seeds))}. Name its flagfile to train the others"
         )
-    return config
+    return settings
 
 
 def _check_budget(runs):
@@ -160,12 +160,12 @@ def _shared(run):
     return {flag: value for flag, value in shared.items() if flag not in ("data_dir", "seed")}
 
 
-def _is_finished(config):
+def _is_finished(settings):
     """Returns whether the run is finished with these flags; other flags are an error."""
-    run = pathlib.Path(config.paths.run)
-    if config.paths.overwrite or not (run / run_directory.FINISHED).is_file():
+    run = pathlib.Path(settings.paths.run)
+    if settings.paths.overwrite or not (run / run_directory.FINISHED).is_file():
         return False
-    different = run_directory.different_flags(run, flagfiles.flag_lines(config))
+    different = run_directory.different_flags(run, flagfiles.flag_lines(settings))
     if different:
         raise ValueError(
             f"{run} is finished with other flags: {different}. Give the same flags, name another "
@@ -179,19 +179,19 @@ def _check_models(configs):
     different = {
         (run.model.model, run.model.encoder, run.model.encoder_weights): run for run in configs
     }
-    for config in different.values():
-        models.build_model(config)
+    for settings in different.values():
+        models.build_model(settings)
         keras.backend.clear_session()
 
 
-def _train_and_evaluate(config, is_finished):
+def _train_and_evaluate(settings, is_finished):
     if is_finished:
-        run_directory.drop_backup(config.paths.run)
+        run_directory.drop_backup(settings.paths.run)
     else:
-        train.train(config)
+        train.train(settings)
         keras.backend.clear_session()
-    if not _is_evaluated(pathlib.Path(config.paths.run)):
-        evaluate.evaluate(config)
+    if not _is_evaluated(pathlib.Path(settings.paths.run)):
+        evaluate.evaluate(settings)
         keras.backend.clear_session()
 
 
@@ -207,10 +207,10 @@ def _is_evaluated(run):
     return metrics["test"].get("tta", "none") == "none"
 
 
-def _check_split(first, config):
+def _check_split(first, settings):
     """Raises a ValueError where two runs of a seed do not have the same rows on the same sides."""
     sides = []
-    for run in (first, config):
+    for run in (first, settings):
         manifest = manifests.read(pathlib.Path(run.paths.run) / run_directory.MANIFEST)
         sides.append(dict(zip(manifest["image_id"], manifest["split"], strict=True)))
     different = [
@@ -219,13 +219,13 @@ def _check_split(first, config):
     if different:
         raise ValueError(
             f"experiments must share one split. {len(different)} images, {min(different)} among "
-            f"them, stand elsewhere in {config.paths.run} than in {first.paths.run}. Train them "
+            f"them, stand elsewhere in {settings.paths.run} than in {first.paths.run}. Train them "
             "from the same images and flags"
         )
 
 
-def _write(config, runs):
-    folder = pathlib.Path(config.paths.run)
+def _write(settings, runs):
+    folder = pathlib.Path(settings.paths.run)
     rows, curves, trials = [], {}, {}
     hyperparameters = _hyperparameters(runs)
     for name, run in runs.items():
@@ -246,7 +246,7 @@ def _write(config, runs):
     summary = comparison.summarise(table)
     whole_files.write_table(folder / "runs.csv", spreadsheets.quoted_table(table))
     whole_files.write_table(folder / "table.csv", spreadsheets.quoted_table(summary))
-    _write_pages(config, next(iter(runs.values())), summary, curves)
+    _write_pages(settings, next(iter(runs.values())), summary, curves)
     output_folder.delete_files(folder, [run_directory.EVENTS])
     tensorboard.write_hparams(folder / run_directory.TENSORBOARD, trials)
     return summary
@@ -255,7 +255,7 @@ def _write(config, runs):
 def _hyperparameters(runs):
     """Returns, for each run, what tells it from another."""
     named = ["model", "encoder", "encoder_weights", "seed"]
-    for field in config_lib.fields_of("train"):
+    for field in config.fields_of("train"):
         values = {run.values()[field.name] for run in runs.values()}
         if len(values) > 1 and field.name not in (*named, "run", "data_dir", "overwrite"):
             named.append(field.name)
@@ -269,8 +269,8 @@ def _hyperparameters(runs):
     }
 
 
-def _write_pages(config, run, summary, curves):
-    folder = pathlib.Path(config.paths.run)
+def _write_pages(settings, run, summary, curves):
+    folder = pathlib.Path(settings.paths.run)
     drawn = []
     if curves:
         auc = {
@@ -282,7 +282,7 @@ def _write_pages(config, run, summary, curves):
         )
         drawn.append(folder / "roc.png")
     title = f"{len(summary)} experiments on {', '.join(run.source.source)}"
-    facts = comparison.facts(summary, run.split.split_by, run.budget, config.comparison.seeds)
+    facts = comparison.facts(summary, run.split.split_by, run.budget, settings.comparison.seeds)
     whole_files.write_text(folder / "table.md", comparison.to_markdown(title, summary, facts))
     whole_files.write_text(
         folder / "report.html",

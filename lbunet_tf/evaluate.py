@@ -29,7 +29,7 @@ from lbunet_tf.runs import ensemble
 from lbunet_tf.runs import held_out
 from lbunet_tf.runs import run_directory
 from lbunet_tf.runs import training_history
-from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import config
 from lbunet_tf.settings import entry
 from lbunet_tf.settings import flagfiles
 from lbunet_tf.storage import failures as failures_lib
@@ -47,11 +47,11 @@ OWN = (
 )
 
 
-def main(config: config_lib.Config) -> None:
+def main(settings: config.Config) -> None:
     """Evaluates the runs that --run names, on their own images or on those of --source."""
     other_source = flagfiles.other_source()
-    evaluate(config, other_source)
-    output = _output_folder(config, *_question(config, other_source))
+    evaluate(settings, other_source)
+    output = _output_folder(settings, *_question(settings, other_source))
     failures_lib.raise_for(
         failures_lib.read(output),
         output / failures_lib.FILE,
@@ -60,71 +60,76 @@ def main(config: config_lib.Config) -> None:
     )
 
 
-def evaluate(config: config_lib.Config, other_source: dict | None = None) -> dict[str, dict]:
+def evaluate(settings: config.Config, other_source: dict | None = None) -> dict[str, dict]:
     """Returns the metrics of val and test; all files are written to the output folder.
 
     That is the run directory, or --output, or RUN/on_SOURCE.
 
     Args:
-        config: Of the first run, with the others in `other_runs`.
+        settings: Of the first run, with the others in `other_runs`.
         other_source: Flags of the group `source` by name: all images of that source are
             test instead of the run's own. Nothing: the run's own.
     """
-    source, asked = _question(config, other_source or {})
-    output = _output_folder(config, source, asked)
+    source, asked = _question(settings, other_source or {})
+    output = _output_folder(settings, source, asked)
     with whole_files.locked(output, WORK):
-        return _evaluate(config, source, asked, output)
+        return _evaluate(settings, source, asked, output)
 
 
-def _question(config, other_source):
+def _question(settings, other_source):
     """Returns (how another source is read, None without one; what decides the evaluation)."""
     source = _other_source(other_source)
-    return source, _asked(config, source)
+    return source, _asked(settings, source)
 
 
-def _evaluate(config, source, asked, output):
-    model = ensemble.load_mean(config)
-    if not config.paths.other_runs:
+def _evaluate(settings, source, asked, output):
+    model = ensemble.load_mean(settings)
+    if not settings.paths.other_runs:
         # What is drawn last must be there before hours of predictions.
-        _read_history(config)
+        _read_history(settings)
     scored = (
-        held_out.other_images(config, source)
+        held_out.other_images(settings, source)
         if source
-        else held_out.own_images(config.paths.runs, config.reading.verify_images)
+        else held_out.own_images(settings.paths.runs, settings.reading.verify_images)
     )
-    _write_scored(output, config, scored, asked)
+    _write_scored(output, settings, scored, asked)
     start = time.perf_counter()
-    scored, table = _predict(config, output, model, scored)
-    on_bad_image = (source or config.source).on_bad_image
+    scored, table = _predict(settings, output, model, scored)
+    on_bad_image = (source or settings.source).on_bad_image
     failures_lib.write(output, scored.failures if on_bad_image == "error" else [])
     speed = ensemble.describe_speed(
-        config.score.tta, len(config.paths.runs), len(table), time.perf_counter() - start
+        settings.score.tta, len(settings.paths.runs), len(table), time.perf_counter() - start
     )
     logging.info("scored %s", speed)
     with np.load(output / run_directory.HISTOGRAMS) as histograms:
         metrics = scores.evaluate_table(
-            table, dict(histograms), config.outputs.mask_source, config.score.prevalence
+            table, dict(histograms), settings.outputs.mask_source, settings.score.prevalence
         )
-    what = {"tta": config.score.tta, "runs": len(config.paths.runs)}
+    what = {"tta": settings.score.tta, "runs": len(settings.paths.runs)}
     metrics = {split: {**values, **what} for split, values in metrics.items()}
     whole_files.write_json(output / run_directory.METRICS, metrics)
-    drawn = _draw(config, output, model, scored.manifest, table, metrics)
-    _write_report(config, source, output, scored.checks, metrics, drawn)
+    drawn = _draw(settings, output, model, scored.manifest, table, metrics)
+    _write_report(settings, source, output, scored.checks, metrics, drawn)
     _log(output, metrics)
     return metrics
 
 
-def _predict(config, output, model, scored):
+def _predict(settings, output, model, scored):
     """Returns (what was scored, the predictions table); a bad file costs its image only."""
     try:
         return scored, predictions.predict_run(
-            config.preprocessing, config.outputs, config.device, output, model, scored.manifest
+            settings.preprocessing,
+            settings.outputs,
+            settings.device,
+            output,
+            model,
+            scored.manifest,
         )
     except Exception:
         # tf.data names no file. Whether one is at fault, a look at each tells.
         is_read = scored.manifest["split"].isin(predictions.EVALUATED_SPLITS)
         rows, bad = file_check.check_files(
-            scored.manifest[is_read], "skip", max_megapixels=config.reading.max_megapixels
+            scored.manifest[is_read], "skip", max_megapixels=settings.reading.max_megapixels
         )
         if bad.empty:
             raise
@@ -132,7 +137,7 @@ def _predict(config, output, model, scored):
     failures = [*scored.failures, *bad["reason"]]
     scored = dataclasses.replace(scored, manifest=manifest, failures=failures)
     return scored, predictions.predict_run(
-        config.preprocessing, config.outputs, config.device, output, model, scored.manifest
+        settings.preprocessing, settings.outputs, settings.device, output, model, scored.manifest
     )
 
 
@@ -140,23 +145,26 @@ def _other_source(other_source):
     """Returns how another source is read, None without one; nothing of it is the run's own."""
     if not other_source:
         return None
-    return config_lib.Config().replace(**other_source).source
+    return config.Config().replace(**other_source).source
 
 
-def _asked(config, source):
+def _asked(settings, source):
     """Returns what decides an evaluation, by flag; folders do not depend on how they are named."""
-    asked = {"run": [os.path.abspath(run) for run in config.paths.runs], "tta": config.score.tta}
+    asked = {
+        "run": [os.path.abspath(run) for run in settings.paths.runs],
+        "tta": settings.score.tta,
+    }
     if source:
         folders = [os.path.abspath(folder) for folder in source.data_dir]
         asked |= {**vars(source), "source": list(source.source), "data_dir": folders}
     return asked
 
 
-def _output_folder(config, source, asked):
+def _output_folder(settings, source, asked):
     """Returns where to write; a folder of something else, other flags too, is refused."""
-    run = pathlib.Path(config.paths.run)
+    run = pathlib.Path(settings.paths.run)
     default = run / f"on_{'+'.join(source.source)}" if source else run
-    output = ensemble.output_folder(config.paths, default)
+    output = ensemble.output_folder(settings.paths, default)
     if output == run:
         output_folder.refuse_links(run, OWN)
         return output
@@ -185,9 +193,9 @@ def _asked_before(output):
     return asked if isinstance(asked, dict) else None
 
 
-def _write_scored(output, config, scored, asked):
+def _write_scored(output, settings, scored, asked):
     """Writes what tells which images were scored; a run directory holds it already."""
-    run = pathlib.Path(config.paths.run)
+    run = pathlib.Path(settings.paths.run)
     if output == run:
         return
     output_folder.mark(output, WORK)
@@ -206,13 +214,13 @@ def _write_scored(output, config, scored, asked):
     whole_files.write_table(output / run_directory.MANIFEST, manifest)
 
 
-def _read_history(config):
-    column = training_history.val_column(config.outputs, config.score.monitor)
-    path = pathlib.Path(config.paths.run) / run_directory.HISTORY
+def _read_history(settings):
+    column = training_history.val_column(settings.outputs, settings.score.monitor)
+    path = pathlib.Path(settings.paths.run) / run_directory.HISTORY
     return whole_files.read_table(path, ("epoch", "loss", "val_loss", column))
 
 
-def _draw(config, output, model, manifest, table, metrics):
+def _draw(settings, output, model, manifest, table, metrics):
     """Draws every figure that the data allows; returns their paths in the report's order."""
     folder = output / run_directory.FIGURES
     path = {name: folder / f"{name}.png" for name in report.CAPTIONS}
@@ -220,21 +228,21 @@ def _draw(config, output, model, manifest, table, metrics):
         old.unlink(missing_ok=True)
     test = table[table["split"] == "test"]
     figures.class_balance(manifest, path["class_balance"])
-    if not config.paths.other_runs:
-        history = _read_history(config)
-        monitored = training_history.val_column(config.outputs, config.score.monitor)
+    if not settings.paths.other_runs:
+        history = _read_history(settings)
+        monitored = training_history.val_column(settings.outputs, settings.score.monitor)
         best = training_history.best_epoch(history, monitored) + 1
         figures.training_curves(history, best, path["training_curves"])
     if metrics["test"].get("num_scored"):
-        _draw_classification(config, output, table, metrics, path)
+        _draw_classification(settings, output, table, metrics, path)
     if metrics["test"].get("num_masks"):
         rows = scores.best_median_worst(test)
-        sheet = predictions.predict_sheet(config.preprocessing, config.outputs, model, rows)
-        figures.mask_sheet(sheet, rows, config.outputs.mask_source == "label", path["mask_sheet"])
+        sheet = predictions.predict_sheet(settings.preprocessing, settings.outputs, model, rows)
+        figures.mask_sheet(sheet, rows, settings.outputs.mask_source == "label", path["mask_sheet"])
     return [file for file in path.values() if file.is_file()]
 
 
-def _draw_classification(config, output, table, metrics, path):
+def _draw_classification(settings, output, table, metrics, path):
     test = table[table["split"] == "test"]
     curves = {
         f"{split} (n={metrics[split]['num_scored']}), AUC {metrics[split]['auc']:.3f}": [
@@ -252,18 +260,18 @@ def _draw_classification(config, output, table, metrics, path):
         at[f"test, threshold {chosen['threshold']:.3f}\n(chosen on val)"] = chosen
         marks["chosen on val"] = chosen["threshold"]
     figures.confusion_matrix(at, path["confusion_matrix"])
-    curves = scores.threshold_curves(test, config.score.prevalence)
+    curves = scores.threshold_curves(test, settings.score.prevalence)
     whole_files.write_table(output / run_directory.THRESHOLD_CURVES, curves)
-    figures.threshold_curves(curves, marks, config.score.prevalence, path["threshold_curves"])
+    figures.threshold_curves(curves, marks, settings.score.prevalence, path["threshold_curves"])
 
 
-def _write_report(config, source, output, checks, metrics, drawn):
-    shown = flagfiles.without_folders(config)
-    sources = [name for run in config.paths.runs for name in flagfiles.read(run).source.source]
+def _write_report(settings, source, output, checks, metrics, drawn):
+    shown = flagfiles.without_folders(settings)
+    sources = [name for run in settings.paths.runs for name in flagfiles.read(run).source.source]
     source_learnt = dataclasses.replace(shown.source, source=tuple(dict.fromkeys(sources)))
     learnt = dataclasses.replace(shown, source=source_learnt)
     training = {}
-    for name, run in zip(shown.paths.runs, config.paths.runs, strict=True):
+    for name, run in zip(shown.paths.runs, settings.paths.runs, strict=True):
         finished = pathlib.Path(run) / run_directory.FINISHED
         training[name] = whole_files.read_json(finished) if finished.is_file() else {}
     text = report.build_report(

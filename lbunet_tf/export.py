@@ -30,7 +30,7 @@ from lbunet_tf.runs import run_directory
 from lbunet_tf.serving import openvino_model
 from lbunet_tf.serving import signature
 from lbunet_tf.serving import warmup
-from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import config
 from lbunet_tf.settings import entry
 from lbunet_tf.settings import flagfiles
 from lbunet_tf.settings import image_groups
@@ -38,48 +38,48 @@ from lbunet_tf.storage import output_folder
 from lbunet_tf.storage import whole_files
 
 
-def main(config: config_lib.Config) -> None:
+def main(settings: config.Config) -> None:
     """Exports the mean of the runs that --run names; mostly one."""
-    export(config)
+    export(settings)
 
 
-def export(config: config_lib.Config) -> pathlib.Path:
+def export(settings: config.Config) -> pathlib.Path:
     """Returns the folder of a new version, written whole or not at all."""
-    name = run_directory.EXPORTS[config.export.format]
-    folder = ensemble.output_folder(config.paths, pathlib.Path(config.paths.run) / name)
+    name = run_directory.EXPORTS[settings.export.format]
+    folder = ensemble.output_folder(settings.paths, pathlib.Path(settings.paths.run) / name)
     with whole_files.locked(folder, "export"):
-        return _export(config, folder)
+        return _export(settings, folder)
 
 
-def _export(config, folder):
-    model = ensemble.load_mean(config)
+def _export(settings, folder):
+    model = ensemble.load_mean(settings)
     version = 1 + max((int(path.name) for path in _versions(folder)), default=0)
-    write = {"savedmodel": _write_saved_model, "openvino": _write_openvino}[config.export.format]
+    write = {"savedmodel": _write_saved_model, "openvino": _write_openvino}[settings.export.format]
     with output_folder.staged(folder / str(version), "export") as partial:
-        write(config, model, partial)
+        write(settings, model, partial)
     logging.info(
         "exported %s: %s",
         folder / str(version),
-        ensemble.describe(config.score.tta, len(config.paths.runs)),
+        ensemble.describe(settings.score.tta, len(settings.paths.runs)),
     )
     return folder / str(version)
 
 
-def _write_saved_model(config, model, folder):
+def _write_saved_model(settings, model, folder):
     serve = signature.make_serving_function(
         model,
-        lambda contents: limits.problem(contents, config.reading.max_megapixels),
+        lambda contents: limits.problem(contents, settings.reading.max_megapixels),
         preprocessing.decode_jpeg_or_png,
-        lambda image: preprocessing.prepare_image(image, config.preprocessing),
-        config.outputs.score_rule,
-        config.outputs.mask_source == "lesion",
+        lambda image: preprocessing.prepare_image(image, settings.preprocessing),
+        settings.outputs.score_rule,
+        settings.outputs.mask_source == "lesion",
     )
     archive = keras.export.ExportArchive()
     archive.track(model)
     archive.add_endpoint(
         signature.NAME, serve, [tf.TensorSpec((None,), tf.string, name=signature.INPUT)]
     )
-    identity = {**_identity(config), "max_megapixels": config.reading.max_megapixels}
+    identity = {**_identity(settings), "max_megapixels": settings.reading.max_megapixels}
     archive.add_endpoint("identity", signature.make_identity_function(identity), [])
     verbosity = logging.get_verbosity()
     # TensorFlow logs five lines of its own here.
@@ -91,9 +91,9 @@ def _write_saved_model(config, model, folder):
     warmup.write_requests(folder)
 
 
-def _write_openvino(config, model, folder):
-    plain = image_groups.Preprocessing(image_size=config.preprocessing.image_size)
-    before = config_lib.differing(config.preprocessing, plain)
+def _write_openvino(settings, model, folder):
+    plain = image_groups.Preprocessing(image_size=settings.preprocessing.image_size)
+    before = config.differing(settings.preprocessing, plain)
     if before:
         logging.warning(
             "--%s is not in the OpenVINO model; do it before, by "
@@ -104,9 +104,9 @@ def _write_openvino(config, model, folder):
     openvino_model.write(
         model,
         folder,
-        config.outputs.score_rule,
-        config.outputs.mask_source == "lesion",
-        _identity(config),
+        settings.outputs.score_rule,
+        settings.outputs.mask_source == "lesion",
+        _identity(settings),
     )
 
 
@@ -114,22 +114,22 @@ def _versions(folder):
     return [path for path in folder.glob("*") if path.name.isascii() and path.name.isdecimal()]
 
 
-def _identity(config):
-    others = [_run_identity(flagfiles.read(run)) for run in config.paths.other_runs]
+def _identity(settings):
+    others = [_run_identity(flagfiles.read(run)) for run in settings.paths.other_runs]
     return {
         "package": f"lbunet_tf {lbunet_tf.__version__}",
-        "tta": config.score.tta,
-        **_run_identity(config),
+        "tta": settings.score.tta,
+        **_run_identity(settings),
         "other_runs": others,
     }
 
 
-def _run_identity(config):
-    run = pathlib.Path(config.paths.run)
+def _run_identity(settings):
+    run = pathlib.Path(settings.paths.run)
     manifest = (run / run_directory.MANIFEST).read_bytes()
     return {
         "run": run.resolve().name,
-        "flags": " ".join(flagfiles.flag_lines(flagfiles.without_folders(config))),
+        "flags": " ".join(flagfiles.flag_lines(flagfiles.without_folders(settings))),
         "manifest_sha256": hashlib.sha256(manifest).hexdigest(),
     }
 

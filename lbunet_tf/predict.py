@@ -25,7 +25,7 @@ from lbunet_tf.runs import ensemble
 from lbunet_tf.runs import predictor
 from lbunet_tf.runs import run_directory
 from lbunet_tf.serving import outputs
-from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import config
 from lbunet_tf.settings import entry
 from lbunet_tf.storage import failures as failures_lib
 from lbunet_tf.storage import file_names
@@ -47,17 +47,17 @@ COLUMNS = ("image_id", "image", "score", "width", "height")
 OUTLINE_COLUMNS = ("lesion_pixels", "lesion_share", "mask")
 
 
-def main(config: config_lib.Config, paths: Sequence[str]) -> None:
+def main(settings: config.Config, paths: Sequence[str]) -> None:
     """Predicts the files that the command line names."""
     failures_lib.raise_for(
-        predict(config, paths),
-        f"{ensemble.output_folder(config.paths, _default(config))}/{failures_lib.FILE}",
+        predict(settings, paths),
+        f"{ensemble.output_folder(settings.paths, _default(config))}/{failures_lib.FILE}",
         "Put good files in their place, or take them out, and give the same command again: it "
         "keeps what is predicted",
     )
 
 
-def predict(config: config_lib.Config, paths: Sequence[str]) -> list[str]:
+def predict(settings: config.Config, paths: Sequence[str]) -> list[str]:
     """Returns why images could not be predicted, one line each; all other results are on disk.
 
     Writes to --output (RUN/predicted by default): `scores.csv` (image_id, image, score,
@@ -72,29 +72,29 @@ def predict(config: config_lib.Config, paths: Sequence[str]) -> list[str]:
         OSError: The disk is full. What was predicted before is kept.
     """
     images = new_images.list_images(paths)
-    folder = ensemble.output_folder(config.paths, _default(config))
+    folder = ensemble.output_folder(settings.paths, _default(settings))
     with whole_files.locked(folder, WORK):
         output_folder.check(folder, WORK, OWN, "--output")
         rows, failures = _plan(images)
-        asked = _asked(config)
-        earlier = _earlier_lines(folder, rows, asked, config)
-        files = [] if config.outputs.mask_source != "lesion" else _pictures(rows)
+        asked = _asked(settings)
+        earlier = _earlier_lines(folder, rows, asked, settings)
+        files = [] if settings.outputs.mask_source != "lesion" else _pictures(rows)
         output_folder.refuse_files_of_others(folder, files)
-        trained = predictor.Predictor(config)
+        trained = predictor.Predictor(settings)
         if earlier is None:
             output_folder.delete_own(folder, [SCORES, SEEN, failures_lib.FILE])
         lines = earlier or {}
         output_folder.mark(folder, WORK, files, asked=asked, finished=False)
         waiting = [row for row in rows if row["image_id"] not in lines]
         failures += _predict(trained, waiting, lines, folder)
-        _finish(folder, config, rows, lines, failures)
+        _finish(folder, settings, rows, lines, failures)
         output_folder.mark(folder, WORK, files, asked=asked, finished=not failures)
     logging.info("%d of %d images predicted: %s", len(lines), len(images), folder)
     return failures
 
 
-def _default(config):
-    return pathlib.Path(config.paths.run) / "predicted"
+def _default(settings):
+    return pathlib.Path(settings.paths.run) / "predicted"
 
 
 def _pictures(rows):
@@ -119,20 +119,24 @@ def _shown(text):
     return spreadsheets.quoted(file_names.printable(text))
 
 
-def _asked(config):
+def _asked(settings):
     """Returns what decides a prediction, beside the image."""
     models = [
         [pathlib.Path(run).resolve().name, whole_files.crc32(f"{run}/{run_directory.MODEL}")]
-        for run in config.paths.runs
+        for run in settings.paths.runs
     ]
-    return {"models": models, "tta": config.score.tta, "mask_source": config.outputs.mask_source}
+    return {
+        "models": models,
+        "tta": settings.score.tta,
+        "mask_source": settings.outputs.mask_source,
+    }
 
 
-def _columns(config):
-    return COLUMNS + (OUTLINE_COLUMNS if config.outputs.mask_source == "lesion" else ())
+def _columns(settings):
+    return COLUMNS + (OUTLINE_COLUMNS if settings.outputs.mask_source == "lesion" else ())
 
 
-def _earlier_lines(folder, rows, asked, config):
+def _earlier_lines(folder, rows, asked, settings):
     """Returns image_id -> line of scores.csv of what an interrupted command has predicted.
 
     None where --overwrite replaces what is there.
@@ -143,7 +147,7 @@ def _earlier_lines(folder, rows, asked, config):
     marker = output_folder.read_marker(folder)
     if marker is None:
         return {}
-    found = growing_table.read(folder / SCORES, _columns(config))
+    found = growing_table.read(folder / SCORES, _columns(settings))
     known = {(_shown(row["image_id"]), _shown(row["image"])) for row in rows}
     others = [cells[1] for cells in found if tuple(cells[:2]) not in known]
     reason = ""
@@ -154,22 +158,22 @@ def _earlier_lines(folder, rows, asked, config):
     elif others:
         reason = f"of other images, as {others[0]}"
     if not reason:
-        return _unchanged_lines(folder, rows, found, config)
-    if config.paths.overwrite:
+        return _unchanged_lines(folder, rows, found, settings)
+    if settings.paths.overwrite:
         return None
     raise ValueError(
         f"{folder} holds predictions {reason}. Name another --output, or give --overwrite"
     )
 
 
-def _unchanged_lines(folder, rows, found, config):
+def _unchanged_lines(folder, rows, found, settings):
     """Returns the lines that count: their pictures are there, and their image is the same."""
     seen = {cells[0]: cells for cells in growing_table.read(folder / SEEN, SEEN_COLUMNS)}
     by_name = {cells[0]: cells for cells in found}
     lines = {}
     for row in rows:
         shown = _shown(row["image_id"])
-        pictures = _picture_names(row["name"]) if config.outputs.mask_source == "lesion" else ()
+        pictures = _picture_names(row["name"]) if settings.outputs.mask_source == "lesion" else ()
         is_whole = shown in by_name and all((folder / name).is_file() for name in pictures)
         if is_whole and seen.get(shown) == _seen(row):
             lines[row["image_id"]] = by_name[shown]
@@ -192,10 +196,10 @@ def _picture_names(name):
 
 def _predict(trained, rows, lines, folder):
     """Adds the line of each image to `lines` and scores.csv; returns why others have none."""
-    config = trained.config
-    if config.outputs.mask_source != "lesion":
+    settings = trained.settings
+    if settings.outputs.mask_source != "lesion":
         logging.info("this run learnt label-as-mask: scores are written, no masks and no areas")
-    growing_table.write(folder / SCORES, _columns(config), lines.values())
+    growing_table.write(folder / SCORES, _columns(settings), lines.values())
     seen = {cells[0]: cells for cells in growing_table.read(folder / SEEN, SEEN_COLUMNS)}
     kept = [seen[cells[0]] for cells in lines.values()]
     growing_table.write(folder / SEEN, SEEN_COLUMNS, kept)
@@ -207,8 +211,8 @@ def _predict(trained, rows, lines, folder):
         growing_table.appending(folder / SEEN) as append_seen,
         concurrent.futures.ThreadPoolExecutor() as threads,
     ):
-        for start in range(0, len(rows), config.device.batch_size):
-            part = rows[start : start + config.device.batch_size]
+        for start in range(0, len(rows), settings.device.batch_size):
+            part = rows[start : start + settings.device.batch_size]
             try:
                 # Before they are read: a file that is replaced meanwhile is read again.
                 seen = [_seen(row) for row in part]
@@ -226,7 +230,9 @@ def _predict(trained, rows, lines, folder):
     num_predicted, seconds = len(rows) - len(failures), time.perf_counter() - started
     logging.info(
         "predicted %s",
-        ensemble.describe_speed(config.score.tta, len(config.paths.runs), num_predicted, seconds),
+        ensemble.describe_speed(
+            settings.score.tta, len(settings.paths.runs), num_predicted, seconds
+        ),
     )
     return failures
 
@@ -238,7 +244,7 @@ def _with_rest(error, bytes_per_image, num_left):
 
 def _predict_batch(trained, rows, folder, threads):
     """Returns (image_id -> cells of its line, why others have none, bytes of the pictures)."""
-    flags = (trained.config.preprocessing, trained.config.reading.max_megapixels)
+    flags = (trained.settings.preprocessing, trained.settings.reading.max_megapixels)
 
     def read(row):
         return failures_lib.tried(row["image"], predictor.read, row["image"], *flags)
@@ -288,10 +294,10 @@ def _write(row, folder, image, prediction):
     return [*cells, str(int(mask.sum())), f"{prediction.lesion_fraction:.6f}", mask_name], num_bytes
 
 
-def _finish(folder, config, rows, lines, failures):
+def _finish(folder, settings, rows, lines, failures):
     """Puts the lines into the order of the images, and writes the list of failures."""
     ordered = (lines[row["image_id"]] for row in rows if row["image_id"] in lines)
-    growing_table.write(folder / SCORES, _columns(config), ordered)
+    growing_table.write(folder / SCORES, _columns(settings), ordered)
     failures_lib.write(folder, failures)
 
 

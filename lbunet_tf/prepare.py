@@ -25,7 +25,7 @@ from lbunet_tf.data.records import writer
 from lbunet_tf.drawing import figures
 from lbunet_tf.drawing import preview
 from lbunet_tf.runs import run_directory
-from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import config
 from lbunet_tf.settings import entry
 from lbunet_tf.storage import failures as failures_lib
 from lbunet_tf.storage import file_names
@@ -37,25 +37,25 @@ WORK = "prepare"
 NUM_PREVIEWED, NUM_VERSIONS = 6, 7
 
 
-def main(config: config_lib.Config) -> None:
+def main(settings: config.Config) -> None:
     """Prepares and prints; writes what is asked for: manifest, preview, records."""
-    _check_files(config)
-    if config.preparation.records:
-        with whole_files.locked(config.preparation.records, WORK):
-            _prepare_records(config)
+    _check_files(settings)
+    if settings.preparation.records:
+        with whole_files.locked(settings.preparation.records, WORK):
+            _prepare_records(settings)
         return
     # An error at the first bad file would lose the good ones.
-    prepared = preparation.prepare(config.replace(on_bad_image="skip"))
-    _show(config, prepared)
-    _name_failures(config, prepared, "in the list of skipped images")
+    prepared = preparation.prepare(settings.replace(on_bad_image="skip"))
+    _show(settings, prepared)
+    _name_failures(settings, prepared, "in the list of skipped images")
 
 
-def _check_files(config):
+def _check_files(settings):
     """Raises a ValueError where --output or --preview would replace a file that is not ours."""
-    inputs = {os.path.realpath(folder) for folder in config.source.data_dir}
+    inputs = {os.path.realpath(folder) for folder in settings.source.data_dir}
     for flag, is_ours in (("output", manifests.is_prepared), ("preview", figures.is_ours)):
-        path = pathlib.Path(config.values()[flag])
-        if not config.values()[flag]:
+        path = pathlib.Path(settings.values()[flag])
+        if not settings.values()[flag]:
             continue
         if os.path.realpath(path) in inputs:
             raise ValueError(
@@ -77,33 +77,33 @@ def _is_of_others(path):
     return any((path.parent / name).exists() for name in names)
 
 
-def _prepare_records(config):
+def _prepare_records(settings):
     """Writes records of every good image; what is bad is known, and said, only then."""
-    planned = writer.read_plan(config)
+    planned = writer.read_plan(settings)
     if planned is None:
-        output_folder.check(config.preparation.records, WORK, writer.OWN, "--records")
-    output_folder.refuse_links(config.preparation.records, writer.OWN)
+        output_folder.check(settings.preparation.records, WORK, writer.OWN, "--records")
+    output_folder.refuse_links(settings.preparation.records, writer.OWN)
     if planned is None:
         # An error now would lose the good ones.
-        prepared = preparation.prepare(config.replace(on_bad_image="skip"))
-        output_folder.mark(config.preparation.records, WORK)
-        writer.write_plan(config, prepared.manifest, prepared.skipped)
+        prepared = preparation.prepare(settings.replace(on_bad_image="skip"))
+        output_folder.mark(settings.preparation.records, WORK)
+        writer.write_plan(settings, prepared.manifest, prepared.skipped)
     else:
-        prepared = preparation.of_manifest(config.split.split_by, *planned)
-    _show(config, prepared)
-    writer.write_shards(config.preparation, config.preprocessing.image_size)
+        prepared = preparation.of_manifest(settings.split.split_by, *planned)
+    _show(settings, prepared)
+    writer.write_shards(settings.preparation, settings.preprocessing.image_size)
     logging.info(
         "wrote %s (use it as --source=records --data_dir=%s --split_by=official)",
-        config.preparation.records,
-        config.preparation.records,
+        settings.preparation.records,
+        settings.preparation.records,
     )
-    _name_failures(config, prepared, f"{config.preparation.records}/{run_directory.SKIPPED}")
+    _name_failures(settings, prepared, f"{settings.preparation.records}/{run_directory.SKIPPED}")
 
 
-def _name_failures(config, prepared, where):
+def _name_failures(settings, prepared, where):
     """Raises a ValueError that names the bad images, unless --on_bad_image=skip."""
     is_bad = ~prepared.skipped["reason"].isin((sources.NO_IMAGE, sources.NO_MASK))
-    if config.source.on_bad_image == "error":
+    if settings.source.on_bad_image == "error":
         failures_lib.raise_for(
             prepared.skipped["reason"][is_bad].tolist(),
             where,
@@ -112,7 +112,7 @@ def _name_failures(config, prepared, where):
         )
 
 
-def _show(config, prepared):
+def _show(settings, prepared):
     manifest = prepared.manifest
     lines = [
         manifests.describe(manifest),
@@ -130,51 +130,55 @@ def _show(config, prepared):
     sys.stdout.write("\n".join(lines) + "\n")
     try:
         preparation.check_targets(
-            config.outputs, config.split.balance, config.score.monitor, manifest
+            settings.outputs, settings.split.balance, settings.score.monitor, manifest
         )
     except ValueError as error:
         logging.warning("training with these flags would stop: %s", error)
-    if config.paths.output:
-        _write_file(config, "output", lambda path: manifest.to_csv(path, index=False))
+    if settings.paths.output:
+        _write_file(settings, "output", lambda path: manifest.to_csv(path, index=False))
         logging.info(
             "wrote %s (use it as --source=manifest --data_dir=%s --split_by=official)",
-            config.paths.output,
-            config.paths.output,
+            settings.paths.output,
+            settings.paths.output,
         )
-    if config.preparation.preview:
-        write_preview(config, manifest)
+    if settings.preparation.preview:
+        write_preview(settings, manifest)
 
 
-def _write_file(config, flag, write):
+def _write_file(settings, flag, write):
     """Writes the file of a flag whole; one of ours with other content needs --overwrite."""
-    path = pathlib.Path(config.values()[flag])
+    path = pathlib.Path(settings.values()[flag])
     with whole_files.locked(path, WORK), whole_files.whole_file(path) as partial:
         write(partial)
         is_there = path.is_file() and not filecmp.cmp(partial, path, shallow=False)
-        if is_there and not config.paths.overwrite:
+        if is_there and not settings.paths.overwrite:
             raise ValueError(
                 f"{path} is there already, with other content. Name another --{flag}, or give "
                 "--overwrite"
             )
 
 
-def write_preview(config: config_lib.Config, manifest: pd.DataFrame) -> None:
+def write_preview(settings: config.Config, manifest: pd.DataFrame) -> None:
     """Draws training images and what --augment makes of them, evenly taken from the manifest."""
     rows = manifest[manifest["split"] == "train"]
     if rows.empty:
         raise ValueError('"--preview" needs training images. Received: a split without any')
     count = min(NUM_PREVIEWED, len(rows))
     rows = rows.iloc[np.linspace(0, len(rows) - 1, count).astype(int)]
-    num_versions = 0 if config.augmentation.augment == "none" else NUM_VERSIONS
+    num_versions = 0 if settings.augmentation.augment == "none" else NUM_VERSIONS
     original, *versions = preview.make_versions(
-        config.preprocessing, config.augmentation.augment, config.source.seed, rows, num_versions
+        settings.preprocessing,
+        settings.augmentation.augment,
+        settings.source.seed,
+        rows,
+        num_versions,
     )
     columns = {"as the network sees it": original}
     for number, version in enumerate(versions, start=1):
-        columns[f"--augment={config.augmentation.augment} {number}"] = version
+        columns[f"--augment={settings.augmentation.augment} {number}"] = version
     names = rows["image_id"].tolist()
-    _write_file(config, "preview", lambda path: figures.contact_sheet(columns, names, path))
-    logging.info("wrote %s", config.preparation.preview)
+    _write_file(settings, "preview", lambda path: figures.contact_sheet(columns, names, path))
+    logging.info("wrote %s", settings.preparation.preview)
 
 
 def _known(manifest):

@@ -32,7 +32,7 @@ from lbunet_tf.runs import predictor
 from lbunet_tf.runs import pseudo_labels
 from lbunet_tf.runs import run_directory
 from lbunet_tf.serving import outputs
-from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import config
 from lbunet_tf.settings import entry
 from lbunet_tf.storage import failures as failures_lib
 from lbunet_tf.storage import file_names
@@ -57,10 +57,10 @@ OWN = (
 )
 
 
-def main(config: config_lib.Config) -> None:
+def main(settings: config.Config) -> None:
     """Makes the targets that the flags ask for; images that cannot be read are named last."""
-    pseudo_label(config)
-    output = _output(config)
+    pseudo_label(settings)
+    output = _output(settings)
     failures_lib.raise_for(
         failures_lib.read(output),
         output / failures_lib.FILE,
@@ -69,7 +69,7 @@ def main(config: config_lib.Config) -> None:
     )
 
 
-def pseudo_label(config: config_lib.Config) -> dict[str, dict]:
+def pseudo_label(settings: config.Config) -> dict[str, dict]:
     """Returns how far the weak targets agree with the true ones that are known.
 
     Writes to --output (RUN/pseudo by default): `manifest.csv`, all rows train, with the
@@ -78,34 +78,34 @@ def pseudo_label(config: config_lib.Config) -> dict[str, dict]:
     `targets.csv`, what decided for each image; `agreement.json`; `skipped.csv`; and
     `failures.txt`, why images could not be read or written, empty with --on_bad_image=skip.
     """
-    _check(config)
-    of_run = manifests.read(pathlib.Path(config.paths.run) / run_directory.MANIFEST)
+    _check(settings)
+    of_run = manifests.read(pathlib.Path(settings.paths.run) / run_directory.MANIFEST)
     # Its images are told from new ones by their content. Those that are gone are not looked at.
     unchanged.check(
-        of_run, config.paths.run, config.reading.verify_images == "whole", needs_all=False
+        of_run, settings.paths.run, settings.reading.verify_images == "whole", needs_all=False
     )
-    look = _make_look(config)
-    output = _output(config)
+    look = _make_look(settings)
+    output = _output(settings)
     with whole_files.locked(output, WORK):
-        _check_output(config, output)
-        return _pseudo_label(config, look, of_run, output)
+        _check_output(settings, output)
+        return _pseudo_label(settings, look, of_run, output)
 
 
-def _pseudo_label(config, look, of_run, output):
-    rows, skipped, failures = pseudo_labels.list_images(config, of_run)
+def _pseudo_label(settings, look, of_run, output):
+    rows, skipped, failures = pseudo_labels.list_images(settings, of_run)
     # After reading: a second round may read what the first one wrote here.
-    _begin(config, rows, output)
-    rows, table, true_masks, failed = _look_at_all(config, look, rows, output)
+    _begin(settings, rows, output)
+    rows, table, true_masks, failed = _look_at_all(settings, look, rows, output)
     failures = [*failures, *failed]
-    manifest = pseudo_labels.fill(config.pseudo_labels, config.paths.run, rows, table)
+    manifest = pseudo_labels.fill(settings.pseudo_labels, settings.paths.run, rows, table)
     found = agreement.compare(table, true_masks)
     whole_files.write_json(output / AGREEMENT, found)
     whole_files.write_table(output / TARGETS, spreadsheets.quoted_table(table))
     whole_files.write_table(output / run_directory.SKIPPED, spreadsheets.quoted_table(skipped))
-    failures_lib.write(output, failures if config.source.on_bad_image == "error" else [])
+    failures_lib.write(output, failures if settings.source.on_bad_image == "error" else [])
     kept_apart = of_run[of_run["split"].isin(("val", "test"))]
     whole_files.write_table(output / HELD_OUT, pseudo_labels.with_absolute_paths(kept_apart))
-    agreement.log(found, config.pseudo_labels.targets)
+    agreement.log(found, settings.pseudo_labels.targets)
     _log_targets(output, manifest)
     if manifest.empty:
         raise ValueError(
@@ -117,75 +117,78 @@ def _pseudo_label(config, look, of_run, output):
     return found
 
 
-def _check(config):
+def _check(settings):
     """Raises a ValueError where the flags do not fit together or ask for more than the run has."""
-    if not config.pseudo_labels.targets or set(config.pseudo_labels.targets) - {"mask", "melanoma"}:
+    if not settings.pseudo_labels.targets or set(settings.pseudo_labels.targets) - {
+        "mask",
+        "melanoma",
+    }:
         raise ValueError(
             '"--targets" must be mask, melanoma, or both. '
-            f"Received: --targets={','.join(config.pseudo_labels.targets)}"
+            f"Received: --targets={','.join(settings.pseudo_labels.targets)}"
         )
     for name in ("confidence", "mask_confidence"):
-        if config.values()[name] > 1:
-            raise ValueError(f'"--{name}" must be at most 1. Received: {config.values()[name]}')
-    if "melanoma" in config.pseudo_labels.targets and config.outputs.score_rule == "none":
+        if settings.values()[name] > 1:
+            raise ValueError(f'"--{name}" must be at most 1. Received: {settings.values()[name]}')
+    if "melanoma" in settings.pseudo_labels.targets and settings.outputs.score_rule == "none":
         raise ValueError(
-            f'"--targets=melanoma" needs a run that scores melanoma, and {config.paths.run} has no '
-            "such head. Give --targets=mask, or a run of --heads=mask,melanoma"
+            f'"--targets=melanoma" needs a run that scores melanoma, and {settings.paths.run} has '
+            "no such head. Give --targets=mask, or a run of --heads=mask,melanoma"
         )
-    if "mask" not in config.pseudo_labels.targets:
-        if config.pseudo_labels.ignore_true_masks:
+    if "mask" not in settings.pseudo_labels.targets:
+        if settings.pseudo_labels.ignore_true_masks:
             raise ValueError(
                 '"--ignore_true_masks" needs masks to put in their place: add mask to --targets. '
-                f"Received: --targets={','.join(config.pseudo_labels.targets)}"
+                f"Received: --targets={','.join(settings.pseudo_labels.targets)}"
             )
         return
-    needed = {"prediction": "lesion", "label_map": "label"}.get(config.pseudo_labels.weak_targets)
-    if needed not in (None, config.outputs.mask_source):
+    needed = {"prediction": "lesion", "label_map": "label"}.get(settings.pseudo_labels.weak_targets)
+    if needed not in (None, settings.outputs.mask_source):
         other = {"lesion": "label_map", "label": "prediction"}[needed]
         raise ValueError(
-            f'"--weak_targets={config.pseudo_labels.weak_targets}" needs a run of '
-            f"--mask_source={needed} for its masks. Received: {config.paths.run} with "
-            f"--mask_source={config.outputs.mask_source}; give "
+            f'"--weak_targets={settings.pseudo_labels.weak_targets}" needs a run of '
+            f"--mask_source={needed} for its masks. Received: {settings.paths.run} with "
+            f"--mask_source={settings.outputs.mask_source}; give "
             f"--weak_targets={other}, or --targets=melanoma"
         )
 
 
-def _output(config):
-    return pathlib.Path(config.paths.output or pathlib.Path(config.paths.run) / "pseudo")
+def _output(settings):
+    return pathlib.Path(settings.paths.output or pathlib.Path(settings.paths.run) / "pseudo")
 
 
-def _check_output(config, output):
+def _check_output(settings, output):
     """Refuses a folder of other files; replacing what was written before needs --overwrite."""
     output_folder.check(output, WORK, (*OWN, pseudo_labels.MASKS), "--output")
-    if config.paths.overwrite or output_folder.is_new(output):
+    if settings.paths.overwrite or output_folder.is_new(output):
         return
     if (output / run_directory.MANIFEST).is_file():
         raise ValueError(
             f"{output} holds targets already. Name another --output, or give --overwrite"
         )
-    if output_folder.read_marker(output).get("asked") != _asked(config):
+    if output_folder.read_marker(output).get("asked") != _asked(settings):
         raise ValueError(
             f"{output} holds what a command of other flags left when it was interrupted. Give "
             "the same flags, name another --output, or give --overwrite"
         )
 
 
-def _asked(config):
+def _asked(settings):
     """Returns what decides the targets, by flag, as JSON gives it back."""
-    fields = config_lib.fields_of("pseudo_label")
-    asked = {field.name: config.values()[field.name] for field in fields}
+    fields = config.fields_of("pseudo_label")
+    asked = {field.name: settings.values()[field.name] for field in fields}
     return json.loads(json.dumps({**asked, "overwrite": False, "output": ""}))
 
 
-def _begin(config, rows, output):
+def _begin(settings, rows, output):
     """Makes the folder ours, with --overwrite without what it held."""
     output_folder.refuse_files_of_others(output, list(rows["mask_to_write"]))
-    if config.paths.overwrite and not output_folder.is_new(output):
+    if settings.paths.overwrite and not output_folder.is_new(output):
         output_folder.delete_own(output, OWN)
-    output_folder.mark(output, WORK, list(rows["mask_to_write"]), asked=_asked(config))
+    output_folder.mark(output, WORK, list(rows["mask_to_write"]), asked=_asked(settings))
 
 
-def _make_look(config) -> Callable:
+def _make_look(settings) -> Callable:
     """Returns a function: list of (S, S, 3) uint8 -> (maps, scores, whether all are finite).
 
     Maps are (B, S, S, 1) logits, scores (B,), the last (B,) bool.
@@ -194,14 +197,15 @@ def _make_look(config) -> Callable:
     melanoma, and in them the evidence against it lies in the lesion.
     """
     by_activation = (
-        config.pseudo_labels.weak_targets == "activation" and "mask" in config.pseudo_labels.targets
+        settings.pseudo_labels.weak_targets == "activation"
+        and "mask" in settings.pseudo_labels.targets
     )
-    model = ensemble.load_best(pathlib.Path(config.paths.run))
+    model = ensemble.load_best(pathlib.Path(settings.paths.run))
     if by_activation:
         model = activation_map.build_activation_model(
-            model, config.outputs.heads, config.model.melanoma_pool
+            model, settings.outputs.heads, settings.model.melanoma_pool
         )
-    model = combined.build_mean([model], config.score.tta)
+    model = combined.build_mean([model], settings.score.tta)
 
     def look(squares):
         logits = predictor.logits_of(model, squares)
@@ -209,13 +213,13 @@ def _make_look(config) -> Callable:
         if by_activation:
             sign = np.where(logits["melanoma"] >= 0, 1, -1)
             maps = sign[:, :, None, None] * logits[activation_map.OUTPUT]
-        scores = outputs.image_scores(logits, config.outputs.score_rule)
+        scores = outputs.image_scores(logits, settings.outputs.score_rule)
         return maps, scores, outputs.are_finite({**logits, "map": maps})
 
     return look
 
 
-def _look_at_all(config, look, rows, output):
+def _look_at_all(settings, look, rows, output):
     """Returns (rows, the table of what decides for each, their true masks, why others have none).
 
     The masks that are kept are written. True masks are at the network's size, as `evaluate`
@@ -225,9 +229,11 @@ def _look_at_all(config, look, rows, output):
     is_read = np.ones(len(rows), bool)
     progress = keras.utils.Progbar(len(rows), unit_name="image")
     with concurrent.futures.ThreadPoolExecutor() as threads:
-        for start in range(0, len(rows), config.device.batch_size):
-            part = rows.iloc[start : start + config.device.batch_size]
-            read = list(threads.map(functools.partial(_read, config), part["image"], part["mask"]))
+        for start in range(0, len(rows), settings.device.batch_size):
+            part = rows.iloc[start : start + settings.device.batch_size]
+            read = list(
+                threads.map(functools.partial(_read, settings), part["image"], part["mask"])
+            )
             progress.add(len(part))
             read = _looked_at(look, part, read)
             good = np.array([not isinstance(result, str) for result in read])
@@ -237,8 +243,8 @@ def _look_at_all(config, look, rows, output):
                 continue
             part, read = part[good], [result for result in read if not isinstance(result, str)]
             pictures, _, true, maps, scores = zip(*read, strict=True)
-            table = _decide(config, part, np.stack(maps), np.array(scores), true)
-            failures += _write_masks(config, part, table, maps, pictures, output)
+            table = _decide(settings, part, np.stack(maps), np.array(scores), true)
+            failures += _write_masks(settings, part, table, maps, pictures, output)
             tables.append(table)
             true_masks += true
     if not tables:
@@ -260,13 +266,13 @@ def _looked_at(look, rows, read):
     return results
 
 
-def _read(config, image_path, mask_path):
+def _read(settings, image_path, mask_path):
     """Returns (pixels, the square that the network sees, true mask), or why there are none."""
-    limit = config.reading.max_megapixels
+    limit = settings.reading.max_megapixels
 
     def read():
-        image, square = predictor.read(image_path, config.preprocessing, limit)
-        return image, square, _true_mask(mask_path, config.preprocessing.image_size, limit)
+        image, square = predictor.read(image_path, settings.preprocessing, limit)
+        return image, square, _true_mask(mask_path, settings.preprocessing.image_size, limit)
 
     return failures_lib.tried(image_path, read)
 
@@ -279,11 +285,11 @@ def _true_mask(path, size, max_megapixels):
     return preprocessing.resize_mask(mask, size).numpy()[..., 0] > 0
 
 
-def _decide(config, rows, maps, scores, true):
+def _decide(settings, rows, maps, scores, true):
     """Returns the table of a batch: what decides, and where the true mask is known, the pixels."""
-    rule = config.pseudo_labels.mask_threshold
+    rule = settings.pseudo_labels.mask_threshold
     if rule == "auto":
-        rule = "otsu" if config.pseudo_labels.weak_targets == "activation" else "half"
+        rule = "otsu" if settings.pseudo_labels.weak_targets == "activation" else "half"
     thresholds = [weak_masks.mask_threshold(logits, rule) for logits in maps]
     masks = maps >= np.reshape(thresholds, (-1, 1, 1, 1))
     table = pd.DataFrame(
@@ -292,18 +298,18 @@ def _decide(config, rows, maps, scores, true):
             "standing": rows["standing"].to_numpy(),
             "label": rows["label"].to_numpy(),
             "score": scores,
-            "sure_label": weak_masks.sure_labels(scores, config.pseudo_labels.confidence),
+            "sure_label": weak_masks.sure_labels(scores, settings.pseudo_labels.confidence),
         }
     )
-    if "mask" not in config.pseudo_labels.targets:
+    if "mask" not in settings.pseudo_labels.targets:
         return table.assign(is_sure_mask=False)
     confidence = np.full(len(rows), np.nan)
     table["mask_threshold"] = thresholds
     table["weak_share"] = masks.mean((1, 2, 3))
     table["is_sure_mask"] = masks.any((1, 2, 3))
-    if config.pseudo_labels.weak_targets == "prediction":
+    if settings.pseudo_labels.weak_targets == "prediction":
         confidence = weak_masks.mean_inside(outputs.sigmoid(maps), masks)
-        table["is_sure_mask"] &= confidence >= config.pseudo_labels.mask_confidence
+        table["is_sure_mask"] &= confidence >= settings.pseudo_labels.mask_confidence
     table["mask_confidence"] = confidence
     known = np.array([mask is not None for mask in true])
     nothing = np.zeros(maps.shape[1:3], bool)
@@ -312,7 +318,7 @@ def _decide(config, rows, maps, scores, true):
     return table.assign(**counts)
 
 
-def _write_masks(config, rows, table, maps, pictures, output):
+def _write_masks(settings, rows, table, maps, pictures, output):
     """Writes the masks that become targets, each at the size of its image; returns failures.
 
     One that is empty there, of an image smaller than the network's, is no longer sure: as a
@@ -328,7 +334,9 @@ def _write_masks(config, rows, table, maps, pictures, output):
         return bool(mask.any())
 
     failures = []
-    wanted = table["is_sure_mask"].to_numpy() & pseudo_labels.lacks_mask(config.pseudo_labels, rows)
+    wanted = table["is_sure_mask"].to_numpy() & pseudo_labels.lacks_mask(
+        settings.pseudo_labels, rows
+    )
     for number in np.flatnonzero(wanted):
         result = failures_lib.tried(rows["image"].iloc[number], write, number)
         if isinstance(result, str):

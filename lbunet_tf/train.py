@@ -26,7 +26,7 @@ from lbunet_tf.runs import ensemble
 from lbunet_tf.runs import held_out
 from lbunet_tf.runs import run_directory
 from lbunet_tf.runs import training_history
-from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import config
 from lbunet_tf.settings import entry
 from lbunet_tf.settings import flagfiles
 from lbunet_tf.settings import trained_flags
@@ -42,32 +42,34 @@ from lbunet_tf.training import trainer
 NUM_OVERLAYS = 8
 
 
-def main(config: config_lib.Config) -> None:
+def main(settings: config.Config) -> None:
     """Trains, or goes on training, the run that the flags name."""
-    train(config)
+    train(settings)
 
 
-def train(config: config_lib.Config) -> pathlib.Path:
+def train(settings: config.Config) -> pathlib.Path:
     """Returns the run directory of a finished training."""
-    flag_lines = flagfiles.flag_lines(config)
-    run_directory.check_named(config.paths.run)
+    flag_lines = flagfiles.flag_lines(settings)
+    run_directory.check_named(settings.paths.run)
     with (
-        distribution.placed(config.device.distribution, config.device.batch_size) as placement,
-        precision_lib.used(config.device.precision) as precision,
+        distribution.placed(settings.device.distribution, settings.device.batch_size) as placement,
+        precision_lib.used(settings.device.precision) as precision,
     ):
-        run = pathlib.Path(config.paths.run)
+        run = pathlib.Path(settings.paths.run)
         # Before models are built, which processes do together.
         first_lines = placement.text_of_first("flags", "\n".join(flag_lines)).split("\n")
         run_directory.refuse_other_flags(first_lines, flag_lines)
         if not placement.writes:
-            _train(config, run, flag_lines, placement, precision)
+            _train(settings, run, flag_lines, placement, precision)
             return run
         # Refuse a finished run before hours of checking images.
-        with whole_files.locked(config.paths.run, "train"):
-            run_directory.check_for_training(config.paths.run, flag_lines, config.paths.overwrite)
-            _refuse_inputs_of_the_old_run(config)
+        with whole_files.locked(settings.paths.run, "train"):
+            run_directory.check_for_training(
+                settings.paths.run, flag_lines, settings.paths.overwrite
+            )
+            _refuse_inputs_of_the_old_run(settings)
             try:
-                _train(config, run, flag_lines, placement, precision)
+                _train(settings, run, flag_lines, placement, precision)
             except KeyboardInterrupt as stop:
                 epochs = training_history.finished_epochs(run)
                 stop.add_note(f"the same command continues {run} from epoch {epochs + 1}")
@@ -75,25 +77,25 @@ def train(config: config_lib.Config) -> pathlib.Path:
     return run
 
 
-def _refuse_inputs_of_the_old_run(config):
+def _refuse_inputs_of_the_old_run(settings):
     """Raises a ValueError where --overwrite would delete what the training starts from."""
-    run = os.path.realpath(config.paths.run)
+    run = os.path.realpath(settings.paths.run)
     for flag in ("data_dir", "teacher", "encoder_weights"):
-        value = config.values()[flag]
+        value = settings.values()[flag]
         for path in (value,) if isinstance(value, str) else value:
             is_inside = os.path.commonpath([run, os.path.realpath(path)]) == run
-            if config.paths.overwrite and is_inside and path and os.path.exists(path):
+            if settings.paths.overwrite and is_inside and path and os.path.exists(path):
                 raise ValueError(
                     f'"--{flag}" must not lie in the run that --overwrite deletes. Name another '
-                    f"--run. Received: --{flag}={path}, --run={config.paths.run}"
+                    f"--run. Received: --{flag}={path}, --run={settings.paths.run}"
                 )
 
 
-def _train(config, run, flag_lines, placement, precision):
-    _check_placement(config, placement)
+def _train(settings, run, flag_lines, placement, precision):
+    _check_placement(settings, placement)
     # The model first: wrong or missing weights are known in seconds, files in minutes.
-    model = models.build_model(config)
-    teachers = _load_teachers(config)
+    model = models.build_model(settings)
+    teachers = _load_teachers(settings)
     logging.info(
         "%s on %s in %s: %s trainable parameters, outputs %s",
         model.name,
@@ -103,64 +105,64 @@ def _train(config, run, flag_lines, placement, precision):
         ", ".join(model.output_names),
     )
     with placement.first_alone("the manifest"):
-        manifest = _frozen_manifest(config, run, flag_lines, placement.writes)
+        manifest = _frozen_manifest(settings, run, flag_lines, placement.writes)
     train_rows = manifest[manifest["split"] == "train"]
     # Teachers, initial weights and makers of pseudo-labels must not have learnt from val or test.
-    ancestors = held_out.read_ancestors([(config, manifest)])
-    held_out.refuse_learnt({config.paths.run: manifest, **ancestors}, ("val", "test"))
-    fitted = trainer.make_trainer(model, _batch_transforms(config, teachers))
+    ancestors = held_out.read_ancestors([(settings, manifest)])
+    held_out.refuse_learnt({settings.paths.run: manifest, **ancestors}, ("val", "test"))
+    fitted = trainer.make_trainer(model, _batch_transforms(settings, teachers))
     # Fillers of short batches lack theirs.
-    lacks_targets = placement.num_devices > 1 or _lacks_targets(config, manifest)
-    compilation.compile_model(fitted, config, train_rows, lacks_targets)
-    _fit(fitted, config, run, manifest, flag_lines, placement, lacks_targets)
+    lacks_targets = placement.num_devices > 1 or _lacks_targets(settings, manifest)
+    compilation.compile_model(fitted, settings, train_rows, lacks_targets)
+    _fit(fitted, settings, run, manifest, flag_lines, placement, lacks_targets)
     placement.wait("the end of training")
     if placement.writes:
-        _finish(run, model, config, precision)
+        _finish(run, model, settings, precision)
 
 
-def _check_placement(config, placement):
+def _check_placement(settings, placement):
     """Raises a ValueError that names a flag which does not go with several devices."""
-    if config.distillation.teacher and placement.kind == "hosts":
+    if settings.distillation.teacher and placement.kind == "hosts":
         raise ValueError(
             '"--teacher" needs --distribution=none or mirrored: the weights of a teacher cannot be '
-            f"spread over processes. Received: --teacher={','.join(config.distillation.teacher)}"
+            f"spread over processes. Received: --teacher={','.join(settings.distillation.teacher)}"
         )
-    if config.optimizer.gradient_accumulation > 1 and placement.kind == "mirrored":
+    if settings.optimizer.gradient_accumulation > 1 and placement.kind == "mirrored":
         raise ValueError(
             '"--gradient_accumulation" needs --distribution=none or hosts: Keras does not '
             "accumulate over mirrored devices. Received: "
-            f"--distribution={config.device.distribution}, {placement.num_devices} devices, "
-            f"--gradient_accumulation={config.optimizer.gradient_accumulation}"
+            f"--distribution={settings.device.distribution}, {placement.num_devices} devices, "
+            f"--gradient_accumulation={settings.optimizer.gradient_accumulation}"
         )
 
 
-def _lacks_targets(config, manifest):
+def _lacks_targets(settings, manifest):
     """Returns whether some image of train or val lacks the target of a head."""
     rows = manifest[manifest["split"] != "test"]
-    needs_label = "melanoma" in config.outputs.heads or config.outputs.mask_source == "label"
-    needs_mask = config.outputs.mask_source == "lesion"
+    needs_label = "melanoma" in settings.outputs.heads or settings.outputs.mask_source == "label"
+    needs_mask = settings.outputs.mask_source == "lesion"
     lacks_label, lacks_mask = rows["label"].isna().any(), (rows["mask"] == "").any()
     return bool(needs_label and lacks_label or needs_mask and lacks_mask)
 
 
-def _load_teachers(config):
+def _load_teachers(settings):
     """Returns the models of --teacher, which must see and mean the same as the student."""
     teachers = []
-    for run in config.distillation.teacher:
+    for run in settings.distillation.teacher:
         if not (pathlib.Path(run) / run_directory.FINISHED).is_file():
             raise ValueError(
                 f'"--teacher" must name finished runs. {run} holds no {run_directory.FINISHED}'
             )
         theirs = flagfiles.read(run)
-        differing = config_lib.differing(config.preprocessing, theirs.preprocessing)
-        if theirs.outputs.mask_source != config.outputs.mask_source:
+        differing = config.differing(settings.preprocessing, theirs.preprocessing)
+        if theirs.outputs.mask_source != settings.outputs.mask_source:
             differing.append("mask_source")
         for flag in differing:
             raise ValueError(
                 f'"--teacher" must share the student\'s --{flag}. {run} has '
-                f"{theirs.values()[flag]}. Received: --{flag}={config.values()[flag]}"
+                f"{theirs.values()[flag]}. Received: --{flag}={settings.values()[flag]}"
             )
-        ours = config.outputs.heads
+        ours = settings.outputs.heads
         if set(ours) - set(theirs.outputs.heads):
             raise ValueError(
                 f'"--teacher" must have the student\'s heads. {run} has '
@@ -172,15 +174,15 @@ def _load_teachers(config):
     return teachers
 
 
-def _batch_transforms(config, teachers):
+def _batch_transforms(settings, teachers):
     """Returns what changes a training batch on the accelerator, in order."""
     augment = (
-        pipeline.make_batch_augmentation(config.augmentation.augment, config.source.seed)
+        pipeline.make_batch_augmentation(settings.augmentation.augment, settings.source.seed)
         if pipeline.augments_in_step()
         else None
     )
     teacher = (
-        trainer.make_teacher(teachers, config.distillation.teacher_weight) if teachers else None
+        trainer.make_teacher(teachers, settings.distillation.teacher_weight) if teachers else None
     )
     return [transform for transform in (augment, teacher) if transform]
 
@@ -189,26 +191,26 @@ def _num_trainable(model):
     return sum(math.prod(weight.shape) for weight in model.trainable_weights)
 
 
-def _frozen_manifest(config, run, flag_lines, writes) -> pd.DataFrame:
+def _frozen_manifest(settings, run, flag_lines, writes) -> pd.DataFrame:
     """Returns the run's manifest: the one it froze, or a new one, checked and frozen.
 
     Nothing is written to the run directory before flags, model and data are known to be right.
     """
     path = run / run_directory.MANIFEST
     if not writes:
-        run_directory.check_shared(config.paths.run, flag_lines)
-    if path.is_file() and not (writes and config.paths.overwrite):
+        run_directory.check_shared(settings.paths.run, flag_lines)
+    if path.is_file() and not (writes and settings.paths.overwrite):
         manifest = manifests.check_files_exist(manifests.read(path))
         logging.info("continuing %s with its own manifest", run)
         if writes:
-            unchanged.check(manifest, run, config.reading.verify_images == "whole")
-            run_directory.begin_training(config.paths.run, flag_lines, overwrite=False)
+            unchanged.check(manifest, run, settings.reading.verify_images == "whole")
+            run_directory.begin_training(settings.paths.run, flag_lines, overwrite=False)
         return manifest
-    prepared = preparation.prepare(config)
+    prepared = preparation.prepare(settings)
     preparation.check_targets(
-        config.outputs, config.split.balance, config.score.monitor, prepared.manifest
+        settings.outputs, settings.split.balance, settings.score.monitor, prepared.manifest
     )
-    run_directory.begin_training(config.paths.run, flag_lines, config.paths.overwrite)
+    run_directory.begin_training(settings.paths.run, flag_lines, settings.paths.overwrite)
     skipped = spreadsheets.quoted_table(prepared.skipped)
     whole_files.write_table(run / run_directory.SKIPPED, skipped)
     checks = {
@@ -223,7 +225,7 @@ def _frozen_manifest(config, run, flag_lines, writes) -> pd.DataFrame:
     return manifest
 
 
-def _fit(model, config, run, manifest, flag_lines, placement, lacks_targets):
+def _fit(model, settings, run, manifest, flag_lines, placement, lacks_targets):
     rows = {split: manifest[manifest["split"] == split] for split in manifests.SPLITS}
     start = training_history.finished_epochs(run)
     if start:
@@ -231,57 +233,59 @@ def _fit(model, config, run, manifest, flag_lines, placement, lacks_targets):
         run_directory.check_model(run / run_directory.MODEL)
     counts = {split: len(part) for split, part in rows.items()}
     if placement.writes:
-        shown = flagfiles.flag_lines(flagfiles.without_folders(config))
+        shown = flagfiles.flag_lines(flagfiles.without_folders(settings))
         tensorboard.write_flags(run, shown, counts)
     history = training_history.read(run)
-    if start >= config.budget.epochs or _is_out_of_patience(history, config):
+    if start >= settings.budget.epochs or _is_out_of_patience(history, settings):
         return
     share = portions.Share(placement.process, placement.num_processes, placement.num_devices)
     val = pipeline.make_evaluation_dataset(
-        config.preprocessing, config.outputs, config.device, rows["val"], share
+        settings.preprocessing, settings.outputs, settings.device, rows["val"], share
     )
-    preview = dataclasses.replace(config.device, cache=False, batch_size=NUM_OVERLAYS)
+    preview = dataclasses.replace(settings.device, cache=False, batch_size=NUM_OVERLAYS)
     val_batch = next(
         iter(
             pipeline.make_evaluation_dataset(
-                config.preprocessing,
-                config.outputs,
+                settings.preprocessing,
+                settings.outputs,
                 preview,
                 _first_of_both(rows["val"], NUM_OVERLAYS),
             )
         )
     )
     model.fit(
-        pipeline.make_training_dataset(config, rows["train"], start, share),
-        epochs=config.budget.epochs,
+        pipeline.make_training_dataset(settings, rows["train"], start, share),
+        epochs=settings.budget.epochs,
         initial_epoch=start,
         shuffle=False,
         # In a file, the bar's control characters would hide the numbers.
         verbose=(1 if sys.stdout.isatty() else 2) if placement.writes else 0,
-        steps_per_epoch=config.device.steps_per_epoch(len(rows["train"])),
+        steps_per_epoch=settings.device.steps_per_epoch(len(rows["train"])),
         validation_data=val,
         callbacks=callbacks.make_callbacks(
             run,
-            config.budget.patience,
+            settings.budget.patience,
             val_batch,
-            config.outputs.mask_source,
-            training_history.val_column(config.outputs, config.score.monitor),
-            models.inference_model(model, config.outputs.heads),
-            has_average=bool(config.optimizer.average_weights),
-            known_losses=config.loss.weights(config.outputs.in_training) if lacks_targets else None,
+            settings.outputs.mask_source,
+            training_history.val_column(settings.outputs, settings.score.monitor),
+            models.inference_model(model, settings.outputs.heads),
+            has_average=bool(settings.optimizer.average_weights),
+            known_losses=settings.loss.weights(settings.outputs.in_training)
+            if lacks_targets
+            else None,
             placement=placement,
         ),
     )
 
 
-def _is_out_of_patience(history, config):
+def _is_out_of_patience(history, settings):
     """Returns whether early stopping had already ended the run before it was killed."""
     if history.empty:
         return False
     best = training_history.best_epoch(
-        history, training_history.val_column(config.outputs, config.score.monitor)
+        history, training_history.val_column(settings.outputs, settings.score.monitor)
     )
-    return len(history) - 1 - best >= config.budget.patience
+    return len(history) - 1 - best >= settings.budget.patience
 
 
 def _first_of_both(rows, count):
@@ -292,9 +296,9 @@ def _first_of_both(rows, count):
     return pd.concat(parts)
 
 
-def _finish(run, model, config, precision):
+def _finish(run, model, settings, precision):
     history = training_history.read(run)
-    monitored = training_history.val_column(config.outputs, config.score.monitor)
+    monitored = training_history.val_column(settings.outputs, settings.score.monitor)
     best = training_history.best_epoch(history, monitored)
     result = {
         "epochs": len(history),
@@ -302,13 +306,13 @@ def _finish(run, model, config, precision):
         "val_loss": float(history[training_history.LOSS].iloc[best]),
         "monitor": monitored,
         "best_monitor": float(history[monitored].iloc[best]),
-        "stopped_early": len(history) < config.budget.epochs,
+        "stopped_early": len(history) < settings.budget.epochs,
         "trainable_parameters": _num_trainable(model),
         "precision": precision,
         "training_seconds": round(float(history["seconds"].sum()), 1),
         "keras": keras.__version__,
         "backend": keras.backend.backend(),
-        trained_flags.KEY: trained_flags.kept(flagfiles.flag_lines(config), flagfiles.PATH_FLAGS),
+        trained_flags.KEY: trained_flags.kept(flagfiles.flag_lines(settings), flagfiles.PATH_FLAGS),
     }
     whole_files.write_json(run / run_directory.FINISHED, result)
     if (run / run_directory.METRICS).is_file():

@@ -25,7 +25,7 @@ from lbunet_tf import train
 from lbunet_tf.data import manifests
 from lbunet_tf.data import unchanged
 from lbunet_tf.runs import run_directory
-from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import config
 from lbunet_tf.settings import entry
 from lbunet_tf.settings import flagfiles
 from lbunet_tf.storage import output_folder
@@ -50,21 +50,21 @@ OWN = (
 )
 
 
-def main(config: config_lib.Config) -> None:
+def main(settings: config.Config) -> None:
     """Searches, or goes on searching; flags of the command line win over those of flagfiles."""
     distribution.refuse_several("lbunet_tf.tune")
     given = flagfiles.named_in("tune", sys.argv[1:])
-    tune(config.replace(**given), fixed=given)
+    tune(settings.replace(**given), fixed=given)
 
 
-def tune(config: config_lib.Config, fixed: Collection[str] = ()) -> pd.DataFrame:
+def tune(settings: config.Config, fixed: Collection[str] = ()) -> pd.DataFrame:
     """Returns the table of trials; everything is written to the run directory.
 
     Writes `trials/NNNN/` (runs of `train`; only the best keeps its model.keras), `trials.csv`,
     `best.cfg`, `tensorboard/` (HParams), `search.json` and `tuner/` (keras-tuner's files).
 
     Args:
-        config: The flags of the first trial, and of all trials but for what is searched.
+        settings: The flags of the first trial, and of all trials but for what is searched.
         fixed: Names of flags that are not searched.
 
     Raises:
@@ -72,14 +72,14 @@ def tune(config: config_lib.Config, fixed: Collection[str] = ()) -> pd.DataFrame
             to search, the folder holds something else, or no trial could be trained.
     """
     search = _load_search()
-    space = spaces.narrow(config.search.space, config, fixed)
-    results.check_objective(config, space)
-    base = _make_base(config, fixed)
-    run_directory.check_named(config.paths.run)
-    with whole_files.locked(config.paths.run, WORK):
-        run = _open(config, _settings(base, space))
+    space = spaces.narrow(settings.search.space, settings, fixed)
+    results.check_objective(settings, space)
+    base = _make_base(settings, fixed)
+    run_directory.check_named(settings.paths.run)
+    with whole_files.locked(settings.paths.run, WORK):
+        run = _open(settings, _settings(base, space))
         tuner = search.make_tuner(
-            lambda: search.Oracle(space, base, config.search.trials),
+            lambda: search.Oracle(space, base, settings.search.trials),
             run,
             lambda number, point: _train_trial(base, space, number, point),
             lambda ended: _write(run, base, space, ended),
@@ -100,11 +100,11 @@ def _load_search():
     return search
 
 
-def _make_base(config, fixed):
+def _make_base(settings, fixed):
     """Returns the flags of training; what is best for the search is best within a trial too."""
-    if "monitor" in fixed or config.score.monitor != config_lib.FIELDS["monitor"].default:
-        return config.replace(overwrite=False)
-    return config.replace(overwrite=False, monitor=config.search.objective)
+    if "monitor" in fixed or settings.score.monitor != config.FIELDS["monitor"].default:
+        return settings.replace(overwrite=False)
+    return settings.replace(overwrite=False, monitor=settings.search.objective)
 
 
 def _settings(base, space):
@@ -117,29 +117,29 @@ def _settings(base, space):
     }
 
 
-def _open(config, settings):
+def _open(settings, searched):
     """Returns the folder of the search, new or to be continued."""
-    run = pathlib.Path(config.paths.run)
-    if not (run / SEARCH).is_file() or config.paths.overwrite:
+    run = pathlib.Path(settings.paths.run)
+    if not (run / SEARCH).is_file() or settings.paths.overwrite:
         output_folder.check(run, WORK, OWN, "--run")
     output_folder.refuse_links(run, OWN)
-    if not config.paths.overwrite and (run / SEARCH).is_file():
+    if not settings.paths.overwrite and (run / SEARCH).is_file():
         old = whole_files.read_json(run / SEARCH)
         different = "; ".join(
-            f"{name} was {old.get(name, 'not there')}, is {settings.get(name, 'not there')}"
-            for name in {**old, **settings}
-            if old.get(name) != settings.get(name)
+            f"{name} was {old.get(name, 'not there')}, is {searched.get(name, 'not there')}"
+            for name in {**old, **searched}
+            if old.get(name) != searched.get(name)
         )
         if different:
             raise ValueError(
                 f"{run} holds another search: {different}. Give the same flags to continue it, "
                 "name another --run, or give --overwrite to start again"
             )
-    if config.paths.overwrite and not output_folder.is_new(run):
+    if settings.paths.overwrite and not output_folder.is_new(run):
         logging.info("deleting the search in %s, starting again", run)
         output_folder.delete_own(run, OWN)
     output_folder.mark(run, WORK)
-    whole_files.write_json(run / SEARCH, settings)
+    whole_files.write_json(run / SEARCH, searched)
     return run
 
 
@@ -150,32 +150,34 @@ def _trial_config(base, space, number, point):
 
 def _train_trial(base, space, number, point):
     """Returns the score and "", or None and why the trial failed."""
-    config = _trial_config(base, space, number, point)
-    values = [f"{flag} {spaces.text(config.values()[flag]) or 'none'}" for flag in space]
+    settings = _trial_config(base, space, number, point)
+    values = [f"{flag} {spaces.text(settings.values()[flag]) or 'none'}" for flag in space]
     logging.info(
         "trial %d (%d of %d): %s", number, number + 1, base.search.trials, ", ".join(values)
     )
-    if (pathlib.Path(config.paths.run) / run_directory.FINISHED).is_file():
-        _refuse_other_flags(config)
-        run_directory.drop_backup(config.paths.run)
+    if (pathlib.Path(settings.paths.run) / run_directory.FINISHED).is_file():
+        _refuse_other_flags(settings)
+        run_directory.drop_backup(settings.paths.run)
     else:
-        failure = _train(config)
+        failure = _train(settings)
         if failure:
             return None, failure
-    _check_val(config)
-    score = results.measure(config.paths.run, config.search.objective, config.outputs)["score"]
-    logging.info("trial %d: %s %.4f on val", number, config.search.objective, score)
+    _check_val(settings)
+    score = results.measure(settings.paths.run, settings.search.objective, settings.outputs)[
+        "score"
+    ]
+    logging.info("trial %d: %s %.4f on val", number, settings.search.objective, score)
     return (
         (score, "")
         if math.isfinite(score)
-        else (None, f"{config.search.objective} is {score} on val")
+        else (None, f"{settings.search.objective} is {score} on val")
     )
 
 
-def _refuse_other_flags(config):
+def _refuse_other_flags(settings):
     """Raises a ValueError where a finished trial is not of the flags that the search draws."""
-    run = pathlib.Path(config.paths.run)
-    different = run_directory.different_flags(run, flagfiles.flag_lines(config))
+    run = pathlib.Path(settings.paths.run)
+    different = run_directory.different_flags(run, flagfiles.flag_lines(settings))
     if different:
         raise ValueError(
             f"{run} is a trial of other flags: {different}. Name another --run, or give "
@@ -183,17 +185,17 @@ def _refuse_other_flags(config):
         )
 
 
-def _train(config):
+def _train(settings):
     """Trains, and returns "", or why these flags cannot be trained.
 
     Raises:
         ValueError: Flags or images of every trial are at fault: it failed before the first
             one's rows were frozen, or images are gone or have changed.
     """
-    manifest = pathlib.Path(config.paths.run) / run_directory.MANIFEST
-    _share_rows(config)
+    manifest = pathlib.Path(settings.paths.run) / run_directory.MANIFEST
+    _share_rows(settings)
     try:
-        train.train(config)
+        train.train(settings)
     except unchanged.ChangedFilesError:
         raise
     except (ValueError, RuntimeError, tf.errors.ResourceExhaustedError) as error:
@@ -209,18 +211,18 @@ def _train(config):
     return ""
 
 
-def _share_rows(config):
+def _share_rows(settings):
     """Gives a trial the rows and splits that the first one froze, and checks that files are there.
 
     The check of every image, done once, holds for all.
     """
-    run = pathlib.Path(config.paths.run)
+    run = pathlib.Path(settings.paths.run)
     first = run.parent / f"{0:04d}"
     if not (first / run_directory.MANIFEST).is_file():
         return
-    lines = flagfiles.flag_lines(config)
-    run_directory.check_for_training(config.paths.run, lines, overwrite=False)
-    run_directory.begin_training(config.paths.run, lines, overwrite=False)
+    lines = flagfiles.flag_lines(settings)
+    run_directory.check_for_training(settings.paths.run, lines, overwrite=False)
+    run_directory.begin_training(settings.paths.run, lines, overwrite=False)
     if not (run / run_directory.MANIFEST).is_file():
         # The manifest last: a trial that has it has the others.
         for name in (run_directory.SKIPPED, run_directory.CHECKS, run_directory.MANIFEST):
@@ -229,10 +231,10 @@ def _share_rows(config):
     manifests.check_files_exist(manifests.read(run / run_directory.MANIFEST))
 
 
-def _check_val(config):
-    if config.search.objective != "auc":
+def _check_val(settings):
+    if settings.search.objective != "auc":
         return
-    manifest = manifests.read(pathlib.Path(config.paths.run) / run_directory.MANIFEST)
+    manifest = manifests.read(pathlib.Path(settings.paths.run) / run_directory.MANIFEST)
     classes = set(manifest.loc[manifest["split"] == "val", "label"].dropna())
     if len(classes) < 2:
         raise ValueError(
@@ -245,13 +247,13 @@ def _write(run, base, space, ended):
     """Writes table, flagfile and HParams of the trials that are over, and returns the trials."""
     trials = []
     for number, point, failure in ended:
-        config = _trial_config(base, space, number, point)
+        settings = _trial_config(base, space, number, point)
         measured = (
             {}
             if failure
-            else results.measure(config.paths.run, config.search.objective, config.outputs)
+            else results.measure(settings.paths.run, settings.search.objective, settings.outputs)
         )
-        trials.append(results.Trial(number, config, measured, failure))
+        trials.append(results.Trial(number, settings, measured, failure))
     table = spreadsheets.quoted_table(results.to_table(trials, space))
     whole_files.write_table(run / "trials.csv", table)
     best = results.best_of(trials)
@@ -269,7 +271,7 @@ def _write(run, base, space, ended):
 def _drop_models(trials, best):
     """Deletes what is large in trials that are not the best; their flags make it again."""
     for trial in trials:
-        run = pathlib.Path(trial.config.paths.run)
+        run = pathlib.Path(trial.settings.paths.run)
         if trial != best:
             (run / run_directory.MODEL).unlink(missing_ok=True)
             run_directory.drop_backup(run)
@@ -296,8 +298,8 @@ def _conclude(base, space, trials):
         base.search.objective,
         best.measured["score"],
         best.number,
-        best.config.paths.run,
-        best.config.paths.run,
+        best.settings.paths.run,
+        best.settings.paths.run,
         base.paths.run,
     )
     return results.to_table(trials, space)

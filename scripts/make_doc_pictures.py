@@ -57,14 +57,14 @@ def main() -> None:
 
 def draw_outlines(run: pathlib.Path, path: pathlib.Path) -> None:
     """Draws test images of each class, evenly taken from the worst Dice to the best."""
-    config = flagfiles.read(str(run))
+    settings = flagfiles.read(str(run))
     table = pd.read_csv(run / run_directory.PREDICTIONS)
     table = table[table["split"] == "test"].sort_values("dice")
     parts = [table[table["label"] == label] for label in (0, 1)]
     ranks = [np.linspace(0, len(part) - 1, COLUMNS).astype(int) for part in parts]
     table = pd.concat(part.iloc[rank] for part, rank in zip(parts, ranks, strict=True))
     manifest = manifests.read(run / run_directory.MANIFEST).set_index("image_id", drop=False)
-    examples = list(pipeline.make_examples(config.preprocessing, manifest.loc[table["image_id"]]))
+    examples = list(pipeline.make_examples(settings.preprocessing, manifest.loc[table["image_id"]]))
     model = ensemble.load_best(run)
     images = np.stack([example["image"] for example in examples])
     logits = model.predict(images.astype("float32"), verbose=0)["mask"]

@@ -15,7 +15,7 @@ from lbunet_tf import evaluate
 from lbunet_tf import models
 from lbunet_tf import train
 from lbunet_tf.data import manifests
-from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import config
 from lbunet_tf.settings import flagfiles
 from lbunet_tf.training import callbacks
 
@@ -35,7 +35,7 @@ def drawn_folder(tmp_path_factory):
 @pytest.fixture
 def small_config(tmp_path, drawn_folder):
     """A run of two epochs of the smallest encoder on drawn images."""
-    return config_lib.make(
+    return config.make(
         run=str(tmp_path / "run"),
         source=("synthetic",),
         data_dir=(str(drawn_folder),),
@@ -63,11 +63,11 @@ class _Kill(keras.callbacks.Callback):
 def train_until_killed(monkeypatch):
     """A function of a Config: trains until it is killed in the second epoch."""
 
-    def run(config):
+    def run(settings):
         make = callbacks.make_callbacks
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
             patch.setattr(callbacks, "make_callbacks", lambda *a, **k: [_Kill(), *make(*a, **k)])
-            train.train(config)
+            train.train(settings)
 
     return run
 
@@ -103,7 +103,7 @@ def make_config():
     """Returns a function that makes a checked Config of small images."""
 
     def make(**fields):
-        return config_lib.check(config_lib.make(**{"image_size": 16, **fields}))
+        return config.check(config.make(**{"image_size": 16, **fields}))
 
     return make
 
@@ -158,7 +158,7 @@ def room():
 def evaluated(tmp_path_factory):
     """A run of two heads on 48 drawn images, trained and evaluated; with its metrics."""
     folder = tmp_path_factory.mktemp("evaluated")
-    config = config_lib.make(
+    settings = config.make(
         run=str(folder / "run"),
         source=("synthetic",),
         data_dir=(str(folder / "drawn"),),
@@ -170,8 +170,8 @@ def evaluated(tmp_path_factory):
         learning_rate=1e-3,
         augment="flips",
     )
-    train.train(config)
-    return config, pathlib.Path(config.paths.run), evaluate.evaluate(config)
+    train.train(settings)
+    return settings, pathlib.Path(settings.paths.run), evaluate.evaluate(settings)
 
 
 @pytest.fixture(scope="session")
@@ -187,7 +187,7 @@ def other_untrained_run(tmp_path_factory):
 
 
 def _write_untrained(path, seed):
-    config = config_lib.make(
+    settings = config.make(
         run=str(path),
         encoder="efficientnet_lite0",
         heads=("mask", "melanoma"),
@@ -196,8 +196,8 @@ def _write_untrained(path, seed):
         seed=seed,
     )
     path.mkdir()
-    models.build_model(config).save(path / "model.keras")
-    (path / "flags.cfg").write_text("\n".join(flagfiles.flag_lines(config)))
+    models.build_model(settings).save(path / "model.keras")
+    (path / "flags.cfg").write_text("\n".join(flagfiles.flag_lines(settings)))
     (path / "manifest.csv").write_text("image_id,image\n")
     (path / "training.json").write_text("{}")
     return path

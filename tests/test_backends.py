@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from lbunet_tf import models
-from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import config
 
 ROOT = pathlib.Path(__file__).parents[1]
 SMALL_JOB = ROOT / "tests/training/distributed_job.py"
@@ -52,7 +52,7 @@ def _needs_jax():
 
 def test_a_model_file_of_one_backend_is_read_by_the_other(tmp_path):
     # Every layer of our own is in it.
-    config = config_lib.make(
+    settings = config.make(
         encoder="efficientnet_lite0",
         encoder_weights="none",
         image_size=32,
@@ -62,7 +62,7 @@ def test_a_model_file_of_one_backend_is_read_by_the_other(tmp_path):
         bottleneck="self_attention",
         melanoma_pool="mask",
     )
-    ours = models.build_model(config)
+    ours = models.build_model(settings)
     images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3)).astype("float32")
     expected = ours.predict_on_batch(images)
     paths = [

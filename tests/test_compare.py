@@ -9,20 +9,18 @@ import pandas as pd
 import pytest
 
 from lbunet_tf import compare
-from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import config
 from lbunet_tf.settings import flagfiles
 from lbunet_tf.storage import output_folder
 from lbunet_tf.storage import whole_files
 
-FLAGS = config_lib.make(
-    source=("isic2020",), mask_source="label", split_by="image", encoder="resnet34"
-)
+FLAGS = config.make(source=("isic2020",), mask_source="label", split_by="image", encoder="resnet34")
 
 
-def write_run(folder, config=FLAGS, auc=0.75, split=("train", "val", "test", "test")):
+def write_run(folder, settings=FLAGS, auc=0.75, split=("train", "val", "test", "test")):
     """Writes what a finished, evaluated run leaves, as far as a comparison reads it."""
     folder.mkdir(parents=True)
-    lines = flagfiles.flag_lines(config.replace(run=str(folder)))
+    lines = flagfiles.flag_lines(settings.replace(run=str(folder)))
     (folder / "flags.cfg").write_text("\n".join(lines))
     table = pd.DataFrame({"image_id": list("abcd"), "split": split, "label": [0, 1, 0, 1]})
     table.assign(image="x.jpg").to_csv(folder / "manifest.csv", index=False)
@@ -38,7 +36,7 @@ def write_run(folder, config=FLAGS, auc=0.75, split=("train", "val", "test", "te
 
 
 def config_of(folder, *experiments, seeds=(0,)):
-    return config_lib.make(
+    return config.make(
         run=str(folder / "compared"), experiments=tuple(map(str, experiments)), seeds=seeds
     )
 
@@ -222,7 +220,7 @@ def test_missing_weights_are_known_before_anything_is_trained(tmp_path):
 
 @pytest.mark.slow
 def test_a_training_inside_a_comparison_gives_the_digits_of_one_alone(evaluated, tmp_path):
-    config, run, metrics = evaluated
+    settings, run, metrics = evaluated
     flagfile = tmp_path / "again.cfg"
     flagfile.write_text((run / "flags.cfg").read_text())
     comparison = config_of(tmp_path, run, flagfile)

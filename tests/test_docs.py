@@ -95,9 +95,9 @@ def folder_of_a_reader(untrained_run, tmp_path_factory):
     Image.fromarray(pixels).save(folder / "image.jpg")
     for name in ("quickstart", "lesion"):
         shutil.copytree(untrained_run, folder / "runs" / name)
-    config = flagfiles.read(str(folder / "runs/lesion"))
-    export.export(config)
-    export.export(config.replace(format="openvino"))
+    settings = flagfiles.read(str(folder / "runs/lesion"))
+    export.export(settings)
+    export.export(settings.replace(format="openvino"))
     return folder
 
 

@@ -9,7 +9,7 @@ import pytest
 
 import lbunet_tf
 from lbunet_tf import models
-from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import config
 
 ROOT = pathlib.Path(__file__).parents[1]
 IMPORTS = """
@@ -40,7 +40,7 @@ def test_the_model_is_that_of_the_flags():
 
     model = lbunet_tf.build_lbunet(heads=["mask", "melanoma"], **keywords)
 
-    expected = models.build_model(config_lib.make(heads=("mask", "melanoma"), **keywords))
+    expected = models.build_model(config.make(heads=("mask", "melanoma"), **keywords))
     assert set(model.output) == {"mask", "melanoma", "mask_s2", "mask_s4", "mask_s8"}
     for weight, other in zip(model.get_weights(), expected.get_weights(), strict=True):
         np.testing.assert_array_equal(weight, other)

@@ -19,7 +19,7 @@ from lbunet_tf import train
 from lbunet_tf.evaluation import predictions
 from lbunet_tf.evaluation import scores
 from lbunet_tf.runs import run_directory
-from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import config
 
 pytestmark = pytest.mark.slow
 ROOT = pathlib.Path(__file__).parent.parent
@@ -69,11 +69,11 @@ def test_metrics_json_holds_val_and_test_with_plain_names(evaluated):
 
 
 def test_every_number_is_recomputed_from_the_predictions_table(evaluated):
-    config, run, metrics = evaluated
+    settings, run, metrics = evaluated
     table = pd.read_csv(run / "predictions.csv")
     with np.load(run / "pixel_histograms.npz") as histograms:
         again = scores.evaluate_table(
-            table, dict(histograms), config.outputs.mask_source, config.score.prevalence
+            table, dict(histograms), settings.outputs.mask_source, settings.score.prevalence
         )
     scored = {split: {**values, "tta": "none", "runs": 1} for split, values in again.items()}
     assert json.dumps(scored) == json.dumps(metrics)
@@ -107,14 +107,14 @@ def test_the_tensorboard_holds_scalars_overlays_and_flags(evaluated):
 
 
 def test_training_a_finished_run_again_is_refused(evaluated):
-    config, _, _ = evaluated
+    settings, _, _ = evaluated
     with pytest.raises(ValueError, match="holds a finished run"):
-        train.train(config)
+        train.train(settings)
 
 
 def test_evaluating_twice_gives_the_same_numbers(evaluated):
-    config, _, metrics = evaluated
-    assert json.dumps(evaluate.evaluate(config)) == json.dumps(metrics)
+    settings, _, metrics = evaluated
+    assert json.dumps(evaluate.evaluate(settings)) == json.dumps(metrics)
 
 
 def test_label_masks_at_124_px_from_a_folder_carry_their_name(tmp_path):
@@ -124,7 +124,7 @@ def test_label_masks_at_124_px_from_a_folder_carry_their_name(tmp_path):
         for number in range(12):
             pixels = rng.integers(level, level + 40, (140, 130, 3)).astype("uint8")
             Image.fromarray(pixels).save(tmp_path / "images" / name / f"{name}{number}.jpg")
-    config = config_lib.make(
+    settings = config.make(
         run=str(tmp_path / "run"),
         source=("folder",),
         data_dir=(str(tmp_path / "images"),),
@@ -138,8 +138,8 @@ def test_label_masks_at_124_px_from_a_folder_carry_their_name(tmp_path):
         epochs=1,
         cache=False,
     )
-    train.train(config)
-    metrics = evaluate.evaluate(config)
+    train.train(settings)
+    metrics = evaluate.evaluate(settings)
     names = {"dice", "iou", "pixel_accuracy", "pixel_auc"}
     assert {f"label_as_mask_{name}" for name in names} <= set(metrics["test"])
     assert not names & set(metrics["test"])
@@ -151,7 +151,7 @@ def test_label_masks_at_124_px_from_a_folder_carry_their_name(tmp_path):
 
 def test_an_encoder_without_imagenet_weights_learns_at_batch_8(tmp_path):
     """Batch norm of momentum 0.9: val_loss is finite and falls by epoch 3 (docs/paper.md#g18)."""
-    config = config_lib.make(
+    settings = config.make(
         run=str(tmp_path / "run"),
         source=("synthetic",),
         data_dir=(str(tmp_path / "drawn"),),
@@ -162,7 +162,7 @@ def test_an_encoder_without_imagenet_weights_learns_at_batch_8(tmp_path):
         epochs=3,
         split_by="image",
     )
-    train.train(config)
+    train.train(settings)
     val_loss = pd.read_csv(tmp_path / "run" / "history.csv")["val_loss"]
     assert np.isfinite(val_loss).all() and val_loss.iloc[2] < min(val_loss.iloc[0], 0.69)
 

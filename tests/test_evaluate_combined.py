@@ -20,14 +20,14 @@ LEFT_BY_EVALUATION = ("evaluation", "predictions.csv", "pixel_histograms.npz", "
 @pytest.fixture
 def copy_run(evaluated, tmp_path):
     """A function: name, change of the manifest -> Config of a copy of the trained run."""
-    config, run, _ = evaluated
+    settings, run, _ = evaluated
 
     def copy(name, change=lambda manifest: manifest):
         folder = tmp_path / name
         shutil.copytree(run, folder, ignore=shutil.ignore_patterns(*LEFT_BY_EVALUATION))
         manifest = pd.read_csv(folder / run_directory.MANIFEST, dtype=str, keep_default_na=False)
         change(manifest).to_csv(folder / run_directory.MANIFEST, index=False)
-        return config.replace(run=str(folder))
+        return settings.replace(run=str(folder))
 
     return copy
 
@@ -38,9 +38,9 @@ def files_in(folder):
 
 def test_a_run_with_its_twin_has_the_scores_of_the_run(evaluated, copy_run, tmp_path):
     _, _, expected = evaluated
-    config, twin = copy_run("run"), copy_run("twin")
+    settings, twin = copy_run("run"), copy_run("twin")
     before = files_in(tmp_path / "run"), files_in(tmp_path / "twin")
-    both = config.replace(other_runs=(twin.paths.run,), output=str(tmp_path / "both"))
+    both = settings.replace(other_runs=(twin.paths.run,), output=str(tmp_path / "both"))
 
     metrics = evaluate.evaluate(both)
 
@@ -61,18 +61,18 @@ def test_a_run_with_its_twin_has_the_scores_of_the_run(evaluated, copy_run, tmp_
 def test_a_mean_whose_second_run_has_learnt_from_test_images_is_refused(copy_run, tmp_path):
     sides = {"train": "test", "val": "val", "test": "train"}
     other = copy_run("other", lambda table: table.assign(split=table["split"].map(sides)))
-    config = copy_run("run").replace(other_runs=(other.paths.run,), output=str(tmp_path / "both"))
+    settings = copy_run("run").replace(other_runs=(other.paths.run,), output=str(tmp_path / "both"))
 
     with pytest.raises(ValueError, match=f"in train of {other.paths.run}; the first is image"):
-        evaluate.evaluate(config)
+        evaluate.evaluate(settings)
 
     assert not (tmp_path / "both").exists()
 
 
 def test_symmetries_are_named_where_scores_are(copy_run, tmp_path):
-    config = copy_run("run").replace(tta="flips", output=str(tmp_path / "flips"))
+    settings = copy_run("run").replace(tta="flips", output=str(tmp_path / "flips"))
 
-    evaluate.evaluate(config)
+    evaluate.evaluate(settings)
 
     stored = json.loads((tmp_path / "flips" / run_directory.METRICS).read_text())
     assert {(part["tta"], part["runs"]) for part in stored.values()} == {("flips", 1)}
@@ -80,7 +80,7 @@ def test_symmetries_are_named_where_scores_are(copy_run, tmp_path):
     assert "4 symmetries of the image (--tta=flips), 4 forward passes an image" in report
 
     with pytest.raises(ValueError, match="of other flags .*--tta flips, now none.* Give --output"):
-        evaluate.evaluate(config.replace(tta="none"))
+        evaluate.evaluate(settings.replace(tta="none"))
 
 
 def test_a_folder_of_other_files_is_no_output(copy_run, tmp_path):
@@ -93,8 +93,8 @@ def test_a_folder_of_other_files_is_no_output(copy_run, tmp_path):
 
 def test_another_source_is_scored_by_the_command_line_without_known_images(copy_run, evaluated):
     _, _, expected = evaluated
-    config = copy_run("run")
-    run = pathlib.Path(config.paths.run)
+    settings = copy_run("run")
+    run = pathlib.Path(settings.paths.run)
 
     # The run's own images as another source: its test images alone are new to it.
     flags = [f"--run={run}", "--source=manifest", f"--data_dir={run / 'manifest.csv'}"]

@@ -59,7 +59,7 @@ def images(tmp_path_factory):
 
 
 @pytest.fixture(scope="module", params=["one run", "no hair, no cast", "two runs, 8 symmetries"])
-def config(request, untrained_run, other_untrained_run, tmp_path_factory):
+def settings(request, untrained_run, other_untrained_run, tmp_path_factory):
     """What is exported."""
     one = flagfiles.read(str(untrained_run))
     if request.param == "one run":
@@ -72,9 +72,9 @@ def config(request, untrained_run, other_untrained_run, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def answers(config, images, tmp_path_factory):
+def answers(settings, images, tmp_path_factory):
     """What a fresh process says that imports only TensorFlow, and what `predict` wrote."""
-    folder = export.export(config)
+    folder = export.export(settings)
     result = subprocess.run(
         [sys.executable, "-c", SERVE, str(folder), *images],
         capture_output=True,
@@ -84,7 +84,7 @@ def answers(config, images, tmp_path_factory):
     )
     assert result.returncode == 0, result.stderr[-2000:]
     output = tmp_path_factory.mktemp("predicted") / "out"
-    predict.predict(config.replace(output=str(output)), images)
+    predict.predict(settings.replace(output=str(output)), images)
     with open(output / "scores.csv", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     return json.loads(result.stdout.split("ANSWER")[1]), rows
@@ -102,14 +102,14 @@ def test_the_exported_model_gives_the_scores_of_predict(answers):
     )
 
 
-def test_the_network_sees_what_the_flags_say(config, answers, images):
-    if config.paths.other_runs:
+def test_the_network_sees_what_the_flags_say(settings, answers, images):
+    if settings.paths.other_runs:
         pytest.skip("the mean of runs has tests of its own")
     small = [
-        preprocessing.prepare_image(new_images.read_image(path), config.preprocessing)
+        preprocessing.prepare_image(new_images.read_image(path), settings.preprocessing)
         for path in images
     ]
-    model = ensemble.load_best(pathlib.Path(config.paths.run))
+    model = ensemble.load_best(pathlib.Path(settings.paths.run))
     logits = model.predict(np.stack(small).astype("float32"), verbose=0)["melanoma"][:, 0]
     np.testing.assert_allclose(answers[0]["probability"], 1 / (1 + np.exp(-logits)), atol=1e-4)
 
@@ -141,23 +141,23 @@ def test_the_exported_model_knows_its_run(answers, untrained_run):
     assert identity["max_megapixels"] == 100
 
 
-def test_the_exported_model_names_all_its_runs_and_symmetries(answers, config):
+def test_the_exported_model_names_all_its_runs_and_symmetries(answers, settings):
     identity = json.loads(answers[0]["identity"])
     names = [identity["run"], *(other["run"] for other in identity["other_runs"])]
-    assert names == [pathlib.Path(run).name for run in config.paths.runs]
-    assert identity["tta"] == config.score.tta
+    assert names == [pathlib.Path(run).name for run in settings.paths.runs]
+    assert identity["tta"] == settings.score.tta
 
 
 def test_output_names_that_hold_bytes_end_in_bytes(answers):
     assert answers[0]["outputs"] == ["error", "lesion_share", "mask_png_bytes", "probability"]
 
 
-def test_several_runs_are_exported_to_a_version_in_the_output(config, answers):
-    if config.paths.other_runs:
-        assert [path.name for path in pathlib.Path(config.paths.output).iterdir()] == ["1"]
+def test_several_runs_are_exported_to_a_version_in_the_output(settings, answers):
+    if settings.paths.other_runs:
+        assert [path.name for path in pathlib.Path(settings.paths.output).iterdir()] == ["1"]
 
 
 def test_a_second_export_gets_the_next_version(untrained_run):
-    config = flagfiles.read(str(untrained_run))
-    first, second = (int(pathlib.Path(export.export(config)).name) for _ in range(2))
+    settings = flagfiles.read(str(untrained_run))
+    first, second = (int(pathlib.Path(export.export(settings)).name) for _ in range(2))
     assert second == first + 1

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def config(untrained_run, tmp_path):
+def settings(untrained_run, tmp_path):
     return flagfiles.read(str(untrained_run)).replace(output=str(tmp_path / "out"))
 
 
@@ -32,169 +32,169 @@ def folder(tmp_path):
     return path
 
 
-def read_scores(config):
-    with open(pathlib.Path(config.paths.output) / "scores.csv", encoding="utf-8") as file:
+def read_scores(settings):
+    with open(pathlib.Path(settings.paths.output) / "scores.csv", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 
-def test_a_folder_gives_a_score_a_mask_and_an_overlay_for_each_image(config, folder):
-    assert predict.predict(config, [str(folder)]) == []
-    rows = read_scores(config)
+def test_a_folder_gives_a_score_a_mask_and_an_overlay_for_each_image(settings, folder):
+    assert predict.predict(settings, [str(folder)]) == []
+    rows = read_scores(settings)
     assert [row["image_id"] for row in rows] == [f"image{number}" for number in range(6)]
     assert all(0 <= float(row["score"]) <= 1 for row in rows)
     for kind, suffix in (("masks", "png"), ("overlays", "jpg")):
         sizes = [
-            Image.open(pathlib.Path(config.paths.output) / kind / f"image{number}.{suffix}").size
+            Image.open(pathlib.Path(settings.paths.output) / kind / f"image{number}.{suffix}").size
             for number in range(6)
         ]
         assert sizes == [(60, 40 + 7 * number) for number in range(6)]
 
 
-def test_the_lesion_area_is_that_of_the_written_mask(config, folder):
-    predict.predict(config, [str(folder)])
-    for row in read_scores(config):
-        mask = np.asarray(Image.open(f"{config.paths.output}/masks/{row['image_id']}.png"))
+def test_the_lesion_area_is_that_of_the_written_mask(settings, folder):
+    predict.predict(settings, [str(folder)])
+    for row in read_scores(settings):
+        mask = np.asarray(Image.open(f"{settings.paths.output}/masks/{row['image_id']}.png"))
         assert set(np.unique(mask)) <= {0, 255}
         assert int(row["lesion_pixels"]) == (mask == 255).sum()
         assert float(row["lesion_share"]) == pytest.approx((mask == 255).mean(), abs=1e-6)
 
 
-def test_a_result_does_not_depend_on_the_other_files_of_its_batch(config, folder):
-    predict.predict(config, [str(folder)])
-    together = {row["image_id"]: float(row["score"]) for row in read_scores(config)}
-    alone = config.replace(output=config.paths.output + "_alone")
+def test_a_result_does_not_depend_on_the_other_files_of_its_batch(settings, folder):
+    predict.predict(settings, [str(folder)])
+    together = {row["image_id"]: float(row["score"]) for row in read_scores(settings)}
+    alone = settings.replace(output=settings.paths.output + "_alone")
     predict.predict(alone, [str(folder / "image3.jpg")])
     assert float(read_scores(alone)[0]["score"]) == pytest.approx(together["image3"], abs=1e-5)
 
 
-def test_unreadable_files_are_named_and_lose_no_other_result(config, folder):
+def test_unreadable_files_are_named_and_lose_no_other_result(settings, folder):
     (folder / "image0_text.jpg").write_text("no image")
     whole = (folder / "image0.jpg").read_bytes()
     (folder / "image2_cut.jpg").write_bytes(whole[: len(whole) // 2])
     (folder / "image9.png").write_bytes(b"")
-    failures = predict.predict(config, [str(folder)])
-    assert len(read_scores(config)) == 6
+    failures = predict.predict(settings, [str(folder)])
+    assert len(read_scores(settings)) == 6
     assert [name for name in ("image0_text.jpg", "image2_cut.jpg", "image9.png")] == [
         line.split(": ")[0].split("/")[-1] for line in failures
     ]
 
 
-def test_main_ends_with_an_error_where_a_file_could_not_be_read(config, folder, capsys):
+def test_main_ends_with_an_error_where_a_file_could_not_be_read(settings, folder, capsys):
     (folder / "broken.jpg").write_text("no image")
     with pytest.raises(ValueError, match="1 could not be used.*out/failures.txt"):
-        predict.main(config, [str(folder)])
+        predict.main(settings, [str(folder)])
     assert "broken.jpg" in capsys.readouterr().err
 
 
-def test_files_globs_and_csvs_are_read_once_each(config, folder):
+def test_files_globs_and_csvs_are_read_once_each(settings, folder):
     (folder / "list.csv").write_text("image\nimage4.png\nimage5.jpg\n")
     paths = [str(folder / "image1.png"), str(folder / "*.png"), str(folder / "list.csv")]
-    predict.predict(config, paths)
-    assert [row["image_id"] for row in read_scores(config)] == ["image1", "image4", "image5"]
+    predict.predict(settings, paths)
+    assert [row["image_id"] for row in read_scores(settings)] == ["image1", "image4", "image5"]
 
 
-def test_files_of_one_name_in_two_folders_get_results_of_their_own(config, folder):
+def test_files_of_one_name_in_two_folders_get_results_of_their_own(settings, folder):
     (folder / "more").mkdir()
     (folder / "more" / "image1.png").write_bytes((folder / "image4.png").read_bytes())
-    predict.predict(config, [str(folder / "image1.png"), str(folder / "more")])
-    assert [row["image_id"] for row in read_scores(config)] == ["image1", "image1_2"]
+    predict.predict(settings, [str(folder / "image1.png"), str(folder / "more")])
+    assert [row["image_id"] for row in read_scores(settings)] == ["image1", "image1_2"]
 
 
-def test_several_runs_give_the_mean_of_their_probabilities(config, other_untrained_run, folder):
+def test_several_runs_give_the_mean_of_their_probabilities(settings, other_untrained_run, folder):
     several = []
-    for run in (config.paths.run, str(other_untrained_run)):
-        alone = config.replace(run=run, output=f"{config.paths.output}_{len(several)}")
+    for run in (settings.paths.run, str(other_untrained_run)):
+        alone = settings.replace(run=run, output=f"{settings.paths.output}_{len(several)}")
         predict.predict(alone, [str(folder)])
         several.append([float(row["score"]) for row in read_scores(alone)])
 
-    predict.predict(config.replace(other_runs=(str(other_untrained_run),)), [str(folder)])
+    predict.predict(settings.replace(other_runs=(str(other_untrained_run),)), [str(folder)])
 
-    result = [float(row["score"]) for row in read_scores(config)]
+    result = [float(row["score"]) for row in read_scores(settings)]
     assert np.abs(np.subtract(*several)).max() > 0.01
     np.testing.assert_allclose(result, np.mean(several, axis=0), atol=2e-6)
 
 
-def test_several_runs_without_output_are_refused(config, other_untrained_run, folder):
-    config = config.replace(other_runs=(str(other_untrained_run),), output="")
+def test_several_runs_without_output_are_refused(settings, other_untrained_run, folder):
+    settings = settings.replace(other_runs=(str(other_untrained_run),), output="")
 
     with pytest.raises(ValueError, match='"--output" must name a folder for the mean of several'):
-        predict.predict(config, [str(folder)])
+        predict.predict(settings, [str(folder)])
 
 
-def test_with_flips_a_mirrored_image_has_the_mirrored_mask_and_the_same_score(config, tmp_path):
+def test_with_flips_a_mirrored_image_has_the_mirrored_mask_and_the_same_score(settings, tmp_path):
     (tmp_path / "images").mkdir()
     # At the network's size nothing is resized, and the mirrored image is exactly that.
     pixels = np.random.default_rng(4).integers(0, 255, (32, 32, 3)).astype("uint8")
     Image.fromarray(pixels).save(tmp_path / "images" / "left.png")
     Image.fromarray(pixels[:, ::-1]).save(tmp_path / "images" / "right.png")
 
-    predict.predict(config.replace(tta="flips"), [str(tmp_path / "images")])
+    predict.predict(settings.replace(tta="flips"), [str(tmp_path / "images")])
 
     left, right = (
-        np.asarray(Image.open(f"{config.paths.output}/masks/{name}.png"))
+        np.asarray(Image.open(f"{settings.paths.output}/masks/{name}.png"))
         for name in ("left", "right")
     )
     np.testing.assert_array_equal(left, right[:, ::-1])
-    scores = [float(row["score"]) for row in read_scores(config)]
+    scores = [float(row["score"]) for row in read_scores(settings)]
     assert scores[0] == pytest.approx(scores[1], abs=2e-6)
 
 
-def test_the_log_states_passes_and_images_per_second(config, folder, caplog):
+def test_the_log_states_passes_and_images_per_second(settings, folder, caplog):
     caplog.set_level("INFO", logger="absl")
 
-    predict.predict(config.replace(tta="dihedral"), [str(folder / "image1.png")])
+    predict.predict(settings.replace(tta="dihedral"), [str(folder / "image1.png")])
 
     assert "images per second" in caplog.text and "8 forward passes an image" in caplog.text
 
 
-def test_a_path_that_is_not_there_is_named(config):
+def test_a_path_that_is_not_there_is_named(settings):
     with pytest.raises(ValueError, match="no such file, folder or glob: /nowhere/x.jpg"):
-        predict.predict(config, ["/nowhere/x.jpg"])
+        predict.predict(settings, ["/nowhere/x.jpg"])
 
 
-def test_older_predictions_are_replaced_only_with_overwrite(config, folder):
-    predict.predict(config, [str(folder / "image1.png")])
+def test_older_predictions_are_replaced_only_with_overwrite(settings, folder):
+    predict.predict(settings, [str(folder / "image1.png")])
     with pytest.raises(ValueError, match="--overwrite"):
-        predict.predict(config, [str(folder)])
-    predict.predict(config.replace(overwrite=True), [str(folder / "image4.png")])
-    masks = pathlib.Path(config.paths.output) / "masks"
+        predict.predict(settings, [str(folder)])
+    predict.predict(settings.replace(overwrite=True), [str(folder / "image4.png")])
+    masks = pathlib.Path(settings.paths.output) / "masks"
     assert [path.name for path in masks.iterdir()] == ["image4.png"]
 
 
-def test_a_strangers_folder_is_refused_even_with_overwrite(config, folder):
-    output = pathlib.Path(config.paths.output)
+def test_a_strangers_folder_is_refused_even_with_overwrite(settings, folder):
+    output = pathlib.Path(settings.paths.output)
     (output / "masks").mkdir(parents=True)
     (output / "scores.csv").write_text("reader,score\nA,3\n")
     (output / "masks" / "true.png").write_text("drawn by hand")
     with pytest.raises(ValueError, match="holds other files"):
-        predict.predict(config.replace(overwrite=True), [str(folder)])
+        predict.predict(settings.replace(overwrite=True), [str(folder)])
     assert (output / "masks" / "true.png").read_text() == "drawn by hand"
     assert (output / "scores.csv").read_text() == "reader,score\nA,3\n"
 
 
-def test_overwrite_leaves_the_files_of_others(config, folder):
-    output = pathlib.Path(config.paths.output)
-    predict.predict(config, [str(folder / "image1.png")])
+def test_overwrite_leaves_the_files_of_others(settings, folder):
+    output = pathlib.Path(settings.paths.output)
+    predict.predict(settings, [str(folder / "image1.png")])
     (output / "masks" / "mine.png").write_text("drawn by hand")
     (output / "notes.txt").write_text("mine")
-    predict.predict(config.replace(overwrite=True), [str(folder / "image4.png")])
+    predict.predict(settings.replace(overwrite=True), [str(folder / "image4.png")])
     assert sorted(path.name for path in (output / "masks").iterdir()) == ["image4.png", "mine.png"]
     assert (output / "notes.txt").read_text() == "mine"
 
 
-def test_a_mask_of_somebody_else_is_not_replaced(config, folder):
-    output = pathlib.Path(config.paths.output)
-    predict.predict(config, [str(folder / "image1.png")])
+def test_a_mask_of_somebody_else_is_not_replaced(settings, folder):
+    output = pathlib.Path(settings.paths.output)
+    predict.predict(settings, [str(folder / "image1.png")])
     (output / "masks" / "image4.png").write_text("drawn by hand")
     with pytest.raises(ValueError, match="file of somebody else is not replaced.*image4.png"):
-        predict.predict(config.replace(overwrite=True), [str(folder / "image4.png")])
+        predict.predict(settings.replace(overwrite=True), [str(folder / "image4.png")])
     assert (output / "masks" / "image4.png").read_text() == "drawn by hand"
-    assert [row["image_id"] for row in read_scores(config)] == ["image1"]
+    assert [row["image_id"] for row in read_scores(settings)] == ["image1"]
 
 
-def cut(config, num_lines):
+def cut(settings, num_lines):
     """Makes the folder what a kill leaves: so many lines, the next one cut, no list of failures."""
-    output = pathlib.Path(config.paths.output)
+    output = pathlib.Path(settings.paths.output)
     lines = (output / "scores.csv").read_bytes().splitlines(keepends=True)
     (output / "scores.csv").write_bytes(b"".join(lines[: num_lines + 1]) + lines[num_lines + 1][:9])
     (output / "failures.txt").unlink()
@@ -202,49 +202,51 @@ def cut(config, num_lines):
     output_folder.mark(output, predict.WORK, marker["files"], asked=marker["asked"], finished=False)
 
 
-def test_the_same_command_continues_after_a_kill_and_ends_as_if_undisturbed(config, folder, caplog):
-    output = pathlib.Path(config.paths.output)
-    predict.predict(config, [str(folder)])
+def test_the_same_command_continues_after_a_kill_and_ends_as_if_undisturbed(
+    settings, folder, caplog
+):
+    output = pathlib.Path(settings.paths.output)
+    predict.predict(settings, [str(folder)])
     whole = {path.relative_to(output): path.read_bytes() for path in output.rglob("[!.]*.*")}
-    cut(config, 4)
+    cut(settings, 4)
     # Of these, one lost its mask and one was put in place of another since, with an older date.
     (output / "masks" / "image1.png").unlink()
     os.utime(folder / "image2.bmp", (10**9, 10**9))
     caplog.set_level("INFO", logger="absl")
 
     # With --overwrite too: it replaces what is finished or of something else.
-    assert predict.predict(config.replace(overwrite=True), [str(folder)]) == []
+    assert predict.predict(settings.replace(overwrite=True), [str(folder)]) == []
 
     assert "2 images are predicted already" in caplog.text
     after = {path.relative_to(output): path.read_bytes() for path in output.rglob("[!.]*.*")}
     assert after == whole
 
 
-def test_a_prediction_that_was_interrupted_refuses_other_images_and_other_flags(config, folder):
-    predict.predict(config, [str(folder)])
-    cut(config, 4)
+def test_a_prediction_that_was_interrupted_refuses_other_images_and_other_flags(settings, folder):
+    predict.predict(settings, [str(folder)])
+    cut(settings, 4)
     with pytest.raises(ValueError, match="holds predictions of other images.*--overwrite"):
-        predict.predict(config, [str(folder / "image1.png")])
+        predict.predict(settings, [str(folder / "image1.png")])
     with pytest.raises(ValueError, match="other runs or flags.*--overwrite"):
-        predict.predict(config.replace(tta="flips"), [str(folder)])
+        predict.predict(settings.replace(tta="flips"), [str(folder)])
 
 
-def test_the_same_command_tries_only_what_failed(config, folder):
+def test_the_same_command_tries_only_what_failed(settings, folder):
     good = (folder / "image3.jpg").read_bytes()
     (folder / "image3.jpg").write_bytes(good[:200])
-    assert len(predict.predict(config, [str(folder)])) == 1
-    scores = pathlib.Path(config.paths.output) / "scores.csv"
+    assert len(predict.predict(settings, [str(folder)])) == 1
+    scores = pathlib.Path(settings.paths.output) / "scores.csv"
     before = scores.read_text().splitlines()
     (folder / "image3.jpg").write_bytes(good)
 
-    assert predict.predict(config, [str(folder)]) == []
+    assert predict.predict(settings, [str(folder)]) == []
 
     after = scores.read_text().splitlines()
     assert len(after) == 7 and set(before) < set(after)
     assert [line.split(",")[0] for line in after[1:]] == [f"image{number}" for number in range(6)]
 
 
-def test_odd_ids_stay_data_and_their_files_inside_the_folder(config, folder, tmp_path):
+def test_odd_ids_stay_data_and_their_files_inside_the_folder(settings, folder, tmp_path):
     (tmp_path / "victim.png").write_text("precious")
     odd = ["../../victim", str(tmp_path / "victim"), "x" * 300, "", "A", "a", "=1+1"]
     names = [path.name for path in sorted(folder.iterdir())]
@@ -253,11 +255,11 @@ def test_odd_ids_stay_data_and_their_files_inside_the_folder(config, folder, tmp
         csv.writer(file).writerows(lines)
 
     # A file stands once, whatever its ids.
-    failures = predict.predict(config, [str(folder / "list.csv")])
+    failures = predict.predict(settings, [str(folder / "list.csv")])
 
-    output = pathlib.Path(config.paths.output)
+    output = pathlib.Path(settings.paths.output)
     assert [line.split(": ")[1] for line in failures] == ["its image_id is empty"]
-    rows = read_scores(config)
+    rows = read_scores(settings)
     assert [row["image_id"] for row in rows] == [*odd[:3], "A", "a"]
     assert (tmp_path / "victim.png").read_text() == "precious"
     masks = [(output / row["mask"]).resolve() for row in rows]
@@ -265,36 +267,36 @@ def test_odd_ids_stay_data_and_their_files_inside_the_folder(config, folder, tmp
     assert len({str(mask).casefold() for mask in masks}) == 5
 
 
-def test_a_name_that_is_no_utf_8_is_predicted_and_shown(config, folder):
+def test_a_name_that_is_no_utf_8_is_predicted_and_shown(settings, folder):
     os.rename(folder / "image1.png", os.fsencode(folder) + b"/caf\xe9.png")
-    assert predict.predict(config, [str(folder)]) == []
-    row = next(row for row in read_scores(config) if row["image_id"].startswith("caf"))
+    assert predict.predict(settings, [str(folder)]) == []
+    row = next(row for row in read_scores(settings) if row["image_id"].startswith("caf"))
     assert (row["image_id"], row["mask"]) == ("caf\\xe9", "masks/caf%E9.png")
 
 
 @pytest.mark.parametrize("name", ["scores.csv", "masks", "overlays"])
-def test_links_inside_the_output_folder_are_not_followed(config, folder, tmp_path, name):
-    predict.predict(config, [str(folder / "image1.png")])
-    output = pathlib.Path(config.paths.output)
+def test_links_inside_the_output_folder_are_not_followed(settings, folder, tmp_path, name):
+    predict.predict(settings, [str(folder / "image1.png")])
+    output = pathlib.Path(settings.paths.output)
     os.rename(output / name, tmp_path / "elsewhere")
     (output / name).symlink_to(tmp_path / "elsewhere")
     with pytest.raises(ValueError, match="links inside an output folder are not followed"):
-        predict.predict(config.replace(overwrite=True), [str(folder / "image4.png")])
+        predict.predict(settings.replace(overwrite=True), [str(folder / "image4.png")])
     assert (tmp_path / "elsewhere").exists()
 
 
-def test_a_full_disk_says_what_is_missing_and_the_same_command_continues(config, folder, room):
+def test_a_full_disk_says_what_is_missing_and_the_same_command_continues(settings, folder, room):
     for number in range(6, 10):
         noise = np.random.default_rng(number).integers(0, 255, (40, 60, 3)).astype("uint8")
         Image.fromarray(noise).save(folder / f"image{number}.png")
     big = np.random.default_rng(9).integers(0, 255, (400, 600, 3)).astype("uint8")
     Image.fromarray(big).save(folder / "image9.png")
-    small = config.replace(batch_size=2)
+    small = settings.replace(batch_size=2)
     with room(60_000), pytest.raises(OSError, match="must be room.*images that are left take"):
         predict.predict(small, [str(folder)])
-    assert len(read_scores(config)) == 8
+    assert len(read_scores(settings)) == 8
     assert predict.predict(small, [str(folder)]) == []
-    assert len(read_scores(config)) == 10
+    assert len(read_scores(settings)) == 10
 
 
 class _OneNotANumber:
@@ -307,50 +309,54 @@ class _OneNotANumber:
 
 
 def test_an_image_for_which_the_network_gives_no_number_is_no_healthy_skin(
-    config, folder, monkeypatch
+    settings, folder, monkeypatch
 ):
-    monkeypatch.setattr(ensemble, "load_mean", lambda config: _OneNotANumber())
+    monkeypatch.setattr(ensemble, "load_mean", lambda settings: _OneNotANumber())
     paths = [str(folder / name) for name in ("image0.jpg", "image1.png", "image2.bmp")]
-    (failure,) = predict.predict(config, paths)
+    (failure,) = predict.predict(settings, paths)
     assert failure.startswith(paths[1]) and "NaN or infinity" in failure
-    assert [row["image_id"] for row in read_scores(config)] == ["image0", "image2"]
+    assert [row["image_id"] for row in read_scores(settings)] == ["image0", "image2"]
 
 
-def test_label_masks_give_scores_and_no_areas(config, folder):
-    predict.predict(config.replace(mask_source="label"), [str(folder)])
-    assert set(read_scores(config)[0]) == {"image_id", "image", "score", "width", "height"}
-    assert not (pathlib.Path(config.paths.output) / "masks").exists()
+def test_label_masks_give_scores_and_no_areas(settings, folder):
+    predict.predict(settings.replace(mask_source="label"), [str(folder)])
+    assert set(read_scores(settings)[0]) == {"image_id", "image", "score", "width", "height"}
+    assert not (pathlib.Path(settings.paths.output) / "masks").exists()
 
 
-def test_an_exif_rotation_is_applied_to_image_and_mask(config, folder):
+def test_an_exif_rotation_is_applied_to_image_and_mask(settings, folder):
     exif = Image.Exif()
     exif[0x0112] = 6
     upright = Image.open(folder / "image1.png")
     upright.save(folder / "turned.jpg", exif=exif.tobytes())
-    predict.predict(config, [str(folder / "turned.jpg")])
-    mask = Image.open(f"{config.paths.output}/masks/turned.png")
+    predict.predict(settings, [str(folder / "turned.jpg")])
+    mask = Image.open(f"{settings.paths.output}/masks/turned.png")
     assert mask.size == upright.size[::-1]
 
 
-def test_a_dicom_gives_a_score_and_nothing_of_the_patient(config, tmp_path):
+def test_a_dicom_gives_a_score_and_nothing_of_the_patient(settings, tmp_path):
     pydicom = pytest.importorskip("pydicom")
     path = tmp_path / "scan.dcm"
     pixels = np.random.default_rng(0).integers(0, 255, (30, 40, 3)).astype("uint8")
     dicom_files.write_rgb(pydicom, path, pixels)
-    assert predict.predict(config, [str(path)]) == []
-    (row,) = read_scores(config)
+    assert predict.predict(settings, [str(path)]) == []
+    (row,) = read_scores(settings)
     assert (row["width"], row["height"]) == ("40", "30")
     written = b"".join(
-        file.read_bytes() for file in pathlib.Path(config.paths.output).rglob("*") if file.is_file()
+        file.read_bytes()
+        for file in pathlib.Path(settings.paths.output).rglob("*")
+        if file.is_file()
     )
     assert b"Doe" not in written and b"4711" not in written
 
 
-def test_a_picture_above_the_limit_is_named_and_the_others_are_predicted(config, folder, tmp_path):
+def test_a_picture_above_the_limit_is_named_and_the_others_are_predicted(
+    settings, folder, tmp_path
+):
     Image.new("RGB", (1001, 1000)).save(tmp_path / "huge.png")
-    limited = config.replace(max_megapixels=1)
+    limited = settings.replace(max_megapixels=1)
 
     failures = predict.predict(limited, [str(tmp_path / "huge.png"), str(folder / "image0.jpg")])
 
     assert len(failures) == 1 and "huge.png: it has 1001 x 1000 px" in failures[0]
-    assert [row["image_id"] for row in read_scores(config)] == ["image0"]
+    assert [row["image_id"] for row in read_scores(settings)] == ["image0"]

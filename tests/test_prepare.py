@@ -11,21 +11,21 @@ from PIL import Image
 
 from lbunet_tf import prepare
 from lbunet_tf.data import manifests
-from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import config
 
 
 @pytest.fixture
-def config(drawn_folder):
-    return config_lib.make(
+def settings(drawn_folder):
+    return config.make(
         source=("synthetic",), data_dir=(str(drawn_folder),), synthetic_count=40, image_size=64
     )
 
 
-def test_a_preview_is_a_sheet_with_a_column_for_the_image_and_for_each_version(config, tmp_path):
+def test_a_preview_is_a_sheet_with_a_column_for_the_image_and_for_each_version(settings, tmp_path):
     paths = [tmp_path / "sheets" / f"{name}.png" for name in ("none", "flips")]
 
     for path in paths:
-        prepare.main(config.replace(augment=path.stem, preview=str(path)))
+        prepare.main(settings.replace(augment=path.stem, preview=str(path)))
 
     plain, versions = (np.asarray(Image.open(path).convert("RGB")) for path in paths)
     assert plain.shape[0] / versions.shape[0] == pytest.approx(1, abs=0.1)
@@ -34,32 +34,32 @@ def test_a_preview_is_a_sheet_with_a_column_for_the_image_and_for_each_version(c
     assert (plain == (0, 255, 0)).all(axis=-1).sum() > 100
 
 
-def test_without_the_flag_no_preview_is_drawn(config, tmp_path, monkeypatch):
+def test_without_the_flag_no_preview_is_drawn(settings, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
-    prepare.main(config)
+    prepare.main(settings)
 
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("flag", ["output", "preview"])
 @pytest.mark.parametrize("overwrite", [False, True])
-def test_a_file_of_somebody_else_is_not_replaced(config, tmp_path, flag, overwrite):
+def test_a_file_of_somebody_else_is_not_replaced(settings, tmp_path, flag, overwrite):
     path = tmp_path / "thesis.tex"
     path.write_text("years of work")
 
     with pytest.raises(ValueError, match=f'"--{flag}" must be a new file.*thesis.tex'):
-        prepare.main(config.replace(overwrite=overwrite, **{flag: str(path)}))
+        prepare.main(settings.replace(overwrite=overwrite, **{flag: str(path)}))
 
     assert path.read_text() == "years of work"
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
-def test_the_manifest_that_is_read_is_not_replaced(config, tmp_path, overwrite):
+def test_the_manifest_that_is_read_is_not_replaced(settings, tmp_path, overwrite):
     rows = tmp_path / "rows.csv"
-    prepare.main(config.replace(output=str(rows)))
+    prepare.main(settings.replace(output=str(rows)))
     before = rows.read_bytes()
-    again = config.replace(
+    again = settings.replace(
         source=("manifest",), data_dir=(str(rows),), split_by="official", overwrite=overwrite
     )
     (tmp_path / "link.csv").symlink_to(rows)
@@ -71,16 +71,16 @@ def test_the_manifest_that_is_read_is_not_replaced(config, tmp_path, overwrite):
     assert rows.read_bytes() == before
 
 
-def test_what_prepare_wrote_is_replaced_by_other_content_with_overwrite_only(config, tmp_path):
+def test_what_prepare_wrote_is_replaced_by_other_content_with_overwrite_only(settings, tmp_path):
     rows, sheet = tmp_path / "rows.csv", tmp_path / "sheet.png"
-    config = config.replace(output=str(rows), preview=str(sheet))
-    prepare.main(config)
+    settings = settings.replace(output=str(rows), preview=str(sheet))
+    prepare.main(settings)
     before = [rows.read_bytes(), sheet.read_bytes()]
     # The same command, as after a kill.
-    prepare.main(config)
+    prepare.main(settings)
     assert [rows.read_bytes(), sheet.read_bytes()] == before
 
-    other = config.replace(seed=1, data_dir=(str(tmp_path / "drawn"),))
+    other = settings.replace(seed=1, data_dir=(str(tmp_path / "drawn"),))
     with pytest.raises(ValueError, match="rows.csv is there already, with other.*--overwrite"):
         prepare.main(other)
     assert [rows.read_bytes(), sheet.read_bytes()] == before
@@ -89,11 +89,11 @@ def test_what_prepare_wrote_is_replaced_by_other_content_with_overwrite_only(con
     assert rows.read_bytes() != before[0] and sheet.read_bytes() != before[1]
 
 
-def test_records_are_not_written_among_files_of_somebody_else(config, tmp_path):
+def test_records_are_not_written_among_files_of_somebody_else(settings, tmp_path):
     (tmp_path / "manifest.csv").write_text("image_id,image\n")
 
     with pytest.raises(ValueError, match='"--records" must be a new or empty folder'):
-        prepare.main(config.replace(records=str(tmp_path)))
+        prepare.main(settings.replace(records=str(tmp_path)))
 
     assert (tmp_path / "manifest.csv").read_text() == "image_id,image\n"
 
@@ -109,7 +109,7 @@ def with_bad_image(tmp_path):
             Image.fromarray(pixels).save(tmp_path / "data" / name / f"{name}{number}.jpg")
     bad = tmp_path / "data" / "nevus" / "nevus3.jpg"
     bad.write_bytes(bad.read_bytes()[:300])
-    return config_lib.make(
+    return config.make(
         source=("folder",),
         data_dir=(str(tmp_path / "data"),),
         mask_source="label",
@@ -131,18 +131,18 @@ def test_with_skip_a_bad_image_is_no_error(with_bad_image):
     assert len(manifests.read(with_bad_image.paths.output)) == 11
 
 
-def _start(config, records):
+def _start(settings, records):
     """Starts a process that prepares records, at most four in a shard."""
     code = (
         "from lbunet_tf import prepare\nfrom lbunet_tf.settings import entry\n"
         "from lbunet_tf.data.records import writer\n"
-        f"writer.SHARD_BYTES = {4 * config.preprocessing.image_size**2 * 4}\n"
+        f"writer.SHARD_BYTES = {4 * settings.preprocessing.image_size**2 * 4}\n"
         "entry.run(prepare.main, 'prepare')"
     )
-    flags = [f"--source={config.source.source[0]}", f"--data_dir={config.source.data_dir[0]}"]
+    flags = [f"--source={settings.source.source[0]}", f"--data_dir={settings.source.data_dir[0]}"]
     flags += [
-        f"--synthetic_count={config.source.synthetic_count}",
-        f"--image_size={config.preprocessing.image_size}",
+        f"--synthetic_count={settings.source.synthetic_count}",
+        f"--image_size={settings.preprocessing.image_size}",
     ]
     command = [sys.executable, "-c", code, *flags, f"--records={records}"]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -153,18 +153,18 @@ def _contents(folder):
 
 
 @pytest.mark.slow
-def test_records_whose_writing_was_killed_are_those_of_an_undisturbed_run(config, tmp_path):
-    prepare_whole = _start(config, tmp_path / "whole")
+def test_records_whose_writing_was_killed_are_those_of_an_undisturbed_run(settings, tmp_path):
+    prepare_whole = _start(settings, tmp_path / "whole")
     folder = tmp_path / "killed"
     for file in ("manifest.csv", "lbunet-train.tfrecord-00002-*"):
-        process = _start(config, folder)
+        process = _start(settings, folder)
         while not list(folder.glob(file)) and process.poll() is None:
             time.sleep(0.001)
         process.kill()
         assert process.wait() == -signal.SIGKILL
     assert len(list(folder.glob("lbunet-train.tfrecord-*"))) < 7
 
-    assert _start(config, folder).wait() == 0
+    assert _start(settings, folder).wait() == 0
 
     assert prepare_whole.wait() == 0
     assert _contents(folder) == _contents(tmp_path / "whole")

@@ -28,11 +28,11 @@ SHARED = (
 @pytest.fixture(scope="module")
 def shared(evaluated, tmp_path_factory):
     """Every file of a run that is given to others, and its exports in both formats."""
-    config, run, _ = evaluated
+    settings, run, _ = evaluated
     output = tmp_path_factory.mktemp("exports")
-    config = flagfiles.read(str(run))
+    settings = flagfiles.read(str(run))
     for kind in run_directory.EXPORTS:
-        export.export(config.replace(format=kind, output=str(output / kind)))
+        export.export(settings.replace(format=kind, output=str(output / kind)))
     named = [run / name for name in SHARED]
     files = [file for path in (*named, output) for file in [path, *path.rglob("*")]]
     return [file for file in files if file.is_file() and file.suffix != ".lock"]
@@ -79,7 +79,7 @@ def test_no_file_for_others_holds_the_name_of_this_host(shared):
 
 
 def test_the_report_still_names_the_run_and_its_data(evaluated):
-    config, run, _ = evaluated
+    settings, run, _ = evaluated
     report = (run / run_directory.REPORT).read_text()
     assert f"<b>Run:</b> {run.name}<" in report
-    assert f"--data_dir={pathlib.Path(config.source.data_dir[0]).name}\n" in report
+    assert f"--data_dir={pathlib.Path(settings.source.data_dir[0]).name}\n" in report

@@ -16,7 +16,7 @@ from lbunet_tf.data import preparation
 from lbunet_tf.data import splits
 from lbunet_tf.data.sources import synthetic
 from lbunet_tf.runs import run_directory
-from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import config
 from lbunet_tf.settings import flagfiles
 
 pytestmark = pytest.mark.slow
@@ -48,24 +48,24 @@ def parse(*arguments):
 
 def label(run, output, source, *arguments):
     """Returns (the manifest that is read again, the agreement)."""
-    config = parse(
+    settings = parse(
         f"--run={run}",
         "--source=manifest",
         f"--data_dir={source}",
         f"--output={output}",
         *arguments,
     )
-    found = pseudo_label.pseudo_label(config)
+    found = pseudo_label.pseudo_label(settings)
     return manifests.read(output / "manifest.csv"), found
 
 
 @pytest.fixture
 def label_run(evaluated, tmp_path):
     """An untrained run of the paper's painted labels, on the images of `evaluated`."""
-    config, run, _ = evaluated
+    settings, run, _ = evaluated
     path = tmp_path / "label_run"
     path.mkdir()
-    changed = config.replace(run=str(path), mask_source="label", heads=("mask",))
+    changed = settings.replace(run=str(path), mask_source="label", heads=("mask",))
     models.build_model(changed).save(path / run_directory.MODEL)
     (path / run_directory.FLAGS).write_text("\n".join(flagfiles.flag_lines(changed)))
     (path / run_directory.FINISHED).write_text("{}")
@@ -74,7 +74,7 @@ def label_run(evaluated, tmp_path):
 
 
 def test_images_and_flags_are_those_of_the_command_line_and_the_rest_the_runs(evaluated):
-    config, run, _ = evaluated
+    settings, run, _ = evaluated
 
     parsed = parse(f"--run={run}", "--source=ph2", "--data_dir=/d", "--confidence=0.8")
 
@@ -84,11 +84,11 @@ def test_images_and_flags_are_those_of_the_command_line_and_the_rest_the_runs(ev
         0.8,
     )
     assert (parsed.preprocessing.image_size, parsed.outputs.heads) == (
-        config.preprocessing.image_size,
-        config.outputs.heads,
+        settings.preprocessing.image_size,
+        settings.outputs.heads,
     )
     # Not the run's: 48 drawn images would be another set than was asked for.
-    assert parsed.source.synthetic_count == config_lib.make().source.synthetic_count
+    assert parsed.source.synthetic_count == config.make().source.synthetic_count
 
 
 def test_every_image_gets_targets_where_nothing_must_be_sure(evaluated, new_images, tmp_path):
@@ -188,9 +188,9 @@ def test_the_agreement_of_val_is_what_evaluate_found(evaluated, tmp_path):
 
 
 def test_weak_masks_are_trained_on_beside_the_runs_own_images(evaluated, new_images, tmp_path):
-    config, run, _ = evaluated
+    settings, run, _ = evaluated
     label(run, tmp_path / "out", new_images, "--confidence=0.5", "--mask_confidence=0")
-    joined = config.replace(
+    joined = settings.replace(
         run=str(tmp_path / "again"),
         source=("manifest", "manifest"),
         data_dir=(str(run / "manifest.csv"), str(tmp_path / "out" / "manifest.csv")),
@@ -212,14 +212,14 @@ def test_weak_masks_are_trained_on_beside_the_runs_own_images(evaluated, new_ima
 def test_a_runs_own_images_are_trained_on_with_weak_masks_and_scored_on_true_ones(
     evaluated, tmp_path
 ):
-    config, run, _ = evaluated
+    settings, run, _ = evaluated
     of_run = manifests.read(run / "manifest.csv").assign(split="")
     of_run.to_csv(tmp_path / "own.csv", index=False)
     flags_given = ("--weak_targets=activation", "--mask_threshold=otsu", "--ignore_true_masks")
 
     label(run, tmp_path / "out", tmp_path / "own.csv", *flags_given)
 
-    weak = config.replace(
+    weak = settings.replace(
         source=("manifest", "manifest"),
         data_dir=tuple(str(tmp_path / "out" / name) for name in ("held_out.csv", "manifest.csv")),
         split_by="official",

@@ -36,10 +36,10 @@ def parse(entry, path):
 @pytest.mark.parametrize("path", COMPARISONS, ids=lambda path: path.name)
 def test_a_comparison_names_flagfiles_of_one_budget(path, monkeypatch):
     monkeypatch.chdir(ROOT)
-    config = parse("compare", path)
+    settings = parse("compare", path)
 
-    assert config.paths.run == f"runs/{path.stem}"
-    experiments = [flagfiles.read_flagfile(name) for name in config.comparison.experiments]
+    assert settings.paths.run == f"runs/{path.stem}"
+    experiments = [flagfiles.read_flagfile(name) for name in settings.comparison.experiments]
     assert (
         len({(run.budget.epochs, run.budget.patience, run.source.source) for run in experiments})
         == 1

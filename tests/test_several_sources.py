@@ -10,13 +10,13 @@ from lbunet_tf.data import manifests
 from lbunet_tf.data import pipeline
 from lbunet_tf.data.sources import synthetic
 from lbunet_tf.runs import run_directory
-from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import config
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def config(tmp_path_factory, drawn_folder):
+def settings(tmp_path_factory, drawn_folder):
     """One source knows masks and no labels, the other labels and few masks."""
     folder = tmp_path_factory.mktemp("labelled")
     labelled = synthetic.draw_folder(folder / "images", 32, 64, seed=7)
@@ -26,7 +26,7 @@ def config(tmp_path_factory, drawn_folder):
     labelled.assign(source="labelled").to_csv(folder / "labelled.csv", index=False)
     outlined = synthetic.draw_folder(drawn_folder, 40, 64, seed=0).assign(label=np.nan)
     outlined.assign(source="outlined").to_csv(folder / "outlined.csv", index=False)
-    return config_lib.make(
+    return config.make(
         run=str(tmp_path_factory.mktemp("several") / "run"),
         source=("manifest", "manifest"),
         data_dir=(str(folder / "labelled.csv"), str(folder / "outlined.csv")),
@@ -46,19 +46,19 @@ def config(tmp_path_factory, drawn_folder):
 
 
 @pytest.fixture(scope="module")
-def history(config):
+def history(settings):
     """What the epochs of the training logged."""
-    return pd.read_csv(train.train(config) / run_directory.HISTORY)
+    return pd.read_csv(train.train(settings) / run_directory.HISTORY)
 
 
-def test_the_logged_loss_is_the_mean_over_the_images_whose_target_is_known(config, history):
-    model = keras.models.load_model(f"{config.paths.run}/{run_directory.MODEL}", compile=False)
-    manifest = manifests.read(f"{config.paths.run}/{run_directory.MANIFEST}")
+def test_the_logged_loss_is_the_mean_over_the_images_whose_target_is_known(settings, history):
+    model = keras.models.load_model(f"{settings.paths.run}/{run_directory.MODEL}", compile=False)
+    manifest = manifests.read(f"{settings.paths.run}/{run_directory.MANIFEST}")
     val = manifest[manifest["split"] == "val"]
     has_mask, has_label = (val["mask"] != "").to_numpy(), val["label"].notna().to_numpy()
     assert 0 < has_mask.sum() < len(val) and 0 < has_label.sum() < len(val)
     images, truths, masks = [], [], []
-    for example in pipeline.make_examples(config.preprocessing, val).as_numpy_iterator():
+    for example in pipeline.make_examples(settings.preprocessing, val).as_numpy_iterator():
         images.append(example["image"])
         masks.append(example["mask"])
         truths.append(example["label"])
@@ -76,11 +76,11 @@ def test_the_logged_loss_is_the_mean_over_the_images_whose_target_is_known(confi
     assert best["val_melanoma_loss"] == pytest.approx(of_labels, rel=1e-4)
 
 
-def test_it_goes_on_after_a_kill_as_it_would_have(config, history, tmp_path, train_until_killed):
-    config = config.replace(run=str(tmp_path / "run"))
-    train_until_killed(config)
+def test_it_goes_on_after_a_kill_as_it_would_have(settings, history, tmp_path, train_until_killed):
+    settings = settings.replace(run=str(tmp_path / "run"))
+    train_until_killed(settings)
 
-    resumed = pd.read_csv(train.train(config) / run_directory.HISTORY)
+    resumed = pd.read_csv(train.train(settings) / run_directory.HISTORY)
 
     pd.testing.assert_frame_equal(
         resumed.drop(columns="seconds"), history.drop(columns="seconds"), rtol=1e-3

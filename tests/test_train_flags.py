@@ -13,7 +13,7 @@ from lbunet_tf import train
 from lbunet_tf.data import manifests
 from lbunet_tf.data.sources import synthetic
 from lbunet_tf.runs import run_directory
-from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import config
 from lbunet_tf.storage import output_folder
 from lbunet_tf.training import compilation
 
@@ -42,7 +42,7 @@ ALL = {
 @pytest.fixture(scope="module")
 def all_at_once(tmp_path_factory, drawn_folder):
     """(Config, run directory) of a training that uses nearly every flag."""
-    config = config_lib.make(
+    settings = config.make(
         run=str(tmp_path_factory.mktemp("all") / "run"),
         source=("synthetic",),
         data_dir=(str(drawn_folder),),
@@ -53,7 +53,7 @@ def all_at_once(tmp_path_factory, drawn_folder):
         learning_rate=1e-3,
         patience=5,
     ).replace(**ALL)
-    return config, train.train(config)
+    return settings, train.train(settings)
 
 
 def test_all_flags_at_once_train_and_validation_finds_lesions(all_at_once):
@@ -83,9 +83,9 @@ def test_the_saved_model_has_the_heads_alone_and_no_optimizer(all_at_once):
 
 
 def test_frozen_batch_norm_keeps_its_pretrained_statistics(all_at_once):
-    config, run = all_at_once
+    settings, run = all_at_once
     encoder = keras.models.load_model(run / run_directory.MODEL, compile=False).get_layer("encoder")
-    fresh = models.build_model(config).get_layer("encoder")
+    fresh = models.build_model(settings).get_layer("encoder")
 
     for name in ("bn0", "bn1"):
         for ours, theirs in zip(
@@ -97,11 +97,11 @@ def test_frozen_batch_norm_keeps_its_pretrained_statistics(all_at_once):
 def test_a_killed_run_of_all_flags_ends_as_an_undisturbed_one(
     all_at_once, tmp_path, train_until_killed
 ):
-    config, undisturbed = all_at_once
-    config = config.replace(run=str(tmp_path / "run"))
-    train_until_killed(config)
+    settings, undisturbed = all_at_once
+    settings = settings.replace(run=str(tmp_path / "run"))
+    train_until_killed(settings)
 
-    run = train.train(config)
+    run = train.train(settings)
 
     ours, theirs = (
         pd.read_csv(folder / run_directory.HISTORY).drop(columns="seconds")
@@ -111,10 +111,10 @@ def test_a_killed_run_of_all_flags_ends_as_an_undisturbed_one(
 
 
 def test_a_student_learns_from_a_teacher_whose_targets_are_its_only_ones(all_at_once, tmp_path):
-    config, teacher = all_at_once
-    student = config_lib.make(
+    settings, teacher = all_at_once
+    student = config.make(
         **{
-            name: config.values()[name]
+            name: settings.values()[name]
             for name in ("source", "data_dir", "synthetic_count", "image_size", "encoder", "heads")
         },
         run=str(tmp_path / "student"),
@@ -140,8 +140,8 @@ def test_a_student_learns_from_a_teacher_whose_targets_are_its_only_ones(all_at_
 def test_a_teacher_that_does_not_fit_is_refused_before_training(
     all_at_once, tmp_path, changes, message
 ):
-    config, teacher = all_at_once
-    student = config.replace(
+    settings, teacher = all_at_once
+    student = settings.replace(
         run=str(tmp_path / "student"), teacher=(str(teacher),), augment="none", **changes
     )
 
@@ -150,16 +150,16 @@ def test_a_teacher_that_does_not_fit_is_refused_before_training(
 
 
 def test_a_teacher_that_is_no_finished_run_is_refused(all_at_once, tmp_path):
-    config, _ = all_at_once
-    student = config.replace(run=str(tmp_path / "student"), teacher=(str(tmp_path),))
+    settings, _ = all_at_once
+    student = settings.replace(run=str(tmp_path / "student"), teacher=(str(tmp_path),))
 
     with pytest.raises(ValueError, match='"--teacher" must name finished runs'):
         train.train(student)
 
 
 def test_a_teacher_that_has_learnt_from_a_test_image_is_refused(all_at_once, tmp_path):
-    config, teacher = all_at_once
-    student = config.replace(
+    settings, teacher = all_at_once
+    student = settings.replace(
         run=str(tmp_path / "student"), teacher=(str(teacher),), split_percent=(20, 20, 60)
     )
 
@@ -168,8 +168,8 @@ def test_a_teacher_that_has_learnt_from_a_test_image_is_refused(all_at_once, tmp
 
 
 def test_initial_weights_that_have_learnt_from_a_test_image_are_refused(all_at_once, tmp_path):
-    config, first = all_at_once
-    second = config.replace(
+    settings, first = all_at_once
+    second = settings.replace(
         run=str(tmp_path / "second"),
         encoder_weights=str(first / run_directory.MODEL),
         split_percent=(20, 20, 60),
@@ -180,11 +180,11 @@ def test_initial_weights_that_have_learnt_from_a_test_image_are_refused(all_at_o
 
 
 def test_weights_of_the_masks_classes_survive_the_restart_of_a_run(all_at_once):
-    config, run = all_at_once
+    settings, run = all_at_once
     manifest = manifests.read(run / run_directory.MANIFEST)
 
     weights = compilation._class_weights(
-        config.replace(class_weights=("mask",), mask_loss="bce"), manifest
+        settings.replace(class_weights=("mask",), mask_loss="bce"), manifest
     )
 
     share = float(pd.read_csv(run / run_directory.MANIFEST)["mask_share"].mean())
@@ -214,9 +214,9 @@ def test_overwrite_deletes_nothing_before_flags_model_and_data_are_right(
     small_config, earlier_run, drawn_folder, changes
 ):
     synthetic.draw_folder(str(drawn_folder), 40, 64, 0)
-    config = small_config.replace(run=str(earlier_run), overwrite=True, **changes)
+    settings = small_config.replace(run=str(earlier_run), overwrite=True, **changes)
     with pytest.raises(ValueError, match="/nowhere|other drawings"):
-        train.train(config)
+        train.train(settings)
     assert (earlier_run / run_directory.MODEL).read_text() == "of hours"
 
 
@@ -224,9 +224,9 @@ def test_overwrite_deletes_nothing_before_flags_model_and_data_are_right(
 def test_overwrite_does_not_delete_what_the_training_starts_from(small_config, earlier_run, flag):
     path = str(earlier_run / run_directory.MODEL)
     value = path if flag == "encoder_weights" else (path,)
-    config = small_config.replace(run=str(earlier_run), overwrite=True, **{flag: value})
+    settings = small_config.replace(run=str(earlier_run), overwrite=True, **{flag: value})
     with pytest.raises(ValueError, match=f'"--{flag}" must not lie in the run that --overwrite'):
-        train.train(config)
+        train.train(settings)
     assert (earlier_run / run_directory.MODEL).read_text() == "of hours"
 
 

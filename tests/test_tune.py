@@ -10,7 +10,7 @@ import pytest
 from tensorboard.backend.event_processing import event_accumulator
 
 from lbunet_tf import tune
-from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import config
 from lbunet_tf.settings import flagfiles
 from lbunet_tf.training import callbacks
 from lbunet_tf.tuning import spaces
@@ -56,25 +56,25 @@ def test_a_search_is_not_written_into_a_run(small_config):
 
 
 def test_missing_images_end_the_search_and_may_be_given_next_time(small_config, tmp_path):
-    config = small_config.replace(encoder_weights="none", source=("ph2",), data_dir=("x",))
+    settings = small_config.replace(encoder_weights="none", source=("ph2",), data_dir=("x",))
     messages = []
     for folder in ("nowhere", "elsewhere"):
         with pytest.raises(ValueError) as error:
-            tune.tune(config.replace(data_dir=(str(tmp_path / folder),)))
+            tune.tune(settings.replace(data_dir=(str(tmp_path / folder),)))
         messages.append(str(error.value))
 
     assert "nowhere" in messages[0] and "elsewhere" in messages[1]
-    assert not (pathlib.Path(config.paths.run) / "trials.csv").exists()
+    assert not (pathlib.Path(settings.paths.run) / "trials.csv").exists()
 
 
 def test_the_command_line_wins_over_a_flagfile_and_is_fixed(monkeypatch, tmp_path):
     arguments = [f"--run={tmp_path / 'tuned'}", "--flagfile=x.cfg", "--augment=flips"]
     monkeypatch.setattr(sys, "argv", ["tune", *arguments])
     # What absl makes of a flagfile that names another run and more.
-    config = config_lib.make(run="runs/lesion", space="augmentation", augment="flips")
+    settings = config.make(run="runs/lesion", space="augmentation", augment="flips")
 
     with raises("fixed on the command line: --augment"):
-        tune.main(config)
+        tune.main(settings)
 
 
 class _Kill(keras.callbacks.Callback):
@@ -116,7 +116,7 @@ def patched():
 def killed(tmp_path_factory, patched):
     """(Config, folder) of a search of four trials that was killed in its last."""
     folder = tmp_path_factory.mktemp("search")
-    config = config_lib.make(
+    settings = config.make(
         run=str(folder / "tuned"),
         source=("synthetic",),
         data_dir=(str(folder / "drawn"),),
@@ -132,8 +132,8 @@ def killed(tmp_path_factory, patched):
     )
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(callbacks, "make_callbacks", _killing("0003"))
-        tune.tune(config, fixed=("batch_size",))
-    return config, pathlib.Path(config.paths.run)
+        tune.tune(settings, fixed=("batch_size",))
+    return settings, pathlib.Path(settings.paths.run)
 
 
 @pytest.fixture(scope="module")
@@ -150,18 +150,18 @@ def finished(killed, before):
 
     Their checksums are taken out of the manifests: nobody but a reader could tell.
     """
-    config, run = killed
+    settings, run = killed
     manifest = pd.read_csv(run / "trials" / "0000" / "manifest.csv")
     test = manifest[manifest["split"] == "test"]
     for path in [*test["image"], *test["mask"]]:
         pathlib.Path(path).write_bytes(b"no image")
     with raises("4 of 30 have changed"):
-        tune.tune(config, fixed=("batch_size",))
+        tune.tune(settings, fixed=("batch_size",))
     manifest.loc[test.index, ["image_ends", "mask_hash"]] = ""
     for path in run.glob("trials/*/manifest.csv"):
         manifest.to_csv(path, index=False)
-    tune.tune(config, fixed=("batch_size",))
-    return config, run
+    tune.tune(settings, fixed=("batch_size",))
+    return settings, run
 
 
 @pytest.mark.slow
@@ -193,12 +193,12 @@ def test_trials_share_the_split_and_never_read_or_predict_the_test_images(finish
 
 @pytest.mark.slow
 def test_trials_differ_in_what_is_searched_only(finished):
-    config, run = finished
+    settings, run = finished
     trials = [flagfiles.read(str(run / "trials" / name)) for name in ("0000", "0003")]
 
     # --monitor follows --objective; --trials is no flag of a training.
-    expected = config.replace(monitor="dice", trials=config_lib.FIELDS["trials"].default)
-    first, last = (trial.replace(run=config.paths.run) for trial in trials)
+    expected = settings.replace(monitor="dice", trials=config.FIELDS["trials"].default)
+    first, last = (trial.replace(run=settings.paths.run) for trial in trials)
     assert (first, last) == (expected, expected.replace(learning_rate=1e-2))
 
 
@@ -247,16 +247,16 @@ def test_each_trial_is_in_the_hparams_board_with_scores_of_val(finished):
     ],
 )
 def test_another_search_in_the_same_folder_is_refused(finished, changes, fixed, message):
-    config, run = finished
+    settings, run = finished
 
     with raises(message) as error:
-        tune.tune(config.replace(**changes), fixed=fixed)
+        tune.tune(settings.replace(**changes), fixed=fixed)
     assert str(run) in str(error.value) and "give --overwrite to start again" in str(error.value)
 
 
 @pytest.mark.slow
 def test_a_trial_that_cannot_be_trained_is_recorded_and_the_search_goes_on(finished):
-    config, run = finished
+    settings, run = finished
     table = pd.read_csv(run / "trials.csv")
 
     assert table["status"].tolist() == ["completed", "failed", "failed", "completed"]
@@ -266,6 +266,6 @@ def test_a_trial_that_cannot_be_trained_is_recorded_and_the_search_goes_on(finis
 
 @pytest.mark.slow
 def test_more_trials_than_the_space_has_end_with_the_space(finished):
-    config, _ = finished
+    settings, _ = finished
 
-    assert len(tune.tune(config.replace(trials=9), fixed=("batch_size",))) == 4
+    assert len(tune.tune(settings.replace(trials=9), fixed=("batch_size",))) == 4

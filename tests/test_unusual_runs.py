@@ -12,7 +12,7 @@ from lbunet_tf import evaluate
 from lbunet_tf import train
 from lbunet_tf.data.sources import synthetic
 from lbunet_tf.runs import run_directory
-from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import config
 from lbunet_tf.settings import flagfiles
 
 pytestmark = pytest.mark.slow
@@ -20,11 +20,11 @@ pytestmark = pytest.mark.slow
 
 def _copy_run(evaluated, folder, change):
     """Returns the Config of a copy of the run whose manifest is changed."""
-    config, run, _ = evaluated
+    settings, run, _ = evaluated
     shutil.copytree(run, folder, ignore=shutil.ignore_patterns("evaluation", "predictions.csv"))
     manifest = pd.read_csv(folder / run_directory.MANIFEST, keep_default_na=False, dtype=str)
     change(manifest).to_csv(folder / run_directory.MANIFEST, index=False)
-    return config.replace(run=str(folder))
+    return settings.replace(run=str(folder))
 
 
 def _moved(column, row):
@@ -47,8 +47,8 @@ def _without_test_melanomas(manifest):
 def one_class(evaluated, tmp_path_factory):
     """(run directory, metrics) of a run none of whose test images is a melanoma."""
     folder = tmp_path_factory.mktemp("one_class") / "run"
-    config = _copy_run(evaluated, folder, _without_test_melanomas)
-    return folder, evaluate.evaluate(config)
+    settings = _copy_run(evaluated, folder, _without_test_melanomas)
+    return folder, evaluate.evaluate(settings)
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def masks_only(tmp_path_factory):
     folder = tmp_path_factory.mktemp("masks_only")
     table = synthetic.draw_folder(str(folder / "drawn"), count=24, size_px=32, seed=5)
     table[["image_id", "image", "mask"]].to_csv(folder / "masks.csv", index=False)
-    config = config_lib.make(
+    settings = config.make(
         run=str(folder / "run"),
         source=("manifest",),
         data_dir=(str(folder / "masks.csv"),),
@@ -72,13 +72,13 @@ def masks_only(tmp_path_factory):
         encoder_weights="none",
         epochs=1,
     )
-    _leave_unfinished(config.replace(seed=config.source.seed + 1))
-    return train.train(config.replace(overwrite=True)), evaluate.evaluate(config)
+    _leave_unfinished(settings.replace(seed=settings.source.seed + 1))
+    return train.train(settings.replace(overwrite=True)), evaluate.evaluate(settings)
 
 
-def _leave_unfinished(config):
-    lines = flagfiles.flag_lines(config)
-    run = run_directory.begin_training(config.paths.run, lines, overwrite=False)
+def _leave_unfinished(settings):
+    lines = flagfiles.flag_lines(settings)
+    run = run_directory.begin_training(settings.paths.run, lines, overwrite=False)
     (run / run_directory.MANIFEST).write_text("image_id,image\nimage_of_other_flags,other.png\n")
     (run / run_directory.BACKUP).mkdir()
 
@@ -89,22 +89,22 @@ def _report(run):
 
 @pytest.mark.parametrize("column", ["image", "mask"])
 def test_evaluating_a_run_whose_files_were_moved_names_file_and_row(evaluated, tmp_path, column):
-    config = _copy_run(evaluated, tmp_path / "run", _moved(column, row=7))
+    settings = _copy_run(evaluated, tmp_path / "run", _moved(column, row=7))
     manifest = pd.read_csv(tmp_path / "run" / run_directory.MANIFEST)
 
     with pytest.raises(ValueError, match=re.escape(manifest[column][6])) as error:
-        evaluate.evaluate(config)
+        evaluate.evaluate(settings)
 
     assert f"of image '{manifest['image_id'][6]}', row 7: looked for" in str(error.value)
 
 
 def test_resuming_a_run_whose_images_were_moved_names_file_and_row(evaluated, tmp_path):
-    config = _copy_run(evaluated, tmp_path / "run", _moved("image", row=7))
+    settings = _copy_run(evaluated, tmp_path / "run", _moved("image", row=7))
     (tmp_path / "run" / run_directory.FINISHED).unlink()
     manifest = pd.read_csv(tmp_path / "run" / run_directory.MANIFEST)
 
     with pytest.raises(ValueError, match=re.escape(manifest["image"][6])) as error:
-        train.train(config)
+        train.train(settings)
 
     assert f"of image '{manifest['image_id'][6]}', row 7: looked for" in str(error.value)
 
@@ -160,4 +160,4 @@ def test_overwrite_replaces_a_run_of_other_flags_without_a_finished_epoch(masks_
     manifest = pd.read_csv(run / run_directory.MANIFEST)
 
     assert len(manifest) == 24 and "image_of_other_flags" not in set(manifest["image_id"])
-    assert flagfiles.read(str(run)).source.seed == config_lib.make().source.seed
+    assert flagfiles.read(str(run)).source.seed == config.make().source.seed

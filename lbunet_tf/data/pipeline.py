@@ -12,7 +12,7 @@ from lbunet_tf.data import memory
 from lbunet_tf.data import portions
 from lbunet_tf.data.augmentation import mixing
 from lbunet_tf.data.augmentation import recipes
-from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import config
 from lbunet_tf.settings import image_groups
 from lbunet_tf.settings import training_groups
 
@@ -21,7 +21,7 @@ LOADED_AT_ONCE = 8
 
 
 def make_training_dataset(
-    config: config_lib.Config,
+    settings: config.Config,
     rows: pd.DataFrame,
     start_epoch: int = 0,
     share: portions.Share = portions.WHOLE,
@@ -33,14 +33,18 @@ def make_training_dataset(
     Each batch: images (B, S, S, 3) float32 in 0..255; targets and weights keyed by output.
     `share`: what this process reads of each batch.
     """
-    take_batches = _taker(config.preprocessing, config.device, rows, share)
+    take_batches = _taker(settings.preprocessing, settings.device, rows, share)
     labels = rows["label"].to_numpy()
     sources = rows["source"].to_numpy()
-    weights = config.augmentation.source_weights
-    source_shares = _source_shares(config.source.source, weights, sources)
-    balance, seed, augment = config.split.balance, config.source.seed, config.augmentation.augment
-    places = share.places(len(rows), config.device.batch_size)
-    batch_size = share.local_size(config.device.batch_size)
+    weights = settings.augmentation.source_weights
+    source_shares = _source_shares(settings.source.source, weights, sources)
+    balance, seed, augment = (
+        settings.split.balance,
+        settings.source.seed,
+        settings.augmentation.augment,
+    )
+    places = share.places(len(rows), settings.device.batch_size)
+    batch_size = share.local_size(settings.device.batch_size)
 
     def order_of(epoch):
         order = epoch_order(labels, balance, seed, int(epoch), sources, source_shares)
@@ -52,10 +56,10 @@ def make_training_dataset(
         of_places = tf.data.Dataset.from_tensor_slices(places).batch(batch_size)
         batches = tf.data.Dataset.zip(of_places, batches)
         batches = _augmented(augment, seed, batches, epoch, batch_size)
-        batches = _finished(config.outputs, batches)
+        batches = _finished(settings.outputs, batches)
         return _batches_augmented(augment, seed, batches, epoch, share)
 
-    epochs = tf.data.Dataset.range(start_epoch, config.budget.epochs)
+    epochs = tf.data.Dataset.range(start_epoch, settings.budget.epochs)
     return epochs.flat_map(one_epoch).prefetch(tf.data.AUTOTUNE)
 
 

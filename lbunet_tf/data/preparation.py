@@ -10,7 +10,7 @@ from lbunet_tf.data import near_duplicates
 from lbunet_tf.data import sources
 from lbunet_tf.data import splits
 from lbunet_tf.data.pixels import file_check
-from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import config
 from lbunet_tf.settings import training_groups
 
 
@@ -27,17 +27,17 @@ class Prepared:
     known: dict[str, int]
 
 
-def prepare(config: config_lib.Config) -> Prepared:
+def prepare(settings: config.Config) -> Prepared:
     """Returns the checked, balanced and split manifest of the flags."""
-    split, seed = config.split, config.source.seed
-    manifest, missing = sources.make_manifest(config.source, config.preprocessing)
+    split, seed = settings.split, settings.source.seed
+    manifest, missing = sources.make_manifest(settings.source, settings.preprocessing)
     if split.balance == "subset":
         manifest = splits.balanced_subset(manifest, split.benign_count, seed)
-    if config.source.max_images:
-        manifest = splits.draw_at_most(manifest, config.source.max_images, seed)
+    if settings.source.max_images:
+        manifest = splits.draw_at_most(manifest, settings.source.max_images, seed)
     finds_alike = split.near_duplicates >= 0
     manifest, bad = file_check.check_files(
-        manifest, config.source.on_bad_image, finds_alike, config.reading.max_megapixels
+        manifest, settings.source.on_bad_image, finds_alike, settings.reading.max_megapixels
     )
     if finds_alike:
         manifest = near_duplicates.with_groups(manifest, split.near_duplicates)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from lbunet_tf.evaluation import scores
-from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import config
 from lbunet_tf.settings import flagfiles
 from lbunet_tf.settings import training_groups
 
@@ -42,22 +42,22 @@ SHOWN = {
 }
 
 
-def make_row(experiment: str, config: config_lib.Config, training: dict, test: dict) -> dict:
+def make_row(experiment: str, settings: config.Config, training: dict, test: dict) -> dict:
     """Returns the row of one run.
 
     Args:
         experiment: Its name.
-        config: Its flags.
+        settings: Its flags.
         training: `training.json`.
         test: The test part of `metrics.json`.
     """
-    encoder = config.model.encoder if config.model.model == "lbunet" else ""
+    encoder = settings.model.encoder if settings.model.model == "lbunet" else ""
     row = {
         "experiment": experiment,
-        "seed": config.source.seed,
-        "model": config.model.model,
+        "seed": settings.source.seed,
+        "model": settings.model.model,
         "encoder": encoder,
-        "encoder_weights": flagfiles.without_folders(config).model.encoder_weights,
+        "encoder_weights": flagfiles.without_folders(settings).model.encoder_weights,
         "trainable_parameters": training["trainable_parameters"],
         **{name: training[name] for name in COUNTS},
         "num_scored": test.get("num_scored", 0),
@@ -68,8 +68,8 @@ def make_row(experiment: str, config: config_lib.Config, training: dict, test: d
     if "auc" in row:
         counts = row["num_melanoma"], row["num_scored"] - row["num_melanoma"]
         row["auc_standard_error"] = auc_standard_error(row["auc"], *counts)
-    if config.outputs.mask_source == "label" and "isic2020" in config.source.source:
-        row.update(_reported(config.model.model, encoder))
+    if settings.outputs.mask_source == "label" and "isic2020" in settings.source.source:
+        row.update(_reported(settings.model.model, encoder))
     return row
 
 

@@ -1,6 +1,6 @@
 """What the report of an evaluation says beside the numbers: which runs, on which images."""
 
-from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import config
 from lbunet_tf.settings import image_groups
 from lbunet_tf.settings import trained_flags
 from lbunet_tf.settings import training_groups
@@ -27,24 +27,27 @@ def _names(source):
 
 
 def of_images(
-    config: config_lib.Config, source: image_groups.Source | None, checks: dict, test: dict
+    settings: config.Config, source: image_groups.Source | None, checks: dict, test: dict
 ) -> dict[str, str]:
     """Returns which runs were scored on which images and how, name -> sentence.
 
     Args:
-        config: Of the runs, the first before `other_runs`.
+        settings: Of the runs, the first before `other_runs`.
         source: Of another source than the run's own, or None.
         checks: `checks.json`.
         test: The test part of `metrics.json`.
     """
-    size = config.preprocessing.image_size
-    own = f"{_names(config.source)}; split by {config.split.split_by}; seed {config.source.seed}"
-    if config.paths.other_runs:
-        own += f" (the split of {config.paths.run})"
+    size = settings.preprocessing.image_size
+    own = (
+        f"{_names(settings.source)}; split by {settings.split.split_by}; "
+        f"seed {settings.source.seed}"
+    )
+    if settings.paths.other_runs:
+        own += f" (the split of {settings.paths.run})"
     return {
-        "Runs" if config.paths.other_runs else "Run": ", ".join(config.paths.runs),
+        "Runs" if settings.paths.other_runs else "Run": ", ".join(settings.paths.runs),
         "Data": _data(own, source, test),
-        "Leak check": _leak_check(config.paths, source, checks),
+        "Leak check": _leak_check(settings.paths, source, checks),
         "Skipped images": f"{checks['skipped']} (skipped.csv)",
         "Threshold": "chosen on val by Youden's J, never on test"
         if "at_val_threshold" in test

@@ -7,7 +7,7 @@ import keras
 
 from lbunet_tf.models import lbunet
 from lbunet_tf.models import unet
-from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import config
 from lbunet_tf.settings import process
 
 MODELS: dict[str, Callable[..., keras.Model]] = {
@@ -16,7 +16,7 @@ MODELS: dict[str, Callable[..., keras.Model]] = {
 }
 
 
-def build_model(config: config_lib.Config) -> keras.Model:
+def build_model(settings: config.Config) -> keras.Model:
     """Returns the functional model that the flags name, weights loaded or seeded.
 
     Input (B, S, S, 3) RGB in 0..255. Output: dict with `mask` (B, S, S, 1) logits and,
@@ -24,9 +24,9 @@ def build_model(config: config_lib.Config) -> keras.Model:
     (B, S, S, 1), which `inference_model` leaves out.
     """
     process.set_keras()
-    keras.utils.set_random_seed(config.source.seed)
-    build = MODELS[config.model.model]
-    return build(config.model, config.outputs, config.preprocessing.image_size)
+    keras.utils.set_random_seed(settings.source.seed)
+    build = MODELS[settings.model.model]
+    return build(settings.model, settings.outputs, settings.preprocessing.image_size)
 
 
 def inference_model(model: keras.Model, heads: Sequence[str]) -> keras.Model:

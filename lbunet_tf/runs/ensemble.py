@@ -9,16 +9,16 @@ from lbunet_tf.models import combined
 from lbunet_tf.models import saved_models
 from lbunet_tf.runs import run_directory
 from lbunet_tf.settings import command_groups
-from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import config
 from lbunet_tf.settings import flagfiles
 from lbunet_tf.settings import process
 
 
-def load_mean(config: config_lib.Config) -> keras.Model:
+def load_mean(settings: config.Config) -> keras.Model:
     """Returns the model of the mean over the runs of --run and the symmetries of --tta."""
-    check(config)
+    check(settings)
     return combined.build_mean(
-        [load_best(pathlib.Path(run)) for run in config.paths.runs], config.score.tta
+        [load_best(pathlib.Path(run)) for run in settings.paths.runs], settings.score.tta
     )
 
 
@@ -67,21 +67,21 @@ def _check_outputs(path, model, size, heads):
         )
 
 
-def check(config: config_lib.Config) -> None:
+def check(settings: config.Config) -> None:
     """Raises a ValueError where a run is named twice, or two do not see or say the same."""
-    folders = [pathlib.Path(run).resolve() for run in config.paths.runs]
-    for run, folder in zip(config.paths.runs, folders, strict=True):
+    folders = [pathlib.Path(run).resolve() for run in settings.paths.runs]
+    for run, folder in zip(settings.paths.runs, folders, strict=True):
         if folders.count(folder) > 1:
             raise ValueError(f'"--run" must name each run once. Received twice: {run}')
-    for run in config.paths.other_runs:
+    for run in settings.paths.other_runs:
         other = flagfiles.read(run)
         shared = _shared(other.preprocessing, other.outputs)
-        for flag, ours in _shared(config.preprocessing, config.outputs).items():
+        for flag, ours in _shared(settings.preprocessing, settings.outputs).items():
             theirs = shared[flag]
             if ours != theirs:
                 raise ValueError(
                     "the runs of one mean must see images alike and mean the same by their "
-                    f'outputs. "--{flag}" says {_words(ours)} in --run={config.paths.run} and '
+                    f'outputs. "--{flag}" says {_words(ours)} in --run={settings.paths.run} and '
                     f"{_words(theirs)} in --run={run}. Name runs that agree, or take one at a time"
                 )
 

@@ -15,7 +15,7 @@ from lbunet_tf.data import splits
 from lbunet_tf.data import unchanged
 from lbunet_tf.data.pixels import file_check
 from lbunet_tf.runs import run_directory
-from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import config
 from lbunet_tf.settings import flagfiles
 from lbunet_tf.settings import image_groups
 from lbunet_tf.storage import whole_files
@@ -59,40 +59,40 @@ def own_images(runs: Sequence[str], verify_images: str = "quick") -> Scored:
     return Scored(manifest, checks)
 
 
-def other_images(config: config_lib.Config, source: image_groups.Source) -> Scored:
+def other_images(settings: config.Config, source: image_groups.Source) -> Scored:
     """Returns all images of another source as test, and the val images of the first run.
 
     Those that stand in train or val of a run are left out, counted and listed in `skipped`,
     with all that share a patient, a lesion or more with one of them.
 
     Args:
-        config: The flags of the first run, with the others in `other_runs`.
+        settings: The flags of the first run, with the others in `other_runs`.
         source: Where the images come from, and how many are drawn.
 
     Raises:
         ValueError: Nothing is left, or has something to be scored against; or another run has
             learnt from a val image of the first.
     """
-    runs = config.paths.runs
+    runs = settings.paths.runs
     by_run = _read_manifests(runs)
     refuse_learnt(by_run, ("val",))
     own = [(flagfiles.read(run), rows) for run, rows in by_run.items()]
     every = pd.concat([*by_run.values(), *read_ancestors(own).values()], ignore_index=True)
     learnt = every[every["split"].isin(LEARNT)]
-    rows, missing = sources.make_manifest(source, config.preprocessing)
+    rows, missing = sources.make_manifest(source, settings.preprocessing)
     rows, seen = _leave_out(rows, learnt, runs)
     if source.max_images:
         rows = splits.draw_at_most(rows, source.max_images, source.seed)
-    _refuse_unscored(config.outputs, rows)
+    _refuse_unscored(settings.outputs, rows)
     rows, learnt, bad = file_check.check_files_beside(
-        rows, learnt, "skip", config.split.near_duplicates, config.reading.max_megapixels
+        rows, learnt, "skip", settings.split.near_duplicates, settings.reading.max_megapixels
     )
     # Once more: only now is the content of the files known.
     rows, copies = _leave_out(rows, learnt, runs)
     skipped = pd.concat([missing, seen, bad, copies], ignore_index=True)
-    own = by_run[config.paths.run]
+    own = by_run[settings.paths.run]
     val = manifests.check_files_exist(own[own["split"] == "val"])
-    unchanged.check(val, config.paths.run, config.reading.verify_images == "whole")
+    unchanged.check(val, settings.paths.run, settings.reading.verify_images == "whole")
     manifest = pd.concat([val, rows.assign(split="test")], ignore_index=True)
     logging.info("images to score:\n%s", manifests.describe(manifest))
     checks = _checks(rows, learnt, skipped, len(seen) + len(copies))
@@ -116,7 +116,7 @@ def _read_manifests(runs):
     return {run: manifests.read(pathlib.Path(run) / run_directory.MANIFEST) for run in runs}
 
 
-def read_ancestors(runs: list[tuple[config_lib.Config, pd.DataFrame]]) -> dict[str, pd.DataFrame]:
+def read_ancestors(runs: list[tuple[config.Config, pd.DataFrame]]) -> dict[str, pd.DataFrame]:
     """Returns by run the manifests of the runs that `runs` learnt from.
 
     Their teachers, initial weights and makers of pseudo-labels, and those of these.
@@ -125,10 +125,10 @@ def read_ancestors(runs: list[tuple[config_lib.Config, pd.DataFrame]]) -> dict[s
         runs: Of each its flags and its manifest.
     """
     waiting, found = list(runs), {}
-    seen = {pathlib.Path(config.paths.run).resolve() for config, _ in runs}
+    seen = {pathlib.Path(settings.paths.run).resolve() for settings, _ in runs}
     while waiting:
-        config, rows = waiting.pop()
-        for parent in _parents(config.distillation.teacher, config.model.encoder_weights, rows):
+        settings, rows = waiting.pop()
+        for parent in _parents(settings.distillation.teacher, settings.model.encoder_weights, rows):
             path = pathlib.Path(parent)
             if path.resolve() in seen:
                 continue
@@ -137,7 +137,7 @@ def read_ancestors(runs: list[tuple[config_lib.Config, pd.DataFrame]]) -> dict[s
                 logging.warning(
                     "leak check: %s learnt from %s, which is no longer there; what that run had "
                     "seen cannot be left out",
-                    config.paths.run,
+                    settings.paths.run,
                     parent,
                 )
                 continue

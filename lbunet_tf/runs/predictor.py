@@ -17,7 +17,7 @@ from lbunet_tf.data.pixels import new_images
 from lbunet_tf.data.pixels import preprocessing
 from lbunet_tf.runs import ensemble
 from lbunet_tf.serving import outputs
-from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import config
 from lbunet_tf.settings import flagfiles
 from lbunet_tf.settings import image_groups
 from lbunet_tf.settings import keywords
@@ -74,14 +74,14 @@ class Predictor:
     """A run, or the mean of several: `predict` takes images as they are on disk or in memory.
 
     Attributes:
-        config: The flags of the run.
+        settings: The flags of the run.
         keras_model: The model: (B, S, S, 3) RGB in 0..255, prepared as the run's images are, to a
             dict of logits, `mask` (B, S, S, 1) and where that head is on `melanoma` (B, 1).
     """
 
-    def __init__(self, config: config_lib.Config):
-        self.config = config
-        self.keras_model: keras.Model = ensemble.load_mean(config)
+    def __init__(self, settings: config.Config):
+        self.settings = settings
+        self.keras_model: keras.Model = ensemble.load_mean(settings)
 
     def predict(
         self,
@@ -106,9 +106,9 @@ class Predictor:
 
     def _predict_several(self, images, batch_size):
         if batch_size is not None:
-            keywords.replace(self.config, batch_size=batch_size)
-        step = batch_size or self.config.device.batch_size
-        flags = (self.config.preprocessing, self.config.reading.max_megapixels)
+            keywords.replace(self.settings, batch_size=batch_size)
+        step = batch_size or self.settings.device.batch_size
+        flags = (self.settings.preprocessing, self.settings.reading.max_megapixels)
         predictions = []
         with concurrent.futures.ThreadPoolExecutor() as threads:
             for start in range(0, len(images), step):
@@ -131,9 +131,9 @@ class Predictor:
             sizes: (height, width) of the images they were made of.
         """
         logits = logits_of(self.keras_model, squares)
-        scores = outputs.image_scores(logits, self.config.outputs.score_rule)
+        scores = outputs.image_scores(logits, self.settings.outputs.score_rule)
         are_good = outputs.are_finite(logits)
-        has_outlines = self.config.outputs.mask_source == "lesion"
+        has_outlines = self.settings.outputs.mask_source == "lesion"
         return [
             Prediction(
                 None if np.isnan(scores[number]) else float(scores[number]),

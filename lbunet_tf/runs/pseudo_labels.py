@@ -12,7 +12,7 @@ from lbunet_tf.data import splits
 from lbunet_tf.data.pixels import file_check
 from lbunet_tf.data.records import record_path
 from lbunet_tf.settings import command_groups
-from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import config
 from lbunet_tf.storage import file_names
 
 MASKS = "masks"
@@ -20,7 +20,7 @@ NEW = "new"
 
 
 def list_images(
-    config: config_lib.Config, of_run: pd.DataFrame
+    settings: config.Config, of_run: pd.DataFrame
 ) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
     """Returns (the checked images of the flags that the run was not tested on, skipped, failures).
 
@@ -28,18 +28,18 @@ def list_images(
     folder of the manifest on. A target that a network made before is no true one, and is
     emptied. Images that cannot be decoded are skipped; `failures` says why, a line each.
     """
-    rows, missing = sources.make_manifest(config.source, config.preprocessing)
+    rows, missing = sources.make_manifest(settings.source, settings.preprocessing)
     if record_path.are_records(rows["image"]).any():
         raise ValueError(
             '"--source=records" holds images of the network\'s size, and masks are made of the '
             "image's own: name the files, as in --source=manifest --data_dir=DIR/manifest.csv"
         )
-    if config.source.max_images:
-        rows = _draw(rows, of_run, config.source)
+    if settings.source.max_images:
+        rows = _draw(rows, of_run, settings.source)
     for target, unknown in (("mask", ""), ("label", np.nan)):
         rows[target] = rows[target].where(~manifests.is_made(rows, target), unknown)
     rows, of_run, bad = file_check.check_files_beside(
-        rows, of_run, "skip", config.split.near_duplicates, config.reading.max_megapixels
+        rows, of_run, "skip", settings.split.near_duplicates, settings.reading.max_megapixels
     )
     rows["standing"] = standing(rows, of_run)
     counts = {name: int((rows["standing"] == name).sum()) for name in (*manifests.SPLITS, NEW)}
@@ -49,14 +49,14 @@ def list_images(
         "its train; %d are new",
         len(rows),
         counts["test"],
-        config.paths.run,
+        settings.paths.run,
         counts["val"],
         counts["train"],
         counts[NEW],
     )
     if counts["train"] + counts[NEW] == 0:
         raise ValueError(
-            f"at least one image must stand neither in val nor in test of {config.paths.run}. "
+            f"at least one image must stand neither in val nor in test of {settings.paths.run}. "
             f"Received: {len(rows)} images that do; give another --source"
         )
     skipped = pd.concat([missing, bad], ignore_index=True)

@@ -15,23 +15,23 @@ MAX_FLOAT = 3.4028234e38
 OVERLAP_LOSSES = ("dice", "tversky", "focal_tversky", "lovasz")
 
 
-def check(config, table: Mapping) -> None:
+def check(settings, table: Mapping) -> None:
     """Raises a ValueError that names the first wrong flag.
 
     Args:
-        config: A `config.Config`.
+        settings: A `config.Config`.
         table: Its dataclass fields by name.
     """
-    values = config.values()
+    values = settings.values()
     for name, field in table.items():
         _check_field(name, values[name], field.metadata)
-    _check_data(config.source, config.comparison, config.split, config.augmentation)
-    _check_outputs(config.outputs, config.score)
-    _check_losses(config.loss, config.outputs, config.split, config.augmentation)
-    _check_optimisation(config.optimizer, config.budget, config.model, values)
+    _check_data(settings.source, settings.comparison, settings.split, settings.augmentation)
+    _check_outputs(settings.outputs, settings.score)
+    _check_losses(settings.loss, settings.outputs, settings.split, settings.augmentation)
+    _check_optimisation(settings.optimizer, settings.budget, settings.model, values)
     given = {name: field for name, field in table.items() if values[name] != field.default}
-    _check_needs(config.model, config.outputs, values, given)
-    _check_partners(config.distillation, config.preparation, given)
+    _check_needs(settings.model, settings.outputs, values, given)
+    _check_partners(settings.distillation, settings.preparation, given)
 
 
 def _check_field(name, value, metadata):

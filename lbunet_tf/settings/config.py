@@ -94,10 +94,10 @@ def _without_tilde(paths):
     return os.path.expanduser(paths)
 
 
-def check(config: Config) -> Config:
-    """Returns `config`, or raises a ValueError that names the wrong flag."""
-    checks.check(config, FIELDS)
-    return config
+def check(settings: Config) -> Config:
+    """Returns `settings`, or raises a ValueError that names the wrong flag."""
+    checks.check(settings, FIELDS)
+    return settings
 
 
 def differing(ours, theirs) -> list[str]:

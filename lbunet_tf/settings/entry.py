@@ -15,7 +15,7 @@ import tensorflow as tf
 from absl import app
 from absl import logging
 
-from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import config
 from lbunet_tf.settings import fields
 from lbunet_tf.settings import flagfiles
 from lbunet_tf.settings import process
@@ -131,10 +131,8 @@ def help_text(entry: str, doc: str | None) -> str:
     Under `python -OO` there is no text on its purpose.
     """
     lines = [(doc or f"python -m lbunet_tf.{entry}").strip(), "", "Flags:"]
-    for group, title in config_lib.GROUPS.items():
-        shown = [
-            field for field in config_lib.fields_of(entry) if field.name in config_lib.FLAGS[group]
-        ]
+    for group, title in config.GROUPS.items():
+        shown = [field for field in config.fields_of(entry) if field.name in config.FLAGS[group]]
         lines += ["", f"  {title}"] if shown else []
         lines += [line for field in shown for line in _flag_help(field)]
     if entry in (*fields.DATA, *fields.COMPARE, *fields.TUNE):

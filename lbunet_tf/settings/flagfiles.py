@@ -14,14 +14,14 @@ from collections.abc import Sequence
 from absl import flags
 from absl import logging
 
-from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import config
 from lbunet_tf.settings import fields
 from lbunet_tf.settings import trained_flags
 
 
 def define_flags(entry: str, flag_values=flags.FLAGS) -> None:
     """Defines the flags of one entry. Call it under `__main__` only."""
-    for field in config_lib.accepted_by(entry):
+    for field in config.accepted_by(entry):
         keywords = {"flag_values": flag_values}
         if field.name == "run" and entry in fields.COMBINE:
             flags.DEFINE_multi_string("run", [], field.metadata["help"], **keywords)
@@ -151,7 +151,7 @@ def find(path: pathlib.Path) -> pathlib.Path:
     return path
 
 
-def from_flags(entry: str, flag_values=flags.FLAGS) -> config_lib.Config:
+def from_flags(entry: str, flag_values=flags.FLAGS) -> config.Config:
     """Returns the Config of parsed flags.
 
     `train`, `prepare`, `compare` and `tune` start from the defaults, the others from the first
@@ -160,17 +160,11 @@ def from_flags(entry: str, flag_values=flags.FLAGS) -> config_lib.Config:
     source, in `other_source`. `pseudo_label` takes all about its source from the command line.
     """
     if entry in (*fields.DATA, *fields.TUNE):
-        return config_lib.check(
-            config_lib.make(**_values(config_lib.accepted_by(entry), flag_values))
-        )
+        return config.check(config.make(**_values(config.accepted_by(entry), flag_values)))
     if entry in fields.COMPARE:
-        return config_lib.check(
-            config_lib.make(**_values(config_lib.fields_of(entry), flag_values))
-        )
+        return config.check(config.make(**_values(config.fields_of(entry), flag_values)))
     taken = [
-        field
-        for field in config_lib.accepted_by(entry)
-        if field.name not in config_lib.FLAGS["source"]
+        field for field in config.accepted_by(entry) if field.name not in config.FLAGS["source"]
     ]
     given = _values(_present(taken, flag_values), flag_values)
     runs = given.pop("run", "")
@@ -182,17 +176,15 @@ def from_flags(entry: str, flag_values=flags.FLAGS) -> config_lib.Config:
         )
     if entry in fields.PSEUDO:
         # Its images are not the run's: they are named here alone.
-        given |= _values(
-            [config_lib.FIELDS[name] for name in config_lib.FLAGS["source"]], flag_values
-        )
+        given |= _values([config.FIELDS[name] for name in config.FLAGS["source"]], flag_values)
         given["source_weights"] = ()
     return read(run).replace(**given, other_runs=tuple(others))
 
 
 def overrides(flag_values=flags.FLAGS) -> dict:
     """Returns the flags of training that `compare` was given; they replace every flagfile's."""
-    own = config_lib.fields_of("compare")
-    others = [field for field in config_lib.accepted_by("compare") if field not in own]
+    own = config.fields_of("compare")
+    others = [field for field in config.accepted_by("compare") if field not in own]
     return _values(_present(others, flag_values), flag_values)
 
 
@@ -202,7 +194,7 @@ def other_source(flag_values=flags.FLAGS) -> dict:
     Raises:
         ValueError: They name no --source, and would change nothing.
     """
-    taken = [config_lib.FIELDS[name] for name in config_lib.FLAGS["source"]]
+    taken = [config.FIELDS[name] for name in config.FLAGS["source"]]
     given = _values(_present(taken, flag_values), flag_values)
     if given and not given.get("source"):
         names = ", ".join(f"--{name}" for name in given)
@@ -221,16 +213,16 @@ def named_in(entry: str, arguments: Sequence[str]) -> dict:
     flag_values.set_gnu_getopt()
     kept = [argument for argument in arguments if not re.match("--?flagfile(=|$)", argument)]
     flag_values([entry, *kept], known_only=True)
-    return _values(_present(config_lib.accepted_by(entry), flag_values), flag_values)
+    return _values(_present(config.accepted_by(entry), flag_values), flag_values)
 
 
-def without_folders(config: config_lib.Config) -> config_lib.Config:
+def without_folders(settings: config.Config) -> config.Config:
     """Returns the flags as a report or an exported model shows them to others.
 
     A path that is absolute or leaves the working directory tells whose machine it was: its last
     part stays, and of runs as many parts as tell them apart.
     """
-    shown = config.values()
+    shown = settings.values()
     for name, value in shown.items():
         if isinstance(value, str):
             shown[name] = _last_parts(value, 1)
@@ -238,8 +230,8 @@ def without_folders(config: config_lib.Config) -> config_lib.Config:
             shown[name] = tuple(
                 _last_parts(item, 1) if isinstance(item, str) else item for item in value
             )
-    run, *others = _names_of_runs(config.paths.runs)
-    return config_lib.make(**(shown | {"run": run, "other_runs": tuple(others)}))
+    run, *others = _names_of_runs(settings.paths.runs)
+    return config.make(**(shown | {"run": run, "other_runs": tuple(others)}))
 
 
 def _names_of_runs(runs):
@@ -265,8 +257,8 @@ def _present(taken, flag_values):
 def _values(taken, flag_values):
     values = {field.name: flag_values[field.name].value for field in taken}
     return {
-        name: _as_tuple(config_lib.FIELDS[name], value)
-        if config_lib.FIELDS[name].metadata["many"]
+        name: _as_tuple(config.FIELDS[name], value)
+        if config.FIELDS[name].metadata["many"]
         else value
         for name, value in values.items()
     }
@@ -287,20 +279,20 @@ def _as_tuple(field, items):
 # What is asked of one command is no property of the run.
 NO_PROPERTIES = ("overwrite", "verify_images")
 PATH_FLAGS = tuple(
-    f"--{name}" for name, field in config_lib.FIELDS.items() if field.metadata["is_path"]
+    f"--{name}" for name, field in config.FIELDS.items() if field.metadata["is_path"]
 )
 
 
-def flag_lines(config: config_lib.Config) -> list[str]:
+def flag_lines(settings: config.Config) -> list[str]:
     """Returns the flagfile lines that repeat a training run; `read_flagfile` reads them back.
 
     Raises:
         ValueError: A value is none that its flag may have, so that it could not be read back.
     """
-    values = config_lib.check(config).values()
+    values = config.check(settings).values()
     return [
         f"--{field.name}={_as_text(values[field.name])}"
-        for field in config_lib.fields_of("train")
+        for field in config.fields_of("train")
         if field.name not in NO_PROPERTIES
     ]
 
@@ -317,7 +309,7 @@ def _as_text(value):
     return line.getvalue()
 
 
-def read(run: str) -> config_lib.Config:
+def read(run: str) -> config.Config:
     """Returns the Config that `RUN/flags.cfg` holds, with `run` as named here."""
     path = pathlib.Path(run) / "flags.cfg"
     if not path.is_file():
@@ -328,7 +320,7 @@ def read(run: str) -> config_lib.Config:
     return read_flagfile(path).replace(run=str(run))
 
 
-def read_flagfile(path: pathlib.Path) -> config_lib.Config:
+def read_flagfile(path: pathlib.Path) -> config.Config:
     """Returns the Config of a flagfile of `train`."""
     flag_values = flags.FlagValues()
     define_flags("train", flag_values)

@@ -5,23 +5,23 @@ import os
 import re
 from collections.abc import Mapping
 
-from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import config
 
 
-def replace(config: config_lib.Config, **changes) -> config_lib.Config:
+def replace(settings: config.Config, **changes) -> config.Config:
     """Returns a checked copy with some flags changed, by their names without dashes.
 
     Raises:
         ValueError: A value is of another type than its flag, or none that it may have.
     """
     try:
-        return config.replace(**_typed(config, changes))
+        return settings.replace(**_typed(settings, changes))
     except ValueError as error:
         raise ValueError(re.sub(r"(?<![\w-])--(?=[a-z])", "", str(error))) from error
 
 
-def _typed(config, changes: Mapping) -> dict:
-    values = config.values()
+def _typed(settings, changes: Mapping) -> dict:
+    values = settings.values()
     return {name: _as(type(values[name]), name, value) for name, value in changes.items()}
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 from absl import logging
 from keras import ops
 
-from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import config
 from lbunet_tf.training import distribution
 from lbunet_tf.training import fused
 from lbunet_tf.training import losses
@@ -19,41 +19,41 @@ from lbunet_tf.training import replicas
 
 def compile_model(
     model: keras.Model,
-    config: config_lib.Config,
+    settings: config.Config,
     train_rows: pd.DataFrame,
     lacks_targets: bool = False,
 ) -> None:
     """Compiles with the flags' optimizer, losses and metrics; the paper's are III.L.
 
     Args:
-        model: Outputs `config.outputs.in_training`.
-        config: The flags.
+        model: Outputs `settings.outputs.in_training`.
+        settings: The flags.
         train_rows: The training part of the manifest, for --class_weights and schedules.
         lacks_targets: Whether some targets are not known; the losses of an epoch are then
             measured apart (`metrics.KnownLoss`).
     """
     encoder = [layer for layer in model.layers if layer.name == "encoder"]
-    for layer in encoder[0].layers if encoder and config.optimizer.freeze_batch_norm else ():
+    for layer in encoder[0].layers if encoder and settings.optimizer.freeze_batch_norm else ():
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.trainable = False
     fused.fuse_batch_norm(model)
     make_losses = functools.partial(
         losses.make_losses,
-        config.outputs.in_training,
-        config.loss.mask_loss,
-        config.loss.melanoma_loss,
-        config.loss.label_smoothing,
-        _class_weights(config.loss.class_weights, config.outputs.mask_source, train_rows),
+        settings.outputs.in_training,
+        settings.loss.mask_loss,
+        settings.loss.melanoma_loss,
+        settings.loss.label_smoothing,
+        _class_weights(settings.loss.class_weights, settings.outputs.mask_source, train_rows),
     )
-    watched = metrics.make_metrics(config.outputs.heads, config.outputs.mask_source)
+    watched = metrics.make_metrics(settings.outputs.heads, settings.outputs.mask_source)
     for name, known in _known_losses(make_losses()).items() if lacks_targets else ():
         watched[name] = [*watched.get(name, []), *known]
-    weights = config.loss.weights(config.outputs.in_training)
+    weights = settings.loss.weights(settings.outputs.in_training)
     model.compile(
         optimizer=optimizers.make_optimizer(
-            config.optimizer,
-            config.budget.epochs,
-            config.device.steps_per_epoch(len(train_rows)),
+            settings.optimizer,
+            settings.budget.epochs,
+            settings.device.steps_per_epoch(len(train_rows)),
             encoder[0].trainable_variables if encoder else (),
         ),
         loss=replicas.over_replicas(make_losses()),

@@ -9,7 +9,7 @@ import pandas as pd
 
 from lbunet_tf.runs import run_directory
 from lbunet_tf.runs import training_history
-from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import config
 from lbunet_tf.settings import flagfiles
 from lbunet_tf.settings import training_groups
 from lbunet_tf.storage import whole_files
@@ -20,27 +20,28 @@ TUNER = "tuner"
 TUNER_FILES = (f"{TUNER}/*.json", f"{TUNER}/trial_*/*.json")
 DIRECTIONS = {"dice": "max", "auc": "max", "loss": "min"}
 # With another value of these, val_loss is another quantity.
-LOSS_FLAGS = (*config_lib.FLAGS["loss"], "deep_supervision")
+LOSS_FLAGS = (*config.FLAGS["loss"], "deep_supervision")
 
 
-def check_objective(config: config_lib.Config, searched: Collection[str]) -> None:
+def check_objective(settings: config.Config, searched: Collection[str]) -> None:
     """Raises a ValueError where --objective is not defined, or not one for all trials."""
-    if config.search.objective == "dice" and config.outputs.mask_source == "label":
+    if settings.search.objective == "dice" and settings.outputs.mask_source == "label":
         raise ValueError(
             '"--objective=dice" needs --mask_source=lesion: a Dice on painted labels measures the '
             "class. Use --objective=auc. Received: --mask_source=label"
         )
-    if config.search.objective == "auc" and config.outputs.score_rule == "none":
+    if settings.search.objective == "auc" and settings.outputs.score_rule == "none":
         raise ValueError(
             '"--objective=auc" needs a melanoma score: add --heads=mask,melanoma, or use '
-            f"--objective=dice. Received: --heads={','.join(config.outputs.heads)}"
+            f"--objective=dice. Received: --heads={','.join(settings.outputs.heads)}"
         )
     changing = [flag for flag in LOSS_FLAGS if flag in searched]
-    if config.search.objective == "loss" and changing:
-        fixed = " ".join(f"--{flag}={spaces.text(config.values()[flag])}" for flag in changing)
+    if settings.search.objective == "loss" and changing:
+        fixed = " ".join(f"--{flag}={spaces.text(settings.values()[flag])}" for flag in changing)
         raise ValueError(
             '"--objective=loss" needs one loss for all trials. Use --objective=dice or auc, or fix '
-            f"what changes it on the command line: {fixed}. Received: --space={config.search.space}"
+            f"what changes it on the command line: {fixed}. Received: "
+            f"--space={settings.search.space}"
         )
 
 
@@ -79,7 +80,7 @@ class Trial:
     """A trial that is over: what `measure` returns, or why it failed."""
 
     number: int
-    config: config_lib.Config
+    settings: config.Config
     measured: dict
     failure: str = ""
 
@@ -94,16 +95,16 @@ def _row(trial, searched):
     return {
         "trial": trial.number,
         "status": "failed" if trial.failure else "completed",
-        f"val_{trial.config.search.objective}": trial.measured.get("score"),
+        f"val_{trial.settings.search.objective}": trial.measured.get("score"),
         **{name: trial.measured.get(name) for name in ("best_epoch", "epochs", "training_seconds")},
-        **{flag: spaces.text(trial.config.values()[flag]) for flag in searched},
+        **{flag: spaces.text(trial.settings.values()[flag]) for flag in searched},
         "error": trial.failure,
     }
 
 
 def to_hparams(trial: Trial, searched: Collection[str]) -> tuple[dict, dict]:
     """Returns the trial's row of TensorBoard's HParams: its searched flags, its scores of val."""
-    flags = {flag: trial.config.values()[flag] for flag in searched}
+    flags = {flag: trial.settings.values()[flag] for flag in searched}
     flags = {
         flag: spaces.text(value) if isinstance(value, tuple) else value
         for flag, value in flags.items()
@@ -117,47 +118,47 @@ def best_of(trials: Sequence[Trial]) -> Trial | None:
     completed = [trial for trial in trials if not trial.failure]
     if not completed:
         return None
-    sign = 1 if DIRECTIONS[completed[0].config.search.objective] == "max" else -1
+    sign = 1 if DIRECTIONS[completed[0].settings.search.objective] == "max" else -1
     return max(completed, key=lambda trial: (sign * trial.measured["score"], -trial.number))
 
 
 def best_flagfile(
-    config: config_lib.Config, trials: Sequence[Trial], searched: Collection[str]
+    settings: config.Config, trials: Sequence[Trial], searched: Collection[str]
 ) -> str:
     """Returns best.cfg: how the best trial was found, then its flags.
 
     Left out are folders, --max_images, and what is at its default and was not searched.
 
     Args:
-        config: The flags of the search.
+        settings: The flags of the search.
         trials: Those that are over; one of them at least was trained.
         searched: Names of flags.
     """
     best = best_of(trials)
     num_failed = sum(bool(trial.failure) for trial in trials)
-    folders = ",".join(f"$DATA/{source}" for source in config.source.source)
+    folders = ",".join(f"$DATA/{source}" for source in settings.source.source)
     first = trials[0].measured.get("score")
     header = [
         f"The best of {len(trials)} trials of lbunet_tf.tune ({num_failed} failed) on "
-        f"{', '.join(config.source.source)}.",
-        f"Command: python -m lbunet_tf.train --flagfile={config.paths.run}/best.cfg "
-        f"--run={config.paths.run}_best --data_dir={folders}",
-        f"Found with --space={config.search.space} --objective={config.search.objective} "
-        f"--trials={config.search.trials}, over {', '.join(searched)}.",
+        f"{', '.join(settings.source.source)}.",
+        f"Command: python -m lbunet_tf.train --flagfile={settings.paths.run}/best.cfg "
+        f"--run={settings.paths.run}_best --data_dir={folders}",
+        f"Found with --space={settings.search.space} --objective={settings.search.objective} "
+        f"--trials={settings.search.trials}, over {', '.join(searched)}.",
         f"Trial {best.number}, epoch {best.measured['best_epoch']}: score on val, "
-        f"{config.search.objective} {best.measured['score']:.4f}"
+        f"{settings.search.objective} {best.measured['score']:.4f}"
         + ("." if first is None else f"; {first:.4f} with the flags as given (trial 0)."),
         "Chosen on val as the best of many, so too good for new images. The test split was not "
         "touched.",
     ]
-    if config.source.max_images:
+    if settings.source.max_images:
         header.append(
-            f"Searched on a draw of {config.source.max_images} images (--max_images), for at most "
-            f"{config.budget.epochs} epochs: without that limit, more --epochs may help."
+            f"Searched on a draw of {settings.source.max_images} images (--max_images), for at "
+            f"most {settings.budget.epochs} epochs: without that limit, more --epochs may help."
         )
     lines = [f"# {line}" for line in header]
-    default = flagfiles.flag_lines(config_lib.make())
-    for line in flagfiles.flag_lines(best.config):
+    default = flagfiles.flag_lines(config.make())
+    for line in flagfiles.flag_lines(best.settings):
         flag = line.partition("=")[0].removeprefix("--")
         if flag not in ("run", "data_dir", "max_images") and (
             flag in searched or line not in default

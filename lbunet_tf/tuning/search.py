@@ -14,7 +14,7 @@ from absl import logging
 from keras_tuner import errors
 from keras_tuner import oracles
 
-from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import config
 from lbunet_tf.storage import output_folder
 from lbunet_tf.tuning import results
 from lbunet_tf.tuning import spaces
@@ -27,7 +27,7 @@ class Oracle(oracles.RandomSearchOracle):
 
     MAX_DRAWS = 1000
 
-    def __init__(self, space: spaces.Space, base: config_lib.Config, trials: int):
+    def __init__(self, space: spaces.Space, base: config.Config, trials: int):
         self.space, self.base = space, base
         super().__init__(
             objective=keras_tuner.Objective("objective", results.DIRECTIONS[base.search.objective]),

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Collection
 from collections.abc import Mapping
 
-from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import config
 from lbunet_tf.settings import fields
 
 
@@ -28,7 +28,7 @@ Space = dict[str, Range | Choice]
 
 
 def _every(flag):
-    return Choice(config_lib.FIELDS[flag].metadata["choices"])
+    return Choice(config.FIELDS[flag].metadata["choices"])
 
 
 OPTIMIZATION: Space = {
@@ -65,10 +65,10 @@ SPACES: dict[str, Space] = {
     "all": {**OPTIMIZATION, **LOSS, **AUGMENTATION, **DECODER},
 }
 # Without a melanoma head these are taken, and change nothing.
-MELANOMA_FLAGS = ("head_weights", *config_lib.needing(fields.MELANOMA))
+MELANOMA_FLAGS = ("head_weights", *config.needing(fields.MELANOMA))
 
 
-def narrow(name: str, base: config_lib.Config, fixed: Collection[str]) -> Space:
+def narrow(name: str, base: config.Config, fixed: Collection[str]) -> Space:
     """Returns what is left to search: the base's own value first, then all that may be tried.
 
     A flag in `fixed` is not searched, nor one that has no effect in the base or only one
@@ -137,7 +137,7 @@ def _possible(flag, space, base):
     )
 
 
-def is_possible(space: Space, base: config_lib.Config, point: dict) -> bool:
+def is_possible(space: Space, base: config.Config, point: dict) -> bool:
     """Returns whether the flags' own checks let a point of the space through."""
     try:
         base.replace(**changes(space, base.values(), point))

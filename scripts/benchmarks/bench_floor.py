@@ -32,13 +32,11 @@ def floors(options: argparse.Namespace, trains: bool) -> dict[str, float]:
     import tensorflow as tf
 
     from lbunet_tf import models
-    from lbunet_tf.settings import config as config_lib
+    from lbunet_tf.settings import config
 
     tf.config.threading.set_intra_op_parallelism_threads(options.threads)
     model = models.build_model(
-        config_lib.make(
-            encoder=options.encoder, encoder_weights="none", image_size=options.image_size
-        )
+        config.make(encoder=options.encoder, encoder_weights="none", image_size=options.image_size)
     )
     count = operations(model) * options.batch_size * (PASSES_OF_TRAINING if trains else 1)
     weights = model.count_params()

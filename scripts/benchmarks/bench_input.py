@@ -130,7 +130,7 @@ def read_by_ours(options):
     from lbunet_tf.data import manifests
     from lbunet_tf.data import pipeline
     from lbunet_tf.data.records import reader
-    from lbunet_tf.settings import config as config_lib
+    from lbunet_tf.settings import config
     from lbunet_tf.settings import process
 
     process.reuse_freed()
@@ -139,7 +139,7 @@ def read_by_ours(options):
         return {}
     folder = options.folder / OURS[options.reader]
     of_records = "records" in options.reader
-    config = config_lib.make(
+    settings = config.make(
         image_size=IMAGE_SIZE,
         batch_size=BATCH_SIZE,
         mask_source="label",
@@ -149,7 +149,7 @@ def read_by_ours(options):
     )
     tf.config.threading.set_inter_op_parallelism_threads(options.threads)
     rows = reader.read(folder / "records") if of_records else manifests.read(folder / "all.csv")
-    dataset = pipeline.make_training_dataset(config, rows)
+    dataset = pipeline.make_training_dataset(settings, rows)
     rate, cpu_rate = _timed((images for images, _, _ in dataset), len(rows))
     memory_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
     return {"rate": rate, "cpu_rate": cpu_rate, "memory_mb": memory_mb}
@@ -217,7 +217,7 @@ def _make_files(options):
 
     from lbunet_tf import prepare
     from lbunet_tf.data.sources import synthetic
-    from lbunet_tf.settings import config as config_lib
+    from lbunet_tf.settings import config
 
     rng = np.random.default_rng(0)
     large = options.folder / "large"
@@ -236,14 +236,14 @@ def _make_files(options):
         large / "all.csv", index=False
     )
     small = options.folder / "small"
-    config = config_lib.make(
+    settings = config.make(
         source=("synthetic",),
         data_dir=(str(small / "drawn"),),
         synthetic_count=options.small,
         image_size=IMAGE_SIZE,
         records=str(small / "records"),
     )
-    prepare.main(config)
+    prepare.main(settings)
     (small / "resized").mkdir(exist_ok=True)
     for path in sorted((small / "drawn" / "images").glob("*.png")):
         image = Image.open(path)

@@ -246,14 +246,14 @@ def _evaluation(count, folder):
     from lbunet_tf import evaluate
     from lbunet_tf.data.sources import synthetic
     from lbunet_tf.runs import run_directory
-    from lbunet_tf.settings import config as config_lib
+    from lbunet_tf.settings import config
     from lbunet_tf.settings import flagfiles
     from lbunet_tf.storage import whole_files
 
     run = folder / f"run{count}"
-    config = config_lib.make(run=str(run), source=("synthetic",), **RUN_FLAGS)
+    settings = config.make(run=str(run), source=("synthetic",), **RUN_FLAGS)
     run.mkdir()
-    whole_files.write_text(run / run_directory.FLAGS, "\n".join(flagfiles.flag_lines(config)))
+    whole_files.write_text(run / run_directory.FLAGS, "\n".join(flagfiles.flag_lines(settings)))
     pictures = synthetic.draw_folder(folder / "pictures", NUM_PICTURES, IMAGE_PX, SEED)
     rows = pictures.iloc[np.arange(count) % len(pictures)].reset_index(drop=True)
     rows["image_id"] = [f"{name}-{number}" for number, name in enumerate(rows["image_id"])]
@@ -273,7 +273,7 @@ def _evaluation(count, folder):
     )
     outputs = {"mask": mask, "melanoma": melanoma}
     keras.Model(image, outputs).save(run / run_directory.MODEL)
-    return lambda: evaluate.evaluate(config)
+    return lambda: evaluate.evaluate(settings)
 
 
 if __name__ == "__main__":

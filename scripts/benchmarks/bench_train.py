@@ -54,7 +54,7 @@ def make_model(options):
     import tensorflow as tf
 
     from lbunet_tf import models
-    from lbunet_tf.settings import config as config_lib
+    from lbunet_tf.settings import config
     from lbunet_tf.settings import process
     from lbunet_tf.training import compilation
     from lbunet_tf.training import precision
@@ -63,16 +63,16 @@ def make_model(options):
     process.reuse_freed()
     tf.config.threading.set_intra_op_parallelism_threads(options.threads)
     tf.config.threading.set_inter_op_parallelism_threads(options.threads)
-    config = config_lib.make(
+    settings = config.make(
         encoder=options.encoder,
         encoder_weights="none",
         image_size=options.image_size,
         batch_size=options.batch_size,
         precision=options.worker,
     )
-    precision.set_precision(config.device.precision)
-    model = models.build_model(config)
-    compilation.compile_model(model, config, train_rows=range(8 * options.batch_size))
+    precision.set_precision(settings.device.precision)
+    model = models.build_model(settings)
+    compilation.compile_model(model, settings, train_rows=range(8 * options.batch_size))
     return model
 
 

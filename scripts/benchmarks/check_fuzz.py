@@ -287,22 +287,22 @@ def records(scratch):
 
     from lbunet_tf import prepare
     from lbunet_tf.data.records import reader
-    from lbunet_tf.settings import config as config_lib
+    from lbunet_tf.settings import config
 
     whole, folder = scratch / "whole", scratch / "folder"
-    config = config_lib.make(
+    settings = config.make(
         source=("synthetic",), data_dir=(f"{scratch}/drawn",), synthetic_count=12, image_size=32
     )
     if not (whole / "dataset_info.json").is_file():
-        prepare.main(config.replace(records=os.fspath(whole), split_by="image"))
+        prepare.main(settings.replace(records=os.fspath(whole), split_by="image"))
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(whole, folder)
-    config = config.replace(source=("records",), data_dir=(os.fspath(folder),))
+    settings = settings.replace(source=("records",), data_dir=(os.fspath(folder),))
     columns = ("image_id", "image", "mask", "label")
 
     def read():
         table = reader.read(folder)
-        load = reader.make_loader(config.preprocessing, table["image"])
+        load = reader.make_loader(settings.preprocessing, table["image"])
         load({name: tf.constant(table[name].tolist()) for name in columns})
 
     def run(case, number):
@@ -336,11 +336,11 @@ def served(scratch):
 
     from lbunet_tf import export
     from lbunet_tf import models
-    from lbunet_tf.settings import config as config_lib
+    from lbunet_tf.settings import config
     from lbunet_tf.settings import flagfiles
 
     run_folder = scratch / "run"
-    config = config_lib.make(
+    settings = config.make(
         run=os.fspath(run_folder),
         encoder="efficientnet_lite0",
         encoder_weights="none",
@@ -350,11 +350,11 @@ def served(scratch):
     version = run_folder / "export" / "1"
     if not version.is_dir():
         run_folder.mkdir(exist_ok=True)
-        models.build_model(config).save(run_folder / "model.keras")
-        (run_folder / "flags.cfg").write_text("\n".join(flagfiles.flag_lines(config)))
+        models.build_model(settings).save(run_folder / "model.keras")
+        (run_folder / "flags.cfg").write_text("\n".join(flagfiles.flag_lines(settings)))
         (run_folder / "manifest.csv").write_text("image_id,image\n")
         (run_folder / "training.json").write_text("{}")
-        export.export(config)
+        export.export(settings)
     serve = tf.saved_model.load(os.fspath(version)).signatures["serving_default"]
     pictures = fuzz_files.pictures()
     good = pictures["plain.jpg"]

@@ -182,13 +182,13 @@ def _refuse_other_device(keras, device):
 
 def _make_model(keras, options):
     from lbunet_tf import models
-    from lbunet_tf.settings import config as config_lib
+    from lbunet_tf.settings import config
     from lbunet_tf.training import losses
 
-    config = config_lib.make(
+    settings = config.make(
         encoder=options.encoder, encoder_weights="none", image_size=options.image_size
     )
-    model = models.build_model(config)
+    model = models.build_model(settings)
     model.compile(keras.optimizers.Adam(1e-4, epsilon=1e-8), loss=losses.make_losses(("mask",)))
     return model
 

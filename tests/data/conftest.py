@@ -21,8 +21,8 @@ def read(make_config):
     """Returns a function: source, folder -> manifest."""
 
     def read(source, folder, **fields):
-        config = make_config(source=(source,), data_dir=(str(folder),), **fields)
-        return sources.make_manifest(config.source, config.preprocessing)[0]
+        settings = make_config(source=(source,), data_dir=(str(folder),), **fields)
+        return sources.make_manifest(settings.source, settings.preprocessing)[0]
 
     return read
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lbunet_tf.data import pipeline
-from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import config
 
 NAN = np.nan
 # 12 of source a, a third melanoma; 4 of source b, one of them without a label.
@@ -75,13 +75,13 @@ def test_without_weights_nothing_is_drawn_twice():
 
 
 def test_source_weights_are_shares_of_the_epoch():
-    config = config_lib.make(source=("a", "b"), source_weights=(1.0, 3.0))
+    settings = config.make(source=("a", "b"), source_weights=(1.0, 3.0))
 
-    assert pipeline._source_shares(config, SOURCES) == {"a": 0.25, "b": 0.75}
+    assert pipeline._source_shares(settings, SOURCES) == {"a": 0.25, "b": 0.75}
 
 
 def test_source_weights_need_training_images_of_each_source():
-    config = config_lib.make(source=("a", "c"), source_weights=(1.0, 3.0))
+    settings = config.make(source=("a", "c"), source_weights=(1.0, 3.0))
 
     with pytest.raises(ValueError, match='"--source_weights" needs training images of each'):
-        pipeline._source_shares(config, SOURCES)
+        pipeline._source_shares(settings, SOURCES)

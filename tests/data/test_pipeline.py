@@ -52,9 +52,9 @@ def evaluation(make_config):
     """Returns a function that makes an evaluation dataset of batches of four."""
 
     def make(rows, **fields):
-        config = make_config(batch_size=4, **fields)
+        settings = make_config(batch_size=4, **fields)
         return pipeline.make_evaluation_dataset(
-            config.preprocessing, config.outputs, config.device, rows
+            settings.preprocessing, settings.outputs, settings.device, rows
         )
 
     return make

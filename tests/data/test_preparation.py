@@ -38,10 +38,10 @@ def prepare(clinic, make_config):
     """Returns a function that prepares the clinic's images with some flags."""
 
     def run(**fields):
-        config = make_config(source=("manifest",), data_dir=(str(clinic),), **fields)
-        result = preparation.prepare(config)
+        settings = make_config(source=("manifest",), data_dir=(str(clinic),), **fields)
+        result = preparation.prepare(settings)
         preparation.check_targets(
-            config.outputs, config.split.balance, config.score.monitor, result.manifest
+            settings.outputs, settings.split.balance, settings.score.monitor, result.manifest
         )
         return result
 

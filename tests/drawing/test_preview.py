@@ -5,9 +5,9 @@ import pytest
 from PIL import Image
 
 from lbunet_tf.drawing import preview
-from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import config
 
-CHOICES = config_lib.FIELDS["augment"].metadata["choices"]
+CHOICES = config.FIELDS["augment"].metadata["choices"]
 
 
 @pytest.fixture
@@ -27,10 +27,10 @@ def rows(tmp_path, make_table):
 
 @pytest.mark.parametrize("augment", CHOICES)
 def test_the_first_version_is_the_image_as_it_is_and_others_follow(rows, make_config, augment):
-    config = make_config(augment=augment, image_size=32)
+    settings = make_config(augment=augment, image_size=32)
 
     versions = preview.make_versions(
-        config.preprocessing, config.augmentation.augment, config.source.seed, rows, 2
+        settings.preprocessing, settings.augmentation.augment, settings.source.seed, rows, 2
     )
 
     assert len(versions) == 3
@@ -44,10 +44,10 @@ def test_the_first_version_is_the_image_as_it_is_and_others_follow(rows, make_co
 
 
 def test_label_masks_do_not_hide_the_outline_of_the_lesion(rows, make_config):
-    config = make_config(mask_source="label", image_size=32)
+    settings = make_config(mask_source="label", image_size=32)
 
     [(_, masks)] = preview.make_versions(
-        config.preprocessing, config.augmentation.augment, config.source.seed, rows, 0
+        settings.preprocessing, settings.augmentation.augment, settings.source.seed, rows, 0
     )
 
     assert 0 < masks[0].mean() < 1

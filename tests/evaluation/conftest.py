@@ -6,7 +6,7 @@ from PIL import Image
 
 from lbunet_tf.data import manifests
 from lbunet_tf.evaluation import predictions
-from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import config
 
 SIZE = 16
 
@@ -83,6 +83,6 @@ def make_config(tmp_path):
 
     def make(**fields):
         fields = {"heads": ("mask", "melanoma"), "batch_size": 2, **fields}
-        return config_lib.make(**{"run": str(tmp_path), "image_size": SIZE, **fields})
+        return config.make(**{"run": str(tmp_path), "image_size": SIZE, **fields})
 
     return make

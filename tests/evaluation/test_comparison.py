@@ -4,9 +4,9 @@ import pytest
 from sklearn import metrics as sklearn_metrics
 
 from lbunet_tf.evaluation import comparison
-from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import config
 
-LABEL = config_lib.make(source=("isic2020",), mask_source="label", split_by="image")
+LABEL = config.make(source=("isic2020",), mask_source="label", split_by="image")
 TRAINING = {
     "trainable_parameters": 51513233,
     "epochs": 12,
@@ -25,9 +25,9 @@ TEST = {
 }
 
 
-def make_runs(*aucs, experiment="paper", config=LABEL):
+def make_runs(*aucs, experiment="paper", settings=LABEL):
     return [
-        comparison.make_row(experiment, config.replace(seed=seed), TRAINING, {**TEST, "auc": auc})
+        comparison.make_row(experiment, settings.replace(seed=seed), TRAINING, {**TEST, "auc": auc})
         for seed, auc in enumerate(aucs)
     ]
 
@@ -95,18 +95,18 @@ def test_the_papers_numbers_stand_beside_its_own_models_and_recipe_only(changes,
     # The first row has one, so the column is there.
     summary = summarise(
         make_runs(0.8, experiment="first"),
-        make_runs(0.8, experiment="second", config=LABEL.replace(**changes)),
+        make_runs(0.8, experiment="second", settings=LABEL.replace(**changes)),
     )
 
     assert comparison.readable(summary).iloc[1, -1] == reported
 
 
 def test_without_the_papers_models_nothing_of_the_paper_is_said():
-    config = LABEL.replace(encoder="efficientnet_lite0")
-    summary = summarise(make_runs(0.8, config=config))
+    settings = LABEL.replace(encoder="efficientnet_lite0")
+    summary = summarise(make_runs(0.8, settings=settings))
 
     text = comparison.to_markdown(
-        "Title", summary, comparison.facts(summary, config.split.split_by, config.budget, (0,))
+        "Title", summary, comparison.facts(summary, settings.split.split_by, settings.budget, (0,))
     )
 
     assert "paper" not in text.replace("| paper |", "").replace("as in the paper", "")
@@ -122,12 +122,12 @@ def test_the_notes_say_that_label_masks_measure_the_class():
 
 
 def test_scores_of_lesion_masks_are_not_called_label_as_mask():
-    config = LABEL.replace(mask_source="lesion")
+    settings = LABEL.replace(mask_source="lesion")
     test = {"num_masks": 20, "dice": 0.8, "iou": 0.7}
-    summary = summarise([comparison.make_row("lesion", config, TRAINING, test)])
+    summary = summarise([comparison.make_row("lesion", settings, TRAINING, test)])
 
     text = comparison.to_markdown(
-        "Title", summary, comparison.facts(summary, config.split.split_by, config.budget, (0,))
+        "Title", summary, comparison.facts(summary, settings.split.split_by, settings.budget, (0,))
     )
 
     assert "abel-as-mask" not in text

@@ -5,13 +5,13 @@ import dataclasses
 import pytest
 
 from lbunet_tf.evaluation import facts
-from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import config
 
-RUN = config_lib.make(
+RUN = config.make(
     run="runs/a", source=("isic2017",), split_by="official", encoder="efficientnet_lite0"
 )
 TWO = RUN.replace(other_runs=("runs/b",))
-HAM = config_lib.make(source=("ham10000",)).source
+HAM = config.make(source=("ham10000",)).source
 CHECKS = {
     "images": 40,
     "skipped": 3,
@@ -23,7 +23,7 @@ TEST = {"num_images": 40}
 
 
 @pytest.mark.parametrize(
-    ("config", "source", "expected"),
+    ("settings", "source", "expected"),
     [
         (RUN, None, "lbunet (efficientnet_lite0, imagenet) on isic2017"),
         (TWO, None, "mean of 2 runs on isic2017"),
@@ -34,9 +34,9 @@ TEST = {"num_images": 40}
         ),
     ],
 )
-def test_the_title_says_what_was_scored_on_which_images(config, source, expected):
-    num_runs = len(config.paths.runs)
-    assert facts.title(config.model, num_runs, config.source, source) == expected
+def test_the_title_says_what_was_scored_on_which_images(settings, source, expected):
+    num_runs = len(settings.paths.runs)
+    assert facts.title(settings.model, num_runs, settings.source, source) == expected
 
 
 def test_a_runs_own_images_are_named_with_their_split():
@@ -77,10 +77,10 @@ def test_images_that_were_left_out_are_counted():
 
 
 @pytest.mark.parametrize(
-    ("config", "name", "expected"), [(RUN, "Run", "runs/a"), (TWO, "Runs", "runs/a, runs/b")]
+    ("settings", "name", "expected"), [(RUN, "Run", "runs/a"), (TWO, "Runs", "runs/a, runs/b")]
 )
-def test_the_runs_are_named(config, name, expected):
-    assert facts.of_images(config, HAM, CHECKS, TEST)[name] == expected
+def test_the_runs_are_named(settings, name, expected):
+    assert facts.of_images(settings, HAM, CHECKS, TEST)[name] == expected
 
 
 def test_each_run_has_its_training():

@@ -13,13 +13,13 @@ def predict(make_config, make_network, manifest, tmp_path):
     """A function of Config's fields: predicts and returns what lies on disk afterwards."""
 
     def run(rows=manifest, **fields):
-        config = make_config(**fields)
+        settings = make_config(**fields)
         predictions.predict_run(
-            config.preprocessing,
-            config.outputs,
-            config.device,
+            settings.preprocessing,
+            settings.outputs,
+            settings.device,
             tmp_path,
-            make_network(config.outputs.heads),
+            make_network(settings.outputs.heads),
             rows,
         )
         with np.load(tmp_path / run_directory.HISTOGRAMS) as file:
@@ -150,9 +150,14 @@ def test_the_table_does_not_depend_on_the_batch_size(predict, batch_size):
 def test_every_number_can_be_recomputed_from_the_files_on_disk(
     make_config, make_network, manifest, tmp_path, predict
 ):
-    config = make_config()
+    settings = make_config()
     in_memory = predictions.predict_run(
-        config.preprocessing, config.outputs, config.device, tmp_path, make_network(), manifest
+        settings.preprocessing,
+        settings.outputs,
+        settings.device,
+        tmp_path,
+        make_network(),
+        manifest,
     )
 
     on_disk, histograms = predict()
@@ -168,9 +173,9 @@ def test_a_logit_of_zero_is_of_the_same_class_in_counts_and_histograms(
     # A network whose last ReLU is dead says 0 everywhere: that is one class, not both.
     silent = make_network(scale=0.0, bias=0.0)
 
-    config = make_config()
+    settings = make_config()
     table = predictions.predict_run(
-        config.preprocessing, config.outputs, config.device, tmp_path, silent, manifest
+        settings.preprocessing, settings.outputs, settings.device, tmp_path, silent, manifest
     )
 
     with np.load(tmp_path / run_directory.HISTOGRAMS) as histograms:

@@ -8,7 +8,7 @@ from lbunet_tf.models import bottleneck
 from lbunet_tf.models import decoder
 from lbunet_tf.models import encoders
 from lbunet_tf.models import heads
-from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import config
 from lbunet_tf.training import losses
 
 BOTH_HEADS = ("mask", "melanoma")
@@ -25,7 +25,7 @@ VARIANTS = {
     f"{flag}={choice}": {flag: choice}
     for flag, choices in CHOICES.items()
     for choice in choices
-    if choice != config_lib.FIELDS[flag].default
+    if choice != config.FIELDS[flag].default
 }
 VARIANTS["several"] = {
     "upsampling": "transposed",
@@ -55,7 +55,7 @@ def make_model():
 
     def make(**fields):
         fields = {"encoder": "efficientnet_lite0", "encoder_weights": "none", **fields}
-        return models.build_model(config_lib.make(**{"image_size": 32, **fields}))
+        return models.build_model(config.make(**{"image_size": 32, **fields}))
 
     return make
 
@@ -75,7 +75,7 @@ def choices(request):
 @pytest.fixture(scope="module", params=ARCHITECTURES)
 def architecture(request):
     """The Config of each architecture: both heads, 64 px, random weights."""
-    return config_lib.make(
+    return config.make(
         encoder_weights="none", heads=BOTH_HEADS, image_size=64, **ARCHITECTURES[request.param]
     )
 
@@ -104,7 +104,7 @@ def num_trainable():
 def compiled():
     """A compiled mask model with a small encoder, and a function that starts it anew."""
     model = models.build_model(
-        config_lib.make(encoder="efficientnet_lite0", encoder_weights="none", image_size=64)
+        config.make(encoder="efficientnet_lite0", encoder_weights="none", image_size=64)
     )
     model.compile(keras.optimizers.Adam(1e-3), loss=losses.make_losses(("mask",)))
     model.optimizer.build(model.trainable_variables)

@@ -5,14 +5,14 @@ import pytest
 from lbunet_tf import models
 from lbunet_tf.models import activation_map
 from lbunet_tf.models import combined
-from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import config
 
 
 def build(**changes):
-    config = config_lib.make(
+    settings = config.make(
         encoder="efficientnet_lite0", encoder_weights="none", heads=("mask", "melanoma")
     ).replace(**changes)
-    return config, models.build_model(config)
+    return settings, models.build_model(settings)
 
 
 def pictures(size):
@@ -25,8 +25,8 @@ def pictures(size):
     ids=["lbunet", "padded", "unet"],
 )
 def test_the_mean_of_the_map_over_positions_is_the_heads_logit(changes, positions):
-    config, model = build(**changes)
-    images = pictures(config.preprocessing.image_size)
+    settings, model = build(**changes)
+    images = pictures(settings.preprocessing.image_size)
 
     maps = keras.Model(model.input, activation_map.melanoma_by_position(model)).predict_on_batch(
         images
@@ -38,11 +38,11 @@ def test_the_mean_of_the_map_over_positions_is_the_heads_logit(changes, position
 
 
 def test_the_map_has_the_size_of_the_input_beside_the_models_own_outputs():
-    config, model = build(image_size=60)
+    settings, model = build(image_size=60)
     images = pictures(60)
 
     outputs = activation_map.build_activation_model(
-        model, config.outputs.heads, config.model.melanoma_pool
+        model, settings.outputs.heads, settings.model.melanoma_pool
     ).predict_on_batch(images)
 
     assert outputs["activation"].shape == (3, 60, 60, 1)
@@ -51,14 +51,14 @@ def test_the_map_has_the_size_of_the_input_beside_the_models_own_outputs():
 
 
 def test_the_padding_of_the_input_is_cut_off_the_map():
-    config, model = build(image_size=60)
+    settings, model = build(image_size=60)
     images = pictures(60)
     coarse = keras.Model(model.input, activation_map.melanoma_by_position(model)).predict_on_batch(
         images
     )
 
     maps = activation_map.build_activation_model(
-        model, config.outputs.heads, config.model.melanoma_pool
+        model, settings.outputs.heads, settings.model.melanoma_pool
     ).predict_on_batch(images)["activation"]
 
     # Two positions over 64 px, 2 px of padding on each side: both are centred 16 px from
@@ -69,12 +69,12 @@ def test_the_padding_of_the_input_is_cut_off_the_map():
 
 
 def test_the_mean_over_flips_of_a_mirrored_image_is_the_mirrored_map():
-    config, model = build(image_size=64)
+    settings, model = build(image_size=64)
     images = pictures(64)
     mean = combined.build_mean(
         [
             activation_map.build_activation_model(
-                model, config.outputs.heads, config.model.melanoma_pool
+                model, settings.outputs.heads, settings.model.melanoma_pool
             )
         ],
         "flips",
@@ -88,9 +88,9 @@ def test_the_mean_over_flips_of_a_mirrored_image_is_the_mirrored_map():
 
 @pytest.mark.parametrize("changes", [{"heads": ("mask",)}, {"melanoma_pool": "mask"}])
 def test_a_head_that_is_no_mean_over_positions_has_no_map(changes):
-    config = config_lib.make(heads=("mask", "melanoma")).replace(**changes)
+    settings = config.make(heads=("mask", "melanoma")).replace(**changes)
 
     with pytest.raises(ValueError, match='"--weak_targets=activation" needs a run of --heads'):
         activation_map.build_activation_model(
-            keras.Model(), config.outputs.heads, config.model.melanoma_pool
+            keras.Model(), settings.outputs.heads, settings.model.melanoma_pool
         )

@@ -6,7 +6,7 @@ import pytest
 
 from lbunet_tf import models
 from lbunet_tf.models import heads
-from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import config
 from lbunet_tf.settings import training_groups
 from tests import gradients
 
@@ -45,9 +45,9 @@ def test_deep_supervision_adds_a_mask_for_each_stride(deep):
 
 
 def test_outputs_of_deep_supervision_are_those_that_the_flags_name(deep):
-    config = config_lib.make(heads=BOTH_HEADS, deep_supervision=True)
+    settings = config.make(heads=BOTH_HEADS, deep_supervision=True)
 
-    assert set(deep.output_names) == set(config.outputs.in_training)
+    assert set(deep.output_names) == set(settings.outputs.in_training)
 
 
 def test_outputs_are_named_as_their_keys(deep):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from lbunet_tf import models
-from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import config
 from lbunet_tf.training import losses
 from tests import gradients
 
@@ -57,7 +57,7 @@ def test_a_variant_has_its_stated_parameters(make_model, num_trainable, flags, t
 
 def test_a_flag_offers_what_the_models_know(choices):
     flag, known = choices
-    field = config_lib.FIELDS[flag]
+    field = config.FIELDS[flag]
 
     offered = field.metadata["choices"] or (False, True)
 

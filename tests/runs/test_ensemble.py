@@ -6,7 +6,7 @@ import re
 import pytest
 
 from lbunet_tf.runs import ensemble
-from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import config
 from lbunet_tf.settings import flagfiles
 
 TWO_HEADS = {"heads": ("mask", "melanoma")}
@@ -17,10 +17,10 @@ def write_flags(tmp_path):
     """A function: name of a run, fields -> its Config, after writing its flags."""
 
     def write(name, **fields):
-        config = config_lib.make(run=str(tmp_path / name), **{**TWO_HEADS, **fields})
-        pathlib.Path(config.paths.run).mkdir()
-        (tmp_path / name / "flags.cfg").write_text("\n".join(flagfiles.flag_lines(config)))
-        return config
+        settings = config.make(run=str(tmp_path / name), **{**TWO_HEADS, **fields})
+        pathlib.Path(settings.paths.run).mkdir()
+        (tmp_path / name / "flags.cfg").write_text("\n".join(flagfiles.flag_lines(settings)))
+        return settings
 
     return write
 
@@ -72,17 +72,17 @@ def test_runs_that_differ_in_training_only_agree(write_flags):
 
 
 def test_a_run_that_is_named_twice_is_refused(write_flags):
-    config = write_flags("a")
+    settings = write_flags("a")
 
     with pytest.raises(ValueError, match='"--run" must name each run once. Received twice: .*a'):
-        ensemble.check(config.replace(other_runs=(f"{config.paths.run}/.",)))
+        ensemble.check(settings.replace(other_runs=(f"{settings.paths.run}/.",)))
 
 
 def test_another_run_that_is_none_is_named(write_flags, tmp_path):
-    config = write_flags("a").replace(other_runs=(str(tmp_path / "nothing"),))
+    settings = write_flags("a").replace(other_runs=(str(tmp_path / "nothing"),))
 
     with pytest.raises(ValueError, match=re.escape(str(tmp_path / "nothing" / "flags.cfg"))):
-        ensemble.check(config)
+        ensemble.check(settings)
 
 
 def test_one_run_has_a_default_folder(write_flags, tmp_path):
@@ -99,10 +99,10 @@ def test_several_runs_need_an_output(write_flags, tmp_path):
 
 def test_nothing_is_written_into_a_run_directory(write_flags, tmp_path):
     first, other = write_flags("a"), write_flags("b")
-    config = with_others(first, other).replace(output=other.paths.run)
+    settings = with_others(first, other).replace(output=other.paths.run)
 
     with pytest.raises(ValueError, match='"--output" must be no run directory'):
-        ensemble.output_folder(config.paths, tmp_path / "x")
+        ensemble.output_folder(settings.paths, tmp_path / "x")
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from PIL import Image
 from lbunet_tf.data import manifests
 from lbunet_tf.data import near_duplicates
 from lbunet_tf.runs import held_out
-from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import config
 from lbunet_tf.settings import flagfiles
 from lbunet_tf.storage import whole_files
 
@@ -114,14 +114,14 @@ def make_run(tmp_path, write_image):
             table.loc[number, "image"] = str(path)
             table.loc[number, "content_hash"] = hashlib.sha1(path.read_bytes()).hexdigest()
         table.to_csv(tmp_path / name / "manifest.csv", index=False)
-        config = config_lib.make(
+        settings = config.make(
             run=str(tmp_path / name),
             heads=("mask", "melanoma"),
             source=("folder",),
             teacher=tuple(str(tmp_path / each) for each in teacher),
         )
-        (tmp_path / name / "flags.cfg").write_text("\n".join(flagfiles.flag_lines(config)))
-        return config
+        (tmp_path / name / "flags.cfg").write_text("\n".join(flagfiles.flag_lines(settings)))
+        return settings
 
     return make
 
@@ -139,7 +139,7 @@ def make_source(tmp_path, write_image):
             for name, colour in colours.items()
         ]
         table.to_csv(tmp_path / "other.csv", index=False)
-        return config_lib.make(
+        return config.make(
             source=("manifest",), data_dir=(str(tmp_path / "other.csv"),), max_images=max_images
         ).source
 
@@ -147,28 +147,28 @@ def make_source(tmp_path, write_image):
 
 
 def make_checked_run(make_run):
-    config = make_run()
+    settings = make_run()
     checks = {"images": 4, "skipped": 0, "crossings": {}, "known": {}}
-    whole_files.write_json(pathlib.Path(config.paths.run) / "checks.json", checks)
-    return config
+    whole_files.write_json(pathlib.Path(settings.paths.run) / "checks.json", checks)
+    return settings
 
 
 def test_a_training_image_that_is_gone_is_not_needed_for_a_runs_own_images(make_run):
-    config = make_checked_run(make_run)
-    (pathlib.Path(config.paths.run) / "a.png").unlink()
+    settings = make_checked_run(make_run)
+    (pathlib.Path(settings.paths.run) / "a.png").unlink()
 
-    assert held_out.own_images(config.paths.runs, config.reading.verify_images).manifest[
+    assert held_out.own_images(settings.paths.runs, settings.reading.verify_images).manifest[
         "image_id"
     ].tolist() == list("abcd")
 
 
 @pytest.mark.parametrize(("name", "row"), [("b", 2), ("d", 4)])
 def test_a_val_or_test_image_that_is_gone_is_named(make_run, name, row):
-    config = make_checked_run(make_run)
-    (pathlib.Path(config.paths.run) / f"{name}.png").unlink()
+    settings = make_checked_run(make_run)
+    (pathlib.Path(settings.paths.run) / f"{name}.png").unlink()
 
     with pytest.raises(ValueError, match=f"1 of 3 are gone. The first is .* '{name}', row {row}:"):
-        held_out.own_images(config.paths.runs, config.reading.verify_images)
+        held_out.own_images(settings.paths.runs, settings.reading.verify_images)
 
 
 def test_all_images_of_another_source_are_test_and_val_is_the_runs_own(make_run, make_source):
@@ -183,9 +183,9 @@ def test_all_images_of_another_source_are_test_and_val_is_the_runs_own(make_run,
 def test_known_images_are_left_out_and_listed_with_the_reason(make_run, make_source):
     colours = {"a": "red", "x": "green", "y": "blue", "z": "white", "copy": (0, 50, 50)}
     source = make_source(colours, patient_id="- p - q -", lesion_id="- - l m -")
-    config = make_run(patient_id="- p q -", lesion_id="l - - m")
+    settings = make_run(patient_id="- p q -", lesion_id="l - - m")
 
-    scored = held_out.other_images(config, source)
+    scored = held_out.other_images(settings, source)
 
     assert scored.manifest["image_id"].tolist() == ["b", "z"]
     reasons = dict(zip(scored.skipped["image_id"], scored.skipped["reason"], strict=True))
@@ -209,10 +209,10 @@ def test_a_further_image_of_the_lesion_of_a_known_image_is_left_out(make_run, ma
 
 
 def test_images_that_any_of_several_runs_knows_are_left_out(make_run, make_source):
-    config, other = make_run(), make_run("other_run", image_id="e f g h")
+    settings, other = make_run(), make_run("other_run", image_id="e f g h")
     source = make_source({"a": "red", "e": "green", "y": "blue"})
 
-    scored = held_out.other_images(config.replace(other_runs=(other.paths.run,)), source)
+    scored = held_out.other_images(settings.replace(other_runs=(other.paths.run,)), source)
 
     assert scored.manifest["image_id"].tolist() == ["b", "y"]
 
@@ -240,25 +240,25 @@ def test_a_source_of_known_images_only_is_refused(make_run, make_source):
 
 
 def test_a_source_without_anything_to_score_against_is_refused(make_run, make_source):
-    config = make_run().replace(heads=("mask",))
+    settings = make_run().replace(heads=("mask",))
 
     with pytest.raises(ValueError, match='"--source" must have something to score .* lesion masks'):
-        held_out.other_images(config, make_source({"x": "red"}))
+        held_out.other_images(settings, make_source({"x": "red"}))
 
 
 def test_a_val_image_from_which_another_run_has_learnt_is_refused(make_run, make_source):
     other = make_run("other_run", split="val train test test")
-    config = make_run().replace(other_runs=(other.paths.run,))
+    settings = make_run().replace(other_runs=(other.paths.run,))
 
     with pytest.raises(ValueError, match="the val images of .* must be new"):
-        held_out.other_images(config, make_source({"x": "red"}))
+        held_out.other_images(settings, make_source({"x": "red"}))
 
 
 def test_what_a_runs_teacher_has_seen_is_left_out_too(make_run, make_source):
     make_run("teacher", image_id="e f g h")
-    config = make_run(teacher=("teacher",))
+    settings = make_run(teacher=("teacher",))
 
-    scored = held_out.other_images(config, make_source({"e": "red", "g": "green", "y": "blue"}))
+    scored = held_out.other_images(settings, make_source({"e": "red", "g": "green", "y": "blue"}))
 
     # Image e is in the teacher's train; its test image g is new to both.
     assert scored.manifest["image_id"].tolist() == ["b", "g", "y"]
@@ -268,18 +268,18 @@ def test_what_the_run_that_made_pseudo_labels_has_seen_is_left_out_too(
     make_run, make_source, tmp_path
 ):
     make_run("maker", image_id="e f g h")
-    config = make_run(pseudo_run=f"{tmp_path / 'maker'} - - -")
+    settings = make_run(pseudo_run=f"{tmp_path / 'maker'} - - -")
 
-    scored = held_out.other_images(config, make_source({"e": "red", "g": "green", "y": "blue"}))
+    scored = held_out.other_images(settings, make_source({"e": "red", "g": "green", "y": "blue"}))
 
     assert scored.manifest["image_id"].tolist() == ["b", "g", "y"]
 
 
 def test_a_teacher_that_is_gone_is_said_to_be(make_run, make_source, caplog):
-    config = make_run(teacher=("gone",))
+    settings = make_run(teacher=("gone",))
 
     with caplog.at_level(logging.WARNING):
-        held_out.other_images(config, make_source({"y": "blue"}))
+        held_out.other_images(settings, make_source({"y": "blue"}))
 
     assert "which is no longer there" in caplog.text
 
@@ -289,16 +289,16 @@ def test_a_near_duplicate_of_what_the_run_has_learnt_from_is_left_out(make_run, 
     seen, new = (
         Image.fromarray(rng.integers(0, 256, (9, 9, 3), "uint8")).resize((64, 64)) for _ in "ab"
     )
-    config = make_run().replace(near_duplicates=2)
-    table = manifests.read(f"{config.paths.run}/manifest.csv")
+    settings = make_run().replace(near_duplicates=2)
+    table = manifests.read(f"{settings.paths.run}/manifest.csv")
     hashes = [near_duplicates.perceptual_hash(np.asarray(seen)), "0" * 16, "", ""]
-    table.assign(perceptual_hash=hashes).to_csv(f"{config.paths.run}/manifest.csv", index=False)
+    table.assign(perceptual_hash=hashes).to_csv(f"{settings.paths.run}/manifest.csv", index=False)
     source = make_source({"x": "red", "y": "blue"})
     folder = pathlib.Path(source.data_dir[0]).parent / "other"
     seen.save(folder / "x.png")
     new.save(folder / "y.png")
 
-    scored = held_out.other_images(config, source)
+    scored = held_out.other_images(settings, source)
 
     assert scored.manifest["image_id"].tolist() == ["b", "y"]
     assert scored.skipped["reason"].tolist() == [

@@ -44,9 +44,9 @@ def loaded(untrained_run):
     return lbunet_tf.load(untrained_run)
 
 
-def lines_of(config, paths):
-    assert predict.predict(config, paths) == []
-    with open(pathlib.Path(config.paths.output) / "scores.csv", encoding="utf-8") as file:
+def lines_of(settings, paths):
+    assert predict.predict(settings, paths) == []
+    with open(pathlib.Path(settings.paths.output) / "scores.csv", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 
@@ -55,15 +55,15 @@ def test_scores_and_masks_are_those_of_the_command(
     untrained_run, other_untrained_run, paths, tmp_path, tta
 ):
     runs = [untrained_run] if tta == "none" else [untrained_run, other_untrained_run]
-    config = flagfiles.read(str(untrained_run)).replace(output=str(tmp_path / "out"), tta=tta)
-    config = config.replace(other_runs=tuple(map(str, runs[1:])))
-    lines = lines_of(config, paths)
+    settings = flagfiles.read(str(untrained_run)).replace(output=str(tmp_path / "out"), tta=tta)
+    settings = settings.replace(other_runs=tuple(map(str, runs[1:])))
+    lines = lines_of(settings, paths)
 
     found = lbunet_tf.load(*runs, tta=tta).predict(paths)
 
     assert [f"{one.score:.6f}" for one in found] == [line["score"] for line in lines]
     for one, line in zip(found, lines, strict=True):
-        mask = np.asarray(Image.open(pathlib.Path(config.paths.output) / line["mask"])) == 255
+        mask = np.asarray(Image.open(pathlib.Path(settings.paths.output) / line["mask"])) == 255
         np.testing.assert_array_equal(one.mask, mask)
         assert one.mask.dtype == bool and one.size == mask.shape
         assert f"{one.lesion_fraction:.6f}" == line["lesion_share"]
@@ -98,8 +98,8 @@ def test_a_run_of_label_as_mask_has_a_score_and_no_mask(untrained_run, tmp_path,
     for path in untrained_run.iterdir():
         if path.is_file():
             (tmp_path / path.name).write_bytes(path.read_bytes())
-    config = flagfiles.read(str(untrained_run)).replace(mask_source="label")
-    (tmp_path / "flags.cfg").write_text("\n".join(flagfiles.flag_lines(config)))
+    settings = flagfiles.read(str(untrained_run)).replace(mask_source="label")
+    (tmp_path / "flags.cfg").write_text("\n".join(flagfiles.flag_lines(settings)))
 
     found = lbunet_tf.load(tmp_path).predict(paths[0])
 
@@ -159,7 +159,7 @@ def test_an_image_for_which_the_network_gives_no_number_is_named(untrained_run, 
             mask[1] = np.nan
             return {"mask": mask, "melanoma": np.zeros((len(images), 1))}
 
-    monkeypatch.setattr(ensemble, "load_mean", lambda config: NotANumber())
+    monkeypatch.setattr(ensemble, "load_mean", lambda settings: NotANumber())
 
     with pytest.raises(ValueError, match="b.png: the network gives NaN or infinity"):
         lbunet_tf.load(untrained_run).predict(paths[:3])

@@ -5,7 +5,7 @@ import pytest
 from lbunet_tf.data import manifests
 from lbunet_tf.data import splits
 from lbunet_tf.runs import pseudo_labels
-from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import config
 
 
 def rows_of(*names, **columns):
@@ -64,10 +64,10 @@ def test_a_run_without_content_hashes_is_compared_by_the_rest(of_run):
 def fill(rows, sure_mask, sure_label, **flags):
     table = pd.DataFrame({"is_sure_mask": sure_mask, "sure_label": sure_label})
     standing = rows["standing"] if "standing" in rows else "new"
-    config = config_lib.make().replace(**flags)
+    settings = config.make().replace(**flags)
     return pseudo_labels.fill(
-        config.pseudo_labels,
-        config.paths.run,
+        settings.pseudo_labels,
+        settings.paths.run,
         rows.assign(standing=standing, mask_to_write="masks/" + rows["image_id"] + ".png"),
         table,
     )
@@ -119,16 +119,16 @@ def test_true_masks_can_be_ignored_on_demand_and_true_labels_stay():
 
 
 def test_what_a_network_made_before_is_no_true_target(tmp_path, drawn_folder):
-    drawn = config_lib.make(
+    drawn = config.make(
         source=("synthetic",), data_dir=(str(drawn_folder),), synthetic_count=40, image_size=64
     )
     rows = pseudo_labels.list_images(drawn, rows_of("x", split="test"))[0]
     rows["pseudo_mask"], rows["pseudo_label"] = 0, 0
     rows.loc[0, ["pseudo_mask", "pseudo_label"]] = 1
     rows.drop(columns="standing").to_csv(tmp_path / "first.csv", index=False)
-    config = config_lib.make(source=("manifest",), data_dir=(str(tmp_path / "first.csv"),))
+    settings = config.make(source=("manifest",), data_dir=(str(tmp_path / "first.csv"),))
 
-    again, *_ = pseudo_labels.list_images(config, rows_of("x", split="test"))
+    again, *_ = pseudo_labels.list_images(settings, rows_of("x", split="test"))
 
     assert again["mask"][0] == "" and np.isnan(again["label"][0])
     assert (again["mask"][1:] != "").all() and again["label"][1:].notna().all()
@@ -141,7 +141,7 @@ def test_a_smaller_copy_of_a_test_image_is_left_out(of_run):
 
 
 def test_images_that_are_new_to_the_run_are_drawn_first(drawn_folder):
-    drawn = config_lib.make(
+    drawn = config.make(
         source=("synthetic",), data_dir=(str(drawn_folder),), synthetic_count=40, image_size=64
     )
     every = pseudo_labels.list_images(drawn, rows_of("x", split="test"))[0]
@@ -165,10 +165,10 @@ def test_targets_name_the_run_that_made_them():
 
 
 def test_images_that_are_all_held_out_are_refused(drawn_folder):
-    config = config_lib.make(
+    settings = config.make(
         source=("synthetic",), data_dir=(str(drawn_folder),), synthetic_count=40, image_size=64
     )
-    rows = pseudo_labels.list_images(config, rows_of("x", split="test"))[0]
+    rows = pseudo_labels.list_images(settings, rows_of("x", split="test"))[0]
 
     with pytest.raises(ValueError, match="must stand neither in val nor in test"):
-        pseudo_labels.list_images(config, rows.assign(split="val"))
+        pseudo_labels.list_images(settings, rows.assign(split="val"))

@@ -55,8 +55,8 @@ def serve(exported):
 @pytest.fixture(scope="session")
 def serve_score(untrained_run):
     """The signature of an export of label-as-mask, which has no outlines."""
-    config = flagfiles.read(str(untrained_run)).replace(mask_source="label")
-    return tf.saved_model.load(str(export.export(config))).signatures["serving_default"]
+    settings = flagfiles.read(str(untrained_run)).replace(mask_source="label")
+    return tf.saved_model.load(str(export.export(settings))).signatures["serving_default"]
 
 
 @pytest.fixture(scope="session")

@@ -27,8 +27,8 @@ print("tensorflow" in sys.modules or "keras" in sys.modules)
 
 @pytest.fixture(scope="module")
 def exported(untrained_run):
-    config = flagfiles.read(str(untrained_run)).replace(format="openvino")
-    return export.export(config)
+    settings = flagfiles.read(str(untrained_run)).replace(format="openvino")
+    return export.export(settings)
 
 
 def test_probabilities_are_those_of_the_network_for_any_number_of_images(
@@ -69,14 +69,14 @@ def test_nearest_up_sampling_is_one_operation(exported):
 def test_what_is_to_be_done_before_the_network_is_named(untrained_run, monkeypatch, caplog):
     # It is said first; the model itself is not needed here.
     monkeypatch.setitem(sys.modules, "openvino", None)
-    config = flagfiles.read(str(untrained_run)).replace(format="openvino")
+    settings = flagfiles.read(str(untrained_run)).replace(format="openvino")
     with pytest.raises(ValueError, match="openvino"):
-        export.export(config.replace(antialias=True, remove_hair=True))
+        export.export(settings.replace(antialias=True, remove_hair=True))
     assert "--antialias, --remove_hair is not in the OpenVINO model" in caplog.text
 
 
 def test_without_openvino_the_error_names_the_line_that_installs_it(untrained_run, monkeypatch):
     monkeypatch.setitem(sys.modules, "openvino", None)
-    config = flagfiles.read(str(untrained_run)).replace(format="openvino")
+    settings = flagfiles.read(str(untrained_run)).replace(format="openvino")
     with pytest.raises(ValueError, match=r"pip install 'lbunet_tf\[openvino\]'"):
-        export.export(config)
+        export.export(settings)

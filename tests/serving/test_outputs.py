@@ -8,7 +8,7 @@ import tensorflow as tf
 from keras import ops
 
 from lbunet_tf.serving import outputs
-from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import config
 
 KERAS = outputs.Functions(ops.sigmoid, ops.mean, ops.max)
 
@@ -44,9 +44,9 @@ def logits_of(heads):
     ids=["head", "head before label masks", "auto mean", "mean", "max", "mean by name", "nothing"],
 )
 def test_the_image_score_follows_its_rule(fields, expected):
-    config = config_lib.make(**{"heads": ("mask",), **fields})
+    settings = config.make(**{"heads": ("mask",), **fields})
 
-    score = outputs.image_scores(logits_of(config.outputs.heads), config.outputs.score_rule)
+    score = outputs.image_scores(logits_of(settings.outputs.heads), settings.outputs.score_rule)
 
     np.testing.assert_allclose(score, [expected], rtol=1e-12)
 

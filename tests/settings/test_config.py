@@ -4,16 +4,16 @@ import typing
 
 import pytest
 
-from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import config
 
 
 def test_defaults_are_the_papers_optimisation():
-    config = config_lib.make()
+    settings = config.make()
     assert (
-        config.optimizer.learning_rate,
-        config.device.batch_size,
-        config.budget.epochs,
-        config.budget.patience,
+        settings.optimizer.learning_rate,
+        settings.device.batch_size,
+        settings.budget.epochs,
+        settings.budget.patience,
     ) == (
         1e-4,
         8,
@@ -47,12 +47,12 @@ def test_defaults_are_the_papers_optimisation():
 )
 def test_a_wrong_value_raises_an_error_that_names_the_flag(changes, message):
     with pytest.raises(ValueError, match=re.escape(message)):
-        config_lib.make().replace(**changes)
+        config.make().replace(**changes)
 
 
 NUMBERS = [
     field
-    for field in config_lib.FIELDS.values()
+    for field in config.FIELDS.values()
     if {int, float} & {field.type, *typing.get_args(field.type)}
 ]
 
@@ -64,7 +64,7 @@ def test_a_number_beyond_what_training_can_count_is_refused_by_name(field, numbe
     value = (number, *field.default[1:]) if isinstance(field.default, tuple) else number
 
     with pytest.raises(ValueError, match=re.escape(f'"--{field.name}" must be ')) as raised:
-        config_lib.make().replace(**{field.name: value})
+        config.make().replace(**{field.name: value})
 
     assert str(raised.value).endswith(f"Received: {number}")
 
@@ -79,7 +79,7 @@ def test_the_largest_value_of_a_flag_is_taken_and_the_next_refused(field):
 
     def replace(number):
         value = (number,) if isinstance(field.default, tuple) else number
-        return config_lib.make().replace(**partners, **{field.name: value})
+        return config.make().replace(**partners, **{field.name: value})
 
     replace(largest)
     message = f'"--{field.name}" must be at most {largest}. Received: {largest + 1}'
@@ -90,10 +90,10 @@ def test_the_largest_value_of_a_flag_is_taken_and_the_next_refused(field):
 def test_a_seed_from_the_clock_is_refused_with_its_bound():
     message = '"--seed" must be at most 4294967295. Received: 1764379357123'
     with pytest.raises(ValueError, match=re.escape(message)):
-        config_lib.make().replace(seed=1764379357123)
+        config.make().replace(seed=1764379357123)
 
 
 def test_negative_zero_is_zero():
     with pytest.raises(ValueError, match='"--learning_rate" must be positive'):
-        config_lib.make().replace(learning_rate=-0.0)
-    assert config_lib.make().replace(clip_norm=-0.0) == config_lib.make()
+        config.make().replace(learning_rate=-0.0)
+    assert config.make().replace(clip_norm=-0.0) == config.make()

@@ -96,17 +96,17 @@ def test_an_error_while_python_reads_for_tf_data_ends_the_process(error, status,
         ("train", "", train.train),
         ("evaluate", "", evaluate.evaluate),
         ("export", "export", export.export),
-        ("predict", "predicted", lambda config: predict.predict(config, [config.paths.run])),
+        ("predict", "predicted", lambda settings: predict.predict(settings, [settings.paths.run])),
     ],
 )
 def test_a_second_process_is_refused(untrained_run, work, folder, call):
-    config = flagfiles.read(str(untrained_run))
+    settings = flagfiles.read(str(untrained_run))
     held = untrained_run / folder if folder else untrained_run
     (untrained_run / "image.png").write_bytes(b"not read")
 
     with whole_files.locked(held, work):
         with pytest.raises(ValueError, match=f"one process at a time may {work} {held}"):
-            call(config)
+            call(settings)
 
 
 def test_a_second_prepare_of_one_file_is_refused(drawn_folder, tmp_path):

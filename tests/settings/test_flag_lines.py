@@ -6,7 +6,7 @@ import pathlib
 import pytest
 from absl import flags
 
-from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import config
 from lbunet_tf.settings import flagfiles
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -20,9 +20,9 @@ def test_every_flagfile_is_looked_at():
 
 @pytest.mark.parametrize("name", [name for name in EXPECTED if name not in OF_COMPARE])
 def test_a_flagfile_of_a_training_resolves_to_the_lines_that_it_had(name):
-    config = flagfiles.read_flagfile(ROOT / "flags" / f"{name}.cfg")
+    settings = flagfiles.read_flagfile(ROOT / "flags" / f"{name}.cfg")
 
-    assert sorted(flagfiles.flag_lines(config)) == EXPECTED[name]
+    assert sorted(flagfiles.flag_lines(settings)) == EXPECTED[name]
 
 
 @pytest.mark.parametrize("name", OF_COMPARE)
@@ -31,11 +31,11 @@ def test_a_flagfile_of_a_comparison_resolves_to_the_lines_that_it_had(name):
     flagfiles.define_flags("compare", values)
     flagfiles.parse(["compare", f"--flagfile={ROOT / 'flags' / f'{name}.cfg'}"], values)
 
-    config = flagfiles.from_flags("compare", values).values()
+    settings = flagfiles.from_flags("compare", values).values()
 
     lines = []
-    for field in config_lib.fields_of("compare"):
-        value = config[field.name]
+    for field in config.fields_of("compare"):
+        value = settings[field.name]
         items = value if isinstance(value, tuple) else (value,)
         lines.append(f"--{field.name}={','.join(map(str, items))}")
     assert sorted(lines) == EXPECTED[name]

@@ -7,7 +7,7 @@ import pytest
 from absl import flags
 from hypothesis import strategies
 
-from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import config
 from lbunet_tf.settings import entry
 from lbunet_tf.settings import fields
 from lbunet_tf.settings import flagfiles
@@ -27,8 +27,8 @@ def test_later_flags_win_over_the_flagfile(tmp_path):
     flags.DEFINE_string("flagfile", "", "", flag_values=values)
     flagfiles.define_flags("train", values)
     values(["train", f"--flagfile={flagfile}", "--epochs=9"])
-    config = flagfiles.from_flags("train", values)
-    assert (config.budget.epochs, config.source.seed) == (9, 3)
+    settings = flagfiles.from_flags("train", values)
+    assert (settings.budget.epochs, settings.source.seed) == (9, 3)
 
 
 def test_split_percent_of_words_raises_an_error_that_names_the_flag():
@@ -37,7 +37,7 @@ def test_split_percent_of_words_raises_an_error_that_names_the_flag():
 
 
 def test_a_run_is_read_back_from_its_flags(tmp_path):
-    config = config_lib.make(
+    settings = config.make(
         run=str(tmp_path),
         source=("isic2020", "ham10000"),
         data_dir=("/a", "/b"),
@@ -45,8 +45,8 @@ def test_a_run_is_read_back_from_its_flags(tmp_path):
         split_percent=(60, 20, 20),
         learning_rate=3e-4,
     )
-    (tmp_path / "flags.cfg").write_text("\n".join(flagfiles.flag_lines(config)))
-    assert flagfiles.read(str(tmp_path)) == config
+    (tmp_path / "flags.cfg").write_text("\n".join(flagfiles.flag_lines(settings)))
+    assert flagfiles.read(str(tmp_path)) == settings
 
 
 @pytest.mark.parametrize(
@@ -62,8 +62,8 @@ def test_a_run_is_read_back_from_its_flags(tmp_path):
     ],
 )
 def test_of_a_path_elsewhere_others_see_the_last_part(path, shown):
-    config = config_lib.make(run=path, data_dir=(path, "b"), encoder_weights=path, epochs=3)
-    result = flagfiles.without_folders(config)
+    settings = config.make(run=path, data_dir=(path, "b"), encoder_weights=path, epochs=3)
+    result = flagfiles.without_folders(settings)
     assert (result.paths.run, result.source.data_dir, result.model.encoder_weights) == (
         shown,
         (shown, "b"),
@@ -82,15 +82,15 @@ def test_of_a_path_elsewhere_others_see_the_last_part(path, shown):
     ],
 )
 def test_runs_of_one_name_stay_apart(runs, shown):
-    config = config_lib.make(run=runs[0], other_runs=runs[1:])
-    assert flagfiles.without_folders(config).paths.runs == shown
+    settings = config.make(run=runs[0], other_runs=runs[1:])
+    assert flagfiles.without_folders(settings).paths.runs == shown
 
 
 def test_evaluate_takes_what_the_run_says_and_what_the_command_line_replaces(tmp_path):
-    config = config_lib.make(run=str(tmp_path), batch_size=4, image_size=96)
-    (tmp_path / "flags.cfg").write_text("\n".join(flagfiles.flag_lines(config)))
+    settings = config.make(run=str(tmp_path), batch_size=4, image_size=96)
+    (tmp_path / "flags.cfg").write_text("\n".join(flagfiles.flag_lines(settings)))
     read = parse("evaluate", f"--run={tmp_path}", "--batch_size=32", "--prevalence=0.1")
-    assert read == config.replace(batch_size=32, prevalence=0.1)
+    assert read == settings.replace(batch_size=32, prevalence=0.1)
 
 
 def test_evaluate_of_a_folder_without_flags_names_the_file(tmp_path):
@@ -109,10 +109,10 @@ def test_run_may_be_given_several_times(command, tmp_path):
         (tmp_path / name).mkdir()
         (tmp_path / name / "flags.cfg").write_text(f"--seed={seed}")
 
-    config = parse(command, f"--run={tmp_path / 'a'}", f"--run={tmp_path / 'b'}", "--tta=flips")
+    settings = parse(command, f"--run={tmp_path / 'a'}", f"--run={tmp_path / 'b'}", "--tta=flips")
 
-    assert config.paths.runs == (str(tmp_path / "a"), str(tmp_path / "b"))
-    assert (config.paths.run, config.source.seed, config.score.tta) == (
+    assert settings.paths.runs == (str(tmp_path / "a"), str(tmp_path / "b"))
+    assert (settings.paths.run, settings.source.seed, settings.score.tta) == (
         str(tmp_path / "a"),
         1,
         "flips",
@@ -134,13 +134,13 @@ def parse_source(*arguments):
 
 
 def test_evaluate_keeps_another_source_apart_from_the_runs_own(tmp_path):
-    own = config_lib.make(run=str(tmp_path), source=("isic2017",), max_images=200, seed=4)
+    own = config.make(run=str(tmp_path), source=("isic2017",), max_images=200, seed=4)
     (tmp_path / "flags.cfg").write_text("\n".join(flagfiles.flag_lines(own)))
     values = parse_source(f"--run={tmp_path}", "--source=ph2,ham10000", "--max_images=9")
 
-    config = flagfiles.from_flags("evaluate", values)
+    settings = flagfiles.from_flags("evaluate", values)
 
-    assert config == own
+    assert settings == own
     # Only what is given: neither the run's draw nor its seed is meant for another source.
     assert flagfiles.other_source(values) == {"source": ("ph2", "ham10000"), "max_images": 9}
 
@@ -160,9 +160,9 @@ def test_compare_keeps_what_it_is_given_for_its_runs_apart():
     flagfiles.define_flags("compare", values)
     values(["compare", "--run=r", "--seeds=0,2", "--experiments=a.cfg,b.cfg", "--epochs=30"])
 
-    config = flagfiles.from_flags("compare", values)
+    settings = flagfiles.from_flags("compare", values)
 
-    assert (config.paths.run, config.comparison.seeds, config.comparison.experiments) == (
+    assert (settings.paths.run, settings.comparison.seeds, settings.comparison.experiments) == (
         "r",
         (0, 2),
         ("a.cfg", "b.cfg"),
@@ -172,13 +172,13 @@ def test_compare_keeps_what_it_is_given_for_its_runs_apart():
 
 
 def test_tune_takes_every_flag_of_train():
-    config = parse("tune", "--run=r", "--space=loss", "--trials=5", "--epochs=7")
+    settings = parse("tune", "--run=r", "--space=loss", "--trials=5", "--epochs=7")
 
     assert (
-        config.search.space,
-        config.search.trials,
-        config.search.objective,
-        config.budget.epochs,
+        settings.search.space,
+        settings.search.trials,
+        settings.search.objective,
+        settings.budget.epochs,
     ) == ("loss", 5, "dice", 7)
 
 
@@ -205,9 +205,9 @@ def test_a_flagfile_that_names_an_unknown_flag_is_named(tmp_path):
 
 
 def test_prepare_takes_every_flag_of_train():
-    accepted = {field.name for field in config_lib.accepted_by("prepare")}
+    accepted = {field.name for field in config.accepted_by("prepare")}
 
-    assert {field.name for field in config_lib.fields_of("train")} < accepted
+    assert {field.name for field in config.fields_of("train")} < accepted
 
 
 def test_prepare_explains_only_the_flags_that_change_what_it_does():
@@ -223,7 +223,7 @@ def test_help_names_every_flag_of_the_entry(command):
     text = entry.help_text(command, "What it does.")
     missing = [
         field.name
-        for field in config_lib.fields_of(command)
+        for field in config.fields_of(command)
         if f"--{field.name}=" not in text and f"--[no]{field.name}" not in text
     ]
     assert missing == []
@@ -239,7 +239,7 @@ def test_help_without_docstrings_still_names_the_flags():
 def test_help_of_evaluate_names_the_flags_of_another_source():
     text = entry.help_text("evaluate", "What it does.")
 
-    names = [name for name in config_lib.FLAGS["source"] if name != "allow_missing_images"]
+    names = [name for name in config.FLAGS["source"] if name != "allow_missing_images"]
     assert [name for name in names if f"--{name}=" not in text] == []
     assert "--other_runs" not in text
 
@@ -299,7 +299,7 @@ def values_of(field):
     return texts()
 
 
-KEPT = [f for f in config_lib.fields_of("train") if f.name not in flagfiles.NO_PROPERTIES]
+KEPT = [f for f in config.fields_of("train") if f.name not in flagfiles.NO_PROPERTIES]
 
 
 @pytest.mark.parametrize("field", KEPT, ids=lambda field: field.name)
@@ -312,17 +312,17 @@ KEPT = [f for f in config_lib.fields_of("train") if f.name not in flagfiles.NO_P
 def test_any_value_of_any_flag_is_read_back(tmp_path, field, data):
     value = data.draw(values_of(field))
     partners = PARTNERS.get(field.name, lambda value: {})(value)
-    base = config_lib.make(heads=("mask", "melanoma"), teacher=("t",))
-    config = base.replace(**{**partners, field.name: value})
+    base = config.make(heads=("mask", "melanoma"), teacher=("t",))
+    settings = base.replace(**{**partners, field.name: value})
 
-    (tmp_path / "flags.cfg").write_text("\n".join(flagfiles.flag_lines(config)), encoding="utf-8")
+    (tmp_path / "flags.cfg").write_text("\n".join(flagfiles.flag_lines(settings)), encoding="utf-8")
 
-    assert flagfiles.read_flagfile(tmp_path / "flags.cfg") == config.replace(overwrite=False)
+    assert flagfiles.read_flagfile(tmp_path / "flags.cfg") == settings.replace(overwrite=False)
 
 
 TEXTS = [
     field
-    for field in config_lib.FIELDS.values()
+    for field in config.FIELDS.values()
     if field.metadata["choices"] is None and str in (field.type, *typing.get_args(field.type))
 ]
 
@@ -333,24 +333,24 @@ def test_a_text_that_a_flagfile_cannot_hold_is_refused_by_name(field, text):
     value = (text,) if isinstance(field.default, tuple) else text
 
     with pytest.raises(ValueError, match=f'^"--{field.name}" must .*{re.escape(repr(text))}$'):
-        config_lib.make().replace(**{field.name: value})
+        config.make().replace(**{field.name: value})
 
 
 def test_a_comma_in_a_path_is_quoted_on_the_command_line_and_in_flags_cfg(tmp_path):
-    config = parse("train", "--source=folder", '--data_dir="/data/Lesions, 2024"')
+    settings = parse("train", "--source=folder", '--data_dir="/data/Lesions, 2024"')
 
-    assert config.source.data_dir == ("/data/Lesions, 2024",)
-    assert '--data_dir="/data/Lesions, 2024"' in flagfiles.flag_lines(config)
+    assert settings.source.data_dir == ("/data/Lesions, 2024",)
+    assert '--data_dir="/data/Lesions, 2024"' in flagfiles.flag_lines(settings)
 
 
 def test_a_list_that_an_earlier_version_wrote_without_quotes_is_read(tmp_path):
     path = tmp_path / "flags.cfg"
     path.write_text('--source=isic2020,ham10000\n--data_dir=/a "b" c,/d\n--split_percent=60,20,20')
 
-    config = flagfiles.read_flagfile(path)
+    settings = flagfiles.read_flagfile(path)
 
-    assert config.source.data_dir == ('/a "b" c', "/d")
-    assert (config.source.source, config.split.split_percent) == (
+    assert settings.source.data_dir == ('/a "b" c', "/d")
+    assert (settings.source.source, settings.split.split_percent) == (
         ("isic2020", "ham10000"),
         (60, 20, 20),
     )
@@ -358,22 +358,22 @@ def test_a_list_that_an_earlier_version_wrote_without_quotes_is_read(tmp_path):
 
 @pytest.mark.parametrize(
     "field",
-    [field for field in config_lib.FIELDS.values() if field.metadata["is_path"]],
+    [field for field in config.FIELDS.values() if field.metadata["is_path"]],
     ids=lambda field: field.name,
 )
 def test_a_leading_tilde_of_a_path_is_the_home_folder(monkeypatch, field):
     monkeypatch.setenv("HOME", "/home/somebody")
     is_list = isinstance(field.default, tuple)
 
-    config = config_lib.make(**{field.name: ("~/a", "b~") if is_list else "~/a"})
+    settings = config.make(**{field.name: ("~/a", "b~") if is_list else "~/a"})
 
     expected = ("/home/somebody/a", "b~") if is_list else "/home/somebody/a"
-    assert config.values()[field.name] == expected
+    assert settings.values()[field.name] == expected
 
 
 def test_every_flag_that_names_files_is_known_as_a_path():
     # A new one is added here and to the flag, or it keeps its tilde.
-    paths = {field.name for field in config_lib.FIELDS.values() if field.metadata["is_path"]}
+    paths = {field.name for field in config.FIELDS.values() if field.metadata["is_path"]}
     assert paths == {
         "run",
         "other_runs",
@@ -391,9 +391,9 @@ def test_a_flagfile_of_windows_is_read(tmp_path):
     path = tmp_path / "x.cfg"
     path.write_bytes("\ufeff--epochs=7\r\n# comment\r\n\r\n--run=Läsionen\r\n".encode())
 
-    config = flagfiles.read_flagfile(path)
+    settings = flagfiles.read_flagfile(path)
 
-    assert (config.budget.epochs, config.paths.run) == (7, "Läsionen")
+    assert (settings.budget.epochs, settings.paths.run) == (7, "Läsionen")
 
 
 def test_a_flagfile_names_another_where_its_flags_stand(tmp_path):
@@ -405,8 +405,8 @@ def test_a_flagfile_names_another_where_its_flags_stand(tmp_path):
 
     left = flagfiles.parse(["train", "--flagfile", str(outer), "--patience=9"], values)
 
-    config = flagfiles.from_flags("train", values)
-    assert (left, config.budget.epochs, config.source.seed, config.budget.patience) == (
+    settings = flagfiles.from_flags("train", values)
+    assert (left, settings.budget.epochs, settings.source.seed, settings.budget.patience) == (
         ["train"],
         7,
         2,

@@ -6,43 +6,43 @@ import pathlib
 
 import pytest
 
-from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import config
 
-PACKAGE = pathlib.Path(config_lib.__file__).parents[1]
+PACKAGE = pathlib.Path(config.__file__).parents[1]
 # Functions of the rooms that need flags of many subjects.
 MOST_WITH_ALL_FLAGS = 20
 
 
 def test_no_flag_stands_in_two_groups():
-    names = [name for flags in config_lib.FLAGS.values() for name in flags]
-    assert len(names) == len(set(names)) == len(config_lib.FIELDS)
+    names = [name for flags in config.FLAGS.values() for name in flags]
+    assert len(names) == len(set(names)) == len(config.FIELDS)
 
 
 def test_flags_are_given_by_their_names_and_found_in_their_groups():
-    config = config_lib.make(image_size=32, encoder="resnet50").replace(seed=7)
+    settings = config.make(image_size=32, encoder="resnet50").replace(seed=7)
 
-    assert (config.preprocessing.image_size, config.model.encoder) == (32, "resnet50")
-    assert config.source.seed == 7
-    assert config.values()["image_size"] == 32
-    assert config_lib.make(**config.values()) == config
+    assert (settings.preprocessing.image_size, settings.model.encoder) == (32, "resnet50")
+    assert settings.source.seed == 7
+    assert settings.values()["image_size"] == 32
+    assert config.make(**settings.values()) == settings
 
 
 def test_an_unknown_flag_is_refused_by_its_name():
     with pytest.raises(TypeError, match="Received: image_siz$"):
-        config_lib.make(image_siz=32)
+        config.make(image_siz=32)
 
 
 def test_a_flag_is_not_read_past_its_group():
     with pytest.raises(AttributeError):
-        _ = config_lib.Config().image_size
+        _ = config.Config().image_size
 
 
 def test_the_flags_in_which_two_groups_differ_are_named():
-    ours = config_lib.Config().preprocessing
+    ours = config.Config().preprocessing
     theirs = dataclasses.replace(ours, image_size=64, remove_hair=True)
 
-    assert config_lib.differing(ours, ours) == []
-    assert config_lib.differing(ours, theirs) == ["image_size", "remove_hair"]
+    assert config.differing(ours, ours) == []
+    assert config.differing(ours, theirs) == ["image_size", "remove_hair"]
 
 
 def _takes_all_flags(function):
@@ -50,8 +50,8 @@ def _takes_all_flags(function):
     arguments = function.args
     every = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
     return any(
-        argument.arg in ("config", "settings", "base")
-        or (argument.annotation and "config_lib.Config" in ast.unparse(argument.annotation))
+        argument.arg in ("settings", "base")
+        or (argument.annotation and "config.Config" in ast.unparse(argument.annotation))
         for argument in every
     )
 

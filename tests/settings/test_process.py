@@ -12,7 +12,7 @@ import pytest
 
 from lbunet_tf import models
 from lbunet_tf.runs import ensemble
-from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import config
 from lbunet_tf.settings import process
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -46,7 +46,7 @@ def test_nothing_is_said_where_all_holds(caplog):
 
 @pytest.fixture(scope="module")
 def small():
-    return config_lib.make(encoder="efficientnet_lite0", encoder_weights="none", image_size=32)
+    return config.make(encoder="efficientnet_lite0", encoder_weights="none", image_size=32)
 
 
 @pytest.fixture(scope="module")
@@ -66,12 +66,12 @@ def test_a_model_is_built_alike_under_a_foreign_keras_json(small, expected, fore
 @pytest.mark.parametrize("tta", ["none", "flips"])
 def test_a_run_predicts_alike_whatever_a_program_has_set(untrained_run, foreign_keras, tta):
     images = np.random.default_rng(5).integers(0, 256, (2, 32, 32, 3)).astype("float32")
-    plain = ensemble.load_mean(config_lib.make(run=str(untrained_run), tta=tta))(images)
+    plain = ensemble.load_mean(config.make(run=str(untrained_run), tta=tta))(images)
     for name, value in FOREIGN.items():
         getattr(keras.config, f"set_{name}")(value)
     keras.config.set_dtype_policy("mixed_float16")
     try:
-        predicted = ensemble.load_mean(config_lib.make(run=str(untrained_run), tta=tta))(images)
+        predicted = ensemble.load_mean(config.make(run=str(untrained_run), tta=tta))(images)
     finally:
         keras.config.set_dtype_policy("float32")
 

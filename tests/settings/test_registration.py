@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from lbunet_tf import models
-from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import config
 
 PACKAGE = pathlib.Path(__file__).parents[2] / "lbunet_tf"
 
@@ -39,7 +39,7 @@ def decorated(path):
 def saved(tmp_path_factory):
     """A model of both custom layers."""
     path = tmp_path_factory.mktemp("saved") / "model.keras"
-    config = config_lib.make(
+    settings = config.make(
         encoder="efficientnet_lite0",
         encoder_weights="none",
         image_size=32,
@@ -48,7 +48,7 @@ def saved(tmp_path_factory):
         melanoma_pool="mask",
         attention="scse",
     )
-    models.build_model(config).save(path)
+    models.build_model(settings).save(path)
     return path
 
 

@@ -5,11 +5,11 @@ import json
 
 import pytest
 
-from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import config
 from lbunet_tf.settings import flagfiles
 from lbunet_tf.settings import trained_flags
 
-CONFIG = config_lib.make(
+CONFIG = config.make(
     source=("isic2018",), data_dir=("/d",), image_size=96, seed=4, teacher=("/home/me/a", "b")
 )
 

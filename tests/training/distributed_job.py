@@ -13,10 +13,10 @@ from lbunet_tf import train
 from lbunet_tf.settings import entry
 
 
-def build_small(config):
+def build_small(settings):
     """Returns a model with batch norm that compiles in two seconds."""
     images = keras.Input(
-        (config.preprocessing.image_size, config.preprocessing.image_size, 3), name="image"
+        (settings.preprocessing.image_size, settings.preprocessing.image_size, 3), name="image"
     )
     x = keras.layers.Rescaling(1 / 64, -2)(images)
     x = keras.layers.Conv2D(6, 3, strides=2, padding="same", use_bias=False)(x)

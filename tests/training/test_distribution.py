@@ -15,7 +15,7 @@ import pytest
 from lbunet_tf import train
 from lbunet_tf.data.sources import synthetic
 from lbunet_tf.runs import training_history
-from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import config
 from lbunet_tf.training import distribution
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -182,12 +182,12 @@ def _assert_same_losses(first, second):
     [("mirrored", {"gradient_accumulation": 2}), ("hosts", {"teacher": ("runs/other",)})],
 )
 def test_a_flag_that_does_not_go_with_several_devices_is_refused(kind, changes):
-    config = config_lib.make(distribution=kind).replace(**changes)
+    settings = config.make(distribution=kind).replace(**changes)
     placement = distribution.Placement(kind, num_devices=2)
 
     with pytest.raises(ValueError, match=f'"--{next(iter(changes))}" needs --distribution='):
-        train._check_placement(config, placement)
-    train._check_placement(config, distribution.ALONE)
+        train._check_placement(settings, placement)
+    train._check_placement(settings, distribution.ALONE)
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from lbunet_tf.settings import checks
-from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import config
 from lbunet_tf.training import losses
 from tests import gradients
 
@@ -31,7 +31,7 @@ def _random_masks(count=3):
     "flag, names", [("mask_loss", losses.MASK_LOSSES), ("melanoma_loss", losses.MELANOMA_LOSSES)]
 )
 def test_the_flag_offers_the_losses_that_there_are(flag, names):
-    assert config_lib.FIELDS[flag].metadata["choices"] == tuple(names)
+    assert config.FIELDS[flag].metadata["choices"] == tuple(names)
 
 
 @pytest.mark.parametrize("kind", losses.MASK_LOSSES)

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from lbunet_tf.data import pipeline
-from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import config
 from lbunet_tf.training import compilation
 from lbunet_tf.training import losses
 
@@ -54,7 +54,7 @@ def _model():
 @pytest.fixture(scope="module", params=sorted(losses.MASK_LOSSES))
 def make_compiled(request):
     """A function that gives a fresh compiled model, always of the same weights."""
-    config = config_lib.make(
+    settings = config.make(
         heads=HEADS,
         mask_loss=request.param,
         melanoma_loss="focal" if request.param == "focal" else "bce",
@@ -66,7 +66,7 @@ def make_compiled(request):
 
     def make():
         model.set_weights(start)
-        compilation.compile_model(model, config, train_rows=[0, 1, 2])
+        compilation.compile_model(model, settings, train_rows=[0, 1, 2])
         # A step of plain descent shows the gradient itself.
         model.optimizer = keras.optimizers.SGD(1.0)
         return model
@@ -113,7 +113,7 @@ def test_a_known_target_does_change_them(make_compiled):
 
 def test_the_first_step_traces_the_training_once_and_starts_metrics_at_nothing():
     model = _model()
-    compilation.compile_model(model, config_lib.make(heads=HEADS), train_rows=[0, 1, 2])
+    compilation.compile_model(model, config.make(heads=HEADS), train_rows=[0, 1, 2])
     # The layers are seen by each tracing, and by nothing else.
     tracings = []
     conv = model.get_layer("conv")

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import config
 from lbunet_tf.training import fused
 from lbunet_tf.training import optimizers
 
@@ -18,9 +18,9 @@ def _variables():
 
 def _make(variables=None, steps_per_epoch=4, **flags):
     variables = variables or _variables()
-    config = config_lib.make(**flags)
+    settings = config.make(**flags)
     optimizer = optimizers.make_optimizer(
-        config.optimizer, config.budget.epochs, steps_per_epoch, variables[1:2]
+        settings.optimizer, settings.budget.epochs, steps_per_epoch, variables[1:2]
     )
     optimizer.build(variables)
     return optimizer, variables
@@ -33,8 +33,10 @@ def _apply(optimizer, variables, value=1.0, steps=1):
 
 
 def _rates(steps, **flags):
-    config = config_lib.make(**flags)
-    optimizer = optimizers.make_optimizer(config.optimizer, config.budget.epochs, steps_per_epoch=4)
+    settings = config.make(**flags)
+    optimizer = optimizers.make_optimizer(
+        settings.optimizer, settings.budget.epochs, steps_per_epoch=4
+    )
     rate = optimizer._learning_rate
     return np.array([float(rate(step)) for step in steps])
 

@@ -4,12 +4,12 @@ import re
 import pandas as pd
 import pytest
 
-from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import config
 from lbunet_tf.settings import flagfiles
 from lbunet_tf.storage import whole_files
 from lbunet_tf.tuning import results
 
-TWO_HEADS = config_lib.make(
+TWO_HEADS = config.make(
     source=("isic2017",), data_dir=("/data/isic2017",), heads=("mask", "melanoma"), run="runs/tuned"
 )
 HISTORY = {
@@ -22,23 +22,23 @@ HISTORY = {
 }
 
 
-def finished(folder, config, history, best_epoch=2):
+def finished(folder, settings, history, best_epoch=2):
     """Writes what a finished training leaves, as far as a search reads it."""
     pd.DataFrame(history).to_csv(folder / "history.csv", index=False)
     training = {"epochs": 3, "best_epoch": best_epoch, "training_seconds": 60.0}
     whole_files.write_json(folder / "training.json", training)
-    return config.replace(run=str(folder))
+    return settings.replace(run=str(folder))
 
 
-def measure(config):
-    return results.measure(config.paths.run, config.search.objective, config.outputs)
+def measure(settings):
+    return results.measure(settings.paths.run, settings.search.objective, settings.outputs)
 
 
 @pytest.mark.parametrize(("objective", "score"), [("dice", 0.8), ("auc", 0.75), ("loss", 0.6)])
 def test_the_score_is_that_of_the_epoch_whose_weights_are_kept(tmp_path, objective, score):
-    config = finished(tmp_path, TWO_HEADS.replace(objective=objective), HISTORY)
+    settings = finished(tmp_path, TWO_HEADS.replace(objective=objective), HISTORY)
 
-    assert measure(config)["score"] == score
+    assert measure(settings)["score"] == score
 
 
 def test_the_validation_scores_are_those_of_that_epoch_and_of_val_only(tmp_path):
@@ -58,22 +58,22 @@ def test_the_validation_scores_are_those_of_that_epoch_and_of_val_only(tmp_path)
 )
 def test_a_run_of_one_output_has_columns_without_its_name(tmp_path, changes, score):
     history = {"val_loss": [0.9, 0.6], "val_dice": [0.7, 0.8], "val_auc": [0.5, 0.7]}
-    config = finished(tmp_path, config_lib.make().replace(**changes), history)
+    settings = finished(tmp_path, config.make().replace(**changes), history)
 
-    assert measure(config)["score"] == score
+    assert measure(settings)["score"] == score
 
 
 def test_a_score_by_the_mean_of_label_masks_is_the_mask_heads(tmp_path):
-    config = TWO_HEADS.replace(mask_source="label", image_score="mean", objective="auc")
+    settings = TWO_HEADS.replace(mask_source="label", image_score="mean", objective="auc")
 
-    assert measure(finished(tmp_path, config, HISTORY))["score"] == 0.2
+    assert measure(finished(tmp_path, settings, HISTORY))["score"] == 0.2
 
 
 def test_a_history_without_the_objective_names_file_and_columns(tmp_path):
-    config = finished(tmp_path, TWO_HEADS, {"val_loss": [1.0, 1.0]})
+    settings = finished(tmp_path, TWO_HEADS, {"val_loss": [1.0, 1.0]})
 
     with pytest.raises(ValueError, match=re.escape("needs the column val_mask_dice in")):
-        measure(config)
+        measure(settings)
 
 
 def raises(message):
@@ -82,19 +82,19 @@ def raises(message):
 
 def test_dice_of_painted_labels_is_no_objective():
     with raises('"--objective=dice" needs --mask_source=lesion'):
-        results.check_objective(config_lib.make(mask_source="label"), ())
+        results.check_objective(config.make(mask_source="label"), ())
 
 
 def test_auc_without_a_melanoma_score_is_no_objective():
     with raises('"--objective=auc" needs a melanoma score: add --heads=mask,melanoma'):
-        results.check_objective(config_lib.make(objective="auc"), ())
+        results.check_objective(config.make(objective="auc"), ())
 
 
 def test_losses_of_different_kinds_are_not_compared():
-    config = TWO_HEADS.replace(objective="loss", space="loss")
+    settings = TWO_HEADS.replace(objective="loss", space="loss")
 
     with raises("fix what changes it on the command line: --mask_loss=bce --head_weights=1.0,1.0"):
-        results.check_objective(config, ("mask_loss", "head_weights"))
+        results.check_objective(settings, ("mask_loss", "head_weights"))
 
 
 def test_losses_of_one_kind_are_compared():
@@ -102,10 +102,10 @@ def test_losses_of_one_kind_are_compared():
 
 
 def trial(number, score, failure="", **changes):
-    config = TWO_HEADS.replace(run=f"runs/tuned/trials/{number:04d}", **changes)
+    settings = TWO_HEADS.replace(run=f"runs/tuned/trials/{number:04d}", **changes)
     measured = {"score": score, "validation": {"val_mask_dice": score}}
     measured |= {"best_epoch": 2, "epochs": 3, "training_seconds": 60.0}
-    return results.Trial(number, config, {} if failure else measured, failure)
+    return results.Trial(number, settings, {} if failure else measured, failure)
 
 
 TRIALS = [
@@ -135,7 +135,7 @@ def test_best_cfg_repeats_the_flags_of_the_best_trial(tmp_path):
     path = tmp_path / "best.cfg"
     path.write_text(results.best_flagfile(TWO_HEADS, TRIALS, SEARCHED))
 
-    best = TRIALS[2].config
+    best = TRIALS[2].settings
     assert (
         flagfiles.read_flagfile(path).replace(run=best.paths.run, data_dir=best.source.data_dir)
         == best
@@ -152,7 +152,7 @@ def test_best_cfg_names_no_folder_of_this_machine_and_what_was_searched():
 
 
 def test_best_cfg_says_that_a_draw_was_searched_and_does_not_repeat_it():
-    trial = dataclasses.replace(TRIALS[2], config=TRIALS[2].config.replace(max_images=40))
+    trial = dataclasses.replace(TRIALS[2], settings=TRIALS[2].settings.replace(max_images=40))
 
     text = results.best_flagfile(TWO_HEADS.replace(max_images=40), [trial], SEARCHED)
 

@@ -4,13 +4,13 @@ import math
 
 import pytest
 
-from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import config
 from lbunet_tf.tuning import spaces
 
 pytest.importorskip("keras_tuner")
 from lbunet_tf.tuning import search  # noqa: E402
 
-BASE = config_lib.make(heads=("mask", "melanoma"), epochs=4)
+BASE = config.make(heads=("mask", "melanoma"), epochs=4)
 
 
 class _Trials:
@@ -114,7 +114,7 @@ def test_a_space_that_is_used_up_ends_the_search(tmp_path):
     trials = _Trials()
     run(tmp_path, trials, 30, name="augmentation")
 
-    num_choices = len(config_lib.FIELDS["augment"].metadata["choices"])
+    num_choices = len(config.FIELDS["augment"].metadata["choices"])
     assert len(trials.points) == num_choices
 
 

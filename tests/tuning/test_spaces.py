@@ -2,18 +2,18 @@ import re
 
 import pytest
 
-from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import config
 from lbunet_tf.tuning import spaces
 
-BASE = config_lib.make(heads=("mask", "melanoma"))
+BASE = config.make(heads=("mask", "melanoma"))
 
 
 def test_each_choice_of_the_flag_space_is_a_space():
-    assert tuple(spaces.SPACES) == config_lib.FIELDS["space"].metadata["choices"]
+    assert tuple(spaces.SPACES) == config.FIELDS["space"].metadata["choices"]
 
 
 def test_a_space_names_flags_of_train():
-    trained = {field.name for field in config_lib.fields_of("train")}
+    trained = {field.name for field in config.fields_of("train")}
 
     assert set(spaces.SPACES["all"]) <= trained
 
@@ -49,7 +49,7 @@ def test_what_the_model_lacks_is_not_searched():
 
 
 def test_flags_of_a_melanoma_head_that_is_off_are_not_searched():
-    space = spaces.narrow("loss", config_lib.make(), ())
+    space = spaces.narrow("loss", config.make(), ())
 
     assert list(space) == ["mask_loss", "class_weights"]
     assert space["class_weights"].values == ((), ("mask",))

@@ -18,7 +18,7 @@ from lbunet_tf.data import identifiers
 from lbunet_tf.data import manifests
 from lbunet_tf.data.records import record_path
 from lbunet_tf.data.records import tfrecords
-from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import config
 from lbunet_tf.settings import image_groups
 from lbunet_tf.storage import archives
 from lbunet_tf.storage import whole_files
@@ -26,7 +26,7 @@ from lbunet_tf.storage import whole_files
 MANIFEST = "manifest.csv"
 PLAN = "records.json"
 # What the pixels of a record depend on, beside the files.
-PREPROCESSING = config_lib.FLAGS["preprocessing"]
+PREPROCESSING = config.FLAGS["preprocessing"]
 # Open shards of one pipeline; each is an open file.
 MAX_OPEN = 512
 SPEC = {name: tf.io.FixedLenFeature((), tf.string) for name in ("image", "mask")}
@@ -89,7 +89,7 @@ def read_plan(folder: str | os.PathLike) -> dict:
         ValueError: The file holds something else.
     """
     path = pathlib.Path(folder) / PLAN
-    kinds = {name: type(config_lib.FIELDS[name].default) for name in PREPROCESSING}
+    kinds = {name: type(config.FIELDS[name].default) for name in PREPROCESSING}
     try:
         plan = whole_files.read_json(path)
         found = {name: type(plan[name]) for name in PREPROCESSING}
@@ -153,7 +153,7 @@ def make_loader(flags: image_groups.Preprocessing, images: pd.Series) -> Callabl
 def check_flags(flags: image_groups.Preprocessing, folder: str | os.PathLike) -> None:
     """Raises a ValueError that names the flag of preprocessing in which records differ."""
     made_with = preprocessing_of(read_plan(folder))
-    for name in config_lib.differing(flags, made_with):
+    for name in config.differing(flags, made_with):
         raise ValueError(
             f'"--{name}" must be that of the records: {folder} was prepared with '
             f"--{name}={getattr(made_with, name)}. Received: --{name}={getattr(flags, name)}. Give "

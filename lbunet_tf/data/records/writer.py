@@ -29,7 +29,7 @@ from lbunet_tf.data.records import reader
 from lbunet_tf.data.records import record_path
 from lbunet_tf.data.records import tfrecords
 from lbunet_tf.settings import command_groups
-from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import config
 from lbunet_tf.storage import spreadsheets
 from lbunet_tf.storage import whole_files
 
@@ -52,21 +52,21 @@ OWN = (
 )
 
 
-def read_plan(config: config_lib.Config) -> tuple[pd.DataFrame, pd.DataFrame] | None:
+def read_plan(settings: config.Config) -> tuple[pd.DataFrame, pd.DataFrame] | None:
     """Returns (manifest, skipped) of the plan in --records, None where there is none yet.
 
     Raises:
         ValueError: It is a plan of other flags, or a folder of something else.
     """
-    folder = pathlib.Path(config.preparation.records)
+    folder = pathlib.Path(settings.preparation.records)
     if folder.is_file():
         raise ValueError(f'"--records" must be a folder. {folder} is a file')
     if not (folder / reader.PLAN).is_file():
         return None
     plan = reader.read_plan(folder)
-    for name, value in _flags(config.preprocessing, config.source, config.split).items():
+    for name, value in _flags(settings.preprocessing, settings.source, settings.split).items():
         # A flag that is newer than the plan had its default's effect.
-        before = plan.get(name, json.loads(json.dumps(config_lib.FIELDS[name].default)))
+        before = plan.get(name, json.loads(json.dumps(config.FIELDS[name].default)))
         if before != value:
             raise ValueError(
                 f'"--records" must name another folder for other flags. {folder} was begun with '
@@ -78,16 +78,16 @@ def read_plan(config: config_lib.Config) -> tuple[pd.DataFrame, pd.DataFrame] | 
     return planned.drop(columns="record"), skipped
 
 
-def write_plan(config: config_lib.Config, manifest: pd.DataFrame, skipped: pd.DataFrame) -> None:
+def write_plan(settings: config.Config, manifest: pd.DataFrame, skipped: pd.DataFrame) -> None:
     """Writes which row becomes which record, and the flags; reader.json last."""
     if record_path.are_records(manifest["image"]).any():
         raise ValueError('"--records" needs files to read. Received: --source=records')
-    folder = pathlib.Path(config.preparation.records)
-    planned = manifest.assign(record=_places(manifest, config.preprocessing.image_size))
+    folder = pathlib.Path(settings.preparation.records)
+    planned = manifest.assign(record=_places(manifest, settings.preprocessing.image_size))
     whole_files.write_table(folder / SKIPPED, spreadsheets.quoted_table(skipped))
     whole_files.write_table(folder / reader.MANIFEST, planned)
     whole_files.write_json(
-        folder / reader.PLAN, _flags(config.preprocessing, config.source, config.split)
+        folder / reader.PLAN, _flags(settings.preprocessing, settings.source, settings.split)
     )
 
 

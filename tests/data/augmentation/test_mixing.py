@@ -9,7 +9,7 @@ import tensorflow as tf
 from lbunet_tf.data import pipeline
 from lbunet_tf.data.augmentation import mixing
 from lbunet_tf.data.augmentation import rand_augment
-from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import config
 from lbunet_tf.settings import fields
 
 NUM_IMAGES, SIZE_PX = 6, 124
@@ -282,11 +282,11 @@ def test_flips_of_a_batch_are_drawn_for_each_image(batch):
 
 
 def test_the_largest_seed_augments_a_batch():
-    config = config_lib.make(augment="keras_cv", seed=fields.MAX_SEED)
+    settings = config.make(augment="keras_cv", seed=fields.MAX_SEED)
     images = tf.random.stateless_uniform((2, 32, 32, 3), (1, 2), maxval=255)
     masks = tf.ones((2, 32, 32, 1))
 
-    augment = pipeline.make_batch_augmentation(config.augmentation.augment, config.source.seed)
+    augment = pipeline.make_batch_augmentation(settings.augmentation.augment, settings.source.seed)
     augmented, _, _ = augment((images, {"mask": masks}, {"mask": masks[..., 0]}), step=3)
 
     assert augmented.shape == images.shape and np.isfinite(augmented).all()

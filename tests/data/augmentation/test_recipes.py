@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from lbunet_tf.data.augmentation import mixing
 from lbunet_tf.data.augmentation import recipes
-from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import config
 
 every = pytest.mark.parametrize("name", recipes.AUGMENTATIONS)
 SEEDS = [tf.constant((3, number), tf.int64) for number in range(200)]
@@ -72,7 +72,7 @@ def test_flips_of_one_seed_are_always_the_same(example):
 
 
 def test_every_choice_of_the_flag_is_an_augmentation_of_images_or_of_batches():
-    choices = set(config_lib.FIELDS["augment"].metadata["choices"])
+    choices = set(config.FIELDS["augment"].metadata["choices"])
 
     assert choices == {*recipes.AUGMENTATIONS, *mixing.BATCH_AUGMENTATIONS}
 

@@ -17,7 +17,7 @@ from lbunet_tf.data.pixels import colour_constancy
 from lbunet_tf.data.pixels import hair_removal
 from lbunet_tf.data.pixels import preprocessing
 from lbunet_tf.data.sources import synthetic
-from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import config
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 PIXELS = np.random.default_rng(0).integers(0, 256, (18, 30, 3), dtype="uint8")
@@ -275,7 +275,7 @@ def test_resizing_is_on_the_average_neither_brighter_nor_darker_than_albumentati
 @pytest.fixture(scope="module")
 def normalise():
     """The model's own first layer, as a function of images in 0..255."""
-    model = models.build_model(config_lib.make(model="unet", image_size=16))
+    model = models.build_model(config.make(model="unet", image_size=16))
     layer = model.get_layer("normalization")
     assert isinstance(layer, keras.layers.Normalization)
     return lambda images: layer(images.astype("float32")).numpy()
@@ -309,7 +309,7 @@ def test_the_whole_input_is_albumentations_resize_and_normalize(make, normalise)
 
 def _prepare(image, **fields):
     return preprocessing.prepare_image(
-        image, config_lib.make(image_size=64, **fields).preprocessing
+        image, config.make(image_size=64, **fields).preprocessing
     ).numpy()
 
 
@@ -340,10 +340,10 @@ def test_hair_is_removed_at_the_networks_size_before_the_light_is_whitened():
 
 
 def test_all_of_it_is_a_graph_of_tensorflows_own_ops_for_images_of_any_size():
-    config = config_lib.make(image_size=64, shades_of_gray=True, remove_hair=True)
+    settings = config.make(image_size=64, shades_of_gray=True, remove_hair=True)
     anything = tf.TensorSpec((None, None, 3), tf.uint8)
 
-    prepare = tf.function(lambda image: preprocessing.prepare_image(image, config.preprocessing))
+    prepare = tf.function(lambda image: preprocessing.prepare_image(image, settings.preprocessing))
     graph = prepare.get_concrete_function(anything)
 
     assert not [op.type for op in graph.graph.get_operations() if "PyFunc" in op.type]
@@ -395,12 +395,12 @@ def test_a_reduced_jpeg_is_upright_and_so_is_its_size():
 @pytest.mark.parametrize("size_px", [64, 128])
 def test_a_reduced_decode_shows_the_network_what_the_full_one_does_within_a_level(size_px):
     contents = _drawn_jpeg(1024, 1024)
-    config = config_lib.make(image_size=size_px, antialias=True)
+    settings = config.make(image_size=size_px, antialias=True)
 
     reduced, full = (
-        preprocessing.prepare_image(image, config.preprocessing).numpy().astype(int)
+        preprocessing.prepare_image(image, settings.preprocessing).numpy().astype(int)
         for image in (
-            preprocessing.decode_to_resize(contents, config.preprocessing),
+            preprocessing.decode_to_resize(contents, settings.preprocessing),
             preprocessing.decode_image(contents),
         )
     )
@@ -413,6 +413,6 @@ def test_a_reduced_decode_shows_the_network_what_the_full_one_does_within_a_leve
 def test_without_antialias_every_pixel_is_decoded():
     contents = _drawn_jpeg(512, 512)
 
-    image = preprocessing.decode_to_resize(contents, config_lib.make(image_size=32).preprocessing)
+    image = preprocessing.decode_to_resize(contents, config.make(image_size=32).preprocessing)
 
     np.testing.assert_array_equal(image, preprocessing.decode_image(contents))

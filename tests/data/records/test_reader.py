@@ -17,7 +17,7 @@ from lbunet_tf.data.records import reader
 from lbunet_tf.data.records import tfrecords
 from lbunet_tf.data.records import writer
 from lbunet_tf.data.sources import synthetic
-from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import config
 
 SIZE = 16
 
@@ -29,7 +29,7 @@ def files(tmp_path_factory):
     table = synthetic.draw_folder(folder, 22, 40, 0)
     table.loc[5, "mask"] = ""
     table.to_csv(folder / "some.csv", index=False)
-    return config_lib.make(
+    return config.make(
         source=("manifest",),
         data_dir=(str(folder / "some.csv"),),
         image_size=SIZE,
@@ -72,7 +72,9 @@ def _assert_same(first, second):
 
 
 def _manifests(files, folder):
-    return [preparation.prepare(config).manifest for config in (files, _of_records(files, folder))]
+    return [
+        preparation.prepare(settings).manifest for settings in (files, _of_records(files, folder))
+    ]
 
 
 @pytest.mark.parametrize(
@@ -127,8 +129,8 @@ def test_a_batch_of_records_is_augmented_by_the_number_of_its_step(files, folder
     monkeypatch.setitem(pipeline.mixing.BATCH_AUGMENTATIONS, "keras_cv", note)
     rows = _manifests(files, folder)[1]
 
-    config = files.replace(cache=False, augment="keras_cv", batch_size=16)
-    _batches(pipeline.make_training_dataset(config, rows))
+    settings = files.replace(cache=False, augment="keras_cv", batch_size=16)
+    _batches(pipeline.make_training_dataset(settings, rows))
 
     assert sorted(steps) == [0, 1, 2, 3]
 
@@ -138,13 +140,13 @@ def test_a_batch_of_records_is_augmented_by_the_number_of_its_step(files, folder
 def test_devices_and_processes_read_their_shares_of_an_epoch_from_records(
     files, folder, num_processes, num_devices, augment
 ):
-    config = _of_records(files, folder).replace(cache=False, epochs=1, augment=augment)
+    settings = _of_records(files, folder).replace(cache=False, epochs=1, augment=augment)
     rows = reader.read(folder).iloc[:13]
-    whole = _batches(pipeline.make_training_dataset(config, rows))
+    whole = _batches(pipeline.make_training_dataset(settings, rows))
     parts = [
         _batches(
             pipeline.make_training_dataset(
-                config, rows, 0, portions.Share(process, num_processes, num_devices)
+                settings, rows, 0, portions.Share(process, num_processes, num_devices)
             )
         )
         for process in range(num_processes)
@@ -214,13 +216,13 @@ def test_tensorflow_datasets_reads_the_records_with_their_columns(files, folder,
     [{"image_size": 32}, {"antialias": True}, {"shades_of_gray": True}, {"remove_hair": True}],
 )
 def test_records_of_other_preprocessing_are_refused_by_the_flags_name(files, folder, fields):
-    config = _of_records(files, folder).replace(**fields)
+    settings = _of_records(files, folder).replace(**fields)
     message = f'"--{next(iter(fields))}" must be that of the records'
     with pytest.raises(ValueError, match=message):
-        preparation.prepare(config)
+        preparation.prepare(settings)
     with pytest.raises(ValueError, match=message):
         pipeline.make_evaluation_dataset(
-            config.preprocessing, config.outputs, config.device, reader.read(folder)
+            settings.preprocessing, settings.outputs, settings.device, reader.read(folder)
         )
 
 
@@ -253,13 +255,13 @@ def test_a_damaged_record_is_an_error_that_names_its_shard(files, damaged):
     # In the first record, beyond its length.
     contents[200] ^= 255
     shard.write_bytes(contents)
-    config = _of_records(files, folder)
-    rows = preparation.prepare(config).manifest
+    settings = _of_records(files, folder)
+    rows = preparation.prepare(settings).manifest
 
     with pytest.raises(tf.errors.OpError, match=f"{shard} is cut short or damaged"):
         _batches(
             pipeline.make_evaluation_dataset(
-                config.preprocessing, config.outputs, config.device, rows
+                settings.preprocessing, settings.outputs, settings.device, rows
             )
         )
 
@@ -267,20 +269,20 @@ def test_a_damaged_record_is_an_error_that_names_its_shard(files, damaged):
 def test_a_shard_in_the_place_of_another_is_noticed_by_its_ids(files, damaged):
     folder, shard = damaged
     shard.write_bytes(shard.with_name(shard.name.replace("00001-of", "00000-of")).read_bytes())
-    config = _of_records(files, folder)
-    rows = preparation.prepare(config).manifest
+    settings = _of_records(files, folder)
+    rows = preparation.prepare(settings).manifest
 
     with pytest.raises(tf.errors.OpError, match=f"{shard} is .*holds another image than its row"):
         _batches(
             pipeline.make_evaluation_dataset(
-                config.preprocessing, config.outputs, config.device, rows
+                settings.preprocessing, settings.outputs, settings.device, rows
             )
         )
 
 
 def test_a_disk_that_cannot_be_read_is_an_error_that_names_the_shard(files, folder, monkeypatch):
-    config = _of_records(files, folder)
-    rows = preparation.prepare(config).manifest
+    settings = _of_records(files, folder)
+    rows = preparation.prepare(settings).manifest
 
     def fail(self, number):
         raise OSError(5, "Input/output error")
@@ -289,7 +291,7 @@ def test_a_disk_that_cannot_be_read_is_an_error_that_names_the_shard(files, fold
     with pytest.raises(tf.errors.OpError, match="ValueError: .*tfrecord-.* cannot be read"):
         _batches(
             pipeline.make_evaluation_dataset(
-                config.preprocessing, config.outputs, config.device, rows
+                settings.preprocessing, settings.outputs, settings.device, rows
             )
         )
 
@@ -380,15 +382,15 @@ def test_a_crafted_record_with_honest_checksums_is_an_error_that_names_its_shard
     files, damaged, record
 ):
     folder, shard = damaged
-    config = _of_records(files, folder)
-    rows = preparation.prepare(config).manifest
+    settings = _of_records(files, folder)
+    rows = preparation.prepare(settings).manifest
     image_id = rows["image_id"][rows["image"] == f"{shard}#1"].iloc[0].encode()
     _replace_record(shard, 1, record.replace(b"{id}", image_id))
 
     with pytest.raises(tf.errors.OpError, match=shard.name):
         _batches(
             pipeline.make_evaluation_dataset(
-                config.preprocessing, config.outputs, config.device, rows
+                settings.preprocessing, settings.outputs, settings.device, rows
             )
         )
 
@@ -434,15 +436,15 @@ def test_a_record_that_its_shard_does_not_hold_is_named(files, damaged, number):
     folder, shard = damaged
     path = folder / reader.MANIFEST
     path.write_text(path.read_text().replace(f"{shard.name}#1", f"{shard.name}#{number}"))
-    config = _of_records(files, folder)
+    settings = _of_records(files, folder)
 
     with pytest.raises(tf.errors.OpError, match=f"{shard} is cut short or damaged"):
         _batches(
             pipeline.make_evaluation_dataset(
-                config.preprocessing,
-                config.outputs,
-                config.device,
-                preparation.prepare(config).manifest,
+                settings.preprocessing,
+                settings.outputs,
+                settings.device,
+                preparation.prepare(settings).manifest,
             )
         )
 

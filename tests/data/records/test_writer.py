@@ -11,17 +11,17 @@ import pytest
 from lbunet_tf import prepare
 from lbunet_tf.data.records import writer
 from lbunet_tf.data.sources import synthetic
-from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import config
 
 SIZE = 16
 
 
 @pytest.fixture
-def config(tmp_path, monkeypatch):
+def settings(tmp_path, monkeypatch):
     """Records of 16 drawn images, at most six in a shard."""
     monkeypatch.setattr(writer, "SHARD_BYTES", 6 * SIZE**2 * 4)
     synthetic.draw_folder(tmp_path / "drawn", 16, SIZE, 0)
-    return config_lib.make(
+    return config.make(
         source=("manifest",),
         data_dir=(str(tmp_path / "drawn" / "manifest.csv"),),
         image_size=SIZE,
@@ -37,16 +37,16 @@ def _shards(folder):
     return sorted(folder.glob("lbunet-*"))
 
 
-def test_shards_that_are_lost_or_cut_short_are_written_again_and_no_other(config, tmp_path):
+def test_shards_that_are_lost_or_cut_short_are_written_again_and_no_other(settings, tmp_path):
     folder = tmp_path / "records"
-    prepare.main(config)
+    prepare.main(settings)
     before = _contents(folder)
     lost, cut, *kept = _shards(folder)
     times = [path.stat().st_mtime_ns for path in kept]
     lost.unlink()
     cut.write_bytes(cut.read_bytes()[:1000])
 
-    prepare.main(config)
+    prepare.main(settings)
 
     assert _contents(folder) == before
     assert [path.stat().st_mtime_ns for path in kept] == times
@@ -67,17 +67,17 @@ def _assert_all_but(bad, folder):
     assert (folder / "dataset_info.json").is_file()
 
 
-def test_bad_files_are_left_out_and_listed_with_skip(config, tmp_path, two_bad_images):
-    prepare.main(config.replace(on_bad_image="skip"))
+def test_bad_files_are_left_out_and_listed_with_skip(settings, tmp_path, two_bad_images):
+    prepare.main(settings.replace(on_bad_image="skip"))
 
     _assert_all_but(two_bad_images, tmp_path / "records")
 
 
 def test_bad_files_are_an_error_at_the_end_which_loses_no_good_one(
-    config, tmp_path, two_bad_images, capsys
+    settings, tmp_path, two_bad_images, capsys
 ):
     with pytest.raises(ValueError) as error:
-        prepare.main(config)
+        prepare.main(settings)
 
     assert "2 could not be used" in str(error.value)
     named = capsys.readouterr().err
@@ -85,9 +85,9 @@ def test_bad_files_are_an_error_at_the_end_which_loses_no_good_one(
     _assert_all_but(two_bad_images, tmp_path / "records")
 
 
-def test_a_file_that_is_lost_after_the_plan_costs_its_shard_only(config, tmp_path):
+def test_a_file_that_is_lost_after_the_plan_costs_its_shard_only(settings, tmp_path):
     folder = tmp_path / "records"
-    prepare.main(config)
+    prepare.main(settings)
     whole = _contents(folder)
     for shard in _shards(folder):
         shard.unlink()
@@ -96,24 +96,24 @@ def test_a_file_that_is_lost_after_the_plan_costs_its_shard_only(config, tmp_pat
     image.unlink()
 
     with pytest.raises(ValueError, match="1 of .* shards could not be written"):
-        prepare.main(config)
+        prepare.main(settings)
     assert len(_shards(folder)) >= len([name for name in whole if name.startswith("lbunet")]) - 1
     image.write_bytes(contents)
-    prepare.main(config)
+    prepare.main(settings)
 
     assert _contents(folder) == whole
 
 
 @pytest.mark.parametrize("fields", [{"image_size": 32}, {"seed": 1}, {"antialias": True}])
-def test_a_folder_of_other_flags_is_refused_by_their_name(config, fields):
-    prepare.main(config)
+def test_a_folder_of_other_flags_is_refused_by_their_name(settings, fields):
+    prepare.main(settings)
 
     with pytest.raises(ValueError, match=f"was begun with --{next(iter(fields))}="):
-        prepare.main(config.replace(**fields))
+        prepare.main(settings.replace(**fields))
 
 
-def test_a_plan_holds_what_decides_pixels_rows_and_splits(config, tmp_path):
-    prepare.main(config)
+def test_a_plan_holds_what_decides_pixels_rows_and_splits(settings, tmp_path):
+    prepare.main(settings)
 
     assert sorted(json.loads((tmp_path / "records" / "records.json").read_text())) == [
         "allow_missing_images",
@@ -134,34 +134,34 @@ def test_a_plan_holds_what_decides_pixels_rows_and_splits(config, tmp_path):
     ]
 
 
-def test_a_plan_from_before_there_was_a_flag_goes_on_with_its_default(config, tmp_path):
-    prepare.main(config)
+def test_a_plan_from_before_there_was_a_flag_goes_on_with_its_default(settings, tmp_path):
+    prepare.main(settings)
     path = tmp_path / "records" / "records.json"
     plan = json.loads(path.read_text())
     del plan["near_duplicates"]
     path.write_text(json.dumps(plan))
 
-    prepare.main(config)
+    prepare.main(settings)
 
     with pytest.raises(ValueError, match="was begun with --near_duplicates=-1. Received: .*=2"):
-        prepare.main(config.replace(near_duplicates=2))
+        prepare.main(settings.replace(near_duplicates=2))
 
 
-def test_a_folder_of_other_files_is_refused(config, tmp_path):
+def test_a_folder_of_other_files_is_refused(settings, tmp_path):
     (tmp_path / "records").mkdir()
     (tmp_path / "records" / "thesis.tex").write_text("years of work")
 
     with pytest.raises(
         ValueError, match="new or empty folder.* holds other files, which are left as"
     ):
-        prepare.main(config)
+        prepare.main(settings)
 
 
-def test_records_are_not_made_of_records(config, tmp_path):
-    prepare.main(config)
-    again = config.replace(
+def test_records_are_not_made_of_records(settings, tmp_path):
+    prepare.main(settings)
+    again = settings.replace(
         source=("records",),
-        data_dir=(config.preparation.records,),
+        data_dir=(settings.preparation.records,),
         records=str(tmp_path / "again"),
         split_by="official",
     )
@@ -170,9 +170,9 @@ def test_records_are_not_made_of_records(config, tmp_path):
         prepare.main(again)
 
 
-def test_a_full_disk_is_an_error_and_the_same_command_goes_on(config, tmp_path):
+def test_a_full_disk_is_an_error_and_the_same_command_goes_on(settings, tmp_path):
     folder = tmp_path / "records"
-    prepare.main(config)
+    prepare.main(settings)
     whole = _contents(folder)
     for shard in _shards(folder):
         shard.unlink()
@@ -182,44 +182,44 @@ def test_a_full_disk_is_an_error_and_the_same_command_goes_on(config, tmp_path):
         with pytest.raises(
             OSError, match="there must be room for .*lbunet-train.lbunet-partial.tfrecord-0"
         ):
-            prepare.main(config)
+            prepare.main(settings)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
-    prepare.main(config)
+    prepare.main(settings)
 
     assert _contents(folder) == whole
 
 
 def test_options_of_beam_without_records_are_refused():
     with pytest.raises(ValueError, match='"--beam_options" .* add --records=DIR'):
-        config_lib.make().replace(beam_options="--runner=DirectRunner")
+        config.make().replace(beam_options="--runner=DirectRunner")
 
 
-def test_without_beam_its_flag_says_how_to_install_it(config, monkeypatch):
+def test_without_beam_its_flag_says_how_to_install_it(settings, monkeypatch):
     monkeypatch.setitem(sys.modules, "apache_beam", None)
 
     with pytest.raises(ValueError, match=r"pip install 'lbunet_tf\[beam\]'"):
-        prepare.main(config.replace(beam_options="--runner=DirectRunner"))
+        prepare.main(settings.replace(beam_options="--runner=DirectRunner"))
 
 
 @pytest.mark.slow
-def test_beam_writes_the_same_bytes(config, tmp_path):
+def test_beam_writes_the_same_bytes(settings, tmp_path):
     pytest.importorskip("apache_beam")
-    prepare.main(config)
+    prepare.main(settings)
     folder = tmp_path / "by_beam"
 
-    prepare.main(config.replace(records=str(folder), beam_options="--runner=DirectRunner"))
+    prepare.main(settings.replace(records=str(folder), beam_options="--runner=DirectRunner"))
 
     assert _contents(folder) == _contents(tmp_path / "records")
 
 
-def test_room_for_all_shards_is_checked_before_the_first(config, tmp_path, monkeypatch):
+def test_room_for_all_shards_is_checked_before_the_first(settings, tmp_path, monkeypatch):
     usage = shutil.disk_usage(".")
     free = usage._replace(free=5000)
     monkeypatch.setattr(writer.whole_files.shutil, "disk_usage", lambda _: free)
 
     # 16 images and masks of 16 px.
     with pytest.raises(OSError, match=r"records/lbunet-\*: at least 0.0 MB, and 0.0 MB are free"):
-        prepare.main(config)
+        prepare.main(settings)
     assert _shards(tmp_path / "records") == []

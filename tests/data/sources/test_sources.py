@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lbunet_tf.data import sources
-from lbunet_tf.settings import config as config_lib
+from lbunet_tf.settings import config
 from lbunet_tf.storage import whole_files
 
 ISIC2020_V1 = (
@@ -366,11 +366,11 @@ def test_synthetic_draws_as_many_images_of_the_size_as_the_flags_say(tmp_path, r
 
 
 def test_several_sources_stand_one_after_another(isic2017, ham10000, make_config):
-    config = make_config(
+    settings = make_config(
         source=("ham10000", "isic2017"), data_dir=(str(ham10000()), str(isic2017("Training")))
     )
 
-    table, _ = sources.make_manifest(config.source, config.preprocessing)
+    table, _ = sources.make_manifest(settings.source, settings.preprocessing)
 
     assert table["source"].tolist() == ["ham10000"] * 3 + ["isic2017"] * 3
     assert table.index.tolist() == list(range(6))
@@ -380,17 +380,17 @@ def test_sources_that_give_an_image_two_labels_are_refused_by_its_id(
     tmp_path, ham10000, write_image, make_config
 ):
     write_image(tmp_path / "mine" / "mel" / "ISIC_0024307.jpg")
-    config = make_config(
+    settings = make_config(
         source=("ham10000", "folder"), data_dir=(str(ham10000()), str(tmp_path / "mine"))
     )
 
     with pytest.raises(ValueError, match="'ISIC_0024307': 0 in ham10000, 1 in folder"):
-        sources.make_manifest(config.source, config.preprocessing)
+        sources.make_manifest(settings.source, settings.preprocessing)
 
 
 def test_no_source_is_refused_with_the_list_of_sources(make_config):
     with pytest.raises(ValueError, match='"--source" must name') as error:
-        sources.make_manifest(make_config().source, config_lib.Config().preprocessing)
+        sources.make_manifest(make_config().source, config.Config().preprocessing)
 
     assert all(name in str(error.value) for name in sources.SOURCES)
 
@@ -398,16 +398,14 @@ def test_no_source_is_refused_with_the_list_of_sources(make_config):
 def test_an_unknown_source_is_refused_by_its_name(make_config):
     with pytest.raises(ValueError, match='"--source" must be of .*Received: isic2034'):
         sources.make_manifest(
-            make_config(source=("isic2034",)).source, config_lib.Config().preprocessing
+            make_config(source=("isic2034",)).source, config.Config().preprocessing
         )
 
 
 @pytest.mark.parametrize("source", [name for name in sources.SOURCES if name != "synthetic"])
 def test_a_source_without_a_folder_is_refused_with_the_flag(make_config, source):
     with pytest.raises(ValueError, match=f'"--data_dir" must name the folder of --source={source}'):
-        sources.make_manifest(
-            make_config(source=(source,)).source, config_lib.Config().preprocessing
-        )
+        sources.make_manifest(make_config(source=(source,)).source, config.Config().preprocessing)
 
 
 @pytest.mark.parametrize("source", [name for name in sources.SOURCES if name != "synthetic"])
@@ -445,10 +443,10 @@ def test_allowed_missing_images_are_left_out_listed_and_counted(isic2020, make_c
     root = isic2020()
     for name in ("ISIC_0000001", "ISIC_0000003"):
         (root / "train" / f"{name}.jpg").unlink()
-    config = make_config(source=("isic2020",), data_dir=(str(root),), allow_missing_images=True)
+    settings = make_config(source=("isic2020",), data_dir=(str(root),), allow_missing_images=True)
 
     with caplog.at_level(logging.WARNING):
-        table, skipped = sources.make_manifest(config.source, config.preprocessing)
+        table, skipped = sources.make_manifest(settings.source, settings.preprocessing)
 
     assert table["image_id"].tolist() == ["ISIC_0000002"] and table.index.tolist() == [0]
     assert skipped["image_id"].tolist() == ["ISIC_0000001", "ISIC_0000003"]
@@ -457,11 +455,11 @@ def test_allowed_missing_images_are_left_out_listed_and_counted(isic2020, make_c
 
 
 def test_nothing_is_listed_as_skipped_where_every_image_is_there(isic2020, make_config):
-    config = make_config(
+    settings = make_config(
         source=("isic2020",), data_dir=(str(isic2020()),), allow_missing_images=True
     )
 
-    assert sources.make_manifest(config.source, config.preprocessing)[1].empty
+    assert sources.make_manifest(settings.source, settings.preprocessing)[1].empty
 
 
 def test_allowing_missing_images_does_not_allow_a_download_without_any(isic2020, read):
@@ -507,10 +505,10 @@ def test_an_allowed_missing_mask_keeps_the_image_without_one_lists_and_counts_it
 ):
     root = isic2017("Training")
     (root / "ISIC-2017_Training_Part1_GroundTruth" / "ISIC_0000001_segmentation.png").unlink()
-    config = make_config(source=("isic2017",), data_dir=(str(root),), allow_missing_images=True)
+    settings = make_config(source=("isic2017",), data_dir=(str(root),), allow_missing_images=True)
 
     with caplog.at_level(logging.WARNING):
-        table, skipped = sources.make_manifest(config.source, config.preprocessing)
+        table, skipped = sources.make_manifest(settings.source, settings.preprocessing)
 
     assert (table["mask"] != "").tolist() == [True, False, True]
     assert skipped["image_id"].tolist() == ["ISIC_0000001"]
