@@ -147,7 +147,7 @@ def _check_budget(runs):
                 raise ValueError(
                     f'experiments must share one split and one budget. "--{flag}" is '
                     f"{value} in {first} and {other} in {name}. "
-                    f"Give --{flag} here to set it in every flagfile, or compare them apart"
+                    f"Give --{flag} here to set it in every flagfile, or compare them separately"
                 )
     return runs
 
@@ -169,7 +169,7 @@ def _is_finished(settings):
     if different:
         raise ValueError(
             f"{run} is finished with other flags: {different}. Give the same flags, name another "
-            "--run, or give --overwrite to train anew"
+            "--run, or give --overwrite to train it again"
         )
     return True
 
@@ -219,8 +219,8 @@ def _check_split(first, settings):
     if different:
         raise ValueError(
             f"experiments must share one split. {len(different)} images, {min(different)} among "
-            f"them, stand elsewhere in {settings.paths.run} than in {first.paths.run}. Train them "
-            "from the same images and flags"
+            f"them, are on another side of the split in {settings.paths.run} than in "
+            f"{first.paths.run}. Train them from the same images and flags"
         )
 
 

@@ -55,8 +55,8 @@ def main(settings: config.Config) -> None:
     failures_lib.raise_for(
         failures_lib.read(output),
         output / failures_lib.FILE,
-        "Put good files in their place and give the same command again, or give "
-        "--on_bad_image=skip to do without them",
+        "Replace these files with good ones and give the same command again, or give "
+        "--on_bad_image=skip to leave them out",
     )
 
 
@@ -177,8 +177,8 @@ def _output_folder(settings, source, asked):
     if changed:
         words = ", ".join(f"--{name} {before.get(name)}, now {asked[name]}" for name in changed)
         raise ValueError(
-            f"{output} holds an evaluation of other flags ({words}). Give --output for another "
-            "folder, or delete that one"
+            f"{output} holds an evaluation made with other flags ({words}). Give --output for "
+            "another folder, or delete that one"
         )
     return output
 

@@ -96,7 +96,7 @@ def _write_openvino(settings, model, folder):
     before = config.differing(settings.preprocessing, plain)
     if before:
         logging.warning(
-            "--%s is not in the OpenVINO model; do it before, by "
+            "--%s is not in the OpenVINO model; apply it first, with "
             "lbunet_tf.data.pixels.preprocessing.prepare_image",
             ", --".join(before),
         )

@@ -107,8 +107,8 @@ def _name_failures(settings, prepared, where):
         failures_lib.raise_for(
             prepared.skipped["reason"][is_bad].tolist(),
             where,
-            "Put good files in their place and prepare again, under another name, or give "
-            "--on_bad_image=skip to do without them",
+            "Replace these files with good ones and prepare again under another name, or give "
+            "--on_bad_image=skip to leave them out",
         )
 
 
@@ -124,7 +124,7 @@ def _show(settings, prepared):
             for row in prepared.skipped.head(10).itertuples()
         ),
         *(["  ..."] if len(prepared.skipped) > 10 else []),
-        "on more than one side of the split, of those known: "
+        "known and on more than one side of the split: "
         + ", ".join(f"{count} {name}" for name, count in prepared.crossings.items()),
     ]
     sys.stdout.write("\n".join(lines) + "\n")

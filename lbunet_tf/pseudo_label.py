@@ -64,8 +64,8 @@ def main(settings: config.Config) -> None:
     failures_lib.raise_for(
         failures_lib.read(output),
         output / failures_lib.FILE,
-        "Put good files in their place and give the same command again with --overwrite, or give "
-        "--on_bad_image=skip to do without them",
+        "Replace these files with good ones and give the same command again with --overwrite, or "
+        "give --on_bad_image=skip to leave them out",
     )
 
 
@@ -109,7 +109,7 @@ def _pseudo_label(settings, look, of_run, output):
     _log_targets(output, manifest)
     if manifest.empty:
         raise ValueError(
-            f"at least one image must get a target. Received: none of {len(rows)}, see "
+            f"at least one image must get a target. None of {len(rows)} did, see "
             f"{output / TARGETS}; lower --confidence or --mask_confidence, or give more images"
         )
     # Last: where it is, the rest is whole.
@@ -138,7 +138,7 @@ def _check(settings):
     if "mask" not in settings.pseudo_labels.targets:
         if settings.pseudo_labels.ignore_true_masks:
             raise ValueError(
-                '"--ignore_true_masks" needs masks to put in their place: add mask to --targets. '
+                '"--ignore_true_masks" needs new masks to replace them: add mask to --targets. '
                 f"Received: --targets={','.join(settings.pseudo_labels.targets)}"
             )
         return
@@ -168,7 +168,7 @@ def _check_output(settings, output):
         )
     if output_folder.read_marker(output).get("asked") != _asked(settings):
         raise ValueError(
-            f"{output} holds what a command of other flags left when it was interrupted. Give "
+            f"{output} holds what an interrupted command with other flags left. Give "
             "the same flags, name another --output, or give --overwrite"
         )
 

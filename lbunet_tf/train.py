@@ -229,7 +229,7 @@ def _fit(model, settings, run, manifest, flag_lines, placement, lacks_targets):
     rows = {split: manifest[manifest["split"] == split] for split in manifests.SPLITS}
     start = training_history.finished_epochs(run)
     if start:
-        logging.info("going on after %d finished epochs", start)
+        logging.info("continuing from epoch %d", start + 1)
         run_directory.check_model(run / run_directory.MODEL)
     counts = {split: len(part) for split, part in rows.items()}
     if placement.writes:

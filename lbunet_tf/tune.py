@@ -180,7 +180,7 @@ def _refuse_other_flags(settings):
     different = run_directory.different_flags(run, flagfiles.flag_lines(settings))
     if different:
         raise ValueError(
-            f"{run} is a trial of other flags: {different}. Name another --run, or give "
+            f"{run} is a trial with other flags: {different}. Name another --run, or give "
             "--overwrite to start the search again"
         )
 
@@ -286,10 +286,12 @@ def _conclude(base, space, trials):
     if best is None:
         raise ValueError(
             f"at least one trial must be trained. All {len(trials)} failed, the first with: "
-            f"{failed[0].failure}. Mend the flags and give --overwrite"
+            f"{failed[0].failure}. Correct the flags and give --overwrite"
         )
     if len(trials) < base.search.trials:
-        logging.info("no further combination: %d trials, of %d", len(trials), base.search.trials)
+        logging.info(
+            "no combinations are left: %d trials instead of %d", len(trials), base.search.trials
+        )
     logging.info(
         "%d trials, %d failed. Best on val: %s %.4f, trial %d, in %s (evaluate it with "
         "python -m lbunet_tf.evaluate --run=%s). Wrote %s/best.cfg, trials.csv and tensorboard/",

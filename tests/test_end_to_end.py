@@ -195,7 +195,7 @@ def test_a_killed_run_goes_on_and_ends_as_an_undisturbed_one(tmp_path):
     process.wait()
     assert not (tmp_path / "killed" / run_directory.FINISHED).is_file()
     resumed = run_entry("train", *flags("killed"))
-    assert re.search(r"going on after \d finished epochs", resumed.stderr)
+    assert re.search(r"continuing from epoch \d", resumed.stderr)
     histories = [
         pd.read_csv(tmp_path / run / "history.csv").drop(columns="seconds")
         for run in ("undisturbed", "killed")

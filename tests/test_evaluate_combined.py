@@ -55,7 +55,7 @@ def test_a_run_with_its_twin_has_the_scores_of_the_run(evaluated, copy_run, tmp_
     names += ["evaluation/figures/roc.png", "evaluation/figures/mask_sheet.png"]
     assert [name for name in names if name not in written] == []
     report = (tmp_path / "both" / run_directory.REPORT).read_text()
-    assert "2 forward passes an image" in report and "Training of twin" in report
+    assert "2 forward passes per image" in report and "Training of twin" in report
 
 
 def test_a_mean_whose_second_run_has_learnt_from_test_images_is_refused(copy_run, tmp_path):
@@ -77,9 +77,11 @@ def test_symmetries_are_named_where_scores_are(copy_run, tmp_path):
     stored = json.loads((tmp_path / "flips" / run_directory.METRICS).read_text())
     assert {(part["tta"], part["runs"]) for part in stored.values()} == {("flips", 1)}
     report = (tmp_path / "flips" / run_directory.REPORT).read_text()
-    assert "4 symmetries of the image (--tta=flips), 4 forward passes an image" in report
+    assert "4 symmetries of the image (--tta=flips), 4 forward passes per image" in report
 
-    with pytest.raises(ValueError, match="of other flags .*--tta flips, now none.* Give --output"):
+    with pytest.raises(
+        ValueError, match="made with other flags .*--tta flips, now none.* Give --output"
+    ):
         evaluate.evaluate(settings.replace(tta="none"))
 
 

@@ -144,7 +144,7 @@ def test_the_log_states_passes_and_images_per_second(settings, folder, caplog):
 
     predict.predict(settings.replace(tta="dihedral"), [str(folder / "image1.png")])
 
-    assert "images per second" in caplog.text and "8 forward passes an image" in caplog.text
+    assert "images per second" in caplog.text and "8 forward passes per image" in caplog.text
 
 
 def test_a_path_that_is_not_there_is_named(settings):
@@ -186,7 +186,7 @@ def test_a_mask_of_somebody_else_is_not_replaced(settings, folder):
     output = pathlib.Path(settings.paths.output)
     predict.predict(settings, [str(folder / "image1.png")])
     (output / "masks" / "image4.png").write_text("drawn by hand")
-    with pytest.raises(ValueError, match="file of somebody else is not replaced.*image4.png"):
+    with pytest.raises(ValueError, match="files of others are never replaced.*image4.png"):
         predict.predict(settings.replace(overwrite=True), [str(folder / "image4.png")])
     assert (output / "masks" / "image4.png").read_text() == "drawn by hand"
     assert [row["image_id"] for row in read_scores(settings)] == ["image1"]

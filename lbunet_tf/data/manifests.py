@@ -197,7 +197,7 @@ def join(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
         table.loc[first.index, column] = (
             pd.Series(values, first.index).fillna("") if text else values
         )
-    logging.info("%d images stand in more than one source; each is taken once", len(first))
+    logging.info("%d images are in more than one source; each is used once", len(first))
     return table.drop(index=shared.index.difference(first.index)).reset_index(drop=True)
 
 
@@ -257,7 +257,7 @@ def _refuse(manifest, wrong, rule, column="image_id"):
     if rule.endswith("unique"):
         ids = identifiers.normalised(rows["image_id"])
         twins = rows[ids == ids.iloc[0]]
-        twin = f"; it stands in sources {', '.join(twins['source'])}: {', '.join(twins['image'])}"
+        twin = f"; it is in the sources {', '.join(twins['source'])}: {', '.join(twins['image'])}"
     raise ValueError(
         f"{rule}. Received: {int(wrong.sum())} rows that break this, the first is row "
         f"{int(rows.index[0]) + 1} (image_id={first['image_id']!r}, label={first['label']}, "
@@ -319,8 +319,8 @@ def warn_of_one_patient(manifest: pd.DataFrame) -> None:
         counts = manifest.loc[manifest[column] != "", column].value_counts()
         if len(manifest) >= MANY and counts.max() > len(manifest) / 2:
             logging.warning(
-                "%s %r stands at %d of %d images, which are then all on one side of a split; "
-                "empty these cells if it means that none is known",
+                "%s %r is the value for %d of %d images, which are then all on one side of a "
+                'split; empty these cells if the value means "unknown"',
                 column,
                 counts.idxmax(),
                 counts.max(),
@@ -339,7 +339,7 @@ def check_files_exist(manifest: pd.DataFrame) -> pd.DataFrame:
                 f"every {column} of the run's manifest must still be there; {sum(gone)} of "
                 f"{len(gone)} are gone. The first is of image {row['image_id']!r}, row "
                 f"{int(manifest.index[gone][0]) + 1}: looked for {row[column]}. Put them back, or "
-                "mend the paths in the run's manifest.csv"
+                "correct the paths in the run's manifest.csv"
             )
     return manifest
 

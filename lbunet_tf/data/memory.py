@@ -52,7 +52,7 @@ def _machine_bytes(root):
     for line in path.read_text().splitlines():
         if line.startswith("MemAvailable:"):
             return int(line.split()[1]) * 1024
-    raise OSError(f"{path} must have a line MemAvailable. Give --nocache to do without it")
+    raise OSError(f"{path} must have a line MemAvailable. Give --nocache to train without a cache")
 
 
 def _groups(root):

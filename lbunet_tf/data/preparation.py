@@ -60,7 +60,8 @@ def check_targets(
         rows = manifest[manifest["split"] == split]
         if rows.empty:
             raise ValueError(
-                f"every split needs images; {split} has none of {len(manifest)}. Use more images, "
+                f"every split needs images; {split} has none of the {len(manifest)} images. Use "
+                "more images, "
                 "another --split_percent, or --split_by=image"
             )
         has_mask = (rows["mask"] != "").any()
@@ -82,7 +83,7 @@ def check_targets(
                 f"--split_percent or --seed, or --monitor=loss. Received: labels {classes}"
             )
         if needs_label and len(classes) == 1:
-            logging.warning("%s has images of one class only: AUC is not defined there", split)
+            logging.warning("%s has images of only one class, so its AUC is undefined", split)
     train = manifest[manifest["split"] == "train"]
     if balance == "resample" and set(train["label"].dropna()) != {0.0, 1.0}:
         raise ValueError(

@@ -74,7 +74,7 @@ def assign(
     if given.any() and split_by != "official":
         raise ValueError(
             f'"--split_by" must be "official" to keep the {int(given.sum())} splits that the '
-            f"manifest holds; empty its split column to split anew. Received: {split_by}"
+            f"manifest holds; empty its split column to split again. Received: {split_by}"
         )
     result = manifest.copy()
     if split_by == "official":
@@ -206,8 +206,8 @@ def report_crossings(manifest: pd.DataFrame, split_by: str) -> dict[str, int]:
     )
     if split_by == "patient" and not (known["patient_id"] or known["lesion_id"]):
         logging.warning(
-            "leak check: no patient and no lesion is known, so --split_by=patient keeps nothing "
-            "but identical files and known duplicates together"
+            "leak check: no patient and no lesion is known, so --split_by=patient keeps only "
+            "identical files and known duplicates together"
         )
     if not any(found.values()):
         logging.info("leak check: nothing that is known crosses a split (%s)", words)
@@ -217,8 +217,8 @@ def report_crossings(manifest: pd.DataFrame, split_by: str) -> dict[str, int]:
             f"no image, lesion, patient or duplicate may cross a split. Found: {words}"
         )
     logging.warning(
-        "leak check: with --split_by=%s these stand on more than one side: %s. Scores on val "
-        "and test are too high by what they share with train",
+        "leak check: with --split_by=%s these are on more than one side: %s. Scores on val "
+        "and test are too high, since they share these with train",
         split_by,
         words,
     )

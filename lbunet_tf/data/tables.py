@@ -103,8 +103,8 @@ def _read_ragged(path, separator, has_header):
     for line, row in rows:
         if any(row[width:]):
             raise ValueError(
-                f"Each row must have as many cells as the first, {width}; a cell with a comma "
-                f"stands in quotes. Received: {len(row)} cells in line {line}"
+                f"Each row must have as many cells as the first, {width}; put a cell that holds a "
+                f"comma in quotes. Received: {len(row)} cells in line {line}"
             )
     cells = [(row + [None] * width)[:width] for _, row in rows]
     if not has_header:

@@ -115,8 +115,8 @@ def log(found: dict[str, dict], targets: Sequence[str]) -> None:
                 )
         if parts["all"]["weak"]["dice"] <= parts["all"]["centred_ellipse"]["dice"]:
             logging.warning(
-                "%s: the weak masks agree with the true ones no better than the same ellipse in "
-                "the middle of every image",
+                "%s: the weak masks agree with the true ones no better than one ellipse in the "
+                "middle of every image",
                 standing,
             )
     for standing, labels in found["labels"].items():
@@ -129,6 +129,6 @@ def log(found: dict[str, dict], targets: Sequence[str]) -> None:
         if is_worse and "melanoma" in targets:
             logging.warning(
                 "%s: the sure labels are right less often than calling every image the more "
-                "frequent class; take --targets=mask",
+                "frequent class; use --targets=mask",
                 standing,
             )

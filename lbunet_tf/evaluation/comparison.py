@@ -175,9 +175,10 @@ def facts(
             "±: standard deviation over the seeds, which change split, subset and initial weights."
             if len(seeds) > 1
             else "One seed: SE is the standard error of the AUC that the number of test images "
-            "alone gives (Hanley and McNeil 1982); what another seed would change is not in it."
+            "alone gives (Hanley and McNeil 1982); it does not include what another seed would "
+            "change."
         ),
-        "Training time": "the epochs on this machine, other work on it included.",
+        "Training time": "the epochs on this machine, including the effect of other work on it.",
     }
     if "label_as_mask_dice" in summary:
         result["Label-as-mask"] = (
@@ -186,9 +187,9 @@ def facts(
         )
     if "reported_auc" in summary:
         result["The paper's numbers"] = (
-            "as its Table I prints them, not reproducible from its text: it gives neither seed nor "
-            "split nor the number of test images, its accuracy and Dice fit no common count, and "
-            "it prints no IoU. They are no target."
+            "as printed in its Table I. They cannot be reproduced from its text, which gives "
+            "neither seed nor split nor the number of test images; its accuracy and Dice fit no "
+            "common count, and it prints no IoU. They are not a target."
         )
     return result
 

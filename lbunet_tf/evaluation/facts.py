@@ -51,7 +51,7 @@ def of_images(
         "Skipped images": f"{checks['skipped']} (skipped.csv)",
         "Threshold": "chosen on val by Youden's J, never on test"
         if "at_val_threshold" in test
-        else "none chosen: val has not both classes with scores",
+        else "none chosen: val does not have scored images of both classes",
         "Masks": f"scored at the network's size, {size} x {size} px, at probability 0.5",
     }
 
@@ -71,13 +71,13 @@ def _leak_check(paths, source, checks):
     known = ", ".join(f"{name} {count}" for name, count in checks["known"].items())
     if source:
         result = (
-            f"{checks['left_out']} images of the source stand in train or val of a run, or share "
-            "something with an image that does, and were left out (skipped.csv)"
+            f"{checks['left_out']} images of the source are in train or val of a run, or share "
+            "something with an image that is, and were left out (skipped.csv)"
         )
     elif crossing:
         result = f"on more than one side of the split: {crossing}"
     else:
-        result = "nothing that is known stands on two sides of the split"
+        result = "nothing known is on two sides of the split"
     if paths.other_runs and not source:
         result += f" of {paths.run}; the others' train shares no more with its val and test"
     return f"{result}. Known for, of {checks['images']} images: {known}"

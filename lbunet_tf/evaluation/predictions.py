@@ -99,7 +99,7 @@ def refuse_not_finite(logits: dict[str, np.ndarray], image_ids: Sequence[str]) -
     if bad:
         raise ValueError(
             f"the network gives NaN or infinity for {len(bad)} of {len(image_ids)} images, the "
-            f"first is {bad[0]}. Look at the image; if all are so, take another run"
+            f"first is {bad[0]}. Look at the image; if all images are like this, use another run"
         )
 
 

@@ -12,8 +12,8 @@ CAPTIONS = {
     "score ranks melanomas above other lesions.",
     "confusion_matrix": "Test images by true and predicted class, at 0.5 and at the threshold "
     "that was chosen on the validation images.",
-    "threshold_curves": "What a threshold costs on the test images. PPV: of those flagged, the "
-    "share that is melanoma. It falls with prevalence.",
+    "threshold_curves": "What a threshold costs on the test images. PPV: the fraction of flagged "
+    "images that are melanomas. It falls with prevalence.",
     "training_curves": "Training: train and validation by epoch. The dotted line is the epoch "
     "that was kept.",
     "mask_sheet": "Test images with the best, median and worst agreement of prediction "
@@ -54,7 +54,7 @@ WORDS = {
     "dice": "Dice, mean over images",
     "iou": "IoU, mean over images",
     "thresholded_jaccard": "thresholded Jaccard (0 below 0.65), mean over images",
-    "share_below_iou_0.65": "share of images with IoU below 0.65",
+    "share_below_iou_0.65": "fraction of images with IoU below 0.65",
     "pooled_dice": "Dice, pooled over pixels",
     "pooled_iou": "IoU, pooled over pixels",
     "f1": "F1",
@@ -156,8 +156,8 @@ def _headline(test):
         fewest = min(test["num_melanoma"], test["num_scored"] - test["num_melanoma"])
         if fewest < FEW:
             sentences.append(
-                f"With {fewest} images in one of the classes these numbers say little: one "
-                "image more or less changes them."
+                f"With {fewest} images in one of the classes these numbers mean little: one image "
+                "changes them."
             )
         cards += [("AUC", test["auc"]), ("sensitivity", at["sensitivity"])]
         cards += [("specificity", at["specificity"])]
@@ -184,7 +184,7 @@ def _headline(test):
 
 
 def _percent(share):
-    return "an unknown share" if share is None else f"{share:.1%}"
+    return "an unknown fraction" if share is None else f"{share:.1%}"
 
 
 def _label_note(test):
@@ -216,9 +216,9 @@ def _source_table(test):
     names = list(dict.fromkeys(name for part in parts.values() for name in part))
     rows = [[_words(name), *(_number(part.get(name)) for part in parts.values())] for name in names]
     return (
-        "<h2>Test images by source</h2><p>The sources differ in their share of melanoma, so the "
-        "pooled AUC is partly about telling the sources apart; these are not.</p>"
-        + _html_table(["", *parts], rows)
+        "<h2>Test images by source</h2><p>The sources contain melanoma in different proportions, "
+        "so the pooled AUC partly measures how well the sources are told apart. The scores below "
+        "do not.</p>" + _html_table(["", *parts], rows)
     )
 
 

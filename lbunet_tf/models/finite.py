@@ -13,7 +13,7 @@ def check_weight(array: np.ndarray, name: str, path: str | os.PathLike) -> None:
         raise ValueError(
             f"{path} must hold weights that are finite numbers. {name} has "
             f"{array.size - np.count_nonzero(is_finite)} of {array.size} that are NaN or infinite. "
-            "Copy the file again, or take another"
+            "Copy the file again, or use another one"
         )
 
 

@@ -21,15 +21,15 @@ def load(path: str | os.PathLike) -> keras.Model:
     """
     damaged = archives.damage(path)
     if damaged:
-        raise ValueError(f"{path} must be a whole Keras model. Received: {damaged}")
+        raise ValueError(f"{path} must be a complete Keras model. Received: {damaged}")
     text, num_bytes = archives.read_config(path)
     with _named_errors(path):
         num_weights = _count_weights(text)
     if num_weights > num_bytes:
         # Built, they would fill memory before Keras sees that the file lacks them.
         raise ValueError(
-            f"{path} must be a Keras model that holds its weights. Received: layers of "
-            f"{num_weights} weights, and {num_bytes} bytes of weights"
+            f"{path} must be a Keras model that holds its weights. Received: layers with "
+            f"{num_weights} weights, but {num_bytes} bytes of weights"
         )
     with _named_errors(path):
         # safe_mode: a model may carry Python code, which is never run.
@@ -76,6 +76,6 @@ def check_hdf5(path: str | os.PathLike) -> None:
     except Exception as error:
         # h5py raises whatever comes to pass where the bytes are not what it expects.
         raise ValueError(
-            f"{path} must be a whole HDF5 file of weights. Received: "
+            f"{path} must be a complete HDF5 file of weights. Received: "
             f"{archives.describe_error(path, error, 'HDF5')}"
         ) from error

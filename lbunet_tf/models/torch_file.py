@@ -46,7 +46,7 @@ def read_tensors(path: str | os.PathLike) -> dict[str, np.ndarray]:
         struct.error,
     ) as error:
         raise ValueError(
-            f"{path} must be a whole PyTorch file of tensors in the format before 1.6, as "
+            f"{path} must be a complete PyTorch file of tensors in the format before 1.6, as "
             "torch.save(tensors, path, _use_new_zipfile_serialization=False) writes it. Received: "
             f"{archives.describe_error(path, error, 'pickle')}"
         ) from error
@@ -167,7 +167,7 @@ class _Machine:
             self.memo[len(self.memo)] = self.stack[-1]
         elif name in ("GET", "BINGET", "LONG_BINGET"):
             if argument not in self.memo:
-                raise ValueError("a pickle takes what it has not kept")
+                raise ValueError("a pickle reads a memo that it never wrote")
             self.stack.append(self.memo[argument])
         elif name in _TUPLES:
             self.stack.append(tuple(reversed([self._pop() for _ in range(_TUPLES[name])])))
@@ -178,7 +178,7 @@ class _Machine:
 
     def _pop(self):
         if not self.stack or self.stack[-1] is _MARK:
-            raise ValueError("a pickle takes what it has not put down")
+            raise ValueError("a pickle reads from an empty stack")
         return self.stack.pop()
 
     def _pop_to_mark(self):
@@ -197,7 +197,7 @@ class _Machine:
 
     def _extend(self, items):
         if not isinstance(self.stack[-1], list):
-            raise ValueError("it appends to what is no list")
+            raise ValueError("it appends to something that is not a list")
         self.stack[-1].extend(items)
 
     def _make_dictionary(self, items):
@@ -214,13 +214,13 @@ class _Machine:
     def _look_up_from_stack(self, _):
         name, module = self._pop(), self._pop()
         if not isinstance(name, str) or not isinstance(module, str):
-            raise ValueError("it looks up what is no name")
+            raise ValueError("it looks up something that is not a name")
         self._look_up(f"{module} {name}")
 
     def _call(self, _):
         arguments, function = self._pop(), self._pop()
         if not isinstance(function, _Global) or not isinstance(arguments, tuple):
-            raise ValueError("it calls what is no function")
+            raise ValueError("it calls something that is not a function")
         if function.name == TENSOR:
             self.stack.append(_tensor(*arguments))
         elif function.name == DICTIONARY:
@@ -234,7 +234,7 @@ class _Machine:
         """A state_dict carries versions of layers as attributes; they are not needed."""
         self._pop()
         if not isinstance(self.stack[-1], dict):
-            raise ValueError("it sets attributes of what is no dictionary")
+            raise ValueError("it sets attributes of something that is not a dictionary")
 
     def _name_storage(self, _):
         kind, dtype, key, _, length, view = self._pop()
@@ -274,7 +274,7 @@ def _are_sizes(*values):
 
 def _tensor(storage, offset, shape, stride, *_):
     if not isinstance(storage, _Storage) or not isinstance(shape, tuple):
-        raise ValueError("it makes a tensor of what is no storage")
+        raise ValueError("it makes a tensor from something that is not a storage")
     if not isinstance(stride, tuple) or not _are_sizes(offset, *shape, *stride):
-        raise ValueError("it makes a tensor whose offset, shape or stride are no counts")
+        raise ValueError("it makes a tensor whose offset, shape or stride is not a count")
     return _Tensor(storage, offset, shape, stride)

@@ -35,7 +35,7 @@ def load_best(run: pathlib.Path) -> keras.Model:
             "It is written after the first epoch"
         )
     if not (run / run_directory.FINISHED).is_file():
-        logging.warning("%s is not finished; taking its best epoch so far", run)
+        logging.warning("%s is not finished; using its best epoch so far", run)
     process.set_keras()
     model = saved_models.load(path)
     flags = flagfiles.read(str(run))
@@ -82,7 +82,7 @@ def check(settings: config.Config) -> None:
                 raise ValueError(
                     "the runs of one mean must see images alike and mean the same by their "
                     f'outputs. "--{flag}" says {_words(ours)} in --run={settings.paths.run} and '
-                    f"{_words(theirs)} in --run={run}. Name runs that agree, or take one at a time"
+                    f"{_words(theirs)} in --run={run}. Name runs that agree, or use one at a time"
                 )
 
 
@@ -117,7 +117,7 @@ def output_folder(paths: command_groups.Paths, default: pathlib.Path) -> pathlib
     folder = pathlib.Path(paths.output)
     if (folder / run_directory.FLAGS).is_file():
         raise ValueError(
-            f'"--output" must be no run directory; name a new folder. {folder} holds '
+            f'"--output" must not be a run directory; name a new folder. {folder} holds '
             f"{run_directory.FLAGS}"
         )
     return folder
@@ -128,11 +128,11 @@ def describe(tta: str, num_runs: int) -> str:
     symmetries = len(combined.SYMMETRIES[tta])
     passes = symmetries * num_runs
     if passes == 1:
-        return "1 forward pass an image"
+        return "1 forward pass per image"
     return (
         f"mean probability of {num_runs} run{'s' if num_runs > 1 else ''} x {symmetries} "
         f"{'symmetries' if symmetries > 1 else 'symmetry'} of the image (--tta={tta}), "
-        f"{passes} forward passes an image"
+        f"{passes} forward passes per image"
     )
 
 
@@ -140,5 +140,5 @@ def describe_speed(tta: str, num_runs: int, num_images: int, seconds: float) -> 
     """Returns images per second, reading and the start of the model included, in words."""
     return (
         f"{num_images} images in {seconds:.1f} s, {num_images / seconds:.1f} images per second "
-        f"with reading and start; {describe(tta, num_runs)}"
+        f"including reading and start-up; {describe(tta, num_runs)}"
     )

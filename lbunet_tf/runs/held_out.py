@@ -135,8 +135,8 @@ def read_ancestors(runs: list[tuple[config.Config, pd.DataFrame]]) -> dict[str, 
             seen.add(path.resolve())
             if not (path / run_directory.MANIFEST).is_file():
                 logging.warning(
-                    "leak check: %s learnt from %s, which is no longer there; what that run had "
-                    "seen cannot be left out",
+                    "leak check: %s was trained with %s, which is no longer there; what that run "
+                    "had seen cannot be left out",
                     settings.paths.run,
                     parent,
                 )
@@ -189,9 +189,9 @@ def _refuse(rows, learnt, shared, places):
             by = f", {column} {keys[column][found].iloc[0]!r}" if column != "image_id" else ""
             raise ValueError(
                 f"the {split} images of {first} must be new to {run}, or the score would be too "
-                f"high. {found.sum()} of {len(rows)} stand by their {column} in {side} of {run}; "
-                f"the first is image {image_id!r}{by}. Name runs of one split; a training "
-                f"takes that of {run} with --split_by=official --source=manifest "
+                f"high. {found.sum()} of {len(rows)} are, by their {column}, in {side} of {run}; "
+                f"the first is image {image_id!r}{by}. Name runs with the same split; a training "
+                f"uses the split of {run} with --split_by=official --source=manifest "
                 f"--data_dir={run}/{run_directory.MANIFEST}"
             )
 
@@ -209,7 +209,7 @@ def _leave_out(rows, learnt, runs):
     by = by[is_learnt]
     counts = ", ".join(f"{name} {count}" for name, count in by.value_counts().items())
     logging.info(
-        "left out %d of %d images that stand in train or val of %s%s",
+        "left out %d of %d images that are in train or val of %s%s",
         len(by),
         len(rows),
         ", ".join(runs),
@@ -220,7 +220,7 @@ def _leave_out(rows, learnt, runs):
             f'"--source" must have images that are new to the run. All {len(rows)} stand in train '
             f"or val of {', '.join(runs)}; name another source"
         )
-    reasons = "stands in train or val of a run, by " + by + "; left out"
+    reasons = "is in train or val of a run, by " + by + "; left out"
     left_out = rows.loc[is_learnt, ["image_id", "image", "source"]].assign(reason=reasons)
     return rows[~is_learnt].reset_index(drop=True), left_out
 
@@ -232,6 +232,6 @@ def _refuse_unscored(outputs, rows):
     if not (has_label and paints_labels or has_mask and outputs.mask_source == "lesion"):
         raise ValueError(
             '"--source" must have something to score the outputs against: lesion masks, or labels '
-            f"for a melanoma score. None of {len(rows)} images has it; the run's are "
+            f"for a melanoma score. None of the {len(rows)} images has any; the run's are "
             f"--heads={','.join(outputs.heads)} --mask_source={outputs.mask_source}"
         )

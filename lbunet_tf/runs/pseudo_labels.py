@@ -44,9 +44,9 @@ def list_images(
     rows["standing"] = standing(rows, of_run)
     counts = {name: int((rows["standing"] == name).sum()) for name in (*manifests.SPLITS, NEW)}
     logging.info(
-        "of %d images %d stand in the test of %s (by image, patient, lesion, duplicate or content) "
-        "and are left out; %d stand in its val and only show how far targets agree; %d stand in "
-        "its train; %d are new",
+        "of %d images %d are in the test split of %s (by image, patient, lesion, duplicate or "
+        "content) and are left out; %d are in its val split and only show how far targets agree; "
+        "%d are in its train split; %d are new",
         len(rows),
         counts["test"],
         settings.paths.run,
@@ -56,8 +56,8 @@ def list_images(
     )
     if counts["train"] + counts[NEW] == 0:
         raise ValueError(
-            f"at least one image must stand neither in val nor in test of {settings.paths.run}. "
-            f"Received: {len(rows)} images that do; give another --source"
+            f"at least one image must be in neither val nor test of {settings.paths.run}. "
+            f"Received: {len(rows)} images, all of which are; give another --source"
         )
     skipped = pd.concat([missing, bad], ignore_index=True)
     rows = rows[rows["standing"] != "test"].reset_index(drop=True)

@@ -79,7 +79,7 @@ def check_model(path: pathlib.Path) -> None:
     damaged = archives.damage(path)
     if damaged:
         raise ValueError(
-            f"{path} must be a whole Keras model; it is missing, cut short or damaged "
+            f"{path} must be a complete Keras model; it is missing, cut short or damaged "
             f"({damaged}). Copy it again, or train again with --overwrite"
         )
 
@@ -117,7 +117,7 @@ def check_for_training(run: str, flag_lines: list[str], overwrite: bool) -> None
     different = different_flags(path, flag_lines)
     if different:
         raise ValueError(
-            f"{path} holds an unfinished run of other flags: {different}. Give the same flags to "
+            f"{path} holds an unfinished run with other flags: {different}. Give the same flags to "
             "continue it, name another --run, or give --overwrite to start again"
         )
 
@@ -143,7 +143,7 @@ def _refuse_without_flags(path):
     left = [name for name in (FINISHED, MODEL, HISTORY, MANIFEST) if (path / name).exists()]
     if left or any((path / BACKUP).glob("[0-9]*.weights.h5")):
         raise ValueError(
-            f"{path} must hold {FLAGS}, which says of what flags its {(*left, BACKUP)[0]} is. Put "
+            f"{path} must hold {FLAGS}, which states the flags of its {(*left, BACKUP)[0]}. Put "
             "it back, name another --run, or give --overwrite to start again"
         )
 

@@ -13,8 +13,8 @@ from lbunet_tf.serving import outputs as outputs_lib
 
 NAME = "serving_default"
 INPUT = "image_bytes"
-NO_IMAGE = "image_bytes must be a JPEG or PNG: this is none"
-DAMAGED = "image_bytes must be a whole JPEG or PNG: this one is cut short or damaged"
+NO_IMAGE = "image_bytes must be a JPEG or PNG; these bytes are neither"
+DAMAGED = "image_bytes must be a complete JPEG or PNG: this one is cut short or damaged"
 
 
 def make_serving_function(

@@ -81,7 +81,7 @@ def _check_data(source, comparison, split, augmentation):
     sources = ",".join(source.source)
     if source.data_dir and len(source.data_dir) != len(source.source):
         raise ValueError(
-            '"--data_dir" must name one folder a source, in the order of --source. '
+            '"--data_dir" must name one folder per source, in the order of --source. '
             f"Received: {len(source.source)} in --source={sources}, "
             f"{len(source.data_dir)} in --data_dir={','.join(source.data_dir)}"
         )
@@ -104,7 +104,7 @@ def _check_data(source, comparison, split, augmentation):
     weights = augmentation.source_weights
     if weights and (len(weights) != len(source.source) or min(weights) <= 0):
         raise ValueError(
-            '"--source_weights" must be one positive number a source, in the order of --source. '
+            '"--source_weights" must be one positive number per source, in the order of --source. '
             f"Received: {len(source.source)} in --source={sources}, "
             f"--source_weights={_listed(weights)}"
         )
@@ -154,7 +154,7 @@ def _check_losses(loss, outputs, split, augmentation):
         )
     if set(loss.class_weights) - set(outputs.heads):
         raise ValueError(
-            f'"--class_weights" must name heads that are on, of {_listed(outputs.heads)}. '
+            f'"--class_weights" must name heads of this run, out of {_listed(outputs.heads)}. '
             f"Received: {_listed(loss.class_weights)}"
         )
     of_label = "melanoma" in loss.class_weights or outputs.mask_source == "label"
@@ -219,7 +219,7 @@ def _check_partners(distillation, preparation, given):
     """Raises a ValueError for a flag without the one that it belongs to."""
     if "teacher_weight" in given and not distillation.teacher:
         raise ValueError(
-            '"--teacher_weight" is the share of a teacher: add --teacher. Received: '
+            '"--teacher_weight" is the weight of a teacher: add --teacher. Received: '
             f"--teacher_weight={distillation.teacher_weight}"
         )
     if preparation.beam_options and not preparation.records:

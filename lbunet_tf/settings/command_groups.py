@@ -25,17 +25,17 @@ class Paths:
     )
     overwrite: bool = fields.flag(
         False,
-        "Start again where --run holds another or a finished run, and delete that one, but for its "
-        "exports and files of others; predict, pseudo_label, prepare: replace what they wrote "
-        "before. Nothing is deleted without it.",
+        "Start again where --run holds another or a finished run, and delete that one, except its "
+        "exports and files that others wrote; predict, pseudo_label, prepare: replace what they "
+        "wrote before. Nothing is deleted without it.",
         entries=("train", "predict", "pseudo_label", "prepare"),
     )
     output: str = fields.flag(
         "",
         "Where to write: the CSV of the checked manifest (prepare); or a folder, by default "
         "RUN/predicted (predict), RUN/export or RUN/export_openvino (export), RUN/pseudo "
-        "(pseudo_label), RUN, or RUN/on_SOURCE for another --source (evaluate). Needed for several "
-        "runs: nothing is written into one of them.",
+        "(pseudo_label), RUN, or RUN/on_SOURCE for another --source (evaluate). Required with "
+        "several runs, since nothing is written into any of them.",
         entries=("prepare", *fields.COMBINE, *fields.PSEUDO),
         is_path=True,
     )
@@ -83,7 +83,7 @@ class Search:
     trials: int = fields.flag(
         20,
         "How many trainings the search makes, the first with the flags as given. May be raised "
-        "later: the search goes on.",
+        "later: the search continues.",
         entries=fields.TUNE,
         minimum=1,
     )
@@ -108,7 +108,7 @@ class Score:
     )
     prevalence: float = fields.flag(
         0.018,
-        "Share of melanoma at which PPV and NPV are also stated (ISIC 2020: 0.018).",
+        "Prevalence of melanoma at which PPV and NPV are also stated (ISIC 2020: 0.018).",
         entries=("evaluate",),
     )
     tta: str = fields.flag(
@@ -164,8 +164,8 @@ class PseudoLabels:
     )
     ignore_true_masks: bool = fields.flag(
         False,
-        "Write the weak masks also where the source has true ones, to learn what weak masks "
-        "are worth. Off: a true mask is never replaced.",
+        "Write the weak masks also where the source has true ones, to measure how good weak masks "
+        "are. Off: a true mask is never replaced.",
         entries=fields.PSEUDO,
     )
 
@@ -197,13 +197,13 @@ class Preparation:
     records: str = fields.flag(
         "",
         "A folder for the images and masks at --image_size, in shards of records that "
-        "--source=records and TensorFlow Datasets read. The same command goes on after a kill.",
+        "--source=records and TensorFlow Datasets read. The same command continues after a kill.",
         entries=("prepare",),
         is_path=True,
     )
     beam_options: str = fields.flag(
         "",
-        "Write --records by Apache Beam: the options of its runner, as in "
+        "Write --records with Apache Beam: the options of its runner, as in "
         "'--runner=DirectRunner --direct_num_workers=4'. Workers need both folders at their paths.",
         entries=("prepare",),
     )

@@ -75,7 +75,7 @@ def _status_of(work):
     except BrokenPipeError:
         # As any program in a pipe: whoever read the output has ended, as in ... | head.
         _drop_output()
-        _say("stopped: nobody reads the output any more")
+        _say("stopped: the reader of the output has gone away")
         return 128 + signal.SIGPIPE
     except (ValueError, OSError, tf.errors.OpError) as error:
         if logging.get_verbosity() > logging.INFO:

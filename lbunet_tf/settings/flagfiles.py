@@ -331,6 +331,6 @@ def read_flagfile(path: pathlib.Path) -> config.Config:
         return from_flags("train", flag_values)
     except flags.Error as error:
         text = _in_words(error, origins)
-        raise ValueError(f"{path} must hold flags that this version knows. {text}") from error
+        raise ValueError(f"{path} must hold only flags of this version. {text}") from error
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error

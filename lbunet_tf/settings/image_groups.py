@@ -21,14 +21,14 @@ class Source:
         (),
         "Where images come from, one or several, comma-separated: "
         "isic2016 to isic2020, isic_archive, ham10000, ph2, folder, manifest, records, synthetic. "
-        "evaluate: score all its images instead of the run's own test images, but for those that "
+        "evaluate: score all its images instead of the run's own test images, except those that "
         "the run has seen.",
         entries=fields.SOURCE,
         many=True,
     )
     data_dir: tuple[str, ...] = fields.flag(
         (),
-        "One folder a source, in the same order: the official download as it "
+        "One folder per source, in the same order: the official download as it "
         "lies on disk (manifest: the CSV file; records: what prepare --records wrote; synthetic: "
         "where to draw).",
         entries=fields.SOURCE,
@@ -37,7 +37,7 @@ class Source:
     )
     allow_missing_images: bool = fields.flag(
         False,
-        "Go on without images that the labels name but the folder lacks (a "
+        "Continue without images that the labels name but the folder lacks (a "
         "partial download). They are counted and listed in skipped.csv.",
         entries=fields.SOURCE,
     )
@@ -45,14 +45,14 @@ class Source:
         "error",
         "What to do about an image or mask that cannot be decoded: 'error' names it, and train "
         "then stops, while the other commands do everything else first and end with exit status "
-        "1; 'skip' does without it, counts it and lists it in skipped.csv.",
+        "1; 'skip' leaves it out, counts it and lists it in skipped.csv.",
         entries=fields.SOURCE,
         choices=("error", "skip"),
     )
     max_images: int = fields.flag(
         0,
-        "Use a seeded draw of at most this many images; 0 uses all. evaluate: of --source, beside "
-        "the run's own val, on which the threshold is chosen.",
+        "Use a seeded draw of at most this many images; 0 uses all. evaluate: of --source, in "
+        "addition to the run's own val images, on which the threshold is chosen.",
         entries=fields.SOURCE,
         minimum=0,
     )
@@ -77,8 +77,8 @@ class Reading:
     )
     verify_images: str = fields.flag(
         "quick",
-        "How the images of a run are compared with those that it was made of, by a training that "
-        "goes on, evaluate and pseudo_label: 'quick', by size, first and last bytes; or 'whole'.",
+        "How evaluate, pseudo_label and a training that continues compare the images of a run "
+        "with those it began with: 'quick', by size, first and last bytes; or 'whole'.",
         entries=("train", "evaluate", "pseudo_label"),
         choices=("quick", "whole"),
     )
@@ -92,7 +92,7 @@ class Split:
         "none",
         "'subset': all melanomas and --benign_count of the rest (the paper's); "
         "'resample': within each source the classes equally often in a training epoch, images "
-        "without a label as often as before; or 'none'.",
+        "without a label keep their number; or 'none'.",
         entries=fields.DATA,
         choices=("none", "subset", "resample"),
     )
@@ -104,7 +104,7 @@ class Split:
     )
     split_by: str = fields.flag(
         "patient",
-        "What stays on one side: 'patient' (with lesion and known duplicates), "
+        "What is kept on one side of the split: 'patient' (with lesion and known duplicates), "
         "'image' (the paper's random split), or 'official' (keep the parts of the "
         "download; only its training part is divided).",
         entries=fields.DATA,
@@ -114,13 +114,13 @@ class Split:
         -1,
         "Images whose 64-bit perceptual hashes differ in at most so many bits, 0 to 10, are near-"
         "duplicates, which --split_by=patient keeps on one side and the leak check counts; 2 is "
-        "careful. -1 does not look for them.",
+        "careful. -1: they are not searched for.",
         entries=fields.DATA,
         minimum=-1,
     )
     split_percent: tuple[int, ...] = fields.flag(
         (70, 15, 15),
-        "Per cent of images for train, val and test.",
+        "Percentages of the images for train, val and test.",
         entries=fields.DATA,
         many=True,
     )
@@ -139,7 +139,7 @@ class Preprocessing:
     )
     antialias: bool = fields.flag(
         False,
-        "Low-pass before shrinking. Off is the paper's (albumentations Resize).",
+        "Apply a low-pass filter before shrinking. Off in the paper (albumentations Resize).",
         entries=fields.DATA,
     )
     shades_of_gray: bool = fields.flag(
@@ -160,7 +160,8 @@ class Augmentation:
 
     source_weights: tuple[float, ...] = fields.flag(
         (),
-        "Relative shares of a training epoch's images, one a source, as in 1,3; the epoch keeps "
+        "Relative weights of the sources in a training epoch, one per source, as in 1,3; the "
+        "epoch keeps "
         "its length. Empty: every image once.",
         many=True,
     )

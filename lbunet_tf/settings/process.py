@@ -79,8 +79,8 @@ def set_keras() -> None:
         found = getattr(keras.config, name)()
         if found != value:
             logging.warning(
-                "Keras' %s was %s, from keras.json or this program; it is now %s, with which the "
-                "models are defined",
+                "Keras' %s was %s, from keras.json or this program; it is now %s, which the "
+                "models need",
                 name,
                 found,
                 value,
@@ -89,7 +89,7 @@ def set_keras() -> None:
     for name in ("max_epochs", "max_steps_per_epoch"):
         limit = getattr(keras.config, name)()
         if limit is not None:
-            logging.warning("Keras cuts every training: KERAS_%s=%s", name.upper(), limit)
+            logging.warning("Keras limits every training: KERAS_%s=%s", name.upper(), limit)
 
 
 def reuse_freed() -> None:

@@ -51,14 +51,14 @@ def check(flags: pathlib.Path, finished: pathlib.Path, path_flags: Collection[st
     changed = [name for name in {**then, **now} if then.get(name) != now.get(name)]
     if changed:
         words = "; ".join(
-            f"{name} is another"
+            f"{name} differs"
             if name in path_flags and name in then and name in now
             else f"{name} was {then.get(name, 'not there')}, is {now.get(name, 'not there')}"
             for name in changed[:10]
         )
         raise ValueError(
             f"{flags} must be the one that the run was trained with; {len(changed)} flags differ: "
-            f'{words}. Put back the lines that stand in {finished} under "{KEY}" (of paths only '
+            f'{words}. Put back the lines that are in {finished} under "{KEY}" (of paths only '
             f"their SHA-256); only {' and '.join(OF_PLACE)} may change"
         )
 
@@ -68,7 +68,7 @@ def _refuse_gutted(flags, now):
     if missing:
         raise ValueError(
             f"{flags} must hold all flags that the run was trained with. It lacks "
-            f"{', '.join(missing)}, and would take their defaults; put the file back"
+            f"{', '.join(missing)}, so their defaults would be used; put the file back"
         )
 
 

@@ -97,7 +97,7 @@ class Model:
     melanoma_pool: str = fields.flag(
         "encoder",
         "Where the melanoma head of lbunet looks: 'encoder', the mean of the deepest features; "
-        "'mask', their mean weighted by the predicted mask, beside it.",
+        "'mask', the same and their mean weighted by the predicted mask.",
         choices=("encoder", "mask"),
         needs=(fields.LBUNET, fields.MELANOMA),
     )
@@ -110,8 +110,8 @@ class Loss:
     mask_loss: str = fields.flag(
         "bce",
         "Loss of the mask head: binary cross-entropy (the paper's), Dice, their sum, focal, "
-        "Tversky, focal Tversky, Lovasz hinge, or cross-entropy that counts pixels near the "
-        "outline more.",
+        "Tversky, focal Tversky, Lovasz hinge, or cross-entropy that gives pixels near the "
+        "outline more weight.",
         choices=(
             "bce",
             "dice",
@@ -131,7 +131,7 @@ class Loss:
     )
     label_smoothing: float = fields.flag(
         0.0,
-        "Of the melanoma head: targets become s/2 and 1 - s/2.",
+        "Label smoothing of the melanoma head: targets become s/2 and 1 - s/2.",
         minimum=0,
         needs=(fields.MELANOMA,),
     )
@@ -142,7 +142,7 @@ class Loss:
     )
     class_weights: tuple[str, ...] = fields.flag(
         (),
-        "Heads whose loss weighs the two classes inversely to their share of the training "
+        "Heads whose loss weighs the two classes inversely to their fraction of the training "
         "images (melanoma) or of their pixels (mask), each image once: mask, melanoma, or both.",
         many=True,
     )
@@ -160,7 +160,7 @@ class Optimizer:
 
     learning_rate: float = fields.flag(
         1e-4,
-        "Of Adam (0.9, 0.999).",
+        "Learning rate of Adam (betas 0.9 and 0.999).",
     )
     encoder_learning_rate: float = fields.flag(
         0.0,
@@ -182,8 +182,8 @@ class Optimizer:
     )
     schedule: str = fields.flag(
         "constant",
-        "Of the learning rate: constant (the paper's), or half a cosine from it down to 1 % "
-        "of it over --epochs.",
+        "Schedule of the learning rate: constant (the paper's), or half a cosine down to 1 % of "
+        "it over --epochs.",
         choices=("constant", "cosine"),
     )
     warmup_epochs: int = fields.flag(
@@ -193,12 +193,13 @@ class Optimizer:
     )
     weight_decay: float = fields.flag(
         0.0,
-        "Decoupled weight decay (AdamW) of kernels, a step: learning rate x this; 0 is Adam.",
+        "Decoupled weight decay (AdamW) of kernels: each step subtracts the learning rate times "
+        "this; 0 is plain Adam.",
         minimum=0,
     )
     clip_norm: float = fields.flag(
         0.0,
-        "Scale gradients down to this global norm; 0 does not.",
+        "Scale gradients down to this global norm; 0: no clipping.",
         minimum=0,
     )
     gradient_accumulation: int = fields.flag(
@@ -208,8 +209,9 @@ class Optimizer:
     )
     average_weights: float = fields.flag(
         0.0,
-        "Momentum a batch of an exponential moving average of the weights, as in 0.99; validation "
-        "and model.keras then use the average, and batch norm's last statistics. 0 takes none.",
+        "Momentum per batch of an exponential moving average of the weights, as in 0.99; "
+        "validation and model.keras then use the average, and batch norm's last statistics. "
+        "0: no average.",
         minimum=0,
     )
 
@@ -244,7 +246,7 @@ class Distillation:
     )
     teacher_weight: float = fields.flag(
         0.5,
-        "Share of the teacher in a target that is known; one that is not known is the teacher's.",
+        "Weight of the teacher in a known target; an unknown target is the teacher's prediction.",
         minimum=0,
         maximum=1,
     )
@@ -256,14 +258,15 @@ class Device:
 
     batch_size: int = fields.flag(
         8,
-        "Images a step.",
+        "Images per step.",
         entries=("train", "evaluate", "predict"),
         minimum=1,
         maximum=65536,
     )
     precision: str = fields.flag(
         "float32",
-        "Of the arithmetic: float32; mixed_bfloat16 or mixed_float16, Keras' policies for GPUs; "
+        "Precision of the arithmetic: float32; mixed_bfloat16 or mixed_float16, Keras' policies "
+        "for GPUs; "
         "onednn_bfloat16, convolutions of a CPU with AVX-512 BF16 or AMX; or auto, the fastest of "
         "them for the device. Evaluation after onednn_bfloat16 is in float32.",
         choices=("float32", "auto", "mixed_bfloat16", "mixed_float16", "onednn_bfloat16"),

@@ -48,7 +48,7 @@ def _wrong_members(archive, num_bytes):
     # No layer of ours writes anything else; Keras would unpack it.
     others = [name for name in names if name not in (CONFIG, WEIGHTS, METADATA)]
     if others:
-        return f"it holds {others[0][:80]!r}, which no model of lbunet_tf does"
+        return f"it holds {others[0][:80]!r}, which models of lbunet_tf never hold"
     claimed = sum(member.file_size for member in archive.infolist())
     if claimed > MAX_EXPANSION * num_bytes:
         return f"it has {num_bytes} bytes and claims to hold {claimed}"
@@ -80,7 +80,7 @@ def check_hdf5(file: str | os.PathLike | BinaryIO, num_bytes: int) -> None:
             group = groups.pop()
             for name in group:
                 if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-                    raise ValueError(f"{name!r} in it is a link to elsewhere")
+                    raise ValueError(f"{name!r} in it is a link to another file")
                 item = group[name]
                 address = h5py.h5o.get_info(item.id).addr
                 if address in seen:
@@ -97,9 +97,9 @@ def check_hdf5(file: str | os.PathLike | BinaryIO, num_bytes: int) -> None:
 def _claimed_bytes(item):
     # V: bfloat16, which HDF5 does not know.
     if not isinstance(item, h5py.Dataset) or item.dtype.kind not in "biufV" or item.dtype.hasobject:
-        raise ValueError(f"{item.name!r} in it is no array of numbers")
+        raise ValueError(f"{item.name!r} in it is not an array of numbers")
     if item.external or item.is_virtual:
-        raise ValueError(f"{item.name!r} in it lies in other files")
+        raise ValueError(f"{item.name!r} in it is stored in other files")
     return item.nbytes
 
 

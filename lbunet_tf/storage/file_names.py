@@ -31,7 +31,7 @@ def file_names(ids: Sequence[str]) -> list[str]:
     twice = [one for one, count in collections.Counter(ids).items() if count > 1]
     if twice:
         raise ValueError(
-            f"every image_id must be unique. Received {len(twice)} that stand twice, the first is "
+            f"every image_id must be unique. Received {len(twice)} that occur twice, the first is "
             f"{printable(twice[0])!r}"
         )
     names = [_quoted(one) for one in ids]

@@ -122,7 +122,7 @@ def refuse_files_of_others(folder: str | os.PathLike, files: Sequence[str]) -> N
     strange = [name for name in files if name not in listed and (folder / name).exists()]
     if strange:
         raise ValueError(
-            f"a file of somebody else is not replaced. {pathlib.Path(folder) / strange[0]} and "
+            f"files of others are never replaced. {pathlib.Path(folder) / strange[0]} and "
             f"{len(strange) - 1} more were not written by this command; move them away, or name "
             "another folder"
         )
@@ -174,7 +174,7 @@ def staged(folder: pathlib.Path, work: str) -> Iterator[pathlib.Path]:
     if not is_new(staging):
         if staging.is_symlink() or not is_ours(staging, work):
             raise ValueError(
-                f"{staging} must not be there: what becomes {folder.name} is written in it first. "
+                f"{staging} must not exist: {folder.name} is first written there. "
                 "It holds something else, which is left as it is; move it away"
             )
         shutil.rmtree(staging)

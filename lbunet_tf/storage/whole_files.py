@@ -137,8 +137,8 @@ def no_room(path: pathlib.Path, num_bytes: int = 0, written: int = 0) -> OSError
     needed = needed or f"at least {num_bytes / 1e6:.1f} MB"
     error = OSError(
         f"there must be room for {path}: {needed}, and {free:.1f} MB are free in {path.parent}, "
-        "less where there is a quota. Make room, then give the same command again; what was "
-        "written whole before is kept"
+        "or less where there is a quota. Make room, then give the same command again; files that "
+        "were finished before are kept"
     )
     error.errno = errno.ENOSPC
     return error
@@ -241,7 +241,7 @@ def locked(path: str | os.PathLike, work: str, waits: bool = False) -> Iterator[
         holder = _other_holder(file, waits)
         if holder is not None:
             raise ValueError(
-                f"one process at a time may {work} {path}. Another does so now "
+                f"only one process at a time may {work} {path}. Another one is doing so now "
                 f"({holder}); wait for it, or name another folder"
             )
         file.seek(0)
@@ -292,8 +292,8 @@ def _opened_lock(path):
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
     except PermissionError as error:
         raise ValueError(
-            f"{path.parent} must be writable: the lock stands there, so that no two processes "
-            f"write to one folder. Name a folder in one that is. {error}"
+            f"{path.parent} must be writable, since the lock that keeps two processes from "
+            f"writing to one folder is created there. Name a folder inside a writable one. {error}"
         ) from error
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENXIO, errno.EISDIR):

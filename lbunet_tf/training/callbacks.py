@@ -47,10 +47,10 @@ class WholeBackup(keras.callbacks.Callback):
             return
         finished = max(backups)
         path = backups.pop(finished)
-        damage = f"{path} must be a whole backup of this model"
+        damage = f"{path} must be a complete backup of this model"
         mend = (
-            f"Delete it to go on after epoch {max(backups, default=0)}, or give --overwrite to "
-            "start anew"
+            f"Delete it to continue from epoch {max(backups, default=0) + 1}, or give --overwrite "
+            "to start again"
         )
         _, has_sum, checksum = path.name.removesuffix(training_history.SUFFIX).partition("-")
         if has_sum and f"{whole_files.crc32(path):08x}" != checksum:
@@ -226,8 +226,8 @@ class StopOnNaN(keras.callbacks.Callback):
         if value is not None and not np.isfinite(value):
             raise ValueError(
                 f"the loss must stay finite. Received: {name}={value} at {where}. Lower "
-                "--learning_rate, or look for broken images; the run directory keeps the epochs "
-                "before"
+                "--learning_rate, or look for broken images; the run directory keeps the earlier "
+                "epochs"
             )
 
 

@@ -92,7 +92,7 @@ def _class_weights(heads, mask_source, rows):
         if not 0 < share < 1:
             raise ValueError(
                 f'"--class_weights={head}" needs both classes among the training images. '
-                f"Received: a share of {share} of class 1"
+                f"Received: a fraction of {share} of class 1"
             )
         weights[head] = (0.5 / (1 - share), 0.5 / share)
         logging.info("class weights of %s: %.3f and %.3f", head, *weights[head])

@@ -145,8 +145,8 @@ def refuse_several(entry: str) -> None:
     """Raises a ValueError where a launcher has started several processes of `entry`."""
     if choose("auto") == "hosts":
         raise ValueError(
-            f"{entry} is one process; only lbunet_tf.train is several. Train run by run on "
-            f"all hosts, and start {entry} without {PROCESSES} and srun"
+            f"{entry} runs as one process; only lbunet_tf.train runs as several. Train each run "
+            f"on all hosts, and start {entry} without {PROCESSES} and srun"
         )
 
 
@@ -232,8 +232,8 @@ def _ended_with_others():
         atexit.register(_leave)
         raise ValueError(
             "all processes of a job must run to its end. Another one ended, or cannot be reached; "
-            "its own last lines say why. The same command in all processes goes on from the last "
-            f"finished epoch. {error}"
+            "its own last lines say why it ended. The same command in all processes continues "
+            f"from the last finished epoch. {error}"
         ) from error
 
 

@@ -85,5 +85,5 @@ def _refuse_onednn_elsewhere():
     if not has_bfloat16_instructions(CPU_INFO):
         raise ValueError(
             f'"--precision={ONEDNN}" needs a CPU with {" or ".join(sorted(BFLOAT16_INSTRUCTIONS))}'
-            f", named in {CPU_INFO}; take auto or float32. Received: a CPU without"
+            f", named in {CPU_INFO}; take auto or float32. Received: a CPU that has neither"
         )

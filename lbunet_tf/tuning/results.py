@@ -148,8 +148,8 @@ def best_flagfile(
         f"Trial {best.number}, epoch {best.measured['best_epoch']}: score on val, "
         f"{settings.search.objective} {best.measured['score']:.4f}"
         + ("." if first is None else f"; {first:.4f} with the flags as given (trial 0)."),
-        "Chosen on val as the best of many, so too good for new images. The test split was not "
-        "touched.",
+        "Chosen on val as the best of many, so the score is too optimistic for new images. The "
+        "test split was not used.",
     ]
     if settings.source.max_images:
         header.append(

@@ -143,7 +143,7 @@ def make_tuner(make_oracle: Callable[[], Oracle], run: pathlib.Path, *calls: Cal
             return tuner
     except (ValueError, KeyError, RuntimeError) as error:
         logging.warning("%s cannot be read: %s", folder, error)
-    logging.warning("%s is not whole; making it anew from the finished trials", folder)
+    logging.warning("%s is incomplete; rebuilding it from the finished trials", folder)
     output_folder.delete_files(run, results.TUNER_FILES)
     return _load(make_oracle(), folder, calls)
 

@@ -91,7 +91,7 @@ def narrow(name: str, base: config.Config, fixed: Collection[str]) -> Space:
     if not space:
         given = ", ".join(f"--{flag}" for flag in SPACES[name] if flag in fixed) or "none"
         raise ValueError(
-            f'"--space={name}" must have a flag with two possible values. None is left of '
+            f'"--space={name}" must have a flag with two possible values. No flag is left of '
             f"{', '.join(SPACES[name])}. Received: --model={base.model.model}, "
             f"--heads={','.join(base.outputs.heads)}, fixed on the command line: {given}"
         )

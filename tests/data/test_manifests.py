@@ -325,7 +325,7 @@ def test_one_patient_of_most_images_is_said_aloud(make_table, caplog, count, is_
     with caplog.at_level("WARNING", "absl"):
         manifests.warn_of_one_patient(make_table(count, patient_id=patients))
 
-    assert ("patient_id '0' stands at 12 of 20 images" in caplog.text) == is_warned
+    assert ("patient_id '0' is the value for 12 of 20 images" in caplog.text) == is_warned
 
 
 def test_an_id_that_looks_like_a_number_is_read_as_it_is_written(tmp_path):

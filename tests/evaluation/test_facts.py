@@ -72,7 +72,7 @@ def test_what_crosses_the_split_is_counted():
 def test_images_that_were_left_out_are_counted():
     leak_check = facts.of_images(RUN, HAM, CHECKS, TEST)["Leak check"]
 
-    assert leak_check.startswith("2 images of the source stand in train or val of a run")
+    assert leak_check.startswith("2 images of the source are in train or val of a run")
     assert leak_check.endswith("Known for, of 40 images: patient_id 0, content_hash 40")
 
 

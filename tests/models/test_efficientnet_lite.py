@@ -98,7 +98,7 @@ def test_random_depthwise_outputs_are_not_drowned_by_the_epsilon_of_their_norm()
 
 @pytest.mark.parametrize("left", [0, 1, 10, 5000, 1_000_000, 1_000_001, -1, -4, -4096])
 def test_a_truncated_file_is_refused_by_name(shipped, tmp_path, left):
-    with pytest.raises(ValueError, match="cut.pth must be a whole PyTorch file"):
+    with pytest.raises(ValueError, match="cut.pth must be a complete PyTorch file"):
         _load(tmp_path / "cut.pth", shipped[:left])
 
 
@@ -108,7 +108,7 @@ def test_a_truncated_file_is_refused_by_name(shipped, tmp_path, left):
     ids=["zip as PyTorch 1.6 writes it", "hdf5", "no dictionary", "garbage"],
 )
 def test_a_file_of_another_format_is_refused_by_name(tmp_path, contents):
-    with pytest.raises(ValueError, match="other.pth must be a whole PyTorch file"):
+    with pytest.raises(ValueError, match="other.pth must be a complete PyTorch file"):
         _load(tmp_path / "other.pth", contents)
 
 

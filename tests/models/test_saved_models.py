@@ -186,8 +186,8 @@ def test_layers_of_more_weights_than_the_file_has_bytes_are_refused_before_they_
     # Only to show that building is never begun.
     monkeypatch.setattr(keras.models, "load_model", None)
 
-    words = rf"crafted.keras must .* holds its weights. Received: layers of {9 * units} weights, "
-    with pytest.raises(ValueError, match=rf"{words}and \d+ bytes of weights$"):
+    words = rf"crafted.keras must .* holds its weights. Received: layers with {9 * units} weights, "
+    with pytest.raises(ValueError, match=rf"{words}but \d+ bytes of weights$"):
         saved_models.load(path)
 
 
@@ -238,12 +238,12 @@ def _virtual(group):
 
 
 WEIGHTS = {
-    "an external link": (_linked(h5py.ExternalLink("/etc/passwd", "/x")), "a link to elsewhere"),
-    "a link to another name": (_linked(h5py.SoftLink("/layers")), "a link to elsewhere"),
-    "a virtual dataset": (_virtual, "lies in other files"),
+    "an external link": (_linked(h5py.ExternalLink("/etc/passwd", "/x")), "a link to another file"),
+    "a link to another name": (_linked(h5py.SoftLink("/layers")), "a link to another file"),
+    "a virtual dataset": (_virtual, "is stored in other files"),
     "an external dataset": (
         _replaced(shape=(1, 1, 3, 1), dtype="f4", external=[("/etc/passwd", 0, 12)]),
-        "lies in other files",
+        "is stored in other files",
     ),
     "terabytes": (_replaced(shape=(2**40,), dtype="f4", chunks=(1024,)), "claims 4398046511"),
     "ten times two gigabytes": (
@@ -253,10 +253,10 @@ WEIGHTS = {
         ],
         "claims",
     ),
-    "text": (_replaced(data=["a", "b"]), "no array of numbers"),
+    "text": (_replaced(data=["a", "b"]), "not an array of numbers"),
     "another shape": (_replaced(data=np.zeros((1, 1, 4, 1), "f4")), "shape"),
     "a scalar": (_replaced(data=1.0), "shape"),
-    "complex numbers": (_replaced(data=np.full((1, 1, 3, 1), 1j)), "no array of numbers"),
+    "complex numbers": (_replaced(data=np.full((1, 1, 3, 1), 1j)), "not an array of numbers"),
     "nothing": (lambda group: group.clear(), ""),
     "NaN": (_replaced(data=np.full((1, 1, 3, 1), np.nan, "f4")), "mask/kernel has 3 of 3 that are"),
     "1e300": (_replaced(data=np.full((1, 1, 3, 1), 1e300)), "mask/kernel has 3 of 3 that are NaN"),
@@ -299,7 +299,7 @@ def test_a_model_that_lacks_a_part_is_named(members, write, name):
 
 @pytest.mark.parametrize("contents", [b"", b"no HDF5", b"\x89HDF\r\n\x1a\n" + b"\xff" * 100])
 def test_weights_that_are_no_hdf5_are_named(members, write, contents):
-    with pytest.raises(ValueError, match="crafted.keras must be a whole Keras model"):
+    with pytest.raises(ValueError, match="crafted.keras must be a complete Keras model"):
         saved_models.load(write({**members, "model.weights.h5": contents}))
 
 
@@ -318,7 +318,7 @@ def test_an_archive_that_lies_about_100_gigabytes_is_refused(members, write):
     start = contents.rindex(size)
     path.write_bytes(contents[:start] + struct.pack("<I", 0xFFFFFFF0) + contents[start + 4 :])
 
-    with pytest.raises(ValueError, match="crafted.keras must be a whole Keras model"):
+    with pytest.raises(ValueError, match="crafted.keras must be a complete Keras model"):
         saved_models.load(path)
 
 
@@ -335,7 +335,10 @@ def test_an_archive_that_holds_a_file_twice_is_refused(members, tmp_path):
 
 @pytest.mark.parametrize("name", ["../escaped", "/tmp/escaped", "assets/x", "x" * 60_000])
 def test_an_archive_with_a_file_of_another_name_is_refused(members, write, name):
-    with pytest.raises(ValueError, match="crafted.keras must be .* it holds '.*, which no model"):
+    with pytest.raises(
+        ValueError,
+        match="crafted.keras must be .* it holds '.*, which models of lbunet_tf never hold",
+    ):
         saved_models.load(write({**members, name: b"x"}))
 
 
@@ -378,7 +381,7 @@ def _terabytes(file):
     ("contents", "words"),
     [
         (b"", "it is empty"),
-        (b"\x89HDF\r\n\x1a\n" + bytes(40), "whole HDF5 file"),
+        (b"\x89HDF\r\n\x1a\n" + bytes(40), "complete HDF5 file"),
         (b"<html>", "it is a web page"),
         (b"PK\x03\x04", "zip archive"),
         (hdf5(_terabytes), "claims 4398046511"),

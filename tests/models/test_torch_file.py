@@ -150,7 +150,9 @@ CRAFTED = {
 
 @pytest.mark.parametrize("dictionary", CRAFTED.values(), ids=CRAFTED)
 def test_a_crafted_dictionary_is_refused_by_the_files_name(tmp_path, dictionary):
-    with pytest.raises(ValueError, match=r"crafted.pth must be a whole PyTorch file .* Received"):
+    with pytest.raises(
+        ValueError, match=r"crafted.pth must be a complete PyTorch file .* Received"
+    ):
         read(tmp_path, torch_bytes(dictionary))
 
 
@@ -170,7 +172,7 @@ def test_a_crafted_dictionary_is_refused_by_the_files_name(tmp_path, dictionary)
         HEADER + b"N" * (torch_file.MAX_STEPS + 1) + b".",
     ],
     ids=[
-        "no storage",
+        "not a storage",
         "one storage twice",
         "another storage",
         "a storage too many",
@@ -184,7 +186,9 @@ def test_a_crafted_dictionary_is_refused_by_the_files_name(tmp_path, dictionary)
     ],
 )
 def test_a_file_whose_storages_are_others_is_refused_by_name(tmp_path, contents):
-    with pytest.raises(ValueError, match=r"crafted.pth must be a whole PyTorch file .* Received"):
+    with pytest.raises(
+        ValueError, match=r"crafted.pth must be a complete PyTorch file .* Received"
+    ):
         read(tmp_path, contents)
 
 

@@ -101,16 +101,16 @@ def test_nothing_is_written_into_a_run_directory(write_flags, tmp_path):
     first, other = write_flags("a"), write_flags("b")
     settings = with_others(first, other).replace(output=other.paths.run)
 
-    with pytest.raises(ValueError, match='"--output" must be no run directory'):
+    with pytest.raises(ValueError, match='"--output" must not be a run directory'):
         ensemble.output_folder(settings.paths, tmp_path / "x")
 
 
 @pytest.mark.parametrize(
     ("tta", "num_runs", "expected"),
     [
-        ("none", 1, "1 forward pass an image"),
-        ("flips", 1, "1 run x 4 symmetries of the image (--tta=flips), 4 forward passes an image"),
-        ("none", 3, "3 runs x 1 symmetry of the image (--tta=none), 3 forward passes an image"),
+        ("none", 1, "1 forward pass per image"),
+        ("flips", 1, "1 run x 4 symmetries of the image (--tta=flips), 4 forward passes per image"),
+        ("none", 3, "3 runs x 1 symmetry of the image (--tta=none), 3 forward passes per image"),
         ("dihedral", 2, "2 runs x 8 symmetries of the image (--tta=dihedral), 16 forward passes"),
     ],
 )

@@ -114,7 +114,7 @@ def test_the_first_bad_image_is_named(loaded, paths, tmp_path):
     (tmp_path / "cut.jpg").write_bytes(stream.getvalue()[:300])
     bad = [str(tmp_path / "text.jpg"), str(tmp_path / "cut.jpg"), "/nowhere/x.jpg"]
 
-    with pytest.raises(ValueError, match="text.jpg: it is no JPEG, PNG or BMP"):
+    with pytest.raises(ValueError, match="text.jpg: it is not a JPEG, PNG or BMP file"):
         loaded.predict([paths[0], *bad])
     for path in bad:
         with pytest.raises(ValueError, match=pathlib.Path(path).name):

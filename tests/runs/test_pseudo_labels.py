@@ -170,5 +170,5 @@ def test_images_that_are_all_held_out_are_refused(drawn_folder):
     )
     rows = pseudo_labels.list_images(settings, rows_of("x", split="test"))[0]
 
-    with pytest.raises(ValueError, match="must stand neither in val nor in test"):
+    with pytest.raises(ValueError, match="must be in neither val nor test"):
         pseudo_labels.list_images(settings, rows.assign(split="val"))

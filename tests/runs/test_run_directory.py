@@ -64,7 +64,7 @@ def test_one_wrong_bit_of_a_model_is_noticed(archive, share):
     content = bytearray(archive.read_bytes())
     content[int(share * len(content))] ^= 4
     archive.write_bytes(content)
-    with pytest.raises(ValueError, match="model.keras must be a whole Keras model"):
+    with pytest.raises(ValueError, match="model.keras must be a complete Keras model"):
         run_directory.check_model(archive)
 
 

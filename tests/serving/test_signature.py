@@ -53,10 +53,10 @@ def _deep(factor):
 
 
 BAD = {
-    "nothing": (b"", "this is none"),
-    "text": (b"no image", "this is none"),
-    "GIF": (_encode("GIF", _picture(0)), "this is none"),
-    "BMP": (_encode("BMP", _picture(0)), "this is none"),
+    "nothing": (b"", "these bytes are neither"),
+    "text": (b"no image", "these bytes are neither"),
+    "GIF": (_encode("GIF", _picture(0)), "these bytes are neither"),
+    "BMP": (_encode("BMP", _picture(0)), "these bytes are neither"),
     "a start": (JPEG[:3], "no size stands in its header"),
     "a header cut short": (PNG[:20], "no size stands in its header"),
     "a truncated JPEG": (JPEG[:-200], "cut short or damaged"),

@@ -200,7 +200,7 @@ def test_a_flagfile_that_names_an_unknown_flag_is_named(tmp_path):
     path = tmp_path / "x.cfg"
     path.write_text("--epohcs=3\n")
 
-    with pytest.raises(ValueError, match=re.escape(f"{path} must hold flags")):
+    with pytest.raises(ValueError, match=re.escape(f"{path} must hold only flags")):
         flagfiles.read_flagfile(path)
 
 

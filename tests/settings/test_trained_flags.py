@@ -55,7 +55,7 @@ def test_a_run_and_its_images_may_be_moved(run):
         ("--image_size=96\n", "", "--image_size was 96, is not there"),
         ("--image_size=96\n", "--image_size=128\n", "--image_size was 96, is 128"),
         ("--seed=4\n", "--seed=4\n--seed=5\n", "--seed was 4, is 5"),
-        ("--teacher=/home/me/a,b", "--teacher=/home/me/a", "1 flags differ: --teacher is another"),
+        ("--teacher=/home/me/a,b", "--teacher=/home/me/a", "1 flags differ: --teacher differs"),
         ("--seed=4\n", "--seed=4\n--flagfile=x.cfg\n", "--flagfile was not there, is x.cfg"),
     ],
 )

@@ -58,7 +58,7 @@ def test_a_name_does_not_depend_on_the_order_of_the_ids():
 
 
 def test_an_id_that_stands_twice_is_named():
-    with pytest.raises(ValueError, match="must be unique.*1 that stand twice.*'b'"):
+    with pytest.raises(ValueError, match="must be unique.*1 that occur twice.*'b'"):
         file_names.file_names(["a", "b", "b"])
 
 

@@ -205,14 +205,14 @@ def test_a_killed_process_ends_the_job_and_the_same_command_goes_on(start_two, a
 
     assert time.monotonic() - before < SECONDS_TO_END
     assert job[0].returncode != 0
-    assert "goes on from the last finished epoch" in printed
+    assert "continues from the last finished epoch" in printed
     finished = training_history.finished_epochs(run)
     assert len(_history(run)) >= finished
     text = (run / "flags.cfg").read_text()
     (run / "flags.cfg").write_text(text.replace("=3000", f"={finished + 2}"))
     epochs = f"--epochs={finished + 2}", f"--patience={finished + 2}"
     output = _finish(*start_two(run, *epochs))[0]
-    assert f"going on after {finished} finished epochs" in output
+    assert f"continuing from epoch {finished + 1}" in output
     assert list(_history(run).index) == list(range(1, finished + 3))
     assert _files(run) == _files(alone)
     both = min(3, finished + 2)

@@ -39,7 +39,7 @@ def test_a_policy_is_that_of_keras():
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="oneDNN is TensorFlow's")
 def test_onednn_bfloat16_on_another_cpu_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(precision, "CPU_INFO", _write(tmp_path, "fpu avx512f"))
-    with pytest.raises(ValueError, match="avx512_bf16.*Received: a CPU without"):
+    with pytest.raises(ValueError, match="avx512_bf16.*Received: a CPU that has neither"):
         precision.set_precision("onednn_bfloat16")
 
 

@@ -144,7 +144,7 @@ def test_a_damaged_backup_is_refused_by_name_with_a_way_out(
     (run / "backup").mkdir()
     (run / "backup" / whole.name).write_bytes(contents[: int(kept * len(contents))])
 
-    with pytest.raises(ValueError, match=f"{whole.name} must be a whole backup.*--overwrite"):
+    with pytest.raises(ValueError, match=f"{whole.name} must be a complete backup.*--overwrite"):
         fit(make_model(), run, epochs=5)
 
 
@@ -169,7 +169,7 @@ def test_a_damaged_backup_is_not_replaced_by_an_older_one_unasked(make_model, fi
     second.write_bytes(b"half")
     first.write_bytes(contents)
 
-    with pytest.raises(ValueError, match="Delete it to go on after epoch 1"):
+    with pytest.raises(ValueError, match="Delete it to continue from epoch 2"):
         fit(make_model(), run, epochs=3)
 
     second.unlink()
@@ -194,7 +194,7 @@ def test_a_backup_of_another_model_is_refused(make_model, fit, run):
     (run / "backup").mkdir()
     other.save_weights(run / "backup" / "0001.weights.h5")
 
-    with pytest.raises(ValueError, match="must be a whole backup of this model"):
+    with pytest.raises(ValueError, match="must be a complete backup of this model"):
         fit(make_model(), run, epochs=2)
 
 

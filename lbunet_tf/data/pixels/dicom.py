@@ -47,7 +47,7 @@ def read_image(path: str | os.PathLike, max_megapixels: int = 100) -> np.ndarray
 def _parse(pydicom, contents):
     # pydicom unpacks all of it before it can be asked; the number stands in such a file as it is.
     if DEFLATED in contents:
-        raise ValueError("a deflated DICOM is not read; save it without, or as JPEG")
+        raise ValueError("a deflated DICOM file cannot be read; save it uncompressed, or as JPEG")
     return pydicom.dcmread(io.BytesIO(contents))
 
 
@@ -55,7 +55,7 @@ def _check_size(dataset, max_megapixels):
     names = ("PixelData", "Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation")
     missing = [name for name in names if name not in dataset]
     if missing:
-        raise ValueError(f"it is no DICOM image: it lacks {', '.join(missing)}")
+        raise ValueError(f"it is not a DICOM image: it lacks {', '.join(missing)}")
     _refuse(limits.size_problem(int(dataset.Rows), int(dataset.Columns), max_megapixels))
 
 
@@ -63,7 +63,7 @@ def _check_frames(pydicom, dataset, max_megapixels):
     """Raises a ValueError where there is not one frame, whatever the file says there is."""
     num_frames = int(dataset.get("NumberOfFrames") or 1)
     if num_frames != 1:
-        raise ValueError(f"a DICOM of one frame is read, this one has {num_frames}")
+        raise ValueError(f"only a DICOM file of one frame can be read; this one has {num_frames}")
     syntax = dataset.file_meta.TransferSyntaxUID
     # Its first bytes are JPEG's, and the header with its size is another.
     if syntax in (pydicom.uid.JPEGLSLossless, pydicom.uid.JPEGLSNearLossless):
@@ -106,7 +106,7 @@ def _as_rgb(pydicom, dataset):
     """Returns (H, W, 3) uint8; refuses what has no certain colour of 8 bits."""
     interpretation = dataset.PhotometricInterpretation
     if interpretation not in (*GREY, PALETTE, *COLOURS):
-        raise ValueError(f"its colours must be one of those read. They are {interpretation}")
+        raise ValueError(f"its colour model must be one that can be read. It is {interpretation}")
     bits = (dataset.BitsAllocated, dataset.BitsStored, dataset.PixelRepresentation)
     if interpretation != PALETTE and bits != (8, 8, 0):
         raise ValueError(

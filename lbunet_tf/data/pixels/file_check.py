@@ -54,8 +54,8 @@ def check_files(
         raise ValueError(
             f"{reasons[bad].iloc[0]} (image {row['image_id']!r} of source {row['source']}, row "
             f"{int(manifest.index[bad][0]) + 1} of the manifest; {int(bad.sum())} of "
-            f"{len(manifest)} are bad). Mend or download them again, or give --on_bad_image=skip "
-            "to go on without them"
+            f"{len(manifest)} are bad). Repair them or download them again, or give "
+            "--on_bad_image=skip to continue without them"
         )
     skipped = manifest.loc[bad, ["image_id", "image", "source"]].assign(reason=reasons[bad])
     for column in ("image_id", "image"):
@@ -176,6 +176,7 @@ def _check_mask(path, image_size, mask_size, of_image, of_mask):
     size_tells = min(of_image, of_mask) == 1 and max(of_image, of_mask) >= 5
     if of_image != of_mask and not (size_tells and image_size[0] != image_size[1]):
         raise ValueError(
-            f"{path} must be turned as its image is: save both without an EXIF orientation, or "
-            f"with the same. Received: {orientations}, of one size either way"
+            f"{path} must have the orientation of its image: save both without an EXIF "
+            f"orientation, or with the same one. Received: {orientations}, the sizes do not tell "
+            "which was meant"
         )

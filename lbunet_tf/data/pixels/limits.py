@@ -15,7 +15,7 @@ NO_LIMIT = 10**9
 # Progressive JPEGs have about 10. Measured: libjpeg takes 4 to 5 ns for a pixel of a scan, so 10 s
 # for as many scans as these of a picture of 100 megapixels, or of 20.
 MAX_SCANS_OF_LARGEST, MAX_SCANS = 20, 100
-TOO_LONG = "too many parts, or bytes between them, stand before its pixels; save it again"
+TOO_LONG = "too many parts, or bytes between them, come before its pixels; save it again"
 TOO_MANY_SEGMENTS = f"it has more than {headers.MAX_SEGMENTS} segments; save it again"
 
 

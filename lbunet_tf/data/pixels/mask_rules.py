@@ -81,7 +81,7 @@ def _problem_of_edges(levels, low, high, is_jpeg):
     most = tf.reduce_max(tf.concat([counts, [0]], axis=0))
     is_edge = (GREYS * tf.reduce_sum(counts) <= num_bright) & (OF_ONE_LEVEL * most <= num_bright)
     problem = _joined(
-        "greys between dark and bright are more than edges: they hold",
+        "there is more grey between dark and bright than edges explain: ",
         tf.reduce_sum(counts),
         "pixels, one level of them",
         most,

@@ -64,7 +64,7 @@ def _check_contents(contents, max_megapixels):
     if not contents:
         raise ValueError("it is empty")
     if not contents.startswith(SIGNATURES):
-        raise ValueError("it is no JPEG, PNG or BMP")
+        raise ValueError("it is not a JPEG, PNG or BMP file")
     if contents.startswith(BMP):
         problem = limits.bmp_problem(contents, max_megapixels)
     else:

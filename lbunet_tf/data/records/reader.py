@@ -100,7 +100,7 @@ def read_plan(folder: str | os.PathLike) -> dict:
         ) from error
     if found != kinds:
         raise ValueError(
-            f"{path} must hold a whole number and three times true or false. Received: "
+            f"{path} must hold one whole number and three values of true or false. Received: "
             + ", ".join(f"{name} {str(plan[name])[:80]!r}" for name in PREPROCESSING)
         )
     return plan
@@ -179,11 +179,11 @@ def _check_example(record, number, size, image_id):
         features = tf.train.Example.FromString(record).features.feature
     except Exception as error:
         # The DecodeError of protobuf, which is TensorFlow's to import.
-        raise ValueError(f"record {number} is no tf.train.Example") from error
+        raise ValueError(f"record {number} is not a tf.train.Example") from error
     for name, num_bytes in (("image", 3 * size**2), ("mask", size**2), ("image_id", None)):
         values = features[name].bytes_list.value
         if len(values) != 1 or num_bytes not in (None, len(values[0])):
-            raise ValueError(f"record {number} has no whole {name} for {size} x {size} px")
+            raise ValueError(f"record {number} has no complete {name} of {size} x {size} px")
     ours, theirs = (
         name.decode(errors="replace")
         for name in (image_id, features["image_id"].bytes_list.value[0])

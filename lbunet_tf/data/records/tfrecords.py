@@ -56,13 +56,13 @@ class Reader:
             ValueError: The record's checksum is another.
         """
         if not 0 <= number < len(self):
-            raise IndexError(f"it holds {len(self)} records, and none of number {number}")
+            raise IndexError(f"it holds {len(self)} records, none of them is number {number}")
         start, end = (int(place) for place in self._starts[number : number + 2])
         start, end = start + _HEADER.size, end - _FOOTER.size
         # Two reads, not one: what is cut out of one would be copied.
         record = _read(self._file, start, end - start)
         if _masked_crc(record) != _FOOTER.unpack(_read(self._file, end, _FOOTER.size))[0]:
-            raise ValueError(f"the checksum of record {number} is another")
+            raise ValueError(f"the checksum of record {number} does not match")
         return record
 
 
@@ -77,10 +77,10 @@ def _find_records(path, mtime_ns, size):
             header = _read(file, starts[-1], _HEADER.size)
             length, crc = _HEADER.unpack(header)
             if _masked_crc(header[:8]) != crc:
-                raise ValueError(f"the checksum of the length at byte {starts[-1]} is another")
+                raise ValueError(f"the checksum of the length at byte {starts[-1]} does not match")
             starts.append(starts[-1] + _HEADER.size + length + _FOOTER.size)
     if starts[-1] > size:
-        raise ValueError(f"it has {size} bytes of {starts[-1]}")
+        raise ValueError(f"it has {size} bytes instead of {starts[-1]}")
     return np.array(starts, np.int64)
 
 

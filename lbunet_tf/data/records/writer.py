@@ -73,7 +73,7 @@ def read_plan(settings: config.Config) -> tuple[pd.DataFrame, pd.DataFrame] | No
                 f"--{name}={before}. Received: --{name}={value}"
             )
     planned = reader.read_manifest(folder)
-    logging.info("going on in %s with its own plan", folder)
+    logging.info("continuing in %s with the plan that is there", folder)
     skipped = tables.read_csv(folder / SKIPPED, ())
     return planned.drop(columns="record"), skipped
 
@@ -129,9 +129,9 @@ def write_shards(preparation: command_groups.Preparation, image_size: int) -> No
     left = [name for name, count in sizes.items() if not _is_whole(folder, name, count)]
     if left:
         raise ValueError(
-            f"every file must be readable; {len(left)} of {len(sizes)} shards could not be written "
-            f"for one that is not, the first is {left[0]}: see above. Mend or put back the files, "
-            "and give the same command again: it goes on"
+            f"every file must be readable; {len(left)} of {len(sizes)} shards could not be "
+            f"written because of unreadable files (see above); the first is {left[0]}. Repair or "
+            "restore the files and give the same command again: it continues"
         )
     _describe(folder, sizes)
 

@@ -94,7 +94,7 @@ def _without_missing(table, allow_missing_images):
     there = _exist(table["image"])
     if not there.any():
         raise ValueError(
-            f"at least one image must be there. Received: none of {len(table)}; the first is "
+            f"at least one image must be there. None of {len(table)} is; the first is "
             f"{table['image'].iloc[0]}"
         )
     has_mask = (table["mask"] == "") | _exist(table["mask"])
@@ -111,7 +111,8 @@ def _without_missing(table, allow_missing_images):
     )
     if len(skipped):
         logging.warning(
-            "of %d images %d are missing and left out, %d lack their mask and are kept without "
+            "of %d images %d are missing and were left out, %d have no mask file and are kept "
+            "without a mask "
             "(--allow_missing_images)",
             len(table),
             len(no_image),
@@ -136,7 +137,7 @@ def _refuse_missing(missing, column, count, way):
         f"every {column} that the labels name must be there; {len(missing)} of {count} are not. "
         f"The first is of image {first['image_id']!r} of source {first['source']}, row "
         f"{int(missing.index[0]) + 1}: looked for {first[column]}. Complete the download, or give "
-        f"--allow_missing_images to go on {way}"
+        f"--allow_missing_images to continue {way}"
     )
 
 

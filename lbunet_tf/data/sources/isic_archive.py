@@ -71,8 +71,8 @@ def _read(path):
         table = tables.read_csv(path, ("isic_id", "image_type", "diagnosis_1"))
     except ValueError as error:
         raise ValueError(
-            f"{error}. isic writes it last of all: run scripts/download_isic.sh again, images "
-            "that are there are kept"
+            f"{error}. isic writes this file last: run scripts/download_isic.sh again; images "
+            "that are already there are kept"
         ) from error
     known = table["diagnosis_1"].isin(("Benign", "Malignant", "Indeterminate", ""))
     if not known.all():

@@ -127,12 +127,12 @@ def _class_rows(class_folder, files):
     owners = {image.stem for image in images if not listing.owner_of_mask(image.stem)}
     orphans = [mask for owner, mask in masks.items() if owner not in owners]
     _refuse_first(
-        orphans, _is_image, "a mask must stand beside its image, NAME.jpg for NAME_mask.png"
+        orphans, _is_image, "a mask must be next to its image: NAME_mask.png next to NAME.jpg"
     )
     others = [file for file in files if not _is_image(file)]
     if others:
         logging.warning(
-            "%s: %d files are no images, the first is %s", class_folder, len(others), others[0]
+            "%s: %d files are not images, the first is %s", class_folder, len(others), others[0]
         )
     for image in images:
         if not listing.owner_of_mask(image.stem):

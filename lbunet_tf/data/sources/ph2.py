@@ -58,8 +58,8 @@ def _spreadsheet(path):
         import openpyxl  # noqa: F401
     except ImportError as error:
         raise ValueError(
-            f"{path} is read with openpyxl: pip install 'lbunet_tf[xlsx]', or put "
-            "PH2_dataset.txt beside it"
+            f"{path} is read with openpyxl: pip install 'lbunet_tf[xlsx]', or put PH2_dataset.txt "
+            "next to it"
         ) from error
     try:
         sheet = pd.read_excel(path, header=None, dtype=str, keep_default_na=False)

@@ -158,14 +158,14 @@ def test_a_picture_of_another_format_named_jpg_is_refused_by_what_is_inside(
     (tmp_path / "b.jpg").write_bytes(_encoded(file_format))
     table.loc[1, "image"] = str(tmp_path / "b.jpg")
 
-    with pytest.raises(ValueError, match="b.jpg: it is no JPEG, PNG or BMP"):
+    with pytest.raises(ValueError, match="b.jpg: it is not a JPEG, PNG or BMP file"):
         file_check.check_files(table, "error")
 
 
 def test_a_mask_of_another_format_is_refused_by_what_is_inside(table, tmp_path):
     (tmp_path / "c_segmentation.png").write_bytes(_encoded("GIF"))
 
-    with pytest.raises(ValueError, match="c_segmentation.png: it is no JPEG, PNG or BMP"):
+    with pytest.raises(ValueError, match="c_segmentation.png: it is not a JPEG, PNG or BMP file"):
         file_check.check_files(table, "error")
 
 
@@ -230,7 +230,7 @@ def test_a_mask_fits_only_where_it_is_certain_how_it_is_turned(
         assert skipped.empty
     else:
         (reason,) = skipped["reason"]
-        assert "b_segmentation.png must be turned as its image is" in reason
+        assert "b_segmentation.png must have the orientation of its image" in reason
         assert f"EXIF orientation {of_image} of the image, {of_mask} of the mask" in reason
 
 
@@ -243,7 +243,7 @@ def test_of_a_square_image_no_size_tells_how_its_mask_is_turned(
 
     (reason,) = file_check.check_files(table, "skip")[1]["reason"]
 
-    assert "must be turned as its image is" in reason
+    assert "must have the orientation of its image" in reason
 
 
 def test_a_mask_of_the_size_of_the_stored_image_is_refused_with_the_orientation(

@@ -130,7 +130,7 @@ def test_a_picture_of_too_many_parts_before_its_pixels_is_refused_in_bounded_tim
     _problem(_encode("PNG"))
     start = time.process_time()
 
-    assert "too many parts, or bytes between them, stand before its pixels" in _problem(contents)
+    assert "too many parts, or bytes between them, come before its pixels" in _problem(contents)
     assert time.process_time() - start < 20
 
 

@@ -258,12 +258,12 @@ def test_a_halved_mask_whose_edge_has_a_single_level_is_a_mask(mask, file_format
     "picture, said",
     [
         pytest.param(_classes(0, 1, 2), "more than two levels: 0 to 2", id="classes 0, 1, 2"),
-        pytest.param(_classes(0, 128, 255), "greys between dark and bright", id="a trimap"),
-        pytest.param(_classes(0, 0, 0, 128, 255, 255), "greys between", id="a thin trimap"),
+        pytest.param(_classes(0, 128, 255), "more grey between dark and bright", id="a trimap"),
+        pytest.param(_classes(0, 0, 0, 128, 255, 255), "more grey between", id="a thin trimap"),
         pytest.param(_classes(0, 38, 75, 113), "more than two levels", id="colours of classes"),
         pytest.param(_classes(150, 255), "all bright or all grey: 150 to 255", id="two brights"),
         pytest.param(_classes(77), "level 77 and is neither", id="one grey"),
-        pytest.param(Image.fromarray(_photo()), "greys between", id="a photo"),
+        pytest.param(Image.fromarray(_photo()), "more grey between", id="a photo"),
     ],
 )
 def test_a_png_of_other_levels_than_a_masks_is_refused_by_name(tmp_path, picture, said):
@@ -277,7 +277,7 @@ def test_a_png_of_other_levels_than_a_masks_is_refused_by_name(tmp_path, picture
         pytest.param(_classes(0, 90), "too dark for a JPEG", id="dark"),
         pytest.param(_classes(100), "level 100 and is neither", id="one grey"),
         pytest.param(_classes(200, 255), "all bright", id="two brights"),
-        pytest.param(_classes(0, 128, 255), "greys between", id="a trimap"),
+        pytest.param(_classes(0, 128, 255), "more grey between", id="a trimap"),
     ],
 )
 def test_a_jpeg_of_other_levels_than_a_masks_is_refused_by_name(tmp_path, picture, said):

@@ -54,7 +54,9 @@ def test_an_empty_file_holds_no_records(tmp_path):
 
 @pytest.mark.parametrize("number", [-1, len(RECORDS)])
 def test_a_record_that_is_not_there_is_refused(path, number):
-    with pytest.raises(IndexError, match=f"it holds {len(RECORDS)} records, and none of number"):
+    with pytest.raises(
+        IndexError, match=f"it holds {len(RECORDS)} records, none of them is number"
+    ):
         tfrecords.Reader(path).read(number)
 
 

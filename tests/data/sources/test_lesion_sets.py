@@ -225,7 +225,7 @@ def test_folder_refuses_an_image_of_another_format(own, read, suffix):
 def test_folder_refuses_a_mask_without_its_image_beside_it(own, read, write_mask, place):
     mask = write_mask(own / place)
 
-    with pytest.raises(ValueError, match="a mask must stand beside its image") as error:
+    with pytest.raises(ValueError, match="a mask must be next to its image") as error:
         read("folder", own)
 
     assert str(mask) in str(error.value)
@@ -248,7 +248,7 @@ def test_folder_says_how_many_files_are_no_images(own, read, caplog):
         table = read("folder", own)
 
     assert table["image_id"].tolist() == ["a", "b"]
-    assert f"{own / 'nevus'}: 2 files are no images" in caplog.text
+    assert f"{own / 'nevus'}: 2 files are not images" in caplog.text
 
 
 @pytest.mark.parametrize(
