@@ -11,9 +11,6 @@ MAX_INTEGER = 2**31 - 1
 # The largest float32: beyond it, a number is infinite in training.
 MAX_FLOAT = 3.4028234e38
 
-# Losses that are no sum over pixels: a weight of each pixel's class has no place in them.
-OVERLAP_LOSSES = ("dice", "tversky", "focal_tversky", "lovasz")
-
 
 def check(settings, table: Mapping) -> None:
     """Raises a ValueError that names the first wrong flag.
@@ -23,19 +20,19 @@ def check(settings, table: Mapping) -> None:
         table: Its dataclass fields by name.
     """
     values = settings.values()
-    for name, field in table.items():
+    given = {name: field for name, field in table.items() if values[name] != field.default}
+    for name, field in given.items():
         _check_field(name, values[name], field.metadata)
     _check_data(settings.source, settings.comparison, settings.split, settings.augmentation)
     _check_outputs(settings.outputs, settings.score)
     _check_losses(settings.loss, settings.outputs, settings.split, settings.augmentation)
     _check_optimisation(settings.optimizer, settings.budget, settings.model, values)
-    given = {name: field for name, field in table.items() if values[name] != field.default}
     _check_needs(settings.model, settings.outputs, values, given)
     _check_partners(settings.distillation, settings.preparation, given)
 
 
 def _check_field(name, value, metadata):
-    if metadata["choices"] and value not in metadata["choices"]:
+    if not metadata["many"] and metadata["choices"] and value not in metadata["choices"]:
         raise ValueError(
             f'"--{name}" must be one of {", ".join(metadata["choices"])}. Received: {value}'
         )
@@ -164,7 +161,8 @@ def _check_losses(loss, outputs, split, augmentation):
             f'"--class_weights={_listed(loss.class_weights)}" counts every training image once, '
             "which --balance=resample and --source_weights change: take one of them"
         )
-    if "mask" in loss.class_weights and loss.mask_loss in OVERLAP_LOSSES:
+    weighs_pixels = "mask" in loss.class_weights
+    if weighs_pixels and loss.mask_loss in fields.read("training.losses:OVERLAP_LOSSES"):
         raise ValueError(
             '"--class_weights=mask" needs a --mask_loss that is a sum over pixels: bce, bce_dice, '
             f"focal or boundary_bce. Received: --mask_loss={loss.mask_loss}"

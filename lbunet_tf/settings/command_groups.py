@@ -78,7 +78,7 @@ class Search:
         "batch), 'loss', 'augmentation', 'decoder', or 'all'. What the command line itself names, "
         "outside a flagfile, is fixed.",
         entries=fields.TUNE,
-        choices=("optimization", "loss", "augmentation", "decoder", "all"),
+        choices=fields.Keys("tuning.spaces:SPACES"),
     )
     trials: int = fields.flag(
         20,
@@ -116,7 +116,7 @@ class Score:
         "Test-time augmentation, the mean probability over: 'flips', 4 flips; 'dihedral', 8 "
         "flips and quarter turns. It takes 4 or 8 times the time and memory.",
         entries=fields.COMBINE + fields.PSEUDO,
-        choices=("none", "flips", "dihedral"),
+        choices=fields.Keys("models.combined:SYMMETRIES"),
     )
 
 

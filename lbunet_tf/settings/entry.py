@@ -146,11 +146,14 @@ def _flag_help(field):
     if isinstance(default, (list, tuple)):
         default = ",".join(map(str, default))
     choices = field.metadata["choices"]
+    is_one_of = choices and not field.metadata["many"]
     if isinstance(default, bool):
         default, shown = str(default).lower(), f"--[no]{field.name}"
     else:
-        shown = f"--{field.name}=" + ("|".join(choices) if choices else _placeholder(field))
-    text = field.metadata["help"] + (f" Default: {default}." if default != "" else "")
+        shown = f"--{field.name}=" + ("|".join(choices) if is_one_of else _placeholder(field))
+    text = field.metadata["help"]
+    text += f" Choices: {', '.join(choices)}." if choices and not is_one_of else ""
+    text += f" Default: {default}." if default != "" else ""
     return [
         f"    {shown}",
         *textwrap.wrap(text, 84, initial_indent=" " * 8, subsequent_indent=" " * 8),

@@ -1,6 +1,8 @@
 """One flag as a field of a dataclass: its help, bounds, and the commands that take it."""
 
 import dataclasses
+import importlib
+from collections.abc import Sequence
 
 TRAIN = ("train",)
 DATA = ("train", "prepare")
@@ -17,6 +19,32 @@ LBUNET, MELANOMA, PRETRAINED = "lbunet", "melanoma", "pretrained"
 MAX_SEED = 2**32 - 1
 
 
+class Keys(Sequence):
+    """The keys of dicts of other rooms, each "module:NAME", read when they are asked for.
+
+    A name then stands once, in the dict that says what it builds, and `settings`, on which all
+    rooms stand, imports none of them.
+    """
+
+    def __init__(self, *dicts: str):
+        self._dicts = dicts
+
+    def _keys(self):
+        return tuple(key for name in self._dicts for key in read(name))
+
+    def __getitem__(self, index):
+        return self._keys()[index]
+
+    def __len__(self):
+        return len(self._keys())
+
+
+def read(name: str):
+    """Returns what a module holds, by "module:NAME" within the package."""
+    module, _, name = name.partition(":")
+    return getattr(importlib.import_module(f"lbunet_tf.{module}"), name)
+
+
 def flag(
     default,
     help,
@@ -29,6 +57,8 @@ def flag(
     needs=(),
 ):
     """Returns a field of a group. Its name is the flag's.
+
+    `choices` of a flag of `many` are only listed: whoever reads them checks them.
 
     A leading `~` of a path is the home folder, also where the shell leaves it as it is (after =).
     """

@@ -19,11 +19,10 @@ class Source:
     )
     source: tuple[str, ...] = fields.flag(
         (),
-        "Where images come from, one or several, comma-separated: "
-        "isic2016 to isic2020, isic_archive, ham10000, ph2, folder, manifest, records, synthetic. "
-        "evaluate: score all its images instead of the run's own test images, except those that "
-        "the run has seen.",
+        "Where images come from, one or several, comma-separated. evaluate: score all its images "
+        "instead of the run's own test images, except those that the run has seen.",
         entries=fields.SOURCE,
+        choices=fields.Keys("data.sources:SOURCES"),
         many=True,
     )
     data_dir: tuple[str, ...] = fields.flag(
@@ -172,5 +171,8 @@ class Augmentation:
         "that library); 'keras_cv' (of batches: flips and RandAugment's colours by keras_cv, "
         "MixUp, CutMix).",
         entries=fields.DATA,
-        choices=("none", "flips", "dermoscopy", "albumentations", "keras_cv"),
+        choices=fields.Keys(
+            "data.augmentation.recipes:AUGMENTATIONS",
+            "data.augmentation.mixing:BATCH_AUGMENTATIONS",
+        ),
     )

@@ -62,12 +62,12 @@ class Model:
     model: str = fields.flag(
         "lbunet",
         "Architecture.",
-        choices=("lbunet", "unet"),
+        choices=fields.Keys("models:MODELS"),
     )
     encoder: str = fields.flag(
         "resnet101",
         "Encoder of --model=lbunet.",
-        choices=("resnet101", "resnet50", "resnet34", "efficientnet_lite0"),
+        choices=fields.Keys("models.encoders:ENCODERS"),
     )
     encoder_weights: str = fields.flag(
         "imagenet",
@@ -77,28 +77,28 @@ class Model:
     upsampling: str = fields.flag(
         "nearest",
         "How the decoder of lbunet doubles the resolution.",
-        choices=("nearest", "bilinear", "transposed"),
+        choices=fields.Keys("models.decoder:UPSAMPLINGS"),
         needs=(fields.LBUNET,),
     )
     attention: str = fields.flag(
         "none",
         "In the decoder of lbunet: 'gate', attention gates on the skips; 'scse', concurrent "
         "spatial and channel squeeze-and-excitation after each stage.",
-        choices=("none", "gate", "scse"),
+        choices=fields.Keys("models.attention:ATTENTIONS"),
         needs=(fields.LBUNET,),
     )
     bottleneck: str = fields.flag(
         "none",
         "On the deepest features of lbunet: multi-head 'self_attention', or 'aspp' (atrous "
         "spatial pyramid pooling).",
-        choices=("none", "self_attention", "aspp"),
+        choices=fields.Keys("models.bottleneck:BOTTLENECKS"),
         needs=(fields.LBUNET,),
     )
     melanoma_pool: str = fields.flag(
         "encoder",
         "Where the melanoma head of lbunet looks: 'encoder', the mean of the deepest features; "
         "'mask', the same and their mean weighted by the predicted mask.",
-        choices=("encoder", "mask"),
+        choices=fields.Keys("models.heads:MELANOMA_POOLS"),
         needs=(fields.LBUNET, fields.MELANOMA),
     )
 
@@ -112,21 +112,12 @@ class Loss:
         "Loss of the mask head: binary cross-entropy (the paper's), Dice, their sum, focal, "
         "Tversky, focal Tversky, Lovasz hinge, or cross-entropy that gives pixels near the "
         "outline more weight.",
-        choices=(
-            "bce",
-            "dice",
-            "bce_dice",
-            "focal",
-            "tversky",
-            "focal_tversky",
-            "lovasz",
-            "boundary_bce",
-        ),
+        choices=fields.Keys("training.losses:MASK_LOSSES"),
     )
     melanoma_loss: str = fields.flag(
         "bce",
         "Loss of the melanoma head.",
-        choices=("bce", "focal"),
+        choices=fields.Keys("training.losses:MELANOMA_LOSSES"),
         needs=(fields.MELANOMA,),
     )
     label_smoothing: float = fields.flag(

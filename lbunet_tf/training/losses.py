@@ -13,12 +13,11 @@ A mask loss is a function of `(y_true, logits, weight)`, one line in `MASK_LOSSE
 Those that are a sum over pixels also take `class_weights`, the weights of class 0 and 1.
 """
 
+import inspect
 from collections.abc import Sequence
 
 import keras
 from keras import ops
-
-from lbunet_tf.settings import checks
 
 MELANOMA_LOSSES = ("bce", "focal")
 
@@ -122,7 +121,7 @@ class ImageLoss(keras.losses.Loss):
         """Returns the loss of each image, (B,), of (target, weight) and logits."""
         target, weight = y_true
         target = target * (1 - self.label_smoothing) + self.label_smoothing / 2
-        if self.kind in checks.OVERLAP_LOSSES:
+        if self.kind in OVERLAP_LOSSES:
             return MASK_LOSSES[self.kind](target, y_pred, weight)
         return MASK_LOSSES[self.kind](target, y_pred, weight, class_weights=self.class_weights)
 
@@ -278,3 +277,9 @@ MASK_LOSSES = {
     "lovasz": lovasz_hinge,
     "boundary_bce": boundary_cross_entropy,
 }
+# Those that are no sum over pixels: a weight of each pixel's class has no place in them.
+OVERLAP_LOSSES = tuple(
+    name
+    for name, loss in MASK_LOSSES.items()
+    if "class_weights" not in inspect.signature(loss).parameters
+)

@@ -28,7 +28,7 @@ Space = dict[str, Range | Choice]
 
 
 def _every(flag):
-    return Choice(config.FIELDS[flag].metadata["choices"])
+    return Choice(tuple(config.FIELDS[flag].metadata["choices"]))
 
 
 OPTIMIZATION: Space = {

@@ -285,7 +285,7 @@ def values_of(field):
     """Returns what a flag may be."""
     if field.name in SPECIAL:
         return SPECIAL[field.name]
-    if field.metadata["choices"]:
+    if field.metadata["choices"] and not field.metadata["many"]:
         return strategies.sampled_from(field.metadata["choices"])
     if field.metadata["many"]:
         return strategies.lists(texts(), max_size=3).map(tuple)
@@ -323,7 +323,8 @@ def test_any_value_of_any_flag_is_read_back(tmp_path, field, data):
 TEXTS = [
     field
     for field in config.FIELDS.values()
-    if field.metadata["choices"] is None and str in (field.type, *typing.get_args(field.type))
+    if (field.metadata["choices"] is None or field.metadata["many"])
+    and str in (field.type, *typing.get_args(field.type))
 ]
 
 

@@ -9,7 +9,6 @@ import keras
 import numpy as np
 import pytest
 
-from lbunet_tf.settings import checks
 from lbunet_tf.training import losses
 from tests import gradients
 
@@ -133,7 +132,7 @@ def test_an_image_counts_by_the_part_of_it_that_is_known(kind):
     assert float(loss(target, logit, weight)) == pytest.approx(expected, rel=1e-6)
 
 
-@pytest.mark.parametrize("kind", checks.OVERLAP_LOSSES)
+@pytest.mark.parametrize("kind", losses.OVERLAP_LOSSES)
 def test_overlap_losses_ignore_class_weights(kind):
     weighted = _make("mask", kind, class_weights={"mask": (1.0, 9.0)})
 

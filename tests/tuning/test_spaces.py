@@ -8,10 +8,6 @@ from lbunet_tf.tuning import spaces
 BASE = config.make(heads=("mask", "melanoma"))
 
 
-def test_each_choice_of_the_flag_space_is_a_space():
-    assert tuple(spaces.SPACES) == config.FIELDS["space"].metadata["choices"]
-
-
 def test_a_space_names_flags_of_train():
     trained = {field.name for field in config.fields_of("train")}
 

@@ -112,8 +112,7 @@ def _without_missing(table, allow_missing_images):
     if len(skipped):
         logging.warning(
             "of %d images %d are missing and were left out, %d have no mask file and are kept "
-            "without a mask "
-            "(--allow_missing_images)",
+            "without a mask (--allow_missing_images)",
             len(table),
             len(no_image),
             len(no_mask),

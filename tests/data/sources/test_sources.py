@@ -451,7 +451,7 @@ def test_allowed_missing_images_are_left_out_listed_and_counted(isic2020, make_c
     assert table["image_id"].tolist() == ["ISIC_0000002"] and table.index.tolist() == [0]
     assert skipped["image_id"].tolist() == ["ISIC_0000001", "ISIC_0000003"]
     assert set(skipped["reason"]) == {"image is missing; left out"}
-    assert "of 3 images 2 are missing and left out" in caplog.text
+    assert "of 3 images 2 are missing and were left out" in caplog.text
 
 
 def test_nothing_is_listed_as_skipped_where_every_image_is_there(isic2020, make_config):
