@@ -79,7 +79,9 @@ def test_a_file_that_is_no_archive_is_named_and_called_what_it_is(tmp_path, cont
     path = tmp_path / "crafted.keras"
     path.write_bytes(contents)
 
-    with pytest.raises(ValueError, match=rf"crafted.keras must be a complete .* Received: .*{words}"):
+    with pytest.raises(
+        ValueError, match=rf"crafted.keras must be a complete .* Received: .*{words}"
+    ):
         saved_models.load(path)
 
 

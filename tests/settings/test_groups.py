@@ -66,3 +66,15 @@ def test_few_functions_of_the_rooms_take_all_flags():
     ]
 
     assert len(found) <= MOST_WITH_ALL_FLAGS, "\n".join(found)
+
+
+@pytest.mark.parametrize(
+    "field",
+    [field for field in config.FIELDS.values() if field.metadata["choices"] is not None],
+    ids=lambda field: field.name,
+)
+def test_a_flag_of_choices_has_several_names_its_default_among_them(field):
+    choices = tuple(field.metadata["choices"])
+
+    assert len(set(choices)) == len(choices) > 1 and all(isinstance(c, str) for c in choices)
+    assert field.metadata["many"] or field.default in choices
