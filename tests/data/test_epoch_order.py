@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from lbunet_tf.data import pipeline
-from lbunet_tf.settings import config
 
 NAN = np.nan
 # 12 of source a, a third melanoma; 4 of source b, one of them without a label.
@@ -75,13 +74,9 @@ def test_without_weights_nothing_is_drawn_twice():
 
 
 def test_source_weights_are_shares_of_the_epoch():
-    settings = config.make(source=("a", "b"), source_weights=(1.0, 3.0))
-
-    assert pipeline._source_shares(settings, SOURCES) == {"a": 0.25, "b": 0.75}
+    assert pipeline._source_shares(("a", "b"), (1.0, 3.0), SOURCES) == {"a": 0.25, "b": 0.75}
 
 
 def test_source_weights_need_training_images_of_each_source():
-    settings = config.make(source=("a", "c"), source_weights=(1.0, 3.0))
-
     with pytest.raises(ValueError, match='"--source_weights" needs training images of each'):
-        pipeline._source_shares(settings, SOURCES)
+        pipeline._source_shares(("a", "c"), (1.0, 3.0), SOURCES)

@@ -63,7 +63,9 @@ def test_the_refusal_names_image_and_value():
 def test_the_smaller_copy_of_isic_2019_is_the_image_itself():
     other = make_manifest(image_id="c_downsampled f g h")
 
-    with pytest.raises(ValueError, match="by their image_id in train .* the first is image 'c'[.]"):
+    with pytest.raises(
+        ValueError, match="by their image_id, in train .* the first is image 'c'[.]"
+    ):
         refuse(make_manifest(), other)
 
 
@@ -72,7 +74,7 @@ def test_what_shares_a_value_with_a_training_image_is_refused(column):
     own = make_manifest(**{column: "- - same -"})
     other = make_manifest(image_id="e f g h", **{column: "same - - -"})
 
-    with pytest.raises(ValueError, match=f"by their {column} in train"):
+    with pytest.raises(ValueError, match=f"by their {column}, in train"):
         refuse(own, other)
 
 
@@ -95,7 +97,7 @@ def test_what_crosses_from_val_only_does_not_excuse_train():
     own = make_manifest(patient_id="- p p -")
     other = make_manifest(image_id="e f g h", patient_id="p - - -")
 
-    with pytest.raises(ValueError, match="by their patient_id in train"):
+    with pytest.raises(ValueError, match="by their patient_id, in train"):
         refuse(own, other)
 
 

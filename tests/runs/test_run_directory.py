@@ -55,7 +55,7 @@ def test_a_whole_model_passes(archive):
 def test_a_model_that_is_cut_short_is_named(archive, kept):
     content = archive.read_bytes()
     archive.write_bytes(content[: int(kept * len(content))])
-    with pytest.raises(ValueError, match="model.keras must be a whole.*cut short.*--overwrite"):
+    with pytest.raises(ValueError, match="model.keras must be a complete.*cut short.*--overwrite"):
         run_directory.check_model(archive)
 
 

@@ -140,7 +140,7 @@ def test_what_a_kill_left_in_staging_is_replaced_and_a_strangers_folder_is_not(t
         partial.mkdir()
     (tmp_path / "partial-2").mkdir()
     (tmp_path / "partial-2" / "thesis.tex").write_text("mine")
-    with pytest.raises(ValueError, match="partial-2 must not be there"):
+    with pytest.raises(ValueError, match="partial-2 must not exist"):
         with output_folder.staged(tmp_path / "2", "export"):
             pass
     assert names(tmp_path) == ["1", "partial-2", "partial-2/thesis.tex"]

@@ -151,7 +151,7 @@ def test_a_jpeg_2000_within_is_read(write):
 def test_several_frames_are_refused_by_their_number(refusal):
     dataset = _dataset(GREY, "MONOCHROME2", NumberOfFrames=4, PixelData=4 * GREY.tobytes())
 
-    assert "one frame is read, this one has 4" in refusal(dataset)
+    assert "only a DICOM file of one frame can be read; this one has 4" in refusal(dataset)
 
 
 def test_a_number_of_frames_that_is_not_there_is_refused(refusal):
@@ -176,7 +176,7 @@ def test_two_jpegs_in_one_frame_are_refused(refusal):
 @pytest.mark.parametrize(
     "changes, said",
     [
-        ({"PhotometricInterpretation": "HSV"}, "They are HSV"),
+        ({"PhotometricInterpretation": "HSV"}, "It is HSV"),
         ({"BitsStored": 7, "HighBit": 6}, "7 bits in 8"),
         ({"PixelRepresentation": 1}, "8 bits in 8, signed"),
         ({"RescaleSlope": 2, "RescaleIntercept": 0}, "measured values"),
