@@ -12,12 +12,12 @@ LONG = 4
 SEARCHED_BYTES = 70_000
 
 
-def orient(image: tf.Tensor, contents: tf.Tensor) -> tf.Tensor:
-    """Returns the image (H, W, C) as a viewer shows it, by the orientation of its file.
+def orient(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
+    """Returns the image (H, W, C) as a viewer shows it.
 
     Args:
         image: Decoded pixels as they are stored.
-        contents: The bytes of the file, a scalar string.
+        orientation: Of its file, 1 to 8.
     """
     upright = [
         lambda: image,
@@ -29,22 +29,26 @@ def orient(image: tf.Tensor, contents: tf.Tensor) -> tf.Tensor:
         lambda: tf.reverse(tf.transpose(image, (1, 0, 2)), [0, 1]),
         lambda: tf.reverse(tf.transpose(image, (1, 0, 2)), [0]),
     ]
-    return tf.switch_case(orientation(contents) - 1, upright)
+    return tf.switch_case(orientation - 1, upright)
 
 
-@tracing.traced_once
-def orientation(contents: tf.Tensor) -> tf.Tensor:
+def orientation(contents: tf.Tensor, header: dict[str, tf.Tensor] | None = None) -> tf.Tensor:
     """Returns the EXIF orientation, 1 to 8; 1 where there is none or it cannot be read.
 
     As OpenCV, and unlike Pillow, it is not looked for in XMP.
+
+    Args:
+        contents: The bytes of a file, a scalar string.
+        header: What `headers.read` says of them; None to read it here.
     """
-    start, length = tf.unstack(headers.read(contents)["exif"])
+    start, length = tf.unstack((header or headers.read(contents))["exif"])
     # A file may be cut off before its directory.
     start = tf.minimum(start, tf.cast(tf.strings.length(contents), tf.int64))
     tiff = tf.strings.substr(contents, start, tf.minimum(length, SEARCHED_BYTES))
     return tf.cond(start > 0, lambda: _read(tiff), lambda: tf.constant(1))
 
 
+@tracing.traced_once
 def _read(tiff):
     """Returns the orientation of a TIFF directory, given as bytes."""
     length = tf.strings.length(tiff)

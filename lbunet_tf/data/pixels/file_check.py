@@ -3,6 +3,7 @@
 import concurrent.futures
 import functools
 import hashlib
+import itertools
 
 import numpy as np
 import pandas as pd
@@ -108,9 +109,11 @@ def _check(rows, hash_images, max_megapixels):
     results = []
     check = functools.partial(_check_row, hash_images, max_megapixels)
     with concurrent.futures.ThreadPoolExecutor() as threads:
-        # In parts: what waits for a thread takes more memory than a row of the result.
-        for start in range(0, len(rows), NUM_AT_ONCE):
-            part = rows.iloc[start : start + NUM_AT_ONCE]
+        # The first alone: each thread that finds a TensorFlow function not yet built would build it.
+        # Then in parts: what waits for a thread takes more memory than a row of the result.
+        starts = [0, *range(1, len(rows), NUM_AT_ONCE), len(rows)]
+        for start, end in itertools.pairwise(starts):
+            part = rows.iloc[start:end]
             results += threads.map(check, part["image"], part["mask"])
             if len(part) == NUM_AT_ONCE:
                 logging.info("checked %d of %d images", len(results), len(rows))

@@ -94,7 +94,7 @@ def decode_image(contents: tf.Tensor) -> tf.Tensor:
     Raises:
         tf.errors.InvalidArgumentError: It is damaged, or its 16 bits hold 14 or fewer.
     """
-    return _upright(_decode(contents, 3), contents)
+    return _upright(_decode(contents, 3), contents, headers.read(contents))
 
 
 def decode_jpeg_or_png(contents: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -102,8 +102,9 @@ def decode_jpeg_or_png(contents: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 
     Without BMP: it needs nothing but TensorFlow's ops.
     """
-    image = _turned(_decode_by_tensorflow(contents, 3), contents)
-    return image, _problem_of_16_bits(contents)
+    header = headers.read(contents)
+    image = _turned(_decode_by_tensorflow(contents, 3), exif.orientation(contents, header))
+    return image, _problem_of_16_bits(contents, header)
 
 
 def decode_reduced(contents: tf.Tensor, size_px: int) -> tuple[tf.Tensor, tf.Tensor]:
@@ -126,36 +127,31 @@ def decode_reduced(contents: tf.Tensor, size_px: int) -> tuple[tf.Tensor, tf.Ten
         return image, tf.shape(image)[:2]
 
     image, stored = tf.cond(is_jpeg, decode_jpeg, decode_other)
-    is_turned = exif.orientation(contents) >= 5
-    return _upright(image, contents), tf.where(is_turned, stored[::-1], stored)
+    header = headers.read(contents)
+    is_turned = exif.orientation(contents, header) >= 5
+    return _upright(image, contents, header), tf.where(is_turned, stored[::-1], stored)
 
 
-def _upright(image, contents):
-    with tf.control_dependencies([_check_16_bits(contents)]):
+def _upright(image, contents, header):
+    with tf.control_dependencies([_refuse(_problem_of_16_bits(contents, header))]):
         image = tf.identity(image)
-    return _turned(image, contents)
+    return _turned(image, exif.orientation(contents, header))
 
 
 @tracing.traced_once
-def _check_16_bits(contents):
+def _refuse(problem):
     # Compiled, for outside a graph Assert says something else.
-    problem = _problem_of_16_bits(contents)
     with tf.control_dependencies([tf.debugging.Assert(problem == "", [problem])]):
         return tf.identity(problem)
 
 
-def _problem_of_16_bits(contents):
+def _problem_of_16_bits(contents, header):
     """Returns why the upper 8 of 16 bits are not the picture, "" where they are.
 
     12 bits that were saved as 16 without being scaled would be black.
     """
-    is_16_bit = tf.cond(
-        tf.strings.substr(contents, 0, 4) == headers.PNG,
-        lambda: headers.read(contents)["is_16_bit"],
-        lambda: tf.constant(False),
-    )
     brightest = tf.cond(
-        is_16_bit,
+        header["is_16_bit"],
         lambda: tf.cast(tf.reduce_max(tf.io.decode_png(contents, 3, tf.uint16)), tf.int32),
         lambda: tf.constant(65535),
     )
@@ -169,9 +165,9 @@ def _problem_of_16_bits(contents):
     return tf.where(brightest < MIN_BRIGHTEST_OF_16_BITS, problem, "")
 
 
-def _turned(image, contents):
+def _turned(image, orientation):
     image = tf.ensure_shape(image, (None, None, 3))
-    return tf.ensure_shape(exif.orient(image, contents), (None, None, 3))
+    return tf.ensure_shape(exif.orient(image, orientation), (None, None, 3))
 
 
 @tracing.traced_once
@@ -199,7 +195,8 @@ def decode_mask(contents: tf.Tensor) -> tf.Tensor:
         tf.errors.InvalidArgumentError: Anything else; it says what.
     """
     is_jpeg = tf.strings.substr(contents, 0, 3) == headers.JPEG
-    levels, alpha, has_alpha = _decode_levels(contents)
+    header = headers.read(contents)
+    levels, alpha, has_alpha = _decode_levels(contents, header)
     mask, problem = tf.cond(
         has_alpha,
         lambda: mask_rules.binarise_with_alpha(levels, alpha),
@@ -207,12 +204,12 @@ def decode_mask(contents: tf.Tensor) -> tf.Tensor:
     )
     with tf.control_dependencies([tf.debugging.Assert(problem == "", [problem])]):
         mask = tf.ensure_shape(mask, (None, None, 1))
-    return tf.ensure_shape(exif.orient(mask, contents), (None, None, 1))
+    mask = exif.orient(mask, exif.orientation(contents, header))
+    return tf.ensure_shape(mask, (None, None, 1))
 
 
-def _decode_levels(contents):
+def _decode_levels(contents, header):
     """Returns (levels, alpha, whether there is alpha); both (H, W, 1) uint16, as stored."""
-    header = headers.read(contents)
     is_bmp = tf.strings.substr(contents, 0, 2) == BMP
     has_alpha = header["has_alpha"] | is_bmp
 
