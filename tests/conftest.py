@@ -15,15 +15,23 @@ from lbunet_tf import evaluate
 from lbunet_tf import models
 from lbunet_tf import train
 from lbunet_tf.data import manifests
+from lbunet_tf.models import encoders
 from lbunet_tf.settings import config
 from lbunet_tf.settings import flagfiles
 from lbunet_tf.training import callbacks
+from tests import tiny_encoder
 
 
 @pytest.fixture(autouse=True)
 def _log_level():
     """Every test starts at the level of the commands, whatever another test left."""
     logging.set_verbosity(logging.INFO)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _tiny_encoder():
+    """Not at import: tests of every encoder are those of the package's own."""
+    encoders.ENCODERS[tiny_encoder.NAME] = tiny_encoder.build
 
 
 @pytest.fixture(scope="session")
@@ -34,14 +42,14 @@ def drawn_folder(tmp_path_factory):
 
 @pytest.fixture
 def small_config(tmp_path, drawn_folder):
-    """A run of two epochs of the smallest encoder on drawn images."""
+    """A run of two epochs of a tiny encoder on drawn images."""
     return config.make(
         run=str(tmp_path / "run"),
         source=("synthetic",),
         data_dir=(str(drawn_folder),),
         synthetic_count=40,
         image_size=64,
-        encoder="efficientnet_lite0",
+        encoder="tiny",
         heads=("mask", "melanoma"),
         epochs=2,
         learning_rate=1e-3,
@@ -164,7 +172,7 @@ def evaluated(tmp_path_factory):
         data_dir=(str(folder / "drawn"),),
         synthetic_count=48,
         image_size=64,
-        encoder="efficientnet_lite0",
+        encoder="tiny",
         heads=("mask", "melanoma"),
         epochs=2,
         learning_rate=1e-3,
@@ -189,7 +197,7 @@ def other_untrained_run(tmp_path_factory):
 def _write_untrained(path, seed):
     settings = config.make(
         run=str(path),
-        encoder="efficientnet_lite0",
+        encoder="tiny",
         heads=("mask", "melanoma"),
         image_size=32,
         batch_size=4,

@@ -27,7 +27,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 
 def run_entry(entry, *arguments, **keywords):
     return subprocess.run(
-        [sys.executable, "-m", f"lbunet_tf.{entry}", *arguments],
+        [sys.executable, "-m", "tests.tiny_encoder", f"lbunet_tf.{entry}", *arguments],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -134,7 +134,7 @@ def test_label_masks_at_124_px_from_a_folder_carry_their_name(tmp_path):
         balance="subset",
         benign_count=10,
         image_size=124,
-        encoder="efficientnet_lite0",
+        encoder="tiny",
         epochs=1,
         cache=False,
     )
@@ -175,7 +175,7 @@ def test_a_killed_run_goes_on_and_ends_as_an_undisturbed_one(tmp_path):
             f"--data_dir={tmp_path / 'drawn'}",
             "--synthetic_count=40",
             "--image_size=32",
-            "--encoder=efficientnet_lite0",
+            "--encoder=tiny",
             "--epochs=3",
             "--augment=flips",
         ]
@@ -183,7 +183,7 @@ def test_a_killed_run_goes_on_and_ends_as_an_undisturbed_one(tmp_path):
     undisturbed = run_entry("train", *flags("undisturbed"))
     assert undisturbed.returncode == 0, undisturbed.stderr[-2000:]
     process = subprocess.Popen(
-        [sys.executable, "-m", "lbunet_tf.train", *flags("killed")],
+        [sys.executable, "-m", "tests.tiny_encoder", "lbunet_tf.train", *flags("killed")],
         cwd=ROOT,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -101,7 +101,14 @@ def test_another_source_is_scored_by_the_command_line_without_known_images(copy_
     # The run's own images as another source: its test images alone are new to it.
     flags = [f"--run={run}", "--source=manifest", f"--data_dir={run / 'manifest.csv'}"]
     result = subprocess.run(
-        [sys.executable, "-m", "lbunet_tf.evaluate", *flags, "--max_images=1000"],
+        [
+            sys.executable,
+            "-m",
+            "tests.tiny_encoder",
+            "lbunet_tf.evaluate",
+            *flags,
+            "--max_images=1000",
+        ],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -34,7 +34,7 @@ def settings(tmp_path_factory, drawn_folder):
         split_by="image",
         split_percent=(50, 30, 20),
         image_size=64,
-        encoder="efficientnet_lite0",
+        encoder="tiny",
         heads=("mask", "melanoma"),
         head_weights=(1.0, 0.5),
         deep_supervision=True,

@@ -122,7 +122,7 @@ def killed(tmp_path_factory, patched):
         data_dir=(str(folder / "drawn"),),
         synthetic_count=30,
         image_size=32,
-        encoder="efficientnet_lite0",
+        encoder="tiny",
         encoder_weights="none",
         heads=("mask", "melanoma"),
         epochs=2,

@@ -68,7 +68,7 @@ def masks_only(tmp_path_factory):
         mask_source="lesion",
         heads=("mask",),
         image_size=32,
-        encoder="efficientnet_lite0",
+        encoder="tiny",
         encoder_weights="none",
         epochs=1,
     )

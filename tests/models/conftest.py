@@ -45,7 +45,7 @@ ARCHITECTURES |= {
     if name != "lbunet"
 }
 ARCHITECTURES |= {
-    f"lbunet-{name}": {"encoder": "efficientnet_lite0", **flags} for name, flags in VARIANTS.items()
+    f"lbunet-{name}": {"encoder": "tiny", **flags} for name, flags in VARIANTS.items()
 }
 
 

@@ -109,7 +109,7 @@ def _check(rows, hash_images, max_megapixels):
     results = []
     check = functools.partial(_check_row, hash_images, max_megapixels)
     with concurrent.futures.ThreadPoolExecutor() as threads:
-        # The first alone: each thread that finds a TensorFlow function not yet built would build it.
+        # The first alone: threads that find a function of TensorFlow not built yet all build it.
         # Then in parts: what waits for a thread takes more memory than a row of the result.
         starts = [0, *range(1, len(rows), NUM_AT_ONCE), len(rows)]
         for start, end in itertools.pairwise(starts):
