@@ -121,7 +121,9 @@ def _parse(arguments):
     try:
         return flagfiles.parse(arguments)
     except ValueError as error:
-        _say(f"ERROR: {error}. All flags: --help")
+        text = str(error)
+        end = "" if text.endswith((".", "?")) else "."
+        _say(f"ERROR: {text}{end} All flags: --help")
         sys.exit(1)
 
 

@@ -4,6 +4,7 @@ The only module that touches absl flags; everything else takes a `Config` or pla
 """
 
 import csv
+import dataclasses
 import io
 import os
 import pathlib
@@ -48,12 +49,24 @@ def parse(arguments: Sequence[str], flag_values=flags.FLAGS) -> list[str]:
     Raises:
         ValueError: A flag is unknown, its value cannot be read, or a flagfile is not one.
     """
-    origins = {}
-    expanded = _expand(list(arguments), origins)
+    files = _Files()
+    expanded = _expand(list(arguments), files)
     try:
-        return flag_values(expanded)
+        left = flag_values(expanded)
     except flags.Error as error:
-        raise ValueError(_in_words(error, origins)) from error
+        raise ValueError(_in_words(error, files.origins)) from error
+    # Not before: absl warns of what is logged while it has not read the flags.
+    for path, found in files.replaced.items():
+        logging.info("there is no %s here; reading the package's %s", path, found)
+    return left
+
+
+@dataclasses.dataclass
+class _Files:
+    """The flagfiles that were read: line -> "FILE, line N", and path -> the package's own."""
+
+    origins: dict[str, str] = dataclasses.field(default_factory=dict)
+    replaced: dict[pathlib.Path, pathlib.Path] = dataclasses.field(default_factory=dict)
 
 
 # What absl says of a value that cannot be read -> what it must be.
@@ -84,14 +97,14 @@ def _in_words(error, origins):
     return f"{places[0]}: {text}" if places else text
 
 
-def _expand(arguments, origins, read_before=()):
+def _expand(arguments, files, read_before=()):
     """Returns a command line with the lines of each flagfile in its place.
 
     absl does so too, but reads a file in the encoding of the locale, where flags.cfg is UTF-8.
 
     Args:
         arguments: The words of a command line, or the lines of a flagfile.
-        origins: Gains line -> "FILE, line N" for each line of a flagfile.
+        files: Gains what each flagfile holds.
         read_before: The flagfiles on the way here.
     """
     expanded = []
@@ -103,15 +116,18 @@ def _expand(arguments, origins, read_before=()):
             expanded.append(word)
             continue
         name = next(words, "") if directive[1] is None else directive[1]
-        expanded += _lines_of(os.path.expanduser(name.strip()), origins, read_before)
+        expanded += _lines_of(os.path.expanduser(name.strip()), files, read_before)
     return expanded
 
 
-def _lines_of(name, origins, read_before=()):
+def _lines_of(name, files, read_before=()):
     """Returns the flags of one flagfile, and of those that it names, each checked to be a flag."""
     if not name:
         raise ValueError('"--flagfile" must name a file of flags. Received: nothing')
-    path = find(pathlib.Path(name))
+    named = pathlib.Path(name)
+    path = find(named)
+    if path != named:
+        files.replaced[named] = path
     if path.resolve() in read_before:
         chain = " -> ".join(map(str, (*read_before, path)))
         raise ValueError(f'"--flagfile" must not lead back to itself. Received: {chain}')
@@ -131,9 +147,9 @@ def _lines_of(name, origins, read_before=()):
                 f"{path}, line {number}: a flagfile must hold one flag on each line, as in "
                 f"--epochs=30, and comments after #. Received: {line!r}"
             )
-        origins[line] = f"{path}, line {number}"
+        files.origins[line] = f"{path}, line {number}"
         lines.append(line)
-    return _expand(lines, origins, (*read_before, path.resolve()))
+    return _expand(lines, files, (*read_before, path.resolve()))
 
 
 def find(path: pathlib.Path) -> pathlib.Path:
@@ -146,7 +162,6 @@ def find(path: pathlib.Path) -> pathlib.Path:
     package = pathlib.Path(__file__).parents[1]
     for folder in (package, package.parent):
         if (folder / path).is_file():
-            logging.info("there is no %s here; reading the package's %s", path, folder / path)
             return folder / path
     return path
 
@@ -324,13 +339,13 @@ def read_flagfile(path: pathlib.Path) -> config.Config:
     """Returns the Config of a flagfile of `train`."""
     flag_values = flags.FlagValues()
     define_flags("train", flag_values)
-    origins = {}
-    arguments = _lines_of(str(path), origins)
+    files = _Files()
+    arguments = _lines_of(str(path), files)
     try:
         flag_values(["train", *arguments])
         return from_flags("train", flag_values)
     except flags.Error as error:
-        text = _in_words(error, origins)
+        text = _in_words(error, files.origins)
         raise ValueError(f"{path} must hold only flags of this version. {text}") from error
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error

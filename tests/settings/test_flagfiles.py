@@ -456,8 +456,11 @@ def test_a_recipe_that_is_not_here_is_the_one_of_the_package(tmp_path, monkeypat
     monkeypatch.chdir(tmp_path)
     name = pathlib.Path("flags/quickstart.cfg")
 
-    found = flagfiles.find(name)
+    flag_values = flags.FlagValues()
+    flagfiles.define_flags("train", flag_values)
+    flagfiles.parse(["train", f"--flagfile={name}"], flag_values)
 
+    found = flagfiles.find(name)
     assert found.is_file() and found.parts[-2:] == name.parts
     assert f"there is no {name} here; reading the package's {found}" in caplog.text
 
