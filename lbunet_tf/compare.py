@@ -25,6 +25,7 @@ from lbunet_tf.runs import run_directory
 from lbunet_tf.settings import config
 from lbunet_tf.settings import entry
 from lbunet_tf.settings import flagfiles
+from lbunet_tf.settings import published_flags
 from lbunet_tf.storage import output_folder
 from lbunet_tf.storage import spreadsheets
 from lbunet_tf.storage import whole_files
@@ -265,7 +266,7 @@ def _hyperparameters(runs):
             for flag, value in ((flag, run.values()[flag]) for flag in named)
         }
         | {"seed": str(run.source.seed)}
-        for name, run in zip(runs, map(flagfiles.without_folders, runs.values()), strict=True)
+        for name, run in zip(runs, map(published_flags.without_folders, runs.values()), strict=True)
     }
 
 

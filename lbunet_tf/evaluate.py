@@ -32,6 +32,7 @@ from lbunet_tf.runs import training_history
 from lbunet_tf.settings import config
 from lbunet_tf.settings import entry
 from lbunet_tf.settings import flagfiles
+from lbunet_tf.settings import published_flags
 from lbunet_tf.storage import failures as failures_lib
 from lbunet_tf.storage import output_folder
 from lbunet_tf.storage import spreadsheets
@@ -266,7 +267,7 @@ def _draw_classification(settings, output, table, metrics, path):
 
 
 def _write_report(settings, source, output, checks, metrics, drawn):
-    shown = flagfiles.without_folders(settings)
+    shown = published_flags.without_folders(settings)
     sources = [name for run in settings.paths.runs for name in flagfiles.read(run).source.source]
     source_learnt = dataclasses.replace(shown.source, source=tuple(dict.fromkeys(sources)))
     learnt = dataclasses.replace(shown, source=source_learnt)

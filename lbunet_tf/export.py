@@ -34,6 +34,7 @@ from lbunet_tf.settings import config
 from lbunet_tf.settings import entry
 from lbunet_tf.settings import flagfiles
 from lbunet_tf.settings import image_groups
+from lbunet_tf.settings import published_flags
 from lbunet_tf.storage import output_folder
 from lbunet_tf.storage import whole_files
 
@@ -129,7 +130,7 @@ def _run_identity(settings):
     manifest = (run / run_directory.MANIFEST).read_bytes()
     return {
         "run": run.resolve().name,
-        "flags": " ".join(flagfiles.flag_lines(flagfiles.without_folders(settings))),
+        "flags": " ".join(flagfiles.flag_lines(published_flags.without_folders(settings))),
         "manifest_sha256": hashlib.sha256(manifest).hexdigest(),
     }
 

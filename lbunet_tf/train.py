@@ -29,6 +29,7 @@ from lbunet_tf.runs import training_history
 from lbunet_tf.settings import config
 from lbunet_tf.settings import entry
 from lbunet_tf.settings import flagfiles
+from lbunet_tf.settings import published_flags
 from lbunet_tf.settings import trained_flags
 from lbunet_tf.storage import spreadsheets
 from lbunet_tf.storage import whole_files
@@ -233,7 +234,7 @@ def _fit(model, settings, run, manifest, flag_lines, placement, lacks_targets):
         run_directory.check_model(run / run_directory.MODEL)
     counts = {split: len(part) for split, part in rows.items()}
     if placement.writes:
-        shown = flagfiles.flag_lines(flagfiles.without_folders(settings))
+        shown = flagfiles.flag_lines(published_flags.without_folders(settings))
         tensorboard.write_flags(run, shown, counts)
     history = training_history.read(run)
     if start >= settings.budget.epochs or _is_out_of_patience(history, settings):

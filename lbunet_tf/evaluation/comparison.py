@@ -7,7 +7,7 @@ import pandas as pd
 
 from lbunet_tf.evaluation import scores
 from lbunet_tf.settings import config
-from lbunet_tf.settings import flagfiles
+from lbunet_tf.settings import published_flags
 from lbunet_tf.settings import training_groups
 
 # Table I of the paper by model and encoder: accuracy, AUC, Dice. IoU is promised, not printed.
@@ -57,7 +57,7 @@ def make_row(experiment: str, settings: config.Config, training: dict, test: dic
         "seed": settings.source.seed,
         "model": settings.model.model,
         "encoder": encoder,
-        "encoder_weights": flagfiles.without_folders(settings).model.encoder_weights,
+        "encoder_weights": published_flags.without_folders(settings).model.encoder_weights,
         "trainable_parameters": training["trainable_parameters"],
         **{name: training[name] for name in COUNTS},
         "num_scored": test.get("num_scored", 0),

@@ -49,43 +49,6 @@ def test_a_run_is_read_back_from_its_flags(tmp_path):
     assert flagfiles.read(str(tmp_path)) == settings
 
 
-@pytest.mark.parametrize(
-    ("path", "shown"),
-    [
-        ("/home/jane/isic2017", "isic2017"),
-        ("/home/jane/isic2017/", "isic2017"),
-        ("../jane/isic2017", "isic2017"),
-        ("~/isic2017", "isic2017"),
-        ("runs/paper", "runs/paper"),
-        ("imagenet", "imagenet"),
-        ("", ""),
-    ],
-)
-def test_of_a_path_elsewhere_others_see_the_last_part(path, shown):
-    settings = config.make(run=path, data_dir=(path, "b"), encoder_weights=path, epochs=3)
-    result = flagfiles.without_folders(settings)
-    assert (result.paths.run, result.source.data_dir, result.model.encoder_weights) == (
-        shown,
-        (shown, "b"),
-        shown,
-    )
-    assert result.budget.epochs == 3
-
-
-@pytest.mark.parametrize(
-    ("runs", "shown"),
-    [
-        (("/a/b/unet/seed-0", "/a/b/lbunet/seed-0"), ("unet/seed-0", "lbunet/seed-0")),
-        (("/a/one", "/a/two", "three"), ("one", "two", "three")),
-        (("/a/b", "/b"), ("a/b", "b")),
-        (("/a/x", "x"), ("a/x", "x")),
-    ],
-)
-def test_runs_of_one_name_stay_apart(runs, shown):
-    settings = config.make(run=runs[0], other_runs=runs[1:])
-    assert flagfiles.without_folders(settings).paths.runs == shown
-
-
 def test_evaluate_takes_what_the_run_says_and_what_the_command_line_replaces(tmp_path):
     settings = config.make(run=str(tmp_path), batch_size=4, image_size=96)
     (tmp_path / "flags.cfg").write_text("\n".join(flagfiles.flag_lines(settings)))
