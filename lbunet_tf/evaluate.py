@@ -33,7 +33,7 @@ from lbunet_tf.settings import config
 from lbunet_tf.settings import entry
 from lbunet_tf.settings import flagfiles
 from lbunet_tf.settings import published_flags
-from lbunet_tf.storage import failures as failures_lib
+from lbunet_tf.storage import failed_files
 from lbunet_tf.storage import output_folder
 from lbunet_tf.storage import spreadsheets
 from lbunet_tf.storage import whole_files
@@ -53,9 +53,9 @@ def main(settings: config.Config) -> None:
     other_source = flagfiles.other_source()
     evaluate(settings, other_source)
     output = _output_folder(settings, *_question(settings, other_source))
-    failures_lib.raise_for(
-        failures_lib.read(output),
-        output / failures_lib.FILE,
+    failed_files.raise_for(
+        failed_files.read(output),
+        output / failed_files.FILE,
         "Replace these files with good ones and give the same command again, or give "
         "--on_bad_image=skip to leave them out",
     )
@@ -97,7 +97,7 @@ def _evaluate(settings, source, asked, output):
     start = time.perf_counter()
     scored, table = _predict(settings, output, model, scored)
     on_bad_image = (source or settings.source).on_bad_image
-    failures_lib.write(output, scored.failures if on_bad_image == "error" else [])
+    failed_files.write(output, scored.failures if on_bad_image == "error" else [])
     speed = ensemble.describe_speed(
         settings.score.tta, len(settings.paths.runs), len(table), time.perf_counter() - start
     )

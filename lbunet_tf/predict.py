@@ -24,10 +24,10 @@ from lbunet_tf.drawing import overlays
 from lbunet_tf.runs import ensemble
 from lbunet_tf.runs import predictor
 from lbunet_tf.runs import run_directory
-from lbunet_tf.serving import outputs
+from lbunet_tf.serving import postprocessing
 from lbunet_tf.settings import config
 from lbunet_tf.settings import entry
-from lbunet_tf.storage import failures as failures_lib
+from lbunet_tf.storage import failed_files
 from lbunet_tf.storage import file_names
 from lbunet_tf.storage import growing_table
 from lbunet_tf.storage import output_folder
@@ -42,16 +42,16 @@ SCORES = "scores.csv"
 SEEN = ".seen.csv"
 SEEN_COLUMNS = ("image_id", "size", "mtime_ns")
 MASKS, OVERLAYS = "masks", "overlays"
-OWN = (SCORES, SEEN, failures_lib.FILE, MASKS, OVERLAYS, f".*.{whole_files.PARTIAL}*")
+OWN = (SCORES, SEEN, failed_files.FILE, MASKS, OVERLAYS, f".*.{whole_files.PARTIAL}*")
 COLUMNS = ("image_id", "image", "score", "width", "height")
 OUTLINE_COLUMNS = ("lesion_pixels", "lesion_share", "mask")
 
 
 def main(settings: config.Config, paths: Sequence[str]) -> None:
     """Predicts the files that the command line names."""
-    failures_lib.raise_for(
+    failed_files.raise_for(
         predict(settings, paths),
-        f"{ensemble.output_folder(settings.paths, _default(config))}/{failures_lib.FILE}",
+        f"{ensemble.output_folder(settings.paths, _default(settings))}/{failed_files.FILE}",
         "Put good files in their place, or take them out, and give the same command again: it "
         "keeps what is predicted",
     )
@@ -82,7 +82,7 @@ def predict(settings: config.Config, paths: Sequence[str]) -> list[str]:
         output_folder.refuse_files_of_others(folder, files)
         trained = predictor.Predictor(settings)
         if earlier is None:
-            output_folder.delete_own(folder, [SCORES, SEEN, failures_lib.FILE])
+            output_folder.delete_own(folder, [SCORES, SEEN, failed_files.FILE])
         lines = earlier or {}
         output_folder.mark(folder, WORK, files, asked=asked, finished=False)
         waiting = [row for row in rows if row["image_id"] not in lines]
@@ -247,12 +247,12 @@ def _predict_batch(trained, rows, folder, threads):
     flags = (trained.settings.preprocessing, trained.settings.reading.max_megapixels)
 
     def read(row):
-        return failures_lib.tried(row["image"], predictor.read, row["image"], *flags)
+        return failed_files.tried(row["image"], predictor.read, row["image"], *flags)
 
     def write(row, image, prediction):
         if prediction is None:
-            return f"{file_names.printable(row['image'])}: {outputs.NOT_FINITE}"
-        return failures_lib.tried(row["image"], _write, row, folder, image, prediction)
+            return f"{file_names.printable(row['image'])}: {postprocessing.NOT_FINITE}"
+        return failed_files.tried(row["image"], _write, row, folder, image, prediction)
 
     results = list(threads.map(read, rows))
     good = [number for number, result in enumerate(results) if not isinstance(result, str)]
@@ -298,7 +298,7 @@ def _finish(folder, settings, rows, lines, failures):
     """Puts the lines into the order of the images, and writes the list of failures."""
     ordered = (lines[row["image_id"]] for row in rows if row["image_id"] in lines)
     growing_table.write(folder / SCORES, _columns(settings), ordered)
-    failures_lib.write(folder, failures)
+    failed_files.write(folder, failures)
 
 
 if __name__ == "__main__":

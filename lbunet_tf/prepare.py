@@ -27,7 +27,7 @@ from lbunet_tf.drawing import preview
 from lbunet_tf.runs import run_directory
 from lbunet_tf.settings import config
 from lbunet_tf.settings import entry
-from lbunet_tf.storage import failures as failures_lib
+from lbunet_tf.storage import failed_files
 from lbunet_tf.storage import file_names
 from lbunet_tf.storage import output_folder
 from lbunet_tf.storage import whole_files
@@ -104,7 +104,7 @@ def _name_failures(settings, prepared, where):
     """Raises a ValueError that names the bad images, unless --on_bad_image=skip."""
     is_bad = ~prepared.skipped["reason"].isin((sources.NO_IMAGE, sources.NO_MASK))
     if settings.source.on_bad_image == "error":
-        failures_lib.raise_for(
+        failed_files.raise_for(
             prepared.skipped["reason"][is_bad].tolist(),
             where,
             "Replace these files with good ones and prepare again under another name, or give "

@@ -31,10 +31,10 @@ from lbunet_tf.runs import ensemble
 from lbunet_tf.runs import predictor
 from lbunet_tf.runs import pseudo_labels
 from lbunet_tf.runs import run_directory
-from lbunet_tf.serving import outputs
+from lbunet_tf.serving import postprocessing
 from lbunet_tf.settings import config
 from lbunet_tf.settings import entry
-from lbunet_tf.storage import failures as failures_lib
+from lbunet_tf.storage import failed_files
 from lbunet_tf.storage import file_names
 from lbunet_tf.storage import output_folder
 from lbunet_tf.storage import pictures as storage_pictures
@@ -52,7 +52,7 @@ OWN = (
     TARGETS,
     HELD_OUT,
     AGREEMENT,
-    failures_lib.FILE,
+    failed_files.FILE,
     f".*.{whole_files.PARTIAL}*",
 )
 
@@ -61,9 +61,9 @@ def main(settings: config.Config) -> None:
     """Makes the targets that the flags ask for; images that cannot be read are named last."""
     pseudo_label(settings)
     output = _output(settings)
-    failures_lib.raise_for(
-        failures_lib.read(output),
-        output / failures_lib.FILE,
+    failed_files.raise_for(
+        failed_files.read(output),
+        output / failed_files.FILE,
         "Replace these files with good ones and give the same command again with --overwrite, or "
         "give --on_bad_image=skip to leave them out",
     )
@@ -102,7 +102,7 @@ def _pseudo_label(settings, look, of_run, output):
     whole_files.write_json(output / AGREEMENT, found)
     whole_files.write_table(output / TARGETS, spreadsheets.quoted_table(table))
     whole_files.write_table(output / run_directory.SKIPPED, spreadsheets.quoted_table(skipped))
-    failures_lib.write(output, failures if settings.source.on_bad_image == "error" else [])
+    failed_files.write(output, failures if settings.source.on_bad_image == "error" else [])
     kept_apart = of_run[of_run["split"].isin(("val", "test"))]
     whole_files.write_table(output / HELD_OUT, pseudo_labels.with_absolute_paths(kept_apart))
     agreement.log(found, settings.pseudo_labels.targets)
@@ -213,8 +213,8 @@ def _make_look(settings) -> Callable:
         if by_activation:
             sign = np.where(logits["melanoma"] >= 0, 1, -1)
             maps = sign[:, :, None, None] * logits[activation_map.OUTPUT]
-        scores = outputs.image_scores(logits, settings.outputs.score_rule)
-        return maps, scores, outputs.are_finite({**logits, "map": maps})
+        scores = postprocessing.image_scores(logits, settings.outputs.score_rule)
+        return maps, scores, postprocessing.are_finite({**logits, "map": maps})
 
     return look
 
@@ -261,7 +261,7 @@ def _looked_at(look, rows, read):
         found = look([read[number][1] for number in good])
         for number, logits, score, is_finite in zip(good, *found, strict=True):
             name = file_names.printable(rows["image"].iloc[number])
-            words = f"{name}: {outputs.NOT_FINITE}"
+            words = f"{name}: {postprocessing.NOT_FINITE}"
             results[number] = (*read[number], logits, score) if is_finite else words
     return results
 
@@ -274,7 +274,7 @@ def _read(settings, image_path, mask_path):
         image, square = predictor.read(image_path, settings.preprocessing, limit)
         return image, square, _true_mask(mask_path, settings.preprocessing.image_size, limit)
 
-    return failures_lib.tried(image_path, read)
+    return failed_files.tried(image_path, read)
 
 
 def _true_mask(path, size, max_megapixels):
@@ -308,7 +308,7 @@ def _decide(settings, rows, maps, scores, true):
     table["weak_share"] = masks.mean((1, 2, 3))
     table["is_sure_mask"] = masks.any((1, 2, 3))
     if settings.pseudo_labels.weak_targets == "prediction":
-        confidence = weak_masks.mean_inside(outputs.sigmoid(maps), masks)
+        confidence = weak_masks.mean_inside(postprocessing.sigmoid(maps), masks)
         table["is_sure_mask"] &= confidence >= settings.pseudo_labels.mask_confidence
     table["mask_confidence"] = confidence
     known = np.array([mask is not None for mask in true])
@@ -328,7 +328,7 @@ def _write_masks(settings, rows, table, maps, pictures, output):
     def write(number):
         size = pictures[number].shape[:2]
         threshold = table["mask_threshold"].iloc[number]
-        mask = outputs.mask_at_size(maps[number], size, threshold).numpy()[..., 0]
+        mask = postprocessing.mask_at_size(maps[number], size, threshold).numpy()[..., 0]
         if mask.any():
             storage_pictures.write_mask(output / rows["mask_to_write"].iloc[number], mask)
         return bool(mask.any())
@@ -338,7 +338,7 @@ def _write_masks(settings, rows, table, maps, pictures, output):
         settings.pseudo_labels, rows
     )
     for number in np.flatnonzero(wanted):
-        result = failures_lib.tried(rows["image"].iloc[number], write, number)
+        result = failed_files.tried(rows["image"].iloc[number], write, number)
         if isinstance(result, str):
             failures.append(result)
         if result is not True:

@@ -36,7 +36,7 @@ from lbunet_tf.storage import whole_files
 from lbunet_tf.training import callbacks
 from lbunet_tf.training import compilation
 from lbunet_tf.training import distribution
-from lbunet_tf.training import precision as precision_lib
+from lbunet_tf.training import precision
 from lbunet_tf.training import tensorboard
 from lbunet_tf.training import trainer
 
@@ -54,14 +54,14 @@ def train(settings: config.Config) -> pathlib.Path:
     run_directory.check_named(settings.paths.run)
     with (
         distribution.placed(settings.device.distribution, settings.device.batch_size) as placement,
-        precision_lib.used(settings.device.precision) as precision,
+        precision.used(settings.device.precision) as precision_name,
     ):
         run = pathlib.Path(settings.paths.run)
         # Before models are built, which processes do together.
         first_lines = placement.text_of_first("flags", "\n".join(flag_lines)).split("\n")
         run_directory.refuse_other_flags(first_lines, flag_lines)
         if not placement.writes:
-            _train(settings, run, flag_lines, placement, precision)
+            _train(settings, run, flag_lines, placement, precision_name)
             return run
         # Refuse a finished run before hours of checking images.
         with whole_files.locked(settings.paths.run, "train"):
@@ -70,7 +70,7 @@ def train(settings: config.Config) -> pathlib.Path:
             )
             _refuse_inputs_of_the_old_run(settings)
             try:
-                _train(settings, run, flag_lines, placement, precision)
+                _train(settings, run, flag_lines, placement, precision_name)
             except KeyboardInterrupt as stop:
                 epochs = training_history.finished_epochs(run)
                 stop.add_note(f"the same command continues {run} from epoch {epochs + 1}")
@@ -92,7 +92,7 @@ def _refuse_inputs_of_the_old_run(settings):
                 )
 
 
-def _train(settings, run, flag_lines, placement, precision):
+def _train(settings, run, flag_lines, placement, precision_name):
     _check_placement(settings, placement)
     # The model first: wrong or missing weights are known in seconds, files in minutes.
     model = models.build_model(settings)
@@ -101,7 +101,7 @@ def _train(settings, run, flag_lines, placement, precision):
         "%s on %s in %s: %s trainable parameters, outputs %s",
         model.name,
         ", ".join(keras.distribution.list_devices()),
-        precision,
+        precision_name,
         f"{_num_trainable(model):,}",
         ", ".join(model.output_names),
     )
@@ -118,7 +118,7 @@ def _train(settings, run, flag_lines, placement, precision):
     _fit(fitted, settings, run, manifest, flag_lines, placement, lacks_targets)
     placement.wait("the end of training")
     if placement.writes:
-        _finish(run, model, settings, precision)
+        _finish(run, model, settings, precision_name)
 
 
 def _check_placement(settings, placement):
@@ -297,7 +297,7 @@ def _first_of_both(rows, count):
     return pd.concat(parts)
 
 
-def _finish(run, model, settings, precision):
+def _finish(run, model, settings, precision_name):
     history = training_history.read(run)
     monitored = training_history.val_column(settings.outputs, settings.score.monitor)
     best = training_history.best_epoch(history, monitored)
@@ -309,7 +309,7 @@ def _finish(run, model, settings, precision):
         "best_monitor": float(history[monitored].iloc[best]),
         "stopped_early": len(history) < settings.budget.epochs,
         "trainable_parameters": _num_trainable(model),
-        "precision": precision,
+        "precision": precision_name,
         "training_seconds": round(float(history["seconds"].sum()), 1),
         "keras": keras.__version__,
         "backend": keras.backend.backend(),

@@ -11,9 +11,9 @@ import sys
 import tempfile
 
 import keras
+import matplotlib.figure
 import numpy as np
 import pandas as pd
-from matplotlib import figure as figure_lib
 from PIL import Image
 
 from lbunet_tf.data import manifests
@@ -69,7 +69,7 @@ def draw_outlines(run: pathlib.Path, path: pathlib.Path) -> None:
     images = np.stack([example["image"] for example in examples])
     logits = model.predict(images.astype("float32"), verbose=0)["mask"]
     probabilities = keras.ops.convert_to_numpy(keras.ops.sigmoid(logits))[..., 0]
-    figure = figure_lib.Figure((2.6 * COLUMNS, 6.2), layout="constrained")
+    figure = matplotlib.figure.Figure((2.6 * COLUMNS, 6.2), layout="constrained")
     axes = figure.subplots(2, COLUMNS).flat
     for axis, row, example, predicted in zip(
         axes, table.itertuples(), examples, probabilities, strict=True

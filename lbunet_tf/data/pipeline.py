@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from lbunet_tf.data import examples as examples_lib
+from lbunet_tf.data import loading
 from lbunet_tf.data import memory
 from lbunet_tf.data import portions
 from lbunet_tf.data.augmentation import mixing
@@ -158,7 +158,7 @@ def make_evaluation_dataset(
 ) -> tf.data.Dataset:
     """Returns the batches of `rows` in their order, the short last batch included."""
     rows = share.rows(rows, device.batch_size)
-    load = examples_lib.make_loader(preprocessing, rows)
+    load = loading.make_loader(preprocessing, rows)
     batches = load(tf.data.Dataset.range(len(rows)), share.local_size(device.batch_size))
     if device.cache and memory.fits(len(rows), preprocessing.image_size):
         batches = batches.cache()
@@ -167,7 +167,7 @@ def make_evaluation_dataset(
 
 def make_examples(preprocessing: image_groups.Preprocessing, rows: pd.DataFrame) -> tf.data.Dataset:
     """Returns `rows` in their order, each a dict of `image`, `mask`, `has_mask`, `label`."""
-    load = examples_lib.make_loader(preprocessing, rows)
+    load = loading.make_loader(preprocessing, rows)
     return load(tf.data.Dataset.range(len(rows)), LOADED_AT_ONCE).unbatch()
 
 
@@ -178,7 +178,7 @@ def _taker(preprocessing, device, rows, share):
     the network's size; a cache inside tf.data could only be read in its own order. One of
     several processes keeps none: it reads its share of each epoch, not all rows.
     """
-    load = examples_lib.make_loader(preprocessing, rows)
+    load = loading.make_loader(preprocessing, rows)
     is_kept = device.cache and share.num_processes == 1
     if not (is_kept and memory.fits(len(rows), preprocessing.image_size)):
         return load

@@ -12,9 +12,9 @@ import warnings
 from collections.abc import Iterator
 from collections.abc import Sequence
 
+import matplotlib.figure
 import numpy as np
 import pandas as pd
-from matplotlib import figure as figure_lib
 from matplotlib import style
 from matplotlib import ticker
 from PIL import Image
@@ -49,7 +49,7 @@ def _drawing(**changes) -> Iterator[None]:
 
 
 def _make_axes(rows, columns, figsize, layout=None, **keywords):
-    figure = figure_lib.Figure(figsize, layout=layout)
+    figure = matplotlib.figure.Figure(figsize, layout=layout)
     return figure, figure.subplots(rows, columns, squeeze=False, **keywords)
 
 

@@ -15,7 +15,7 @@ from absl import logging
 from lbunet_tf.data import pipeline
 from lbunet_tf.evaluation import scores
 from lbunet_tf.runs import run_directory
-from lbunet_tf.serving import outputs
+from lbunet_tf.serving import postprocessing
 from lbunet_tf.settings import image_groups
 from lbunet_tf.settings import training_groups
 from lbunet_tf.storage import spreadsheets
@@ -75,10 +75,10 @@ def _predict_rows(dataset, score_rule, model, rows, histogram):
         refuse_not_finite(logits, rows["image_id"].iloc[first : first + len(images)])
         mask = np.asarray(targets["mask"])
         known = np.asarray(weights["mask"])[:, 0, 0] > 0
-        probability = outputs.sigmoid(logits["mask"])
+        probability = postprocessing.sigmoid(logits["mask"])
         add_to_histogram(histogram, logits["mask"][known], mask[known])
         measures = {
-            "score": outputs.image_scores(logits, score_rule),
+            "score": postprocessing.image_scores(logits, score_rule),
             **confusion_counts(mask, probability >= 0.5, known),
             "predicted_share": (probability >= 0.5).mean((1, 2, 3)),
         }
@@ -94,7 +94,7 @@ def refuse_not_finite(logits: dict[str, np.ndarray], image_ids: Sequence[str]) -
 
     NaN is neither above nor below a threshold: it would be "no lesion" without a word.
     """
-    are_good = outputs.are_finite(logits)
+    are_good = postprocessing.are_finite(logits)
     bad = [repr(name) for name, good in zip(image_ids, are_good, strict=True) if not good]
     if bad:
         raise ValueError(
@@ -154,7 +154,7 @@ def predict_sheet(
             {
                 "image": np.asarray(images[0]).astype("uint8"),
                 "true": np.asarray(targets["mask"])[0, ..., 0],
-                "predicted": outputs.sigmoid(logits)[0, ..., 0],
+                "predicted": postprocessing.sigmoid(logits)[0, ..., 0],
             }
         )
     return sheet

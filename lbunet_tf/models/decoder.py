@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import keras
 
-from lbunet_tf.models import attention as attention_lib
+from lbunet_tf.models import attention_blocks
 
 # segmentation_models_pytorch's widths; the paper states none (docs/paper.md#g14).
 DECODER_FILTERS = (256, 128, 64, 32, 16)
@@ -58,9 +58,9 @@ def unet_decoder(
         features: Encoder features at strides 2, 4, 8, ... from fine to coarse.
         filters: Widths of the stages, from coarse to fine; one a feature.
         upsampling: A key of UPSAMPLINGS.
-        attention: A key of `attention.ATTENTIONS`.
+        attention: A key of `attention_blocks.ATTENTIONS`.
     """
-    upsample, attend = UPSAMPLINGS[upsampling], attention_lib.ATTENTIONS[attention]
+    upsample, attend = UPSAMPLINGS[upsampling], attention_blocks.ATTENTIONS[attention]
     x, stages = features[-1], {}
     skips = [*features[-2::-1], None]
     for stage, (skip, width) in enumerate(zip(skips, filters, strict=True)):

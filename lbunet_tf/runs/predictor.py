@@ -16,7 +16,7 @@ import numpy as np
 from lbunet_tf.data.pixels import new_images
 from lbunet_tf.data.pixels import preprocessing
 from lbunet_tf.runs import ensemble
-from lbunet_tf.serving import outputs
+from lbunet_tf.serving import postprocessing
 from lbunet_tf.settings import config
 from lbunet_tf.settings import flagfiles
 from lbunet_tf.settings import image_groups
@@ -44,7 +44,7 @@ class Prediction:
         """(H, W) bool at the image's own size: the lesion, probability at least 0.5."""
         if self.mask_logits is None:
             return None
-        return outputs.mask_at_size(self.mask_logits, self.size).numpy()[..., 0]
+        return postprocessing.mask_at_size(self.mask_logits, self.size).numpy()[..., 0]
 
     @property
     def lesion_fraction(self) -> float | None:
@@ -59,8 +59,8 @@ class Prediction:
         """
         if self.mask_logits is None:
             return None
-        logits = outputs.logits_at_size(self.mask_logits, self.size).numpy()[..., 0]
-        return outputs.sigmoid(logits).astype("float32")
+        logits = postprocessing.logits_at_size(self.mask_logits, self.size).numpy()[..., 0]
+        return postprocessing.sigmoid(logits).astype("float32")
 
     def __repr__(self):
         height, width = self.size
@@ -131,8 +131,8 @@ class Predictor:
             sizes: (height, width) of the images they were made of.
         """
         logits = logits_of(self.keras_model, squares)
-        scores = outputs.image_scores(logits, self.settings.outputs.score_rule)
-        are_good = outputs.are_finite(logits)
+        scores = postprocessing.image_scores(logits, self.settings.outputs.score_rule)
+        are_good = postprocessing.are_finite(logits)
         has_outlines = self.settings.outputs.mask_source == "lesion"
         return [
             Prediction(
@@ -205,4 +205,4 @@ def _read(image, name, prepared, max_megapixels):
 def _refuse_missing(found, names):
     for prediction, name in zip(found, names, strict=True):
         if prediction is None:
-            raise ValueError(f"{name}: {outputs.NOT_FINITE}")
+            raise ValueError(f"{name}: {postprocessing.NOT_FINITE}")

@@ -7,7 +7,7 @@ from absl import logging
 
 from lbunet_tf.settings import flagfiles
 from lbunet_tf.storage import archives
-from lbunet_tf.storage import failures
+from lbunet_tf.storage import failed_files
 from lbunet_tf.storage import output_folder
 from lbunet_tf.storage import whole_files
 
@@ -47,7 +47,7 @@ EVALUATION = (
     METRICS,
     THRESHOLD_CURVES,
     REPORT,
-    failures.FILE,
+    failed_files.FILE,
     *(f"{FIGURES}/{name}.png" for name in FIGURE_NAMES),
 )
 # What --overwrite deletes of a run: not its exports, which may be in service, and not what

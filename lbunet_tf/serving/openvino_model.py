@@ -6,7 +6,7 @@ import pathlib
 import keras
 from keras import ops
 
-from lbunet_tf.serving import outputs as outputs_lib
+from lbunet_tf.serving import postprocessing
 
 NAME = "model.xml"
 IDENTITY = "identity.json"
@@ -47,8 +47,8 @@ def write(
 def _with_probabilities(model, score_rule, has_outlines):
     outputs = {}
     if score_rule != "none":
-        functions = outputs_lib.Functions(ops.sigmoid, ops.mean, ops.max)
-        outputs["probability"] = outputs_lib.image_scores(model.output, score_rule, functions)
+        functions = postprocessing.Functions(ops.sigmoid, ops.mean, ops.max)
+        outputs["probability"] = postprocessing.image_scores(model.output, score_rule, functions)
     if has_outlines:
         outputs["mask_probability"] = ops.sigmoid(model.output["mask"])
     return keras.Model(model.input, outputs)

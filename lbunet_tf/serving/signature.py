@@ -9,7 +9,7 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
-from lbunet_tf.serving import outputs as outputs_lib
+from lbunet_tf.serving import postprocessing
 
 NAME = "serving_default"
 INPUT = "image_bytes"
@@ -62,7 +62,7 @@ def make_serving_function(
         is_good = errors == ""
         outputs = {"error": errors}
         if score_rule != "none":
-            scores = outputs_lib.image_scores(logits, score_rule, outputs_lib.TENSORFLOW)
+            scores = postprocessing.image_scores(logits, score_rule, postprocessing.TENSORFLOW)
             outputs["probability"] = _or_nan(is_good, scores)
         if has_outlines:
             masks, shares = tf.map_fn(
@@ -114,7 +114,7 @@ def _decoded_or(default, contents, decode):
 def _outline(logits_and_size):
     """Returns (PNG bytes at the image's size, share of the image) of one mask."""
     logits, size = logits_and_size
-    mask = outputs_lib.mask_at_size(logits, size)
+    mask = postprocessing.mask_at_size(logits, size)
     png = tf.io.encode_png(tf.cast(mask, tf.uint8) * 255)
     return png, tf.reduce_mean(tf.cast(mask, tf.float32))
 

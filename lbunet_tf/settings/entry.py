@@ -22,9 +22,9 @@ from lbunet_tf.settings import process
 
 
 def run(main: Callable[..., None], entry: str, takes_paths: bool = False) -> None:
-    """Runs an entry: help, flags, `main(config)`, and one clear line for a user's error.
+    """Runs an entry: help, flags, `main(settings)`, and one clear line for a user's error.
 
-    With `takes_paths`, what stands after the flags is passed on: `main(config, paths)`.
+    With `takes_paths`, what stands after the flags is passed on: `main(settings, paths)`.
     """
     if {"--help", "-h", "-help"} & set(sys.argv[1:]):
         _write_help(entry)

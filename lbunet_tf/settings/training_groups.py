@@ -84,7 +84,7 @@ class Model:
         "none",
         "In the decoder of lbunet: 'gate', attention gates on the skips; 'scse', concurrent "
         "spatial and channel squeeze-and-excitation after each stage.",
-        choices=fields.Keys("models.attention:ATTENTIONS"),
+        choices=fields.Keys("models.attention_blocks:ATTENTIONS"),
         needs=(fields.LBUNET,),
     )
     bottleneck: str = fields.flag(

@@ -19,8 +19,10 @@ from lbunet_tf.drawing import overlays
 from lbunet_tf.runs import run_directory
 from lbunet_tf.storage import whole_files
 from lbunet_tf.training import distribution
-from lbunet_tf.training import metrics as metrics_lib
 from lbunet_tf.training import running_average
+from lbunet_tf.training.metrics import ImageAUC
+from lbunet_tf.training.metrics import MelanomaAUC
+from lbunet_tf.training.metrics import PixelAUC
 
 # What TensorFlow's writer begins the names of its files with.
 EVENT_FILE = "events.out.tfevents."
@@ -152,9 +154,9 @@ class PrecisionRecallCurves(keras.callbacks.Callback):
     """
 
     NAMES = {
-        metrics_lib.ImageAUC: "pr curve: label-as-mask, images",
-        metrics_lib.PixelAUC: "pr curve: mask, pixels",
-        metrics_lib.MelanomaAUC: "pr curve: melanoma, images",
+        ImageAUC: "pr curve: label-as-mask, images",
+        PixelAUC: "pr curve: mask, pixels",
+        MelanomaAUC: "pr curve: melanoma, images",
     }
 
     def __init__(self, run: pathlib.Path):

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from lbunet_tf import models
-from lbunet_tf.models import attention
+from lbunet_tf.models import attention_blocks
 from lbunet_tf.models import bottleneck
 from lbunet_tf.models import decoder
 from lbunet_tf.models import encoders
@@ -15,7 +15,7 @@ BOTH_HEADS = ("mask", "melanoma")
 # What the flags of lbunet choose from.
 CHOICES = {
     "upsampling": decoder.UPSAMPLINGS,
-    "attention": attention.ATTENTIONS,
+    "attention": attention_blocks.ATTENTIONS,
     "bottleneck": bottleneck.BOTTLENECKS,
     "melanoma_pool": heads.MELANOMA_POOLS,
     "deep_supervision": (False, True),

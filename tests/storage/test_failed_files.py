@@ -2,7 +2,7 @@ import errno
 
 import pytest
 
-from lbunet_tf.storage import failures
+from lbunet_tf.storage import failed_files
 
 
 def raising(error):
@@ -13,7 +13,7 @@ def raising(error):
 
 
 def test_a_result_passes():
-    assert failures.tried("a.jpg", lambda one, two: (one, two), 1, 2) == (1, 2)
+    assert failed_files.tried("a.jpg", lambda one, two: (one, two), 1, 2) == (1, 2)
 
 
 @pytest.mark.parametrize(
@@ -27,24 +27,24 @@ def test_a_result_passes():
     ],
 )
 def test_whatever_is_raised_becomes_a_line_with_the_name(error, line):
-    assert failures.tried("/d/a.jpg", raising(error)) == line
+    assert failed_files.tried("/d/a.jpg", raising(error)) == line
 
 
 def test_a_full_disk_and_an_interruption_are_of_all_images():
     for error in (OSError(errno.ENOSPC, "full"), KeyboardInterrupt()):
         with pytest.raises(type(error)):
-            failures.tried("a.jpg", raising(error))
+            failed_files.tried("a.jpg", raising(error))
 
 
 def test_failures_are_read_as_they_were_written(tmp_path):
-    failures.write(tmp_path, ["one", "two"])
-    assert failures.read(tmp_path) == ["one", "two"]
-    failures.write(tmp_path, [])
-    assert failures.read(tmp_path) == []
+    failed_files.write(tmp_path, ["one", "two"])
+    assert failed_files.read(tmp_path) == ["one", "two"]
+    failed_files.write(tmp_path, [])
+    assert failed_files.read(tmp_path) == []
 
 
 def test_failures_are_named_and_counted(capsys):
     with pytest.raises(ValueError, match="2 could not be used: one; and 1 more.*out/f.txt.*Mend"):
-        failures.raise_for(["one", "two"], "out/f.txt", "Mend them")
+        failed_files.raise_for(["one", "two"], "out/f.txt", "Mend them")
     assert capsys.readouterr().err == "one\ntwo\n"
-    failures.raise_for([], "x", "y")
+    failed_files.raise_for([], "x", "y")

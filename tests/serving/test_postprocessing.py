@@ -7,10 +7,10 @@ import pytest
 import tensorflow as tf
 from keras import ops
 
-from lbunet_tf.serving import outputs
+from lbunet_tf.serving import postprocessing
 from lbunet_tf.settings import config
 
-KERAS = outputs.Functions(ops.sigmoid, ops.mean, ops.max)
+KERAS = postprocessing.Functions(ops.sigmoid, ops.mean, ops.max)
 
 
 @pytest.mark.parametrize(
@@ -19,7 +19,7 @@ KERAS = outputs.Functions(ops.sigmoid, ops.mean, ops.max)
 def test_sigmoid_of_large_logits_is_right_and_warns_of_nothing(logit, probability):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        result = outputs.sigmoid(np.array([float(logit)]))
+        result = postprocessing.sigmoid(np.array([float(logit)]))
 
     np.testing.assert_allclose(result, [probability], rtol=1e-12)
 
@@ -46,20 +46,24 @@ def logits_of(heads):
 def test_the_image_score_follows_its_rule(fields, expected):
     settings = config.make(**{"heads": ("mask",), **fields})
 
-    score = outputs.image_scores(logits_of(settings.outputs.heads), settings.outputs.score_rule)
+    score = postprocessing.image_scores(
+        logits_of(settings.outputs.heads), settings.outputs.score_rule
+    )
 
     np.testing.assert_allclose(score, [expected], rtol=1e-12)
 
 
 @pytest.mark.parametrize("rule", ["melanoma", "mean", "max"])
-@pytest.mark.parametrize("functions", [outputs.TENSORFLOW, KERAS], ids=["tensorflow", "keras"])
+@pytest.mark.parametrize(
+    "functions", [postprocessing.TENSORFLOW, KERAS], ids=["tensorflow", "keras"]
+)
 def test_other_libraries_give_the_score_of_numpy(functions, rule):
     logits = logits_of(("mask", "melanoma"))
     tensors = {name: tf.constant(value) for name, value in logits.items()}
 
-    score = outputs.image_scores(tensors, rule, functions)
+    score = postprocessing.image_scores(tensors, rule, functions)
 
-    np.testing.assert_allclose(score, outputs.image_scores(logits, rule), rtol=1e-6)
+    np.testing.assert_allclose(score, postprocessing.image_scores(logits, rule), rtol=1e-6)
 
 
 def test_logits_are_finite_by_image():
@@ -67,14 +71,14 @@ def test_logits_are_finite_by_image():
     logits["mask"][1, 0, 1, 0] = np.nan
     logits["melanoma"][2] = -np.inf
 
-    assert outputs.are_finite(logits).tolist() == [True, False, False, True]
+    assert postprocessing.are_finite(logits).tolist() == [True, False, False, True]
 
 
 def test_a_mask_at_the_images_size_is_where_its_resized_logits_are_not_negative():
     logits = np.random.default_rng(0).normal(size=(8, 8, 1))
     logits[2, 2] = logits[2, 3] = 0
 
-    mask = outputs.mask_at_size(logits, (21, 13))
+    mask = postprocessing.mask_at_size(logits, (21, 13))
 
     assert (mask.shape, mask.dtype) == ((21, 13, 1), tf.bool)
     np.testing.assert_array_equal(mask, tf.image.resize(logits, (21, 13)).numpy() >= 0)
@@ -86,7 +90,7 @@ def test_a_threshold_of_64_bits_decides_logits_of_32_as_if_they_had_64(threshold
     around = [np.nextafter(nearest, np.float32(-9)), nearest, np.nextafter(nearest, np.float32(9))]
     logits = np.array(around, "float32").reshape(1, 3, 1)
 
-    mask = outputs.mask_at_size(logits, (1, 3), np.float64(threshold))
+    mask = postprocessing.mask_at_size(logits, (1, 3), np.float64(threshold))
 
     np.testing.assert_array_equal(mask, logits.astype("float64") >= np.float64(threshold))
 
@@ -94,6 +98,6 @@ def test_a_threshold_of_64_bits_decides_logits_of_32_as_if_they_had_64(threshold
 def test_a_graph_of_an_exported_model_makes_the_same_mask():
     logits = np.random.default_rng(1).normal(size=(8, 8, 1)).astype("float32")
 
-    mask = tf.function(outputs.mask_at_size)(logits, tf.constant([30, 40]))
+    mask = tf.function(postprocessing.mask_at_size)(logits, tf.constant([30, 40]))
 
-    np.testing.assert_array_equal(mask, outputs.mask_at_size(logits, (30, 40)))
+    np.testing.assert_array_equal(mask, postprocessing.mask_at_size(logits, (30, 40)))

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from lbunet_tf.models import attention
+from lbunet_tf.models import attention_blocks
 
 
 @pytest.fixture
@@ -12,7 +12,7 @@ def gate_model():
     """A model (skip, signal) -> (gate before up-sampling, gated skip), and two inputs."""
     keras.utils.set_random_seed(2)
     skip, signal = keras.Input((8, 8, 6)), keras.Input((4, 4, 10))
-    gated = attention.gate(skip, signal, "decoder_s8")
+    gated = attention_blocks.gate(skip, signal, "decoder_s8")
     model = keras.Model([skip, signal], gated)
     rng = np.random.default_rng(2)
     arrays = [rng.normal(0, 5, (2, *x.shape[1:])).astype("float32") for x in (skip, signal)]
@@ -24,7 +24,7 @@ def scse_model():
     """A model of squeeze-and-excitation after a stage of 8 channels, and an input."""
     keras.utils.set_random_seed(2)
     inputs = keras.Input((8, 8, 8))
-    model = keras.Model(inputs, attention.squeeze_and_excite(inputs, "decoder_s4"))
+    model = keras.Model(inputs, attention_blocks.squeeze_and_excite(inputs, "decoder_s4"))
     return model, np.random.default_rng(2).normal(0, 1, (2, 8, 8, 8)).astype("float32")
 
 
