@@ -84,18 +84,18 @@ def pseudo_label(settings: config.Config) -> dict[str, dict]:
     unchanged.check(
         of_run, settings.paths.run, settings.reading.verify_images == "whole", needs_all=False
     )
-    look = _make_look(settings)
+    predict = _make_predict(settings)
     output = _output(settings)
     with whole_files.locked(output, WORK):
         _check_output(settings, output)
-        return _pseudo_label(settings, look, of_run, output)
+        return _pseudo_label(settings, predict, of_run, output)
 
 
-def _pseudo_label(settings, look, of_run, output):
+def _pseudo_label(settings, predict, of_run, output):
     rows, skipped, failures = pseudo_labels.list_images(settings, of_run)
     # After reading: a second round may read what the first one wrote here.
     _begin(settings, rows, output)
-    rows, table, true_masks, failed = _look_at_all(settings, look, rows, output)
+    rows, table, true_masks, failed = _predict_all(settings, predict, rows, output)
     failures = [*failures, *failed]
     manifest = pseudo_labels.fill(settings.pseudo_labels, settings.paths.run, rows, table)
     found = agreement.compare(table, true_masks)
@@ -188,7 +188,7 @@ def _begin(settings, rows, output):
     output_folder.mark(output, WORK, list(rows["mask_to_write"]), asked=_asked(settings))
 
 
-def _make_look(settings) -> Callable:
+def _make_predict(settings) -> Callable:
     """Returns a function: list of (S, S, 3) uint8 -> (maps, scores, whether all are finite).
 
     Maps are (B, S, S, 1) logits, scores (B,), the last (B,) bool.
@@ -207,7 +207,7 @@ def _make_look(settings) -> Callable:
         )
     model = combined.build_mean([model], settings.score.tta)
 
-    def look(squares):
+    def predict(squares):
         logits = predictor.logits_of(model, squares)
         maps = logits["mask"]
         if by_activation:
@@ -216,10 +216,10 @@ def _make_look(settings) -> Callable:
         scores = postprocessing.image_scores(logits, settings.outputs.score_rule)
         return maps, scores, postprocessing.are_finite({**logits, "map": maps})
 
-    return look
+    return predict
 
 
-def _look_at_all(settings, look, rows, output):
+def _predict_all(settings, predict, rows, output):
     """Returns (rows, the table of what decides for each, their true masks, why others have none).
 
     The masks that are kept are written. True masks are at the network's size, as `evaluate`
@@ -235,7 +235,7 @@ def _look_at_all(settings, look, rows, output):
                 threads.map(functools.partial(_read, settings), part["image"], part["mask"])
             )
             progress.add(len(part))
-            read = _looked_at(look, part, read)
+            read = _predicted(predict, part, read)
             good = np.array([not isinstance(result, str) for result in read])
             is_read[start : start + len(part)] = good
             failures += [result for result in read if isinstance(result, str)]
@@ -253,12 +253,12 @@ def _look_at_all(settings, look, rows, output):
     return rows[is_read].reset_index(drop=True), table, true_masks, failures
 
 
-def _looked_at(look, rows, read):
+def _predicted(predict, rows, read):
     """Returns what was read, map and score of each image, or in words why there are none."""
     good = [number for number, result in enumerate(read) if not isinstance(result, str)]
     results = list(read)
     if good:
-        found = look([read[number][1] for number in good])
+        found = predict([read[number][1] for number in good])
         for number, logits, score, is_finite in zip(good, *found, strict=True):
             name = file_names.printable(rows["image"].iloc[number])
             words = f"{name}: {postprocessing.NOT_FINITE}"
@@ -295,7 +295,7 @@ def _decide(settings, rows, maps, scores, true):
     table = pd.DataFrame(
         {
             "image_id": rows["image_id"].to_numpy(),
-            "standing": rows["standing"].to_numpy(),
+            "split_in_run": rows["split_in_run"].to_numpy(),
             "label": rows["label"].to_numpy(),
             "score": scores,
             "sure_label": weak_masks.sure_labels(scores, settings.pseudo_labels.confidence),

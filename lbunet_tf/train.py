@@ -53,8 +53,10 @@ def train(settings: config.Config) -> pathlib.Path:
     flag_lines = flagfiles.flag_lines(settings)
     run_directory.check_named(settings.paths.run)
     with (
-        distribution.placed(settings.device.distribution, settings.device.batch_size) as placement,
-        precision.used(settings.device.precision) as precision_name,
+        distribution.device_scope(
+            settings.device.distribution, settings.device.batch_size
+        ) as placement,
+        precision.precision_scope(settings.device.precision) as precision_name,
     ):
         run = pathlib.Path(settings.paths.run)
         # Before models are built, which processes do together.
@@ -239,9 +241,9 @@ def _fit(model, settings, run, manifest, flag_lines, placement, lacks_targets):
     history = training_history.read(run)
     if start >= settings.budget.epochs or _is_out_of_patience(history, settings):
         return
-    share = portions.Share(placement.process, placement.num_processes, placement.num_devices)
+    portion = portions.Portion(placement.process, placement.num_processes, placement.num_devices)
     val = pipeline.make_evaluation_dataset(
-        settings.preprocessing, settings.outputs, settings.device, rows["val"], share
+        settings.preprocessing, settings.outputs, settings.device, rows["val"], portion
     )
     preview = dataclasses.replace(settings.device, cache=False, batch_size=NUM_OVERLAYS)
     val_batch = next(
@@ -255,7 +257,7 @@ def _fit(model, settings, run, manifest, flag_lines, placement, lacks_targets):
         )
     )
     model.fit(
-        pipeline.make_training_dataset(settings, rows["train"], start, share),
+        pipeline.make_training_dataset(settings, rows["train"], start, portion),
         epochs=settings.budget.epochs,
         initial_epoch=start,
         shuffle=False,

@@ -243,9 +243,9 @@ def _holds_own(names):
     return output_folder.MARKER in names or {"flags.cfg", "manifest.csv"} <= set(names)
 
 
-def say_left_out(place: str | os.PathLike, left_out: dict[pathlib.Path, str]) -> None:
-    """Logs how much of a listed place is left out, and why."""
+def say_left_out(path: str | os.PathLike, left_out: dict[pathlib.Path, str]) -> None:
+    """Logs how much of a listed folder is left out, and why."""
     counts = collections.Counter(left_out.values())
     if counts:
         words = ", ".join(f"{count} {reason}" for reason, count in counts.items())
-        logging.info("left out of %s: %s", place, words)
+        logging.info("left out of %s: %s", path, words)

@@ -38,8 +38,10 @@ def perceptual_hash(image: np.ndarray) -> str:
 
 def _lowest_frequencies():
     """Returns rows and columns of the 64 lowest frequencies, by their sum."""
-    places = sorted(itertools.product(range(12), repeat=2), key=lambda place: (sum(place), place))
-    return np.array(places[1:65]).T
+    positions = sorted(
+        itertools.product(range(12), repeat=2), key=lambda position: (sum(position), position)
+    )
+    return np.array(positions[1:65]).T
 
 
 def with_groups(manifest: pd.DataFrame, max_bits: int) -> pd.DataFrame:
@@ -80,10 +82,10 @@ def group(hashes: pd.Series, max_bits: int) -> np.ndarray:
     """Returns (N,) int: hashes of at most `max_bits` different bits have one number, chains too."""
     values = np.frombuffer(bytes.fromhex("".join(hashes)), ">u8").astype("uint64")
     # Equal hashes are one: a thousand black images are no half a million pairs.
-    distinct, place = np.unique(values, return_inverse=True)
+    distinct, position = np.unique(values, return_inverse=True)
     first, second = find_pairs(distinct, max_bits)
     graph = csr_array((np.ones(len(first), bool), (first, second)), shape=(len(distinct),) * 2)
-    return csgraph.connected_components(graph, directed=False)[1][place]
+    return csgraph.connected_components(graph, directed=False)[1][position]
 
 
 def find_pairs(hashes: np.ndarray, max_bits: int) -> tuple[np.ndarray, np.ndarray]:
@@ -107,7 +109,7 @@ def find_pairs(hashes: np.ndarray, max_bits: int) -> tuple[np.ndarray, np.ndarra
 
 
 def _pairs_of_band(hashes, keys, radius, max_bits):
-    """Yields (P, 2) pairs whose keys differ in at most `radius` bits, the lower place first."""
+    """Yields (P, 2) pairs whose keys differ in at most `radius` bits, the lower position first."""
     order = np.argsort(keys, kind="stable")
     counts = np.bincount(keys, minlength=1 << BAND_BITS)
     starts = np.cumsum(counts) - counts

@@ -24,47 +24,47 @@ def make_training_dataset(
     settings: config.Config,
     rows: pd.DataFrame,
     start_epoch: int = 0,
-    share: portions.Share = portions.WHOLE,
+    portion: portions.Portion = portions.WHOLE,
 ) -> tf.data.Dataset:
     """Returns the batches of epochs `start_epoch`, `start_epoch` + 1, ... up to --epochs.
 
     An epoch is `Device.steps_per_epoch` batches. Order and augmentation of an epoch depend on
     the seed and the epoch's number alone, so a resumed run sees what it would have seen.
     Each batch: images (B, S, S, 3) float32 in 0..255; targets and weights keyed by output.
-    `share`: what this process reads of each batch.
+    `portion`: what this process reads of each batch.
     """
-    take_batches = _taker(settings.preprocessing, settings.device, rows, share)
+    load_batches = _batch_loader(settings.preprocessing, settings.device, rows, portion)
     labels = rows["label"].to_numpy()
     sources = rows["source"].to_numpy()
     weights = settings.augmentation.source_weights
-    source_shares = _source_shares(settings.source.source, weights, sources)
+    source_fractions = _source_fractions(settings.source.source, weights, sources)
     balance, seed, augment = (
         settings.split.balance,
         settings.source.seed,
         settings.augmentation.augment,
     )
-    places = share.places(len(rows), settings.device.batch_size)
-    batch_size = share.local_size(settings.device.batch_size)
+    positions = portion.positions(len(rows), settings.device.batch_size)
+    batch_size = portion.local_size(settings.device.batch_size)
 
     def order_of(epoch):
-        order = epoch_order(labels, balance, seed, int(epoch), sources, source_shares)
-        return order[np.maximum(places, ~places)]
+        order = epoch_order(labels, balance, seed, int(epoch), sources, source_fractions)
+        return order[np.maximum(positions, ~positions)]
 
     def one_epoch(epoch):
-        order = tf.ensure_shape(tf.numpy_function(order_of, (epoch,), tf.int64), (len(places),))
-        batches = take_batches(tf.data.Dataset.from_tensor_slices(order), batch_size)
-        of_places = tf.data.Dataset.from_tensor_slices(places).batch(batch_size)
-        batches = tf.data.Dataset.zip(of_places, batches)
+        order = tf.ensure_shape(tf.numpy_function(order_of, (epoch,), tf.int64), (len(positions),))
+        batches = load_batches(tf.data.Dataset.from_tensor_slices(order), batch_size)
+        of_positions = tf.data.Dataset.from_tensor_slices(positions).batch(batch_size)
+        batches = tf.data.Dataset.zip(of_positions, batches)
         batches = _augmented(augment, seed, batches, epoch, batch_size)
         batches = _finished(settings.outputs, batches)
-        return _batches_augmented(augment, seed, batches, epoch, share)
+        return _batches_augmented(augment, seed, batches, epoch, portion)
 
     epochs = tf.data.Dataset.range(start_epoch, settings.budget.epochs)
     return epochs.flat_map(one_epoch).prefetch(tf.data.AUTOTUNE)
 
 
-def _source_shares(names_given, weights_given, sources):
-    """Returns source -> share of an epoch; {} where --source_weights is not given.
+def _source_fractions(names_given, weights_given, sources):
+    """Returns source -> fraction of an epoch; {} where --source_weights is not given.
 
     The sources of a manifest that was read (`manifest`) have the names that it gives.
     """
@@ -88,56 +88,56 @@ def epoch_order(
     seed: int,
     epoch: int,
     sources: np.ndarray | None = None,
-    source_shares: dict[str, float] | None = None,
+    source_fractions: dict[str, float] | None = None,
 ) -> np.ndarray:
     """Returns (N,) int64: the rows that epoch number `epoch` shows, in order.
 
-    Every row once. With balance="resample" or `source_shares` the rows are drawn by
-    stratum, each gone through in a new order until it has its share of N, and evenly
+    Every row once. With balance="resample" or `source_fractions` the rows are drawn by
+    stratum, each gone through in a new order until it has its fraction of N, and evenly
     interleaved, so that every batch has about the same mixture.
 
     Args:
         labels: (N,) 0, 1 or NaN.
-        balance: "resample" gives the known classes of a source equal shares.
+        balance: "resample" gives the known classes of a source equal fractions.
         seed: With `epoch` all that chance depends on.
         epoch: From 0.
         sources: (N,) names.
-        source_shares: Source -> share of the epoch, adding up to 1; empty: as they are.
+        source_fractions: Source -> fraction of the epoch, adding up to 1; empty: as they are.
     """
     rng = np.random.default_rng((seed, epoch))
-    if balance != "resample" and not source_shares:
+    if balance != "resample" and not source_fractions:
         return rng.permutation(len(labels))
     if sources is None:
         sources = np.zeros(len(labels), int)
-    strata = _strata(labels, balance, sources, source_shares or {})
-    counts = _whole_counts([share for _, share in strata], len(labels))
+    strata = _strata(labels, balance, sources, source_fractions or {})
+    counts = _whole_counts([fraction for _, fraction in strata], len(labels))
     drawn = [_drawn(rows, count, rng) for (rows, _), count in zip(strata, counts, strict=True)]
-    places = [(np.arange(count) + 0.5) / max(count, 1) for count in counts]
-    return np.concatenate(drawn)[np.argsort(np.concatenate(places), kind="stable")]
+    positions = [(np.arange(count) + 0.5) / max(count, 1) for count in counts]
+    return np.concatenate(drawn)[np.argsort(np.concatenate(positions), kind="stable")]
 
 
-def _strata(labels, balance, sources, source_shares):
-    """Returns [(rows, share of the epoch)], source by source, others before melanomas."""
+def _strata(labels, balance, sources, source_fractions):
+    """Returns [(rows, fraction of the epoch)], source by source, others before melanomas."""
     strata = []
     for source in sorted(set(sources)):
         of_source = sources == source
-        share = source_shares.get(source, of_source.mean())
+        fraction = source_fractions.get(source, of_source.mean())
         if balance != "resample":
-            strata.append((np.flatnonzero(of_source), share))
+            strata.append((np.flatnonzero(of_source), fraction))
             continue
         parts = [np.flatnonzero(of_source & (labels == label)) for label in (0, 1)]
         parts = [rows for rows in parts if len(rows)]
         unknown = np.flatnonzero(of_source & np.isnan(labels))
-        known_share = share * (1 - len(unknown) / of_source.sum())
-        strata += [(rows, known_share / len(parts)) for rows in parts]
+        known_fraction = fraction * (1 - len(unknown) / of_source.sum())
+        strata += [(rows, known_fraction / len(parts)) for rows in parts]
         if len(unknown):
-            strata.append((unknown, share - known_share if parts else share))
+            strata.append((unknown, fraction - known_fraction if parts else fraction))
     return strata
 
 
-def _whole_counts(shares, total):
+def _whole_counts(fractions, total):
     """Returns whole counts that add up to `total`, by largest remainder."""
-    exact = np.array(shares) / sum(shares) * total
+    exact = np.array(fractions) / sum(fractions) * total
     counts = np.floor(exact + 1e-9).astype(int)
     largest_first = np.argsort(-(exact - counts), kind="stable")
     counts[largest_first[: total - counts.sum()]] += 1
@@ -154,12 +154,12 @@ def make_evaluation_dataset(
     outputs: training_groups.Outputs,
     device: training_groups.Device,
     rows: pd.DataFrame,
-    share: portions.Share = portions.WHOLE,
+    portion: portions.Portion = portions.WHOLE,
 ) -> tf.data.Dataset:
     """Returns the batches of `rows` in their order, the short last batch included."""
-    rows = share.rows(rows, device.batch_size)
+    rows = portion.rows(rows, device.batch_size)
     load = loading.make_loader(preprocessing, rows)
-    batches = load(tf.data.Dataset.range(len(rows)), share.local_size(device.batch_size))
+    batches = load(tf.data.Dataset.range(len(rows)), portion.local_size(device.batch_size))
     if device.cache and memory.fits(len(rows), preprocessing.image_size):
         batches = batches.cache()
     return _finished(outputs, batches).prefetch(tf.data.AUTOTUNE)
@@ -171,15 +171,15 @@ def make_examples(preprocessing: image_groups.Preprocessing, rows: pd.DataFrame)
     return load(tf.data.Dataset.range(len(rows)), LOADED_AT_ONCE).unbatch()
 
 
-def _taker(preprocessing, device, rows, share):
+def _batch_loader(preprocessing, device, rows, portion):
     """Returns a function: dataset of row numbers, each once, B -> batches of B examples.
 
     With --cache, where it fits, each file is decoded once, in parallel, and kept as bytes of
     the network's size; a cache inside tf.data could only be read in its own order. One of
-    several processes keeps none: it reads its share of each epoch, not all rows.
+    several processes keeps none: it reads its portion of each epoch, not all rows.
     """
     load = loading.make_loader(preprocessing, rows)
-    is_kept = device.cache and share.num_processes == 1
+    is_kept = device.cache and portion.num_processes == 1
     if not (is_kept and memory.fits(len(rows), preprocessing.image_size)):
         return load
     # Piece by piece: a stop is noticed between two.
@@ -192,18 +192,18 @@ def _taker(preprocessing, device, rows, share):
 
 
 def _augmented(name, seed, batches, epoch, batch_size):
-    """Returns batches of (places in the epoch, examples); fillers lose their targets."""
+    """Returns batches of (positions in the epoch, examples); fillers lose their targets."""
     parallel = {"num_parallel_calls": tf.data.AUTOTUNE}
     augment = recipes.AUGMENTATIONS.get(name, recipes.none)
 
-    def without_fillers(places, examples):
-        is_filler = places < 0
+    def without_fillers(positions, examples):
+        is_filler = positions < 0
         has_mask = examples["has_mask"] & ~is_filler
         label = tf.where(is_filler, -1.0, examples["label"])
-        return places, {**examples, "has_mask": has_mask, "label": label}
+        return positions, {**examples, "has_mask": has_mask, "label": label}
 
-    def augmented(place, example):
-        return augment(example, _seed(seed, epoch, tf.maximum(place, ~place)))
+    def augmented(position, example):
+        return augment(example, _seed(seed, epoch, tf.maximum(position, ~position)))
 
     batches = batches.map(without_fillers, **parallel)
     if augment is recipes.none:
@@ -213,7 +213,7 @@ def _augmented(name, seed, batches, epoch, batch_size):
     return changed.apply(tf.data.experimental.assert_cardinality(batches.cardinality()))
 
 
-def _batches_augmented(name, seed, batches, epoch, share):
+def _batches_augmented(name, seed, batches, epoch, portion):
     augment = make_batch_augmentation(name, seed)
     if augment is None or augments_in_step():
         return batches
@@ -221,7 +221,7 @@ def _batches_augmented(name, seed, batches, epoch, share):
     return batches.enumerate().map(
         # No two processes draw the same.
         lambda number, batch: augment(
-            batch, (first + number) * share.num_processes + share.process
+            batch, (first + number) * portion.num_processes + portion.process
         ),
         num_parallel_calls=tf.data.AUTOTUNE,
     )

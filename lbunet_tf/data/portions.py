@@ -7,7 +7,7 @@ import pandas as pd
 
 
 @dataclasses.dataclass(frozen=True)
-class Share:
+class Portion:
     """The part of one of `num_processes` processes, which compute on `num_devices` devices.
 
     Every device gets equally many rows of a batch. The last, short batch is filled up to a
@@ -24,11 +24,11 @@ class Share:
         """Returns how many rows of a full batch this process reads."""
         return batch_size // self.num_processes
 
-    def places(self, num_rows: int, batch_size: int) -> np.ndarray:
-        """Returns (M,) int64: the places in an epoch's order that this process reads, in order.
+    def positions(self, num_rows: int, batch_size: int) -> np.ndarray:
+        """Returns (M,) int64: the positions in an epoch's order that this process reads, in order.
 
         Process p of P reads the p-th of P equal, contiguous parts of each batch. A filler is
-        ~place, which is negative.
+        ~position, which is negative.
         """
         start = num_rows // batch_size * batch_size
         full = np.arange(start).reshape(-1, self.num_processes, self.local_size(batch_size))
@@ -39,11 +39,11 @@ class Share:
 
     def rows(self, rows: pd.DataFrame, batch_size: int) -> pd.DataFrame:
         """Returns the rows of a manifest that this process reads, in their order."""
-        places = self.places(len(rows), batch_size)
-        taken = rows.iloc[np.maximum(places, ~places)].reset_index(drop=True)
-        taken.loc[places < 0, "mask"] = ""
-        taken.loc[places < 0, "label"] = np.nan
+        positions = self.positions(len(rows), batch_size)
+        taken = rows.iloc[np.maximum(positions, ~positions)].reset_index(drop=True)
+        taken.loc[positions < 0, "mask"] = ""
+        taken.loc[positions < 0, "label"] = np.nan
         return taken
 
 
-WHOLE = Share()
+WHOLE = Portion()

@@ -50,14 +50,14 @@ def check(
     if whole:
         ways.append(("image", "content_hash", _sha1))
     is_changed, unknown = np.zeros(len(manifest), bool), set()
-    for column, name, look in ways:
+    for column, name, digest in ways:
         paths = _files(manifest[column])
         then = manifest.get(name, pd.Series("", manifest.index)).fillna("").to_numpy(str)
         if ((paths != "") & (then == "")).any():
             unknown.add(column)
         there = [needs_all or os.path.isfile(path) for path in paths]
         paths = np.where((then != "") & there, paths, "")
-        is_changed |= (paths != "") & (_map(look, paths) != then)
+        is_changed |= (paths != "") & (_map(digest, paths) != then)
     _log_unknown(of, unknown, whole)
     if is_changed.any():
         names = ", ".join(map(repr, manifest["image_id"][is_changed].head(NUM_SHOWN)))
@@ -88,15 +88,15 @@ def _files(paths):
     return np.where(record_path.are_records(paths), "", paths).astype(object)
 
 
-def _map(look, paths):
+def _map(digest, paths):
     with concurrent.futures.ThreadPoolExecutor() as threads:
-        return np.array(list(threads.map(functools.partial(_look_at, look), paths)), object)
+        return np.array(list(threads.map(functools.partial(_digest_of, digest), paths)), object)
 
 
-def _look_at(look, path):
-    """Returns what `look` returns of a file, "" of none; an error names the file."""
+def _digest_of(digest, path):
+    """Returns what `digest` returns of a file, "" of none; an error names the file."""
     try:
-        return look(path) if path else ""
+        return digest(path) if path else ""
     except OSError as error:
         raise ValueError(
             f"{path} must be a file that can be read, as it was when the run was trained. {error}"

@@ -93,8 +93,8 @@ def class_balance(manifest: pd.DataFrame, path: pathlib.Path) -> None:
                 int(((manifest["split"] == name) & (labels == value)).sum()) for name in groups
             ]
             name, colour = names[value]
-            places = np.arange(len(groups)) + (position - (len(present) - 1) / 2) * width
-            bars = axes.bar(places, counts, width * 0.94, color=colour, label=name)
+            x = np.arange(len(groups)) + (position - (len(present) - 1) / 2) * width
+            bars = axes.bar(x, counts, width * 0.94, color=colour, label=name)
             axes.bar_label(bars)
         axes.set_xticks(range(len(groups)), groups)
         axes.set_ylabel("images")
@@ -175,17 +175,17 @@ def confusion_matrix(at: dict[str, dict], path: pathlib.Path) -> None:
         figure, axes = _make_axes(1, len(at), (2.9 * len(at), 3.2), layout="constrained")
         for axis, (title, counts) in zip(axes.flat, at.items(), strict=True):
             matrix = np.array([[counts["tn"], counts["fp"]], [counts["fn"], counts["tp"]]])
-            shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
-            axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+            fractions = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
+            axis.imshow(fractions, cmap="Blues", vmin=0, vmax=1)
             for (row, column), count in np.ndenumerate(matrix):
                 axis.text(
                     column,
                     row,
-                    f"{count}\n{shares[row, column]:.0%} of row",
+                    f"{count}\n{fractions[row, column]:.0%} of row",
                     fontsize=9,
                     ha="center",
                     va="center",
-                    color="white" if shares[row, column] > 0.55 else "black",
+                    color="white" if fractions[row, column] > 0.55 else "black",
                 )
             classes = ("not melanoma", "melanoma")
             axis.set_xticks((0, 1), classes, fontsize=9)
@@ -261,7 +261,7 @@ def mask_sheet(
                 if picture["predicted"].min() < 0.5 < picture["predicted"].max():
                     axis.contour(picture["predicted"], [0.5], colors="magenta", linewidths=1.2)
                 title = f"Dice {row.dice:.2f}, IoU {row.iou:.2f}"
-            axis.set_title(f"{row.place}: {_drawn(row.image_id)}\n{title}", fontsize=8)
+            axis.set_title(f"{row.rank}: {_drawn(row.image_id)}\n{title}", fontsize=8)
             axis.set_axis_off()
         note = (
             "Colour: predicted probability (dark 0, yellow 1).\n"
@@ -290,12 +290,12 @@ def contact_sheet(
             (1.7 * len(columns), 1.85 * len(names)),
             layout="constrained",
         )
-        for place, (title, (images, masks)) in enumerate(columns.items()):
-            for number, axis in enumerate(axes[:, place]):
+        for column, (title, (images, masks)) in enumerate(columns.items()):
+            for number, axis in enumerate(axes[:, column]):
                 axis.imshow(images[number])
                 if masks[number].min() < 0.5 < masks[number].max():
                     axis.contour(masks[number], [0.5], colors="lime", linewidths=0.9)
                 axis.set_axis_off()
-                name = _drawn(names[number]) if place == 0 else ""
+                name = _drawn(names[number]) if column == 0 else ""
                 axis.set_title(f"{title}\n{name}" if number == 0 else name, fontsize=7)
         _save(figure, path)

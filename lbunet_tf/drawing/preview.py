@@ -40,7 +40,7 @@ def _stacked(examples):
 
 def _augment_each(name, examples, seed):
     augment = recipes.AUGMENTATIONS[name]
-    seeds = [tf.constant((seed, place), tf.int64) for place in range(len(examples))]
+    seeds = [tf.constant((seed, position), tf.int64) for position in range(len(examples))]
     return _stacked([augment(*pair) for pair in zip(examples, seeds, strict=True)])
 
 

@@ -11,25 +11,25 @@ from lbunet_tf.evaluation import weak_masks
 
 
 def compare(table: pd.DataFrame, true_masks: Sequence[np.ndarray | None]) -> dict[str, dict]:
-    """Returns {"masks": {standing: ...}, "labels": {standing: ...}} of what is known.
+    """Returns {"masks": {split: ...}, "labels": {split: ...}} of what is known.
 
     By where images stand in the run, since a network agrees best with what it learnt;
     masks of all images, and of those whose weak mask is sure.
 
     Args:
-        table: A row an image: image_id, standing, label, sure_label, is_sure_mask and,
+        table: A row an image: image_id, split_in_run, label, sure_label, is_sure_mask and,
             where there are weak masks, their pixel counts, NaN without a true mask.
         true_masks: (S, S) bool, one a row, None where unknown.
     """
     found = {"masks": {}, "labels": {}}
-    for standing, rows in table.groupby("standing"):
+    for split, rows in table.groupby("split_in_run"):
         labels = compare_labels(rows["label"].to_numpy(), rows["sure_label"].to_numpy())
         if labels:
-            found["labels"][standing] = labels
+            found["labels"][split] = labels
         if "mask_tp" not in rows or rows["mask_tp"].isna().all():
             continue
         known = rows[rows["mask_tp"].notna()]
-        found["masks"][standing] = {
+        found["masks"][split] = {
             name: compare_masks(chosen, [true_masks[number] for number in chosen.index])
             for name, chosen in (("all", known), ("sure", known[known["is_sure_mask"]]))
         }
@@ -49,13 +49,13 @@ def compare_masks(table: pd.DataFrame, true_masks: Sequence[np.ndarray]) -> dict
     """
     if table.empty:
         return {}
-    share = float(np.mean([mask.mean() for mask in true_masks]))
-    ellipse = weak_masks.centred_ellipse(len(true_masks[0]), share)
+    fraction = float(np.mean([mask.mean() for mask in true_masks]))
+    ellipse = weak_masks.centred_ellipse(len(true_masks[0]), fraction)
     weak = scores.mask_scores(table, "lesion")
     return {
         "weak": weak,
         "whole_image": _fixed_mask(table, true_masks, np.ones_like(ellipse)),
-        "centred_ellipse": {"share": share, **_fixed_mask(table, true_masks, ellipse)},
+        "centred_ellipse": {"share": fraction, **_fixed_mask(table, true_masks, ellipse)},
     }
 
 
@@ -90,22 +90,22 @@ def compare_labels(labels: np.ndarray, sure: np.ndarray) -> dict:
     true = labels[both].astype(int)
     counts = scores.threshold_scores(true, sure[both], 0.5, 0.5)
     names = ("tp", "fp", "fn", "tn", "accuracy", "ppv", "npv")
-    share = float(true.mean())
+    fraction = float(true.mean())
     return {
         **result,
         **{name: counts[name] for name in names},
-        "accuracy_of_majority": max(share, 1 - share),
+        "accuracy_of_majority": max(fraction, 1 - fraction),
     }
 
 
 def log(found: dict[str, dict], targets: Sequence[str]) -> None:
     """Logs what `compare` found, and warns of targets that are worth no more than trivial ones."""
-    for standing, parts in found["masks"].items():
+    for split, parts in found["masks"].items():
         for name, kinds in parts.items():
             for kind, values in kinds.items():
                 logging.info(
                     "%s, %s %d masks, %s: Dice %.3f, IoU %.3f, below IoU 0.65 %.0f %%",
-                    standing,
+                    split,
                     name,
                     values["num_masks"],
                     kind,
@@ -117,18 +117,18 @@ def log(found: dict[str, dict], targets: Sequence[str]) -> None:
             logging.warning(
                 "%s: the weak masks agree with the true ones no better than one ellipse in the "
                 "middle of every image",
-                standing,
+                split,
             )
-    for standing, labels in found["labels"].items():
+    for split, labels in found["labels"].items():
         words = ", ".join(
             f"{name} {'none' if value is None else format(value, '.4g')}"
             for name, value in labels.items()
         )
-        logging.info("%s, sure labels: %s", standing, words)
+        logging.info("%s, sure labels: %s", split, words)
         is_worse = labels.get("accuracy", 1) < labels.get("accuracy_of_majority", 0)
         if is_worse and "melanoma" in targets:
             logging.warning(
                 "%s: the sure labels are right less often than calling every image the more "
                 "frequent class; use --targets=mask",
-                standing,
+                split,
             )

@@ -131,10 +131,10 @@ def add_to_histogram(histogram: np.ndarray, logits: np.ndarray, target: np.ndarr
     edge. Bins of probability would tie nearly all pixels of a confident network.
     """
     bins = histogram.shape[1]
-    places = (logits + MAX_LOGIT) * (bins / (2 * MAX_LOGIT))
-    places = np.clip(np.floor(places), 0, bins - 1).astype("int64")
+    positions = (logits + MAX_LOGIT) * (bins / (2 * MAX_LOGIT))
+    positions = np.clip(np.floor(positions), 0, bins - 1).astype("int64")
     for value in (0, 1):
-        chosen = places[(target > 0.5) == value]
+        chosen = positions[(target > 0.5) == value]
         histogram[value] += np.bincount(chosen, minlength=bins)
 
 

@@ -183,8 +183,8 @@ def _headline(test):
     return f"<p>{html.escape(' '.join(sentences))}</p><div class='cards'>{boxes}</div>"
 
 
-def _percent(share):
-    return "an unknown fraction" if share is None else f"{share:.1%}"
+def _percent(fraction):
+    return "an unknown fraction" if fraction is None else f"{fraction:.1%}"
 
 
 def _label_note(test):
@@ -202,7 +202,7 @@ def _label_note(test):
 def _table(metrics):
     names = [name for name, value in metrics["test"].items() if not isinstance(value, dict | str)]
     rows = [
-        [_words(name), *(_number(metrics[split].get(name)) for split in ("val", "test"))]
+        [_title(name), *(_number(metrics[split].get(name)) for split in ("val", "test"))]
         for name in names
     ]
     return _html_table(["", "val", "test"], rows)
@@ -214,7 +214,7 @@ def _source_table(test):
     if not parts:
         return ""
     names = list(dict.fromkeys(name for part in parts.values() for name in part))
-    rows = [[_words(name), *(_number(part.get(name)) for part in parts.values())] for name in names]
+    rows = [[_title(name), *(_number(part.get(name)) for part in parts.values())] for name in names]
     return (
         "<h2>Test images by source</h2><p>The sources contain melanoma in different proportions, "
         "so the pooled AUC partly measures how well the sources are told apart. The scores below "
@@ -230,13 +230,13 @@ def _threshold_tables(test):
         return ""
     first = next(iter(chosen.values()))
     rows = [
-        [key if key == "accuracy" else _words(key), *(_number(at[key]) for at in chosen.values())]
+        [key if key == "accuracy" else _title(key), *(_number(at[key]) for at in chosen.values())]
         for key in first
     ]
     return "<h2>Test images at a threshold</h2>" + _html_table(["", *chosen], rows)
 
 
-def _words(name):
+def _title(name):
     plain = name.removeprefix("label_as_mask_")
     prefix = "label-as-mask: " if plain != name else ""
     return prefix + WORDS.get(plain, plain.replace("_", " "))

@@ -232,13 +232,13 @@ def mask_scores(table: pd.DataFrame, mask_source: str) -> dict:
 
 
 def best_median_worst(table: pd.DataFrame, count: int = 4) -> pd.DataFrame:
-    """Returns `count` rows each of the best, median and worst Dice, with columns dice, place."""
+    """Returns `count` rows each of the best, median and worst Dice, with columns dice, rank."""
     measures = image_mask_scores(table)[["image_id", "dice", "iou"]]
     ranked = table.drop(columns=["dice", "iou"], errors="ignore").merge(measures, on="image_id")
     ranked = ranked.sort_values(["dice", "image_id"], ascending=[False, True], ignore_index=True)
     count = min(count, len(ranked) // 3) or 1
     middle = max((len(ranked) - count) // 2, 0)
-    places = {"best": 0, "median": middle, "worst": len(ranked) - count}
+    starts = {"best": 0, "median": middle, "worst": len(ranked) - count}
     return pd.concat(
-        [ranked.iloc[start : start + count].assign(place=name) for name, start in places.items()]
+        [ranked.iloc[start : start + count].assign(rank=name) for name, start in starts.items()]
     )

@@ -50,10 +50,10 @@ def sure_labels(scores: np.ndarray, confidence: float) -> np.ndarray:
     return np.select([scores >= confidence, 1 - scores >= confidence], [1.0, 0.0], np.nan)
 
 
-def centred_ellipse(size: int, share: float) -> np.ndarray:
-    """Returns (size, size) bool: a disc in the middle that covers about `share` of the square.
+def centred_ellipse(size: int, fraction: float) -> np.ndarray:
+    """Returns (size, size) bool: a disc in the middle that covers about `fraction` of the square.
 
     In the image it is an ellipse, as the square is the squeezed image.
     """
     offsets = (np.arange(size) + 0.5) / size - 0.5
-    return offsets[:, None] ** 2 + offsets[None] ** 2 <= share / np.pi
+    return offsets[:, None] ** 2 + offsets[None] ** 2 <= fraction / np.pi

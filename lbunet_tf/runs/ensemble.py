@@ -81,8 +81,8 @@ def check(settings: config.Config) -> None:
             if ours != theirs:
                 raise ValueError(
                     "the runs of one mean must see images alike and mean the same by their "
-                    f'outputs. "--{flag}" says {_words(ours)} in --run={settings.paths.run} and '
-                    f"{_words(theirs)} in --run={run}. Name runs that agree, or use one at a time"
+                    f'outputs. "--{flag}" says {_as_text(ours)} in --run={settings.paths.run} and '
+                    f"{_as_text(theirs)} in --run={run}. Name runs that agree, or use one at a time"
                 )
 
 
@@ -97,7 +97,7 @@ def _shared(preprocessing, outputs):
     }
 
 
-def _words(value):
+def _as_text(value):
     return ",".join(value) if isinstance(value, tuple) else value
 
 

@@ -178,8 +178,8 @@ def refuse_learnt(by_run: dict[str, pd.DataFrame], scored: tuple[str, ...]) -> N
                 _refuse(rows, other[other["split"] == side], shared, (first, split, run, side))
 
 
-def _refuse(rows, learnt, shared, places):
-    first, split, run, side = places
+def _refuse(rows, learnt, shared, sides):
+    first, split, run, side = sides
     keys, learnt, shared = (splits.keys(table) for table in (rows, learnt, shared))
     for column in keys.columns.intersection(learnt.columns):
         ours, theirs, both = splits.number_values(keys[column], learnt[column], shared[column])

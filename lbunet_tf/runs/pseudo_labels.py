@@ -24,7 +24,7 @@ def list_images(
 ) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
     """Returns (the checked images of the flags that the run was not tested on, skipped, failures).
 
-    The rows gain `standing`, and `mask_to_write`, the file of a mask that is made, from the
+    The rows gain `split_in_run`, and `mask_to_write`, the file of a mask that is made, from the
     folder of the manifest on. A target that a network made before is no true one, and is
     emptied. Images that cannot be decoded are skipped; `failures` says why, a line each.
     """
@@ -41,8 +41,8 @@ def list_images(
     rows, of_run, bad = file_check.check_files_beside(
         rows, of_run, "skip", settings.split.near_duplicates, settings.reading.max_megapixels
     )
-    rows["standing"] = standing(rows, of_run)
-    counts = {name: int((rows["standing"] == name).sum()) for name in (*manifests.SPLITS, NEW)}
+    rows["split_in_run"] = split_in_run(rows, of_run)
+    counts = {name: int((rows["split_in_run"] == name).sum()) for name in (*manifests.SPLITS, NEW)}
     logging.info(
         "of %d images %d are in the test split of %s (by image, patient, lesion, duplicate or "
         "content) and are left out; %d are in its val split and only show how far targets agree; "
@@ -60,7 +60,7 @@ def list_images(
             f"Received: {len(rows)} images, all of which are; give another --source"
         )
     skipped = pd.concat([missing, bad], ignore_index=True)
-    rows = rows[rows["standing"] != "test"].reset_index(drop=True)
+    rows = rows[rows["split_in_run"] != "test"].reset_index(drop=True)
     names = file_names.file_names(list(rows["image_id"]))
     rows["mask_to_write"] = [f"{MASKS}/{name}.png" for name in names]
     return rows, skipped, bad["reason"].tolist()
@@ -68,13 +68,13 @@ def list_images(
 
 def _draw(rows, of_run, source):
     """Returns at most --max_images rows, new ones first: the run's seed may have drawn alike."""
-    is_new = standing(rows, of_run) == NEW
+    is_new = split_in_run(rows, of_run) == NEW
     new = splits.draw_at_most(rows[is_new], source.max_images, source.seed)
     other = splits.draw_at_most(rows[~is_new], source.max_images - len(new), source.seed)
     return pd.concat([new, other], ignore_index=True)
 
 
-def standing(rows: pd.DataFrame, of_run: pd.DataFrame) -> np.ndarray:
+def split_in_run(rows: pd.DataFrame, of_run: pd.DataFrame) -> np.ndarray:
     """Returns (N,) the split of a run that each row stands in: test, val, train, or "new".
 
     A row stands where its image_id, patient, lesion, duplicate or content does, also by
@@ -93,7 +93,7 @@ def lacks_mask(wanted: command_groups.PseudoLabels, rows: pd.DataFrame) -> np.nd
     if "mask" not in wanted.targets:
         return np.zeros(len(rows), bool)
     unknown = (rows["mask"] == "") | wanted.ignore_true_masks
-    return (unknown & (rows["standing"] != "val")).to_numpy()
+    return (unknown & (rows["split_in_run"] != "val")).to_numpy()
 
 
 def fill(
@@ -108,7 +108,7 @@ def fill(
     Args:
         wanted: Which targets are filled.
         run: The run directory of the network.
-        rows: The images, with `standing` and `mask_to_write`.
+        rows: The images, with `split_in_run` and `mask_to_write`.
         table: In the order of `rows`: `is_sure_mask`, and `sure_label`, NaN where unsure.
     """
     result = with_absolute_paths(rows)
@@ -127,8 +127,8 @@ def fill(
     # Not official_part: such rows would be divided, and weak targets scored as if true.
     result["split"] = "train"
     has_target = (result["mask"] != "") | result["label"].notna()
-    used = result[has_target & (rows["standing"] != "val")]
-    return used.drop(columns=["standing", "mask_to_write"]).reset_index(drop=True)
+    used = result[has_target & (rows["split_in_run"] != "val")]
+    return used.drop(columns=["split_in_run", "mask_to_write"]).reset_index(drop=True)
 
 
 def with_absolute_paths(rows: pd.DataFrame) -> pd.DataFrame:

@@ -69,7 +69,7 @@ class WholeBackup(keras.callbacks.Callback):
         folder.mkdir(exist_ok=True)
         partial = whole_files.partial_path(folder / f"backup{training_history.SUFFIX}")
         with whole_files.dropped_where_it_fails(partial, self._num_bytes()):
-            with distribution.alone():
+            with distribution.local_scope():
                 self.model.save_weights(partial, overwrite=True)
             crc32 = whole_files.crc32(partial)
             path = folder / training_history.backup_name(epoch + 1, crc32)
@@ -137,13 +137,13 @@ class WholeCheckpoint(keras.callbacks.ModelCheckpoint):
 
     def on_epoch_end(self, epoch, logs=None):
         """Saves where the epoch is the best so far, and renames what was saved."""
-        with running_average.averaged(self.averaging):
+        with running_average.average_scope(self.averaging):
             if not self.writes:
                 return
             self.partial.unlink(missing_ok=True)
             size = num_bytes(self.model.variables)
             with whole_files.dropped_where_it_fails(self.partial, size):
-                with distribution.alone():
+                with distribution.local_scope():
                     super().on_epoch_end(epoch, logs)
                 if self.partial.is_file():
                     whole_files.put_in_place(self.partial, self.path)
@@ -240,7 +240,7 @@ def make_callbacks(
     saved_model: keras.Model | None = None,
     has_average: bool = False,
     known_losses: dict[str, float] | None = None,
-    placement: distribution.Placement = distribution.ALONE,
+    placement: distribution.Placement = distribution.ONE_DEVICE,
 ) -> list[keras.callbacks.Callback]:
     """Returns the callbacks of a run, in the order in which they must act.
 

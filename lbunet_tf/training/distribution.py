@@ -58,7 +58,7 @@ class Placement:
         return client.blocking_key_value_get(name, WAIT_SECONDS * 1000)
 
     @contextlib.contextmanager
-    def first_alone(self, what: str) -> Iterator[None]:
+    def first_process_first(self, what: str) -> Iterator[None]:
         """Lets the writing process through the block before the others enter it."""
         if not self.writes:
             self.wait(what)
@@ -67,7 +67,7 @@ class Placement:
             self.wait(what)
 
 
-ALONE = Placement()
+ONE_DEVICE = Placement()
 
 
 class InStep(keras.callbacks.Callback):
@@ -83,7 +83,7 @@ class InStep(keras.callbacks.Callback):
 
 
 @contextlib.contextmanager
-def placed(requested: str, batch_size: int) -> Iterator[Placement]:
+def device_scope(requested: str, batch_size: int) -> Iterator[Placement]:
     """Makes models that are built and trained within the block use the devices of the flags.
 
     Args:
@@ -96,7 +96,7 @@ def placed(requested: str, batch_size: int) -> Iterator[Placement]:
     """
     kind = choose(requested)
     if kind == "none":
-        yield ALONE
+        yield ONE_DEVICE
     elif kind == "mirrored":
         strategy = tf.distribute.MirroredStrategy(_local_devices())
         placement = Placement(kind, num_devices=strategy.num_replicas_in_sync)
@@ -253,7 +253,7 @@ def is_distributed() -> bool:
 
 
 @contextlib.contextmanager
-def alone() -> Iterator[None]:
+def local_scope() -> Iterator[None]:
     """Lets one process work without the others within the block, as on the writing of a model.
 
     Every variable that Keras makes would else be checked across processes, and wait for them.
@@ -266,7 +266,7 @@ def alone() -> Iterator[None]:
         keras.distribution.set_distribution(shared)
 
 
-def predict_alone(model: keras.Model) -> Callable:
+def predict_locally(model: keras.Model) -> Callable:
     """Returns images -> outputs as arrays, which one process may call without the others."""
     if replicas.count() > 1:
         return lambda images: model(images, training=False)
@@ -283,7 +283,7 @@ def predict_alone(model: keras.Model) -> Callable:
             [np.asarray(variable.value) for variable in variables]
             for variables in (model.trainable_variables, model.non_trainable_variables)
         )
-        with alone():
+        with local_scope():
             outputs = predict(*values, images)
         return {name: np.asarray(value) for name, value in outputs.items()}
 

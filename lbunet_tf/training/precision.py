@@ -14,7 +14,7 @@ BFLOAT16_INSTRUCTIONS = {"avx512_bf16", "amx_bf16"}
 
 
 @contextlib.contextmanager
-def used(name: str) -> Iterator[str]:
+def precision_scope(name: str) -> Iterator[str]:
     """Sets the precision within the block, and float32 after it: what is scored then is."""
     try:
         yield set_precision(name)

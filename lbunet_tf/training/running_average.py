@@ -7,7 +7,7 @@ import keras
 
 
 @contextlib.contextmanager
-def averaged(averaging: keras.callbacks.SwapEMAWeights | None) -> Iterator[None]:
+def average_scope(averaging: keras.callbacks.SwapEMAWeights | None) -> Iterator[None]:
     """Puts the averaged weights into the model within the block; nothing for None."""
     if averaging is None:
         yield

@@ -126,11 +126,11 @@ class MaskOverlays(keras.callbacks.Callback):
     def set_model(self, model):
         """Takes the model, and how to predict with it."""
         super().set_model(model)
-        self.predict = distribution.predict_alone(model)
+        self.predict = distribution.predict_locally(model)
 
     def on_epoch_end(self, epoch, logs=None):
         """Predicts and writes the overlays."""
-        with running_average.averaged(self.averaging):
+        with running_average.average_scope(self.averaging):
             if not self.writes:
                 return
             logits = np.asarray(self.predict(np.asarray(self.images))["mask"])

@@ -74,9 +74,9 @@ def test_without_weights_nothing_is_drawn_twice():
 
 
 def test_source_weights_are_shares_of_the_epoch():
-    assert pipeline._source_shares(("a", "b"), (1.0, 3.0), SOURCES) == {"a": 0.25, "b": 0.75}
+    assert pipeline._source_fractions(("a", "b"), (1.0, 3.0), SOURCES) == {"a": 0.25, "b": 0.75}
 
 
 def test_source_weights_need_training_images_of_each_source():
     with pytest.raises(ValueError, match='"--source_weights" needs training images of each'):
-        pipeline._source_shares(("a", "c"), (1.0, 3.0), SOURCES)
+        pipeline._source_fractions(("a", "c"), (1.0, 3.0), SOURCES)

@@ -8,7 +8,7 @@ from lbunet_tf.data import portions
 def _global_batches(num_rows, batch_size, num_processes, num_devices):
     """Returns the batches that all processes together see, step by step."""
     parts = [
-        portions.Share(process, num_processes, num_devices).places(num_rows, batch_size)
+        portions.Portion(process, num_processes, num_devices).positions(num_rows, batch_size)
         for process in range(num_processes)
     ]
     size = batch_size // num_processes
@@ -17,7 +17,7 @@ def _global_batches(num_rows, batch_size, num_processes, num_devices):
 
 
 def test_the_whole_share_reads_every_place_in_order():
-    assert list(portions.WHOLE.places(11, 4)) == list(range(11))
+    assert list(portions.WHOLE.positions(11, 4)) == list(range(11))
 
 
 @pytest.mark.parametrize("num_rows", [1, 7, 8, 13, 16, 19])
@@ -40,7 +40,7 @@ def test_a_filler_is_an_image_of_its_own_batch():
 def test_a_filler_row_has_no_targets():
     rows = pd.DataFrame({"image": ["a", "b", "c"], "mask": "m", "label": 1.0})
 
-    taken = [portions.Share(process, 2, 2).rows(rows, 2) for process in range(2)]
+    taken = [portions.Portion(process, 2, 2).rows(rows, 2) for process in range(2)]
 
     assert [list(part["image"]) for part in taken] == [["a", "c"], ["b", "c"]]
     assert list(taken[1]["mask"]) == ["m", ""]

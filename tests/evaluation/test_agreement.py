@@ -11,7 +11,7 @@ def table_of(true, weak, **columns):
     return pd.DataFrame(
         {
             "image_id": [f"image_{number}" for number in range(len(pairs))],
-            "standing": "new",
+            "split_in_run": "new",
             "label": np.nan,
             "sure_label": np.nan,
             "is_sure_mask": True,
@@ -59,7 +59,9 @@ def test_every_kind_of_mask_is_compared_on_the_same_images():
 def test_agreement_is_told_apart_by_where_images_stand_and_by_sureness():
     true = [half(), half(), half()]
     weak = [half(), ~half(), half()]
-    table = table_of(true, weak, standing=["new", "new", "train"], is_sure_mask=[True, False, True])
+    table = table_of(
+        true, weak, split_in_run=["new", "new", "train"], is_sure_mask=[True, False, True]
+    )
 
     masks = agreement.compare(table, true)["masks"]
 

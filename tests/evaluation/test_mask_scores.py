@@ -132,7 +132,7 @@ def test_the_sheet_shows_best_median_and_worst(make_predictions):
     rows = scores.best_median_worst(table, count=1)
 
     expected = {"best": "image_14", "median": "image_07", "worst": "image_00"}
-    assert dict(zip(rows["place"], rows["image_id"], strict=True)) == expected
+    assert dict(zip(rows["rank"], rows["image_id"], strict=True)) == expected
 
 
 def test_the_sheet_ranks_a_table_that_has_each_images_dice_already(make_predictions):
@@ -153,8 +153,8 @@ def test_the_sheet_has_as_many_best_as_median_and_worst(make_predictions, count)
 
     rows = scores.best_median_worst(table)
 
-    assert set(rows["place"].value_counts()) == {min(4, max(1, count // 3))}
-    assert set(rows["place"]) == {"best", "median", "worst"}
+    assert set(rows["rank"].value_counts()) == {min(4, max(1, count // 3))}
+    assert set(rows["rank"]) == {"best", "median", "worst"}
 
 
 def test_the_sheet_leaves_out_images_without_a_mask(make_predictions):

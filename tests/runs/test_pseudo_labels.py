@@ -32,43 +32,43 @@ def test_an_image_stands_where_its_id_patient_lesion_duplicate_or_content_does(o
     rows = rows_of("w", "x", "y", "z")
     rows[column] = [*of_run[column], "other"]
 
-    assert list(pseudo_labels.standing(rows, of_run)) == ["train", "val", "test", "new"]
+    assert list(pseudo_labels.split_in_run(rows, of_run)) == ["train", "val", "test", "new"]
 
 
 def test_what_is_not_known_links_no_images(of_run):
     of_run["patient_id"] = ""
 
-    assert list(pseudo_labels.standing(rows_of("x", "y"), of_run)) == ["new", "new"]
+    assert list(pseudo_labels.split_in_run(rows_of("x", "y"), of_run)) == ["new", "new"]
 
 
 def test_images_are_linked_by_way_of_other_new_images(of_run):
     rows = rows_of("x", "y", patient_id=["q", "q"], lesion_id=["m", "l3"])
 
-    assert list(pseudo_labels.standing(rows, of_run)) == ["test", "test"]
+    assert list(pseudo_labels.split_in_run(rows, of_run)) == ["test", "test"]
 
 
 def test_test_comes_before_val_and_val_before_train(of_run):
     rows = rows_of("x", "y", patient_id=["p1", "p1"], lesion_id=["l2", ""])
 
-    assert list(pseudo_labels.standing(rows, of_run)) == ["val", "val"]
+    assert list(pseudo_labels.split_in_run(rows, of_run)) == ["val", "val"]
 
 
 def test_a_run_without_content_hashes_is_compared_by_the_rest(of_run):
     rows = rows_of("c", "x")
 
-    result = pseudo_labels.standing(rows, of_run.drop(columns="content_hash"))
+    result = pseudo_labels.split_in_run(rows, of_run.drop(columns="content_hash"))
 
     assert list(result) == ["test", "new"]
 
 
 def fill(rows, sure_mask, sure_label, **flags):
     table = pd.DataFrame({"is_sure_mask": sure_mask, "sure_label": sure_label})
-    standing = rows["standing"] if "standing" in rows else "new"
+    split_in_run = rows["split_in_run"] if "split_in_run" in rows else "new"
     settings = config.make().replace(**flags)
     return pseudo_labels.fill(
         settings.pseudo_labels,
         settings.paths.run,
-        rows.assign(standing=standing, mask_to_write="masks/" + rows["image_id"] + ".png"),
+        rows.assign(split_in_run=split_in_run, mask_to_write="masks/" + rows["image_id"] + ".png"),
         table,
     )
 
@@ -92,7 +92,7 @@ def test_sure_targets_are_filled_and_marked_and_unsure_ones_stay_empty():
 
 
 def test_a_row_without_any_target_and_a_row_of_val_are_dropped():
-    rows = rows_of("a", "b", "c").assign(standing=["new", "val", "train"])
+    rows = rows_of("a", "b", "c").assign(split_in_run=["new", "val", "train"])
 
     result = fill(rows, [False, True, True], [np.nan, 1.0, np.nan])
 
@@ -125,7 +125,7 @@ def test_what_a_network_made_before_is_no_true_target(tmp_path, drawn_folder):
     rows = pseudo_labels.list_images(drawn, rows_of("x", split="test"))[0]
     rows["pseudo_mask"], rows["pseudo_label"] = 0, 0
     rows.loc[0, ["pseudo_mask", "pseudo_label"]] = 1
-    rows.drop(columns="standing").to_csv(tmp_path / "first.csv", index=False)
+    rows.drop(columns="split_in_run").to_csv(tmp_path / "first.csv", index=False)
     settings = config.make(source=("manifest",), data_dir=(str(tmp_path / "first.csv"),))
 
     again, *_ = pseudo_labels.list_images(settings, rows_of("x", split="test"))
@@ -137,7 +137,7 @@ def test_what_a_network_made_before_is_no_true_target(tmp_path, drawn_folder):
 def test_a_smaller_copy_of_a_test_image_is_left_out(of_run):
     of_run["image_id"] = ["ISIC_0000001", "ISIC_0000002", "ISIC_0000003"]
 
-    assert list(pseudo_labels.standing(rows_of("ISIC_0000003_downsampled"), of_run)) == ["test"]
+    assert list(pseudo_labels.split_in_run(rows_of("ISIC_0000003_downsampled"), of_run)) == ["test"]
 
 
 def test_images_that_are_new_to_the_run_are_drawn_first(drawn_folder):
@@ -148,13 +148,13 @@ def test_images_that_are_new_to_the_run_are_drawn_first(drawn_folder):
     # As a run with --max_images=20 and the same seed has drawn.
     of_run = splits.draw_at_most(every, 20, seed=0).assign(split="train")
     # By patient, fewer than 20 of the other 20 are new.
-    num_new = int((pseudo_labels.standing(every, of_run) == "new").sum())
+    num_new = int((pseudo_labels.split_in_run(every, of_run) == "new").sum())
 
     few, *_ = pseudo_labels.list_images(drawn.replace(max_images=num_new - 1), of_run)
     many, *_ = pseudo_labels.list_images(drawn.replace(max_images=25), of_run)
 
-    assert num_new > 2 and set(few["standing"]) == {"new"}
-    counts = many["standing"].value_counts().to_dict()
+    assert num_new > 2 and set(few["split_in_run"]) == {"new"}
+    counts = many["split_in_run"].value_counts().to_dict()
     assert counts == {"new": num_new, "train": 25 - num_new}
 
 

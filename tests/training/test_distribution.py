@@ -97,7 +97,7 @@ def _files(run):
 
 
 @pytest.fixture(scope="module")
-def alone(start, tmp_path_factory):
+def single_process_run(start, tmp_path_factory):
     """The run directory of three epochs by one process under JAX."""
     run = tmp_path_factory.mktemp("alone") / "run"
     _finish(start(run, "--epochs=3", KERAS_BACKEND="jax"))
@@ -105,15 +105,15 @@ def alone(start, tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_two_processes_train_to_the_losses_of_one(start_two, alone, tmp_path):
+def test_two_processes_train_to_the_losses_of_one(start_two, single_process_run, tmp_path):
     pytest.importorskip("jax")
     run = tmp_path / "run"
 
     _finish(*start_two(run, "--epochs=3"))
 
     # AUC counts by thresholds: a rounding may move an image across one.
-    pd.testing.assert_frame_equal(_history(run), _history(alone), rtol=1e-5, atol=1e-5)
-    assert _files(run) == _files(alone)
+    pd.testing.assert_frame_equal(_history(run), _history(single_process_run), rtol=1e-5, atol=1e-5)
+    assert _files(run) == _files(single_process_run)
 
 
 @pytest.mark.slow
@@ -187,11 +187,13 @@ def test_a_flag_that_does_not_go_with_several_devices_is_refused(kind, changes):
 
     with pytest.raises(ValueError, match=f'"--{next(iter(changes))}" needs --distribution='):
         train._check_placement(settings, placement)
-    train._check_placement(settings, distribution.ALONE)
+    train._check_placement(settings, distribution.ONE_DEVICE)
 
 
 @pytest.mark.slow
-def test_a_killed_process_ends_the_job_and_the_same_command_goes_on(start_two, alone, tmp_path):
+def test_a_killed_process_ends_the_job_and_the_same_command_goes_on(
+    start_two, single_process_run, tmp_path
+):
     pytest.importorskip("jax")
     run = tmp_path / "run"
     job = start_two(run, "--epochs=3000", "--patience=3000")
@@ -214,10 +216,10 @@ def test_a_killed_process_ends_the_job_and_the_same_command_goes_on(start_two, a
     output = _finish(*start_two(run, *epochs))[0]
     assert f"continuing from epoch {finished + 1}" in output
     assert list(_history(run).index) == list(range(1, finished + 3))
-    assert _files(run) == _files(alone)
+    assert _files(run) == _files(single_process_run)
     both = min(3, finished + 2)
     pd.testing.assert_frame_equal(
-        _history(run)[:both], _history(alone)[:both], rtol=1e-5, atol=1e-5
+        _history(run)[:both], _history(single_process_run)[:both], rtol=1e-5, atol=1e-5
     )
 
 

@@ -53,7 +53,7 @@ def test_auto_on_another_cpu_is_float32(tmp_path, monkeypatch):
 
 
 def test_after_its_block_the_precision_is_float32():
-    with precision.used("mixed_bfloat16") as name:
+    with precision.precision_scope("mixed_bfloat16") as name:
         assert name == "mixed_bfloat16"
     assert keras.config.dtype_policy().name == "float32"
 
@@ -64,7 +64,7 @@ def test_after_its_block_the_precision_is_float32():
     reason="needs TensorFlow on a CPU with bfloat16 instructions",
 )
 def test_what_runs_after_a_block_is_not_rewritten():
-    with precision.used("onednn_bfloat16"):
+    with precision.precision_scope("onednn_bfloat16"):
         assert tf.config.optimizer.get_experimental_options()[OPTION]
     assert not tf.config.optimizer.get_experimental_options()[OPTION]
 

@@ -21,7 +21,7 @@ def by_keras_cv(images: tf.Tensor, targets: dict, weights: dict, seed: tf.Tensor
 
     keras_cv's own MixUp and CutMix are not called. They know no weights; their numbers
     cannot be seeded, nor compiled by XLA; and CutMix counts the part of its box that lies
-    outside the image to a label's share. On what they do right, tests hold `mix` to them.
+    outside the image to a label's fraction. On what they do right, tests hold `mix` to them.
 
     Args:
         images: (B, S, S, 3) float32 in 0..255.
@@ -41,24 +41,24 @@ def by_keras_cv(images: tf.Tensor, targets: dict, weights: dict, seed: tf.Tensor
     flipped_weights = [weight[..., 0] for weight in maps[len(masks) :]]
     weights = weights | dict(zip(masks, flipped_weights, strict=True))
     images = rand_augment.recolour(images, seeds[1])
-    shares = draw_shares(tf.shape(images)[0], tf.shape(images)[1], seeds[2])
-    return mix(images, targets, weights, shares, draw_partners(tf.shape(images)[0], seeds[3]))
+    fractions = draw_fractions(tf.shape(images)[0], tf.shape(images)[1], seeds[2])
+    return mix(images, targets, weights, fractions, draw_partners(tf.shape(images)[0], seeds[3]))
 
 
-def draw_shares(count: tf.Tensor, size_px: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+def draw_fractions(count: tf.Tensor, size_px: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     """Returns (B, S, S, 1) float32: how much of each pixel stays, the rest is the partner's.
 
     MixUp: the same everywhere, from Beta(1/2, 1/2). CutMix: 0 in a box and 1 outside; its
     area is uniform before the image's edges cut it. Else 1.
     """
     numbers = tf.random.stateless_uniform((5, count), seed)[..., None, None, None]
-    kind, share, area, right, down = tf.unstack(numbers)
+    kind, fraction, area, right, down = tf.unstack(numbers)
     # Beta(1/2, 1/2) in closed form: XLA cannot draw from a gamma distribution.
-    mixup = tf.sin(share * (math.pi / 2)) ** 2
-    places = (tf.range(size_px, dtype=tf.float32) + 0.5) / tf.cast(size_px, tf.float32)
+    mixup = tf.sin(fraction * (math.pi / 2)) ** 2
+    positions = (tf.range(size_px, dtype=tf.float32) + 0.5) / tf.cast(size_px, tf.float32)
     half = tf.sqrt(area) / 2
-    is_inside = (tf.abs(places[None, :, None, None] - down) < half) & (
-        tf.abs(places[None, None, :, None] - right) < half
+    is_inside = (tf.abs(positions[None, :, None, None] - down) < half) & (
+        tf.abs(positions[None, None, :, None] - right) < half
     )
     cutmix = tf.cast(~is_inside, tf.float32)
     return tf.where(kind < MIXUP, mixup, tf.where(kind < MIXUP + CUTMIX, cutmix, 1.0))
@@ -71,43 +71,43 @@ def draw_partners(count: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
 
 
 def mix(
-    images: tf.Tensor, targets: dict, weights: dict, shares: tf.Tensor, partners: tf.Tensor
+    images: tf.Tensor, targets: dict, weights: dict, fractions: tf.Tensor, partners: tf.Tensor
 ) -> tuple:
     """Returns the batch in which each pixel is a mean of an image and its partner.
 
-    A mask and its weight are mixed pixel by pixel, a label by the image's mean share. What
+    A mask and its weight are mixed pixel by pixel, a label by the image's mean fraction. What
     takes part in a mix and is not known leaves the mix unknown: weight 0.
 
     Args:
         images: As in `by_keras_cv`.
         targets: As there.
         weights: As there.
-        shares: (B, S, S, 1) in 0..1: how much of a pixel stays.
+        fractions: (B, S, S, 1) in 0..1: how much of a pixel stays.
         partners: (B,) numbers of images.
     """
 
-    def mixed(values, share):
-        return share * values + (1 - share) * tf.gather(values, partners)
+    def mixed(values, fraction):
+        return fraction * values + (1 - fraction) * tf.gather(values, partners)
 
-    def mixed_weight(weight, share, is_own_used, is_other_used):
+    def mixed_weight(weight, fraction, is_own_used, is_other_used):
         is_known = weight > 0
         is_whole = (is_known | ~is_own_used) & (tf.gather(is_known, partners) | ~is_other_used)
-        return tf.where(is_whole, mixed(weight, share), 0.0)
+        return tf.where(is_whole, mixed(weight, fraction), 0.0)
 
-    share = tf.reduce_mean(shares, axis=(1, 2))
+    fraction = tf.reduce_mean(fractions, axis=(1, 2))
     # Not from the mean: rounding may leave a mean of ones just below 1.
-    is_own_used = tf.reduce_max(shares, axis=(1, 2, 3)) > 0
-    is_other_used = tf.reduce_min(shares, axis=(1, 2, 3)) < 1
+    is_own_used = tf.reduce_max(fractions, axis=(1, 2, 3)) > 0
+    is_other_used = tf.reduce_min(fractions, axis=(1, 2, 3)) < 1
     new_targets, new_weights = {}, {}
     for name, target in targets.items():
         if name in LABELS:
-            using = (share[:, 0], is_own_used, is_other_used)
-            new_targets[name] = mixed(target, share)
+            using = (fraction[:, 0], is_own_used, is_other_used)
+            new_targets[name] = mixed(target, fraction)
         else:
-            using = (shares[..., 0], shares[..., 0] > 0, shares[..., 0] < 1)
-            new_targets[name] = mixed(target, shares)
+            using = (fractions[..., 0], fractions[..., 0] > 0, fractions[..., 0] < 1)
+            new_targets[name] = mixed(target, fractions)
         new_weights[name] = mixed_weight(weights[name], *using)
-    return mixed(images, shares), new_targets, new_weights
+    return mixed(images, fractions), new_targets, new_weights
 
 
 BATCH_AUGMENTATIONS: dict[str, Callable[..., tuple]] = {"keras_cv": by_keras_cv}

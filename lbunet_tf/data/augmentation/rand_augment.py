@@ -40,8 +40,8 @@ def recolour(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     numbers = tf.unstack(numbers[:, :, None, None, None], axis=1)
     order = tf.argsort(tf.random.stateless_uniform((count, len(low)), seeds[1]))
     is_drawn = (tf.argsort(order) < NUM_OPERATIONS)[:, :, None, None, None]
-    for place, operation in enumerate((_stretch, _grey, _contrast, _brightness)):
-        images = tf.where(is_drawn[:, place], operation(images, numbers[place]), images)
+    for position, operation in enumerate((_stretch, _grey, _contrast, _brightness)):
+        images = tf.where(is_drawn[:, position], operation(images, numbers[position]), images)
     return images
 
 

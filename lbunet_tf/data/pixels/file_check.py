@@ -72,9 +72,9 @@ def check_files(
     return manifest, skipped
 
 
-def _warn_of_masks(manifest, share, what):
+def _warn_of_masks(manifest, fraction, what):
     """Logs which masks say nothing about where the lesion is; some are right, most are not."""
-    ids = manifest.loc[manifest["mask_share"] == share, "image_id"]
+    ids = manifest.loc[manifest["mask_share"] == fraction, "image_id"]
     if len(ids):
         logging.warning(
             "%d of %d masks are %s: %s%s (column mask_share of the manifest)",
@@ -122,7 +122,7 @@ def _check(rows, hash_images, max_megapixels):
 
 
 def _check_row(hash_images, max_megapixels, image_path, mask_path):
-    """Returns (SHA-1 of the image file, of the mask's, its share, a hash or "", what is wrong)."""
+    """Returns (SHA-1 of the image file, of the mask's, mask_share, a hash or "", what is wrong)."""
     # All of the file is read, and no more of it decoded than needed.
     size_px = near_duplicates.THUMBNAIL_PX if hash_images else 1
     decode = functools.partial(preprocessing.decode_reduced, size_px=size_px)
@@ -133,9 +133,9 @@ def _check_row(hash_images, max_megapixels, image_path, mask_path):
     except ValueError as error:
         return "", "", np.nan, "", str(error)
     digest = _sha1(contents)
-    look = near_duplicates.perceptual_hash(image) if hash_images else ""
+    perceptual_hash = near_duplicates.perceptual_hash(image) if hash_images else ""
     if not mask_path:
-        return digest, "", np.nan, look, ""
+        return digest, "", np.nan, perceptual_hash, ""
     try:
         mask_contents, mask = preprocessing.decode_file(
             mask_path, preprocessing.decode_mask, max_megapixels
@@ -143,8 +143,8 @@ def _check_row(hash_images, max_megapixels, image_path, mask_path):
         orientations = [int(exif.orientation(each)) for each in (contents, mask_contents)]
         _check_mask(mask_path, tuple(size), mask.shape[:2], *orientations)
     except ValueError as error:
-        return digest, "", np.nan, look, str(error)
-    return digest, _sha1(mask_contents), round(float(mask.mean()), 6), look, ""
+        return digest, "", np.nan, perceptual_hash, str(error)
+    return digest, _sha1(mask_contents), round(float(mask.mean()), 6), perceptual_hash, ""
 
 
 def _sha1(contents):

@@ -90,11 +90,11 @@ def _from_surroundings(pixels, is_hair):
         size_px = _odd(window, pixels)
         means = tf.nn.avg_pool2d(planes, (size_px, 1), 1, "SAME")
         means = tf.nn.avg_pool2d(means, (1, size_px), 1, "SAME")[0]
-        share = means[..., 3:]
-        filled = tf.where(share > MIN_KNOWN, means[..., :3] / tf.maximum(share, 1e-6), filled)
+        fraction = means[..., 3:]
+        filled = tf.where(fraction > MIN_KNOWN, means[..., :3] / tf.maximum(fraction, 1e-6), filled)
     return filled
 
 
-def _odd(share, pixels):
-    """Returns an odd number of pixels of at least 3, a share of the side."""
-    return 2 * max(1, round(share * pixels.shape[0] / 2)) + 1
+def _odd(fraction, pixels):
+    """Returns an odd number of pixels of at least 3, a fraction of the side."""
+    return 2 * max(1, round(fraction * pixels.shape[0] / 2)) + 1

@@ -118,7 +118,9 @@ def check_shard(path: str | os.PathLike, count: int) -> None:
     with _named(path):
         found = len(tfrecords.Reader(path))
     if found != count:
-        raise ValueError(f"{path} must hold {count} records. It holds {found}. {_mend(path)}")
+        raise ValueError(
+            f"{path} must hold {count} records. It holds {found}. {_repair_advice(path)}"
+        )
 
 
 def make_loader(flags: image_groups.Preprocessing, images: pd.Series) -> Callable[[dict], dict]:
@@ -201,10 +203,12 @@ def _named(path):
     try:
         yield
     except (ValueError, IndexError) as error:
-        raise ValueError(f"{path} is cut short or damaged: {error}. {_mend(path)}") from error
+        raise ValueError(
+            f"{path} is cut short or damaged: {error}. {_repair_advice(path)}"
+        ) from error
 
 
-def _mend(path):
+def _repair_advice(path):
     return f"Delete it first. {_again(path)}"
 
 

@@ -57,7 +57,7 @@ class Reader:
         """
         if not 0 <= number < len(self):
             raise IndexError(f"it holds {len(self)} records, none of them is number {number}")
-        start, end = (int(place) for place in self._starts[number : number + 2])
+        start, end = (int(offset) for offset in self._starts[number : number + 2])
         start, end = start + _HEADER.size, end - _FOOTER.size
         # Two reads, not one: what is cut out of one would be copied.
         record = _read(self._file, start, end - start)

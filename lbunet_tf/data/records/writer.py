@@ -83,7 +83,7 @@ def write_plan(settings: config.Config, manifest: pd.DataFrame, skipped: pd.Data
     if record_path.are_records(manifest["image"]).any():
         raise ValueError('"--records" needs files to read. Received: --source=records')
     folder = pathlib.Path(settings.preparation.records)
-    planned = manifest.assign(record=_places(manifest, settings.preprocessing.image_size))
+    planned = manifest.assign(record=_record_paths(manifest, settings.preprocessing.image_size))
     whole_files.write_table(folder / SKIPPED, spreadsheets.quoted_table(skipped))
     whole_files.write_table(folder / reader.MANIFEST, planned)
     whole_files.write_json(
@@ -100,7 +100,7 @@ def _flags(preprocessing, source, split):
     return json.loads(json.dumps(flags))
 
 
-def _places(manifest, size_px):
+def _record_paths(manifest, size_px):
     """Returns SHARD#NUMBER of each row: a split's rows in order, in shards of equal size."""
     names = pd.Series("", index=manifest.index)
     for split, rows in manifest.groupby("split"):

@@ -10,7 +10,7 @@ from absl import logging
 from lbunet_tf.data import listing
 
 
-def place(folder: pathlib.Path, name: str) -> pathlib.Path:
+def find(folder: pathlib.Path, name: str) -> pathlib.Path:
     """Returns where a file or folder of a download lies, FOLDER/NAME where it is not there.
 
     Capitals do not matter, and an archive may have been unpacked into a folder of its own
@@ -34,14 +34,14 @@ def _child(folder, name):
 def first_existing(folder: pathlib.Path, names: Sequence[str], what: str) -> pathlib.Path:
     """Returns the first of the names that the folder holds."""
     for name in names:
-        if (found := place(folder, name)).exists():
+        if (found := find(folder, name)).exists():
             return found
     raise ValueError(f"{folder} must hold {what}. Looked for {', '.join(names)}")
 
 
 def first_file(folder: pathlib.Path, names: Sequence[str]) -> pathlib.Path | None:
     """Returns the first of the names that is a file in the folder, None where none is."""
-    return next((found for name in names if (found := place(folder, name)).is_file()), None)
+    return next((found for name in names if (found := find(folder, name)).is_file()), None)
 
 
 def files_of(folder: pathlib.Path, stems: Iterable[str], suffix: str = ".jpg") -> list[str]:

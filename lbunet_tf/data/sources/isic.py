@@ -37,7 +37,7 @@ def isic2016(folder: pathlib.Path) -> pd.DataFrame:
     parts = [
         part
         for part in ("Training", "Test")
-        if downloads.place(folder, f"ISBI2016_ISIC_Part3_{part}_GroundTruth.csv").is_file()
+        if downloads.find(folder, f"ISBI2016_ISIC_Part3_{part}_GroundTruth.csv").is_file()
     ]
     if not parts:
         raise ValueError(
@@ -48,7 +48,7 @@ def isic2016(folder: pathlib.Path) -> pd.DataFrame:
 
 
 def _isic2016_part(folder, part):
-    path = downloads.place(folder, f"ISBI2016_ISIC_Part3_{part}_GroundTruth.csv")
+    path = downloads.find(folder, f"ISBI2016_ISIC_Part3_{part}_GroundTruth.csv")
     table = tables.stripped(tables.read_text(path, has_header=False))
     if len(table.columns) != 2:
         raise ValueError(
@@ -64,7 +64,7 @@ def _isic2016_part(folder, part):
         )
     names = (f"ISBI2016_ISIC_Part3_{part}_Data", f"ISBI2016_ISIC_Part1_{part}_Data")
     images = downloads.first_existing(folder, names, "the images")
-    masks = downloads.place(folder, f"ISBI2016_ISIC_Part1_{part}_GroundTruth")
+    masks = downloads.find(folder, f"ISBI2016_ISIC_Part1_{part}_GroundTruth")
     return pd.DataFrame(
         {
             "image_id": table[0],
@@ -86,7 +86,7 @@ def isic2017(folder: pathlib.Path) -> pd.DataFrame:
     parts = [
         part
         for part in ("Training", "Validation", "Test_v2")
-        if downloads.place(folder, f"ISIC-2017_{part}_Data").is_dir()
+        if downloads.find(folder, f"ISIC-2017_{part}_Data").is_dir()
     ]
     if not parts:
         raise ValueError(f"{folder} must hold the images. Looked for ISIC-2017_Training_Data")
@@ -100,21 +100,21 @@ def isic2017(folder: pathlib.Path) -> pd.DataFrame:
 
 def _isic2017_part(folder, part, role):
     labels = tables.read_csv(
-        downloads.place(folder, f"ISIC-2017_{part}_Part3_GroundTruth.csv"),
+        downloads.find(folder, f"ISIC-2017_{part}_Part3_GroundTruth.csv"),
         ("image_id", "melanoma", "seborrheic_keratosis"),
     )
     name = f"ISIC-2017_{part}_Data"
-    places = (f"{name}_metadata.csv", f"{name}/{name}_metadata.csv")
-    metadata_path = downloads.first_file(folder, places)
+    names = (f"{name}_metadata.csv", f"{name}/{name}_metadata.csv")
+    metadata_path = downloads.first_file(folder, names)
     if metadata_path is None:
-        looked_for = (folder / place for place in places)
+        looked_for = (folder / name for name in names)
         logging.warning("no ages and sexes for isic2017; looked for %s and %s", *looked_for)
     else:
         metadata = tables.read_csv(metadata_path, ("image_id", "age_approximate", "sex"))
         tables.refuse_repeated(metadata, "image_id", metadata_path)
         labels = labels.merge(metadata, on="image_id", how="left")
-    images = downloads.place(folder, f"ISIC-2017_{part}_Data")
-    masks = downloads.place(folder, f"ISIC-2017_{part}_Part1_GroundTruth")
+    images = downloads.find(folder, f"ISIC-2017_{part}_Data")
+    masks = downloads.find(folder, f"ISIC-2017_{part}_Part1_GroundTruth")
     melanoma = labels["melanoma"]
     is_melanoma = pd.to_numeric(melanoma, errors="coerce") == 1
     is_keratosis = pd.to_numeric(labels["seborrheic_keratosis"], errors="coerce") == 1
@@ -157,11 +157,11 @@ def isic2018(folder: pathlib.Path) -> pd.DataFrame:
 
 
 def _isic2018_masks(folder, part):
-    images = downloads.place(folder, f"ISIC2018_Task1-2_{part}_Input")
+    images = downloads.find(folder, f"ISIC2018_Task1-2_{part}_Input")
     if not images.is_dir():
         return None
     names = sorted(listing.images_by_stem(images))
-    masks = downloads.place(folder, f"ISIC2018_Task1_{part}_GroundTruth")
+    masks = downloads.find(folder, f"ISIC2018_Task1_{part}_GroundTruth")
     return pd.DataFrame(
         {
             "image_id": names,
@@ -180,7 +180,7 @@ def _isic2018_labels(folder, part):
     table = _one_hot(path)
     tables.refuse_repeated(table, "image", path)
     lesions = _isic2018_lesions(folder) if part == "Training" else {}
-    images = downloads.place(folder, f"ISIC2018_Task3_{part}_Input")
+    images = downloads.find(folder, f"ISIC2018_Task3_{part}_Input")
     return pd.DataFrame(
         {
             "image_id": table["image"],
@@ -196,8 +196,8 @@ def _isic2018_labels(folder, part):
 def _isic2018_lesions(folder):
     """Returns image -> lesion of the training part; images of one lesion share it."""
     name = "ISIC2018_Task3_Training_LesionGroupings.csv"
-    places = (name, f"ISIC2018_Task3_Training_GroundTruth/{name}")
-    path = downloads.first_file(folder, places)
+    names = (name, f"ISIC2018_Task3_Training_GroundTruth/{name}")
+    path = downloads.first_file(folder, names)
     if path is None:
         logging.warning("no lesion groups for isic2018; looked for %s", folder / name)
         return {}
@@ -230,7 +230,7 @@ def isic2019(folder: pathlib.Path) -> pd.DataFrame:
     parts = [
         part
         for part in ("Training", "Test")
-        if downloads.place(folder, f"ISIC_2019_{part}_GroundTruth.csv").is_file()
+        if downloads.find(folder, f"ISIC_2019_{part}_GroundTruth.csv").is_file()
     ]
     if not parts:
         raise ValueError(
@@ -240,8 +240,8 @@ def isic2019(folder: pathlib.Path) -> pd.DataFrame:
 
 
 def _isic2019_part(folder, part):
-    table = _one_hot(downloads.place(folder, f"ISIC_2019_{part}_GroundTruth.csv"))
-    path = downloads.place(folder, f"ISIC_2019_{part}_Metadata.csv")
+    table = _one_hot(downloads.find(folder, f"ISIC_2019_{part}_GroundTruth.csv"))
+    path = downloads.find(folder, f"ISIC_2019_{part}_Metadata.csv")
     if path.is_file():
         metadata = tables.read_csv(path, ("image", "age_approx", "anatom_site_general", "sex"))
         tables.refuse_repeated(metadata, "image", path)
@@ -299,7 +299,7 @@ def isic2020(folder: pathlib.Path) -> pd.DataFrame:
 
 def _duplicate_groups(folder, names):
     """Returns a value for each name that known duplicates share, "" where there is none."""
-    path = downloads.place(folder, "ISIC_2020_Training_Duplicates.csv")
+    path = downloads.find(folder, "ISIC_2020_Training_Duplicates.csv")
     if not path.is_file():
         logging.warning("no list of known duplicates; looked for %s", path)
         return ""

@@ -31,7 +31,7 @@ def ham10000(folder: pathlib.Path) -> pd.DataFrame:
             f"{table['dx'].iloc[row]!r} in row {row + 1}, image {table['image_id'].iloc[row]!r}"
         )
     where = _ham10000_images(folder)
-    masks = downloads.place(folder, "HAM10000_segmentations_lesion_tschandl")
+    masks = downloads.find(folder, "HAM10000_segmentations_lesion_tschandl")
     return pd.DataFrame(
         {
             "image_id": table["image_id"],
@@ -53,7 +53,7 @@ def ham10000(folder: pathlib.Path) -> pd.DataFrame:
 
 def _ham10000_images(folder):
     """Returns name -> path; the two archives lie in folders of their own, or unpacked flat."""
-    folders = [*(downloads.place(folder, part) for part in HAM10000_PARTS), folder]
+    folders = [*(downloads.find(folder, part) for part in HAM10000_PARTS), folder]
     where = {
         stem.lower(): str(images / name)
         for images in folders

@@ -146,7 +146,7 @@ def test_devices_and_processes_read_their_shares_of_an_epoch_from_records(
     parts = [
         _batches(
             pipeline.make_training_dataset(
-                settings, rows, 0, portions.Share(process, num_processes, num_devices)
+                settings, rows, 0, portions.Portion(process, num_processes, num_devices)
             )
         )
         for process in range(num_processes)
