@@ -156,7 +156,7 @@ def test_an_encoder_without_imagenet_weights_learns_at_batch_8(tmp_path):
         source=("synthetic",),
         data_dir=(str(tmp_path / "drawn"),),
         synthetic_count=120,
-        image_size=64,
+        image_size=32,
         encoder="resnet50",
         encoder_weights="none",
         epochs=3,
