@@ -34,25 +34,26 @@ def random_table(make_predictions):
     )
 
 
-@pytest.fixture
-def manifest(tmp_path):
+@pytest.fixture(scope="session")
+def drawn_manifest(tmp_path_factory):
     """Five val and five test rows of real files; each split lacks one label and one mask."""
+    folder = tmp_path_factory.mktemp("pictures")
     rng = np.random.default_rng(12)
     rows = []
     for number in range(10):
-        image, mask = tmp_path / f"image_{number}.png", tmp_path / f"mask_{number}.png"
+        image, mask = folder / f"image_{number}.png", folder / f"mask_{number}.png"
         pixels = np.zeros((SIZE, SIZE), "uint8")
         pixels[2 : 6 + number, 3:11] = 255
         colours = rng.integers(0, 120, (SIZE, SIZE, 3)) + pixels[..., None] // 2
         Image.fromarray(colours.astype("uint8")).save(image)
         Image.fromarray(pixels).save(mask)
-        place = number % 5
+        kind = number % 5
         rows.append(
             {
                 "image_id": f"image_{number}",
                 "image": str(image),
-                "mask": "" if place == 4 else str(mask),
-                "label": np.nan if place == 3 else float(place % 2),
+                "mask": "" if kind == 4 else str(mask),
+                "label": np.nan if kind == 3 else float(kind % 2),
                 "split": "val" if number < 5 else "test",
                 "clinic": "north",
             }
@@ -61,6 +62,12 @@ def manifest(tmp_path):
 
 
 @pytest.fixture
+def manifest(drawn_manifest):
+    """`drawn_manifest`, to be changed."""
+    return drawn_manifest.copy()
+
+
+@pytest.fixture(scope="session")
 def make_network():
     """A function of heads: a tiny model whose logits are an image's brightness."""
 
@@ -77,12 +84,12 @@ def make_network():
     return make
 
 
-@pytest.fixture
-def make_config(tmp_path):
+@pytest.fixture(scope="session")
+def make_config():
     """A function of Config's fields, for the tiny network."""
 
     def make(**fields):
         fields = {"heads": ("mask", "melanoma"), "batch_size": 2, **fields}
-        return config.make(**{"run": str(tmp_path), "image_size": SIZE, **fields})
+        return config.make(**{"run": "runs/a", "image_size": SIZE, **fields})
 
     return make

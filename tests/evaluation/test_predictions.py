@@ -1,3 +1,5 @@
+import functools
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,25 +10,31 @@ from lbunet_tf.evaluation import scores
 from lbunet_tf.runs import run_directory
 
 
-@pytest.fixture
-def predict(make_config, make_network, manifest, tmp_path):
-    """A function of Config's fields: predicts and returns what lies on disk afterwards."""
+@pytest.fixture(scope="module")
+def predict(make_config, make_network, drawn_manifest, tmp_path_factory):
+    """A function of Config's fields: predicts and returns what lies on disk afterwards.
 
-    def run(rows=manifest, **fields):
+    What is asked for twice is predicted once.
+    """
+
+    def run(rows=drawn_manifest, **fields):
         settings = make_config(**fields)
+        folder = tmp_path_factory.mktemp("predicted")
         predictions.predict_run(
             settings.preprocessing,
             settings.outputs,
             settings.device,
-            tmp_path,
+            folder,
             make_network(settings.outputs.heads),
             rows,
         )
-        with np.load(tmp_path / run_directory.HISTOGRAMS) as file:
+        assert [path.name for path in folder.iterdir() if "partial" in path.name] == []
+        with np.load(folder / run_directory.HISTOGRAMS) as file:
             histograms = dict(file)
-        return pd.read_csv(tmp_path / run_directory.PREDICTIONS), histograms
+        return pd.read_csv(folder / run_directory.PREDICTIONS), histograms
 
-    return run
+    once = functools.cache(run)
+    return lambda rows=None, **fields: once(**fields) if rows is None else run(rows, **fields)
 
 
 def _mask_logits(manifest):
@@ -51,7 +59,7 @@ def test_the_table_has_a_row_an_image_of_val_and_test_in_their_order(predict, ma
 def test_training_images_are_not_in_the_table(predict, manifest):
     manifest.loc[[0, 7], "split"] = "train"
 
-    table, _ = predict()
+    table, _ = predict(manifest)
 
     assert not {"image_0", "image_7"} & set(table["image_id"])
 
@@ -185,12 +193,6 @@ def test_a_logit_of_zero_is_of_the_same_class_in_counts_and_histograms(
     assert accuracy == right / (len(test) * 16 * 16)
 
 
-def test_prediction_leaves_no_partial_file(predict, tmp_path):
-    predict()
-
-    assert [path.name for path in tmp_path.iterdir() if "partial" in path.name] == []
-
-
 def test_the_sheet_has_image_mask_and_probability_of_each_row(make_config, make_network, manifest):
     rows = manifest.iloc[[7, 5]]
 
@@ -219,7 +221,7 @@ def test_confusion_counts_of_a_hand_made_mask():
 
 
 @pytest.mark.parametrize(
-    "logit, place",
+    "logit, bin",
     [
         (-80.0, 0),
         (-30.0, 0),
@@ -231,10 +233,10 @@ def test_confusion_counts_of_a_hand_made_mask():
         (80.0, 65535),
     ],
 )
-def test_pixels_fall_into_the_bin_of_their_logit(make_histogram, logit, place):
+def test_pixels_fall_into_the_bin_of_their_logit(make_histogram, logit, bin):
     histogram = make_histogram([logit], [1])
 
-    assert np.argwhere(histogram).tolist() == [[1, place]]
+    assert np.argwhere(histogram).tolist() == [[1, bin]]
 
 
 def test_histograms_add_up_over_batches():
