@@ -118,4 +118,4 @@ def test_a_second_prepare_of_one_file_is_refused(drawn_folder, tmp_path):
         _, error = process.communicate()
 
     assert process.returncode == 1
-    assert f"ERROR: one process at a time may prepare {rows}" in error
+    assert f"ERROR: only one process at a time may prepare {rows}" in error

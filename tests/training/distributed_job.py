@@ -13,11 +13,10 @@ from lbunet_tf import train
 from lbunet_tf.settings import entry
 
 
-def build_small(settings):
+def build_small(model, outputs, image_size):
     """Returns a model with batch norm that compiles in two seconds."""
-    images = keras.Input(
-        (settings.preprocessing.image_size, settings.preprocessing.image_size, 3), name="image"
-    )
+    del model, outputs
+    images = keras.Input((image_size, image_size, 3), name="image")
     x = keras.layers.Rescaling(1 / 64, -2)(images)
     x = keras.layers.Conv2D(6, 3, strides=2, padding="same", use_bias=False)(x)
     x = keras.layers.BatchNormalization(momentum=0.9, name="norm")(x)

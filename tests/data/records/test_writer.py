@@ -1,6 +1,7 @@
 """Tests of `lbunet_tf.data.records.writer`, by what `prepare --records` leaves on disk."""
 
 import json
+import pathlib
 import resource
 import shutil
 import sys
@@ -16,17 +17,45 @@ from lbunet_tf.settings import config
 SIZE = 16
 
 
-@pytest.fixture
-def settings(tmp_path, monkeypatch):
-    """Records of 16 drawn images, at most six in a shard."""
+@pytest.fixture(autouse=True)
+def _small_shards(monkeypatch):
+    """At most six images in a shard."""
     monkeypatch.setattr(writer, "SHARD_BYTES", 6 * SIZE**2 * 4)
-    synthetic.draw_folder(tmp_path / "drawn", 16, SIZE, 0)
+
+
+def _settings(drawn, records):
     return config.make(
         source=("manifest",),
-        data_dir=(str(tmp_path / "drawn" / "manifest.csv"),),
+        data_dir=(str(drawn / "manifest.csv"),),
         image_size=SIZE,
-        records=str(tmp_path / "records"),
+        records=str(records),
     )
+
+
+@pytest.fixture
+def settings(tmp_path):
+    """Records of 16 drawn images, to be written."""
+    synthetic.draw_folder(tmp_path / "drawn", 16, SIZE, 0)
+    return _settings(tmp_path / "drawn", tmp_path / "records")
+
+
+@pytest.fixture(scope="module")
+def drawn_and_written(tmp_path_factory):
+    """The folder of 16 drawn images, and that of their records."""
+    folder = tmp_path_factory.mktemp("once")
+    synthetic.draw_folder(folder / "drawn", 16, SIZE, 0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(writer, "SHARD_BYTES", 6 * SIZE**2 * 4)
+        prepare.main(_settings(folder / "drawn", folder / "records"))
+    return folder / "drawn", folder / "records"
+
+
+@pytest.fixture
+def written(drawn_and_written, tmp_path):
+    """`settings` of a copy of finished records."""
+    drawn, records = drawn_and_written
+    shutil.copytree(records, tmp_path / "records")
+    return _settings(drawn, tmp_path / "records")
 
 
 def _contents(folder):
@@ -37,16 +66,15 @@ def _shards(folder):
     return sorted(folder.glob("lbunet-*"))
 
 
-def test_shards_that_are_lost_or_cut_short_are_written_again_and_no_other(settings, tmp_path):
+def test_shards_that_are_lost_or_cut_short_are_written_again_and_no_other(written, tmp_path):
     folder = tmp_path / "records"
-    prepare.main(settings)
     before = _contents(folder)
     lost, cut, *kept = _shards(folder)
     times = [path.stat().st_mtime_ns for path in kept]
     lost.unlink()
     cut.write_bytes(cut.read_bytes()[:1000])
 
-    prepare.main(settings)
+    prepare.main(written)
 
     assert _contents(folder) == before
     assert [path.stat().st_mtime_ns for path in kept] == times
@@ -85,36 +113,31 @@ def test_bad_files_are_an_error_at_the_end_which_loses_no_good_one(
     _assert_all_but(two_bad_images, tmp_path / "records")
 
 
-def test_a_file_that_is_lost_after_the_plan_costs_its_shard_only(settings, tmp_path):
+def test_a_file_that_is_lost_after_the_plan_costs_its_shard_only(written, tmp_path):
     folder = tmp_path / "records"
-    prepare.main(settings)
     whole = _contents(folder)
     for shard in _shards(folder):
         shard.unlink()
-    image = tmp_path / "drawn/images/DRAWN_000003.png"
+    image = pathlib.Path(written.source.data_dir[0]).parent / "images/DRAWN_000003.png"
     contents = image.read_bytes()
     image.unlink()
 
     with pytest.raises(ValueError, match="1 of .* shards could not be written"):
-        prepare.main(settings)
+        prepare.main(written)
     assert len(_shards(folder)) >= len([name for name in whole if name.startswith("lbunet")]) - 1
     image.write_bytes(contents)
-    prepare.main(settings)
+    prepare.main(written)
 
     assert _contents(folder) == whole
 
 
 @pytest.mark.parametrize("fields", [{"image_size": 32}, {"seed": 1}, {"antialias": True}])
-def test_a_folder_of_other_flags_is_refused_by_their_name(settings, fields):
-    prepare.main(settings)
-
+def test_a_folder_of_other_flags_is_refused_by_their_name(written, fields):
     with pytest.raises(ValueError, match=f"was begun with --{next(iter(fields))}="):
-        prepare.main(settings.replace(**fields))
+        prepare.main(written.replace(**fields))
 
 
-def test_a_plan_holds_what_decides_pixels_rows_and_splits(settings, tmp_path):
-    prepare.main(settings)
-
+def test_a_plan_holds_what_decides_pixels_rows_and_splits(written, tmp_path):
     assert sorted(json.loads((tmp_path / "records" / "records.json").read_text())) == [
         "allow_missing_images",
         "antialias",
@@ -134,17 +157,16 @@ def test_a_plan_holds_what_decides_pixels_rows_and_splits(settings, tmp_path):
     ]
 
 
-def test_a_plan_from_before_there_was_a_flag_goes_on_with_its_default(settings, tmp_path):
-    prepare.main(settings)
+def test_a_plan_from_before_there_was_a_flag_goes_on_with_its_default(written, tmp_path):
     path = tmp_path / "records" / "records.json"
     plan = json.loads(path.read_text())
     del plan["near_duplicates"]
     path.write_text(json.dumps(plan))
 
-    prepare.main(settings)
+    prepare.main(written)
 
     with pytest.raises(ValueError, match="was begun with --near_duplicates=-1. Received: .*=2"):
-        prepare.main(settings.replace(near_duplicates=2))
+        prepare.main(written.replace(near_duplicates=2))
 
 
 def test_a_folder_of_other_files_is_refused(settings, tmp_path):
@@ -157,11 +179,10 @@ def test_a_folder_of_other_files_is_refused(settings, tmp_path):
         prepare.main(settings)
 
 
-def test_records_are_not_made_of_records(settings, tmp_path):
-    prepare.main(settings)
-    again = settings.replace(
+def test_records_are_not_made_of_records(written, tmp_path):
+    again = written.replace(
         source=("records",),
-        data_dir=(settings.preparation.records,),
+        data_dir=(written.preparation.records,),
         records=str(tmp_path / "again"),
         split_by="official",
     )
@@ -170,9 +191,8 @@ def test_records_are_not_made_of_records(settings, tmp_path):
         prepare.main(again)
 
 
-def test_a_full_disk_is_an_error_and_the_same_command_goes_on(settings, tmp_path):
+def test_a_full_disk_is_an_error_and_the_same_command_goes_on(written, tmp_path):
     folder = tmp_path / "records"
-    prepare.main(settings)
     whole = _contents(folder)
     for shard in _shards(folder):
         shard.unlink()
@@ -182,11 +202,11 @@ def test_a_full_disk_is_an_error_and_the_same_command_goes_on(settings, tmp_path
         with pytest.raises(
             OSError, match="there must be room for .*lbunet-train.lbunet-partial.tfrecord-0"
         ):
-            prepare.main(settings)
+            prepare.main(written)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
-    prepare.main(settings)
+    prepare.main(written)
 
     assert _contents(folder) == whole
 
