@@ -107,7 +107,7 @@ def _train(settings, run, flag_lines, placement, precision_name):
         f"{_num_trainable(model):,}",
         ", ".join(model.output_names),
     )
-    with placement.first_alone("the manifest"):
+    with placement.first_process_first("the manifest"):
         manifest = _frozen_manifest(settings, run, flag_lines, placement.writes)
     train_rows = manifest[manifest["split"] == "train"]
     # Teachers, initial weights and makers of pseudo-labels must not have learnt from val or test.

@@ -49,16 +49,16 @@ def make_trainer(model: keras.Model, transforms: Sequence[Transform]) -> keras.M
     return trainer
 
 
-def make_teacher(teachers: Sequence[keras.Model], share: float) -> Transform:
+def make_teacher(teachers: Sequence[keras.Model], weight: float) -> Transform:
     """Returns a transform that mixes the teachers' mean probability into the targets.
 
     Distillation (Hinton et al. 2015) at temperature 1: cross-entropy is linear in its
-    target, so the mixed target (1 - share) y + share p gives the mixed loss. A target that
+    target, so the mixed target (1 - weight) y + weight p gives the mixed loss. A target that
     is not known becomes p alone and counts.
 
     Args:
         teachers: Models with the student's input and at least its heads.
-        share: In 0..1.
+        weight: In 0..1.
     """
 
     def mix(batch, step):
@@ -71,7 +71,7 @@ def make_teacher(teachers: Sequence[keras.Model], share: float) -> Transform:
             head = name if name == "melanoma" else "mask"
             probability = sum(ops.sigmoid(each[head]) for each in logits) / len(logits)
             known = ops.reshape(weights[name], (*ops.shape(weights[name]), 1))
-            trust = 1 - known * (1 - share)
+            trust = 1 - known * (1 - weight)
             mixed[name] = ops.stop_gradient(trust * probability + (1 - trust) * target)
             counted[name] = ops.ones_like(weights[name])
         return images, mixed, counted

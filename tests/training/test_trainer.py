@@ -34,7 +34,7 @@ def examples():
 
 
 def test_a_known_target_is_mixed_and_an_unknown_one_is_the_teachers(examples):
-    _, targets, weights = trainer.make_teacher([_model()], share=0.25)(examples, 0)
+    _, targets, weights = trainer.make_teacher([_model()], weight=0.25)(examples, 0)
 
     for head in HEADS:
         first, second = (np.unique(part) for part in np.asarray(targets[head]))
@@ -44,7 +44,7 @@ def test_a_known_target_is_mixed_and_an_unknown_one_is_the_teachers(examples):
 
 
 def test_several_teachers_give_their_mean_probability(examples):
-    mix = trainer.make_teacher([_model(0.0), _model(np.log(3))], share=1.0)
+    mix = trainer.make_teacher([_model(0.0), _model(np.log(3))], weight=1.0)
 
     _, targets, _ = mix(examples, 0)
 
@@ -55,7 +55,7 @@ def test_deep_supervision_learns_from_the_teachers_mask(examples):
     images, targets, weights = examples
     targets["mask_s4"], weights["mask_s4"] = targets["mask"], weights["mask"]
 
-    _, mixed, _ = trainer.make_teacher([_model()], share=0.5)((images, targets, weights), 0)
+    _, mixed, _ = trainer.make_teacher([_model()], weight=0.5)((images, targets, weights), 0)
 
     np.testing.assert_array_equal(mixed["mask_s4"], mixed["mask"])
 
@@ -85,7 +85,7 @@ def test_training_sees_changed_batches_and_validation_does_not(examples):
 
 def test_a_trainer_trains_the_weights_of_its_model(examples):
     model = _model()
-    fitted = trainer.make_trainer(model, [trainer.make_teacher([_model(3.0)], share=1.0)])
+    fitted = trainer.make_trainer(model, [trainer.make_teacher([_model(3.0)], weight=1.0)])
     fitted.compile(keras.optimizers.SGD(0.1), loss=losses.make_losses(HEADS))
     images, targets, weights = examples
     before = model.get_layer("mask").bias.numpy().copy()
@@ -97,7 +97,7 @@ def test_a_trainer_trains_the_weights_of_its_model(examples):
 
 def test_a_teacher_is_not_trained_nor_counted(examples):
     teacher = _model(3.0)
-    fitted = trainer.make_trainer(_model(), [trainer.make_teacher([teacher], share=1.0)])
+    fitted = trainer.make_trainer(_model(), [trainer.make_teacher([teacher], weight=1.0)])
     fitted.compile(keras.optimizers.SGD(0.1), loss=losses.make_losses(HEADS))
     before = [weight.numpy() for weight in teacher.weights]
 

@@ -138,9 +138,9 @@ def test_what_nobody_knows_stays_unknown(batch, name):
 
 def test_a_mixed_pixel_is_the_mean_by_shares_of_image_mask_and_label():
     batch = _constant_batch([200, 100], [1, 0], [1, 0], [1, 1], [1, 1])
-    shares = tf.fill((2, 4, 4, 1), 0.75)
+    fractions = tf.fill((2, 4, 4, 1), 0.75)
 
-    images, targets, weights = mixing.mix(*batch, shares, tf.constant([1, 0]))
+    images, targets, weights = mixing.mix(*batch, fractions, tf.constant([1, 0]))
 
     assert images[:, 0, 0, 0].numpy().tolist() == [175, 125]
     assert targets["mask"][:, 0, 0, 0].numpy().tolist() == [0.75, 0.25]
@@ -151,10 +151,10 @@ def test_a_mixed_pixel_is_the_mean_by_shares_of_image_mask_and_label():
 def test_a_pasted_box_brings_its_own_pixels_masks_and_weights_and_its_area_of_the_label():
     batch = _constant_batch([200, 100], [1, 0], [1, 0], [1, 0], [1, 1])
     # A quarter of the first image is the second's; the second stays.
-    shares = np.ones((2, 4, 4, 1), "float32")
-    shares[0, :2, :2] = 0
+    fractions = np.ones((2, 4, 4, 1), "float32")
+    fractions[0, :2, :2] = 0
 
-    images, targets, weights = mixing.mix(*batch, shares, tf.constant([1, 0]))
+    images, targets, weights = mixing.mix(*batch, fractions, tf.constant([1, 0]))
 
     quarter = np.pad(np.ones((2, 2)), ((0, 2), (0, 2)))
     np.testing.assert_array_equal(images[0, ..., 0], 200 - 100 * quarter)
@@ -179,17 +179,17 @@ def test_a_pasted_box_brings_its_own_pixels_masks_and_weights_and_its_area_of_th
 )
 def test_a_mix_is_known_where_all_that_take_part_are(own, other, share, weight):
     batch = _constant_batch([0, 0], [0, 0], [0, 0], [own, other], [own, other])
-    shares = tf.fill((2, 4, 4, 1), float(share))
+    fractions = tf.fill((2, 4, 4, 1), float(share))
 
-    _, _, weights = mixing.mix(*batch, shares, tf.constant([1, 0]))
+    _, _, weights = mixing.mix(*batch, fractions, tf.constant([1, 0]))
 
     assert np.all(weights["mask"][0] == weight) and float(weights["melanoma"][0]) == weight
 
 
 def test_shares_are_whole_even_or_a_box_as_often_as_drawn():
-    shares = mixing.draw_shares(400, 16, SEEDS[0]).numpy()[..., 0]
+    fractions = mixing.draw_fractions(400, 16, SEEDS[0]).numpy()[..., 0]
 
-    low, high = shares.min(axis=(1, 2)), shares.max(axis=(1, 2))
+    low, high = fractions.min(axis=(1, 2)), fractions.max(axis=(1, 2))
     is_even = (low == high) & (low < 1)
     is_box = (low == 0) & (high == 1)
     # 100 of each expected, standard deviation 8.7. A box may miss every pixel, or take all.
@@ -198,9 +198,9 @@ def test_shares_are_whole_even_or_a_box_as_often_as_drawn():
 
 
 def test_a_box_is_whole_rows_of_whole_columns():
-    shares = mixing.draw_shares(100, 16, SEEDS[0]).numpy()[..., 0]
+    fractions = mixing.draw_fractions(100, 16, SEEDS[0]).numpy()[..., 0]
 
-    for share in shares[(shares.min(axis=(1, 2)) == 0) & (shares.max(axis=(1, 2)) == 1)]:
+    for share in fractions[(fractions.min(axis=(1, 2)) == 0) & (fractions.max(axis=(1, 2)) == 1)]:
         down, right = np.nonzero(share == 0)
         assert (share == 0).sum() == len(set(down)) * len(set(right))
 
@@ -216,19 +216,19 @@ def test_mixing_is_what_the_mixup_of_keras_cv_does(batch):
     from keras_cv import layers
 
     images, targets, weights = batch
-    # Labels that name the images turn into the shares of images.
+    # Labels that name the images turn into the fractions of images.
     mixed = layers.MixUp(alpha=1.0)(
         {"images": images, "labels": tf.eye(NUM_IMAGES), "segmentation_masks": targets["mask"]}
     )
     of_images = mixed["labels"].numpy()
-    shares = tf.constant(of_images.diagonal().copy())[:, None, None, None]
+    fractions = tf.constant(of_images.diagonal().copy())[:, None, None, None]
     np.fill_diagonal(of_images, 0)
 
     ours, masks, _ = mixing.mix(
         images,
         targets,
         weights,
-        shares * tf.ones_like(targets["mask"]),
+        fractions * tf.ones_like(targets["mask"]),
         tf.constant(of_images.argmax(axis=1)),
     )
 
