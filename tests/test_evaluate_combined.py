@@ -136,6 +136,7 @@ def test_a_flag_about_another_source_without_its_name_ends_with_one_clear_line(c
         [
             sys.executable,
             "-m",
+            "tests.tiny_encoder",
             "lbunet_tf.evaluate",
             f"--run={copy_run('r').paths.run}",
             "--seed=3",
