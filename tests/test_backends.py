@@ -53,7 +53,7 @@ def _needs_jax():
 def test_a_model_file_of_one_backend_is_read_by_the_other(tmp_path):
     # Every layer of our own is in it.
     settings = config.make(
-        encoder="efficientnet_lite0",
+        encoder="tiny",
         encoder_weights="none",
         image_size=32,
         heads=("mask", "melanoma"),

@@ -132,10 +132,8 @@ def test_the_order_of_an_epoch_is_the_pinned_one_on_any_machine():
     assert pipeline.epoch_order(labels, "none", 0, 1).tolist() == [1, 3, 7, 6, 0, 4, 2, 5]
 
 
-@pytest.mark.parametrize("augment", ["none", "flips"])
-@pytest.mark.parametrize("balance", ["none", "resample"])
-def test_the_same_seed_gives_the_same_batches(rows, training, augment, balance):
-    fields = {"augment": augment, "balance": balance}
+def test_the_same_seed_gives_the_same_batches(rows, training):
+    fields = {"augment": "flips", "balance": "resample"}
 
     _assert_same(training(rows, **fields), training(rows, **fields))
 
@@ -169,19 +167,17 @@ def test_another_epoch_has_another_order(rows, training):
     assert numbers[:NUM_ROWS] != numbers[NUM_ROWS:]
 
 
-@pytest.mark.parametrize("fields", [{}, {"augment": "flips", "balance": "resample"}])
-@pytest.mark.parametrize("start_epoch", [1, 2])
+@pytest.mark.parametrize(
+    "start_epoch, fields", [(1, {}), (2, {"augment": "flips", "balance": "resample"})]
+)
 def test_a_resumed_epoch_is_that_epoch_of_a_full_run(rows, training, start_epoch, fields):
     full = training(rows, epochs=3, **fields).skip(3 * start_epoch)
 
     _assert_same(training(rows, start_epoch=start_epoch, epochs=3, **fields), full)
 
 
-@pytest.mark.parametrize("augment", ["none", "flips"])
-@pytest.mark.parametrize("balance", ["none", "resample"])
-def test_batches_are_the_same_with_and_without_the_cache(rows, training, augment, balance):
-    fields = {"augment": augment, "balance": balance}
-
+@pytest.mark.parametrize("fields", [{}, {"augment": "flips", "balance": "resample"}])
+def test_batches_are_the_same_with_and_without_the_cache(rows, training, fields):
     _assert_same(training(rows, cache=True, **fields), training(rows, cache=False, **fields))
 
 

@@ -52,18 +52,25 @@ def _normalize(encoder, pixels):
     return ((pixels - np.array(encoder.mean)) / np.array(encoder.std)).astype("float32")
 
 
-@pytest.mark.parametrize("name", list(encoders.ENCODERS))
-def test_features_stand_at_strides_2_to_32(name):
-    encoder = encoders.build_encoder(name, "none", 64)
+@pytest.fixture(scope="module", params=list(encoders.ENCODERS))
+def random_encoder(request):
+    """Each encoder without pretrained weights."""
+    return encoders.build_encoder(request.param, "none", 64)
 
-    sides = [feature.shape[1:3] for feature in encoder.model.outputs]
+
+def test_features_stand_at_strides_2_to_32(random_encoder):
+    sides = [feature.shape[1:3] for feature in random_encoder.model.outputs]
 
     assert sides == [(32, 32), (16, 16), (8, 8), (4, 4), (2, 2)]
 
 
-@pytest.mark.parametrize("name", list(encoders.ENCODERS))
-def test_without_pretrained_weights_the_normalisation_is_the_papers(make_model, name):
-    normalization = make_model(encoder=name).get_layer("normalization")
+def test_without_pretrained_weights_an_encoder_expects_the_papers_normalisation(random_encoder):
+    np.testing.assert_allclose(random_encoder.mean, NONE_MEAN, atol=1e-5)
+    np.testing.assert_allclose(random_encoder.std, NONE_STD, atol=1e-5)
+
+
+def test_without_pretrained_weights_a_model_has_the_papers_normalisation(make_model):
+    normalization = make_model().get_layer("normalization")
     pixels = np.array([[[[0.0, 128.0, 255.0], [124.0, 116.0, 104.0]]]], "float32")
 
     normalized = np.asarray(normalization(pixels))

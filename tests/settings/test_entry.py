@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 
 def _start(entry, *arguments):
     return subprocess.Popen(
-        [sys.executable, "-m", f"lbunet_tf.{entry}", *arguments],
+        [sys.executable, "-m", "tests.tiny_encoder", f"lbunet_tf.{entry}", *arguments],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
@@ -32,7 +32,7 @@ def _start(entry, *arguments):
 def test_a_training_that_is_stopped_says_after_which_epoch_it_goes_on(tmp_path, number, status):
     run = tmp_path / "run"
     flags = ["--source=synthetic", f"--data_dir={tmp_path / 'drawn'}", "--synthetic_count=40"]
-    flags += ["--encoder=efficientnet_lite0", "--encoder_weights=none", "--image_size=32"]
+    flags += ["--encoder=tiny", "--encoder_weights=none", "--image_size=32"]
     process = _start("train", f"--run={run}", "--epochs=100", *flags)
     while process.poll() is None and not list(run.glob("backup/0*.weights.h5")):
         time.sleep(0.01)
