@@ -111,8 +111,8 @@ def build_lbunet(
     from lbunet_tf.settings import config
     from lbunet_tf.settings import keywords
 
-    return models.build_model(
-        keywords.replace(
+    with keywords.as_arguments():
+        settings = keywords.replace(
             config.Config(),
             encoder=encoder,
             encoder_weights=encoder_weights,
@@ -125,4 +125,4 @@ def build_lbunet(
             deep_supervision=deep_supervision,
             seed=seed,
         )
-    )
+        return models.build_model(settings)

@@ -100,9 +100,10 @@ class Predictor:
             ValueError: An image cannot be read, has too many pixels, is no such array, or makes
                 the network give NaN. It names the first such image; nothing is returned.
         """
-        if _is_one(images):
-            return self._predict_several([images], batch_size)[0]
-        return self._predict_several(list(images), batch_size)
+        with keywords.as_arguments():
+            if _is_one(images):
+                return self._predict_several([images], batch_size)[0]
+            return self._predict_several(list(images), batch_size)
 
     def _predict_several(self, images, batch_size):
         if batch_size is not None:
@@ -157,7 +158,8 @@ def load(runs: Sequence[str | os.PathLike], tta: str, max_megapixels: int | None
     changes = {"tta": tta, "other_runs": tuple(others)}
     if max_megapixels is not None:
         changes["max_megapixels"] = max_megapixels
-    return Predictor(keywords.replace(flagfiles.read(run), **changes))
+    with keywords.as_arguments():
+        return Predictor(keywords.replace(flagfiles.read(run), **changes))
 
 
 def read(

@@ -1,8 +1,10 @@
 """Settings as keywords of Python functions: the flags' own checks, in a caller's words."""
 
+import contextlib
 import operator
 import os
 import re
+from collections.abc import Iterator
 from collections.abc import Mapping
 
 from lbunet_tf.settings import config
@@ -14,8 +16,18 @@ def replace(settings: config.Config, **changes) -> config.Config:
     Raises:
         ValueError: A value is of another type than its flag, or none that it may have.
     """
-    try:
+    with as_arguments():
         return settings.replace(**_typed(settings, changes))
+
+
+@contextlib.contextmanager
+def as_arguments() -> Iterator[None]:
+    """Makes a ValueError within the block name arguments where it names flags.
+
+    The rooms speak of flags, as nearly all who read them do; Python has no dashes.
+    """
+    try:
+        yield
     except ValueError as error:
         raise ValueError(re.sub(r"(?<![\w-])--(?=[a-z])", "", str(error))) from error
 
