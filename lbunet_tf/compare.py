@@ -113,8 +113,8 @@ def _name(path):
 def _flagfile_run(path, changes):
     if not path.is_file():
         raise ValueError(
-            '"--experiments" must name flagfiles or finished run directories, from the working '
-            f"directory on. There is no {path}"
+            '"--experiments" must name flagfiles or finished run directories, relative to the '
+            f"working directory. There is no {path}"
         )
     settings = flagfiles.read_flagfile(path)
     try:

@@ -154,9 +154,9 @@ def _earlier_lines(folder, rows, asked, settings):
     if marker.get("asked") != asked:
         reason = f"of other runs or flags: {marker.get('asked')}, now {asked}"
     elif marker.get("finished"):
-        reason = "already, which are finished"
+        reason = "that are already finished"
     elif others:
-        reason = f"of other images, as {others[0]}"
+        reason = f"of other images, such as {others[0]}"
     if not reason:
         return _unchanged_lines(folder, rows, found, settings)
     if settings.paths.overwrite:
@@ -198,7 +198,7 @@ def _predict(trained, rows, lines, folder):
     """Adds the line of each image to `lines` and scores.csv; returns why others have none."""
     settings = trained.settings
     if settings.outputs.mask_source != "lesion":
-        logging.info("this run learnt label-as-mask: scores are written, no masks and no areas")
+        logging.info("--mask_source=label: only scores are written, no masks or areas")
     growing_table.write(folder / SCORES, _columns(settings), lines.values())
     seen = {cells[0]: cells for cells in growing_table.read(folder / SEEN, SEEN_COLUMNS)}
     kept = [seen[cells[0]] for cells in lines.values()]

@@ -2,7 +2,7 @@
 
     python -m lbunet_tf.train --flagfile=flags/paper.cfg --data_dir=$DATA/isic2020
 
-The same command goes on with a run that was interrupted, from its last finished epoch.
+The same command continues an interrupted run from its last finished epoch.
 Watch it with: tensorboard --logdir=runs
 """
 
@@ -320,7 +320,7 @@ def _finish(run, model, settings, precision_name):
     whole_files.write_json(run / run_directory.FINISHED, result)
     if (run / run_directory.METRICS).is_file():
         logging.warning(
-            "%s was written before the training ended, of an earlier epoch's model: evaluate again",
+            "%s was written before training ended, for an earlier epoch's model: evaluate again",
             run / run_directory.METRICS,
         )
     run_directory.drop_backup(run)

@@ -243,7 +243,7 @@ def _refuse_contradiction(shared, ids):
             "sources must agree on the label of an image that they share; "
             f"{len(different)} images differ. Received for {different[0]!r}: "
             + ", ".join(f"{row.label:g} in {row.source}" for row in rows.itertuples())
-            + ". Leave one of the sources out, or mend the label in a --source=manifest"
+            + ". Leave one of the sources out, or fix the label in a --source=manifest"
         )
 
 

@@ -67,8 +67,8 @@ def _from_run(encoder, name, path):
     ours = [tuple(weight.shape) for weight in encoder.model.weights]
     if theirs != ours:
         raise ValueError(
-            f'"--encoder_weights" must be of --encoder={name}, {len(ours)} weights of its shapes. '
-            f"{path} has {len(theirs)} of other shapes"
+            f'"--encoder_weights" must be for --encoder={name}: {len(ours)} weights of its shapes. '
+            f"{path} has {len(theirs)} weights of other shapes"
         )
     encoder.model.set_weights(layers["encoder"].get_weights())
     return Encoder(encoder.model, *_normalization(layers, path))

@@ -80,8 +80,8 @@ def check(settings: config.Config) -> None:
             theirs = shared[flag]
             if ours != theirs:
                 raise ValueError(
-                    "the runs of one mean must see images alike and mean the same by their "
-                    f'outputs. "--{flag}" says {_as_text(ours)} in --run={settings.paths.run} and '
+                    "averaged runs must prepare images alike and agree on the meaning of their "
+                    f'outputs. "--{flag}" is {_as_text(ours)} in --run={settings.paths.run} and '
                     f"{_as_text(theirs)} in --run={run}. Name runs that agree, or use one at a time"
                 )
 
@@ -110,7 +110,7 @@ def output_folder(paths: command_groups.Paths, default: pathlib.Path) -> pathlib
     if not paths.output:
         if paths.other_runs:
             raise ValueError(
-                '"--output" must name a folder for the mean of several runs; it belongs into none '
+                '"--output" must name a folder for the mean of several runs; it belongs in none '
                 f"of them. Received: {' '.join(f'--run={run}' for run in paths.runs)}, no --output"
             )
         return default

@@ -190,8 +190,8 @@ def _refuse(rows, learnt, shared, sides):
             raise ValueError(
                 f"the {split} images of {first} must be new to {run}, or the score would be too "
                 f"high. {found.sum()} of {len(rows)} are, by their {column}, in {side} of {run}; "
-                f"the first is image {image_id!r}{by}. Name runs with the same split; a training "
-                f"uses the split of {run} with --split_by=official --source=manifest "
+                f"the first is image {image_id!r}{by}. Name runs with the same split; to train on "
+                f"the split of {run}, give --split_by=official --source=manifest "
                 f"--data_dir={run}/{run_directory.MANIFEST}"
             )
 
@@ -217,7 +217,7 @@ def _leave_out(rows, learnt, runs):
     )
     if is_learnt.all():
         raise ValueError(
-            f'"--source" must have images that are new to the run. All {len(rows)} stand in train '
+            f'"--source" must have images that are new to the run. All {len(rows)} are in train '
             f"or val of {', '.join(runs)}; name another source"
         )
     reasons = "is in train or val of a run, by " + by + "; left out"

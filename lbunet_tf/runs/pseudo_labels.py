@@ -31,8 +31,8 @@ def list_images(
     rows, missing = sources.make_manifest(settings.source, settings.preprocessing)
     if record_path.are_records(rows["image"]).any():
         raise ValueError(
-            '"--source=records" holds images of the network\'s size, and masks are made of the '
-            "image's own: name the files, as in --source=manifest --data_dir=DIR/manifest.csv"
+            '"--source=records" holds images at the network\'s size, but masks are made at the '
+            "image's own size: name the files, as in --source=manifest --data_dir=DIR/manifest.csv"
         )
     if settings.source.max_images:
         rows = _draw(rows, of_run, settings.source)
@@ -57,7 +57,7 @@ def list_images(
     if counts["train"] + counts[NEW] == 0:
         raise ValueError(
             f"at least one image must be in neither val nor test of {settings.paths.run}. "
-            f"Received: {len(rows)} images, all of which are; give another --source"
+            f"Received: {len(rows)} images, all in val or test; give another --source"
         )
     skipped = pd.concat([missing, bad], ignore_index=True)
     rows = rows[rows["split_in_run"] != "test"].reset_index(drop=True)

@@ -12,7 +12,7 @@ class Paths:
     run: str = fields.flag(
         "",
         "The run directory: everything about one run is written here. evaluate, predict and "
-        "export take it several times, as in --run=A --run=B: the mean probability of all.",
+        "export accept several, as in --run=A --run=B, and average their probabilities.",
         entries=fields.RUN,
         is_path=True,
     )
@@ -25,8 +25,8 @@ class Paths:
     )
     overwrite: bool = fields.flag(
         False,
-        "Start again where --run holds another or a finished run, and delete that one, except its "
-        "exports and files that others wrote; predict, pseudo_label, prepare: replace what they "
+        "Delete the run that --run holds, finished or not, and start again, but keep its "
+        "exports and files from elsewhere; predict, pseudo_label, prepare: replace what they "
         "wrote before. Nothing is deleted without it.",
         entries=("train", "predict", "pseudo_label", "prepare"),
     )
@@ -113,8 +113,8 @@ class Score:
     )
     tta: str = fields.flag(
         "none",
-        "Test-time augmentation, the mean probability over: 'flips', 4 flips; 'dihedral', 8 "
-        "flips and quarter turns. It takes 4 or 8 times the time and memory.",
+        "Test-time augmentation: the mean probability over 4 flips ('flips'), or over 8 "
+        "flips and quarter turns ('dihedral'). It takes 4 or 8 times the time and memory.",
         entries=fields.COMBINE + fields.PSEUDO,
         choices=fields.Keys("models.combined:SYMMETRIES"),
     )

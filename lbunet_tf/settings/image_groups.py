@@ -11,7 +11,7 @@ class Source:
 
     seed: int = fields.flag(
         0,
-        "Seeds subset, split, order, initial weights and drawn images; evaluate: the draw of "
+        "Seeds the subset, split, order, initial weights and drawn images; evaluate: the sample of "
         "--max_images, and drawn images.",
         entries=fields.SOURCE,
         minimum=0,
@@ -50,7 +50,7 @@ class Source:
     )
     max_images: int = fields.flag(
         0,
-        "Use a seeded draw of at most this many images; 0 uses all. evaluate: of --source, in "
+        "Use a seeded sample of at most this many images; 0 uses all. evaluate: of --source, in "
         "addition to the run's own val images, on which the threshold is chosen.",
         entries=fields.SOURCE,
         minimum=0,
@@ -69,7 +69,7 @@ class Reading:
 
     max_megapixels: int = fields.flag(
         100,
-        "Refuse images and masks of more millions of pixels, by their headers and before they are "
+        "Refuse images and masks of more megapixels than this, by their headers, before they are "
         "decoded: a small file may claim any size. export: the limit of the model's signature.",
         entries=(*fields.SOURCE, "predict", "export"),
         minimum=1,
@@ -90,8 +90,8 @@ class Split:
     balance: str = fields.flag(
         "none",
         "'subset': all melanomas and --benign_count of the rest (the paper's); "
-        "'resample': within each source the classes equally often in a training epoch, images "
-        "without a label keep their number; or 'none'.",
+        "'resample': within each source, both classes equally often in a training epoch (images "
+        "without a label keep their number); or 'none'.",
         entries=fields.DATA,
         choices=("none", "subset", "resample"),
     )
@@ -111,9 +111,9 @@ class Split:
     )
     near_duplicates: int = fields.flag(
         -1,
-        "Images whose 64-bit perceptual hashes differ in at most so many bits, 0 to 10, are near-"
+        "Images whose 64-bit perceptual hashes differ in at most this many bits, 0 to 10, are near-"
         "duplicates, which --split_by=patient keeps on one side and the leak check counts; 2 is "
-        "careful. -1: they are not searched for.",
+        "a cautious choice. -1: they are not searched for.",
         entries=fields.DATA,
         minimum=-1,
     )

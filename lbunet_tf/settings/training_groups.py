@@ -16,7 +16,7 @@ class Outputs:
     mask_source: str = fields.flag(
         "lesion",
         "What the mask head learns: 'lesion', the outline of the lesion; or "
-        "'label', the paper's, the image's class painted on every pixel.",
+        "'label' (as in the paper), the image's class painted on every pixel.",
         entries=fields.DATA,
         choices=("lesion", "label"),
     )
@@ -82,7 +82,7 @@ class Model:
     )
     attention: str = fields.flag(
         "none",
-        "In the decoder of lbunet: 'gate', attention gates on the skips; 'scse', concurrent "
+        "Attention in lbunet's decoder: 'gate', attention gates on the skips; 'scse', concurrent "
         "spatial and channel squeeze-and-excitation after each stage.",
         choices=fields.Keys("models.attention_blocks:ATTENTIONS"),
         needs=(fields.LBUNET,),
@@ -96,8 +96,8 @@ class Model:
     )
     melanoma_pool: str = fields.flag(
         "encoder",
-        "Where the melanoma head of lbunet looks: 'encoder', the mean of the deepest features; "
-        "'mask', the same and their mean weighted by the predicted mask.",
+        "What the melanoma head of lbunet sees: 'encoder', the mean of the deepest features; "
+        "'mask', the same plus their mean weighted by the predicted mask.",
         choices=fields.Keys("models.heads:MELANOMA_POOLS"),
         needs=(fields.LBUNET, fields.MELANOMA),
     )
@@ -134,7 +134,7 @@ class Loss:
     class_weights: tuple[str, ...] = fields.flag(
         (),
         "Heads whose loss weighs the two classes inversely to their fraction of the training "
-        "images (melanoma) or of their pixels (mask), each image once: mask, melanoma, or both.",
+        "images (melanoma) or pixels (mask), counting each image once: mask, melanoma, or both.",
         many=True,
     )
 
@@ -162,7 +162,7 @@ class Optimizer:
     frozen_epochs: int = fields.flag(
         0,
         "Epochs in which the encoder's kernels and biases stay as they are, before they are "
-        "trained too. --freeze_batch_norm keeps its statistics as well.",
+        "trained too. --freeze_batch_norm keeps the batch norm statistics as well.",
         minimum=0,
         needs=(fields.LBUNET, fields.PRETRAINED),
     )
@@ -267,7 +267,7 @@ class Device:
         "'mirrored': the GPUs of this host, under TensorFlow. 'hosts': this process is one of "
         "several, on one host or more, under KERAS_BACKEND=jax. 'auto': hosts where "
         "KERAS_DISTRIBUTION_* or srun say so, mirrored where TensorFlow sees more than one GPU. "
-        "--batch_size is of all devices together.",
+        "--batch_size is the total over all devices.",
         choices=("auto", "none", "mirrored", "hosts"),
     )
     cache: bool = fields.flag(

@@ -122,7 +122,7 @@ def refuse_files_of_others(folder: str | os.PathLike, files: Sequence[str]) -> N
     strange = [name for name in files if name not in listed and (folder / name).exists()]
     if strange:
         raise ValueError(
-            f"files of others are never replaced. {pathlib.Path(folder) / strange[0]} and "
+            f"files from elsewhere are never replaced. {pathlib.Path(folder) / strange[0]} and "
             f"{len(strange) - 1} more were not written by this command; move them away, or name "
             "another folder"
         )

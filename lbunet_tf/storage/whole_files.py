@@ -280,7 +280,7 @@ def refuse_where_locked(path: str | os.PathLike) -> None:
             holder = _other_holder(opened.enter_context(_opened_lock(lock)))
             if holder not in (None, _this_process()):
                 raise ValueError(
-                    f"nothing in {path} is deleted, since another process works on it ({holder}, "
+                    f"nothing in {path} is deleted, since another process is using it ({holder}, "
                     f"{lock.name}); wait for it, or name another folder"
                 )
 

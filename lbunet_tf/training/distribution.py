@@ -127,7 +127,7 @@ def choose(requested: str) -> str:
         return "hosts"
     if requested == "mirrored" and backend != "tensorflow":
         raise ValueError(
-            '"--distribution=mirrored" is of the TensorFlow backend; several GPUs under JAX are '
+            '"--distribution=mirrored" needs the TensorFlow backend; for several GPUs on JAX, use '
             f"--distribution=hosts with one process or more. Received: KERAS_BACKEND={backend}"
         )
     if requested == "mirrored" and len(_local_devices()) < 2:
@@ -176,8 +176,8 @@ def _local_devices():
 def _check_batch(placement, batch_size):
     if batch_size % placement.num_devices:
         raise ValueError(
-            f'"--batch_size" is of all devices together, and must be a multiple of their number; '
-            "another one is --distribution=none. "
+            f'"--batch_size" is the total of all devices and must be a multiple of their number; '
+            "give such a value, or --distribution=none. "
             f"Received: --batch_size={batch_size}, {placement.num_devices} devices"
         )
 

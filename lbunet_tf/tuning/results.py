@@ -39,8 +39,8 @@ def check_objective(settings: config.Config, searched: Collection[str]) -> None:
     if settings.search.objective == "loss" and changing:
         fixed = " ".join(f"--{flag}={spaces.text(settings.values()[flag])}" for flag in changing)
         raise ValueError(
-            '"--objective=loss" needs one loss for all trials. Use --objective=dice or auc, or fix '
-            f"what changes it on the command line: {fixed}. Received: "
+            '"--objective=loss" needs one loss for all trials. Use --objective=dice or auc, or set '
+            f"these flags on the command line: {fixed}. Received: "
             f"--space={settings.search.space}"
         )
 

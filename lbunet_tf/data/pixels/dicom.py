@@ -89,7 +89,7 @@ def _check_encapsulated(pydicom, pixel_data, max_megapixels):
     # Run lengths begin by no mark, and have one fragment per frame.
     num_frames = max(num_offsets, len(begun) or len(fragments))
     if num_frames != 1:
-        raise ValueError(f"a DICOM of one frame is read, the pixels of this one are {num_frames}")
+        raise ValueError(f"only DICOM files of one frame can be read; this one has {num_frames}")
     if fragments[0].startswith(headers.JPEG):
         _refuse(limits.problem(b"".join(fragments), max_megapixels).numpy().decode())
     if fragments[0].startswith(JPEG_2000):
@@ -110,7 +110,7 @@ def _as_rgb(pydicom, dataset):
     bits = (dataset.BitsAllocated, dataset.BitsStored, dataset.PixelRepresentation)
     if interpretation != PALETTE and bits != (8, 8, 0):
         raise ValueError(
-            "unsigned pixels of 8 bits are read; save it as JPEG or PNG. It has "
+            "only unsigned pixels of 8 bits can be read; save it as JPEG or PNG. It has "
             f"{bits[1]} bits in {bits[0]}, {'signed' if bits[2] else 'unsigned'}"
         )
     pixels = pydicom.pixels.pixel_array(dataset)

@@ -180,6 +180,6 @@ def _check_mask(path, image_size, mask_size, of_image, of_mask):
     if of_image != of_mask and not (size_tells and image_size[0] != image_size[1]):
         raise ValueError(
             f"{path} must have the orientation of its image: save both without an EXIF "
-            f"orientation, or with the same one. Received: {orientations}, the sizes do not tell "
+            f"orientation, or with the same one. Received: {orientations}; the sizes do not tell "
             "which was meant"
         )

@@ -70,7 +70,7 @@ def read_manifest(folder: str | os.PathLike) -> pd.DataFrame:
     if not is_record.all():
         raise ValueError(
             f"{folder} must hold TFRecord shards; it was prepared by an older version of "
-            f"lbunet_tf, whose first is {table['record'][~is_record].iloc[0]}. "
+            f"lbunet_tf; its first record is {table['record'][~is_record].iloc[0]}. "
             "Prepare the records again, in another folder"
         )
     outside = table["record"].str.contains(r"[/\\\\\0]")

@@ -39,7 +39,7 @@ def make_manifest(
     parts = []
     for position, name in enumerate(source.source):
         if name not in SOURCES:
-            raise ValueError(f'"--source" must be of {", ".join(SOURCES)}. Received: {name}')
+            raise ValueError(f'"--source" must be one of {", ".join(SOURCES)}. Received: {name}')
         if name == "synthetic":
             folder = source.data_dir[position] if source.data_dir else ""
             drawn = (source.synthetic_count, preprocessing.image_size, source.seed)
@@ -94,7 +94,7 @@ def _without_missing(table, allow_missing_images):
     there = _exist(table["image"])
     if not there.any():
         raise ValueError(
-            f"at least one image must be there. None of {len(table)} is; the first is "
+            f"at least one image must exist. None of {len(table)} does; the first should be "
             f"{table['image'].iloc[0]}"
         )
     has_mask = (table["mask"] == "") | _exist(table["mask"])
@@ -133,7 +133,7 @@ def _refuse_missing(missing, column, count, way):
         return
     first = missing.iloc[0]
     raise ValueError(
-        f"every {column} that the labels name must be there; {len(missing)} of {count} are not. "
+        f"every {column} that the labels name must exist; {len(missing)} of {count} are missing. "
         f"The first is of image {first['image_id']!r} of source {first['source']}, row "
         f"{int(missing.index[0]) + 1}: looked for {first[column]}. Complete the download, or give "
         f"--allow_missing_images to continue {way}"
