@@ -186,7 +186,7 @@ def test_a_mask_of_somebody_else_is_not_replaced(settings, folder):
     output = pathlib.Path(settings.paths.output)
     predict.predict(settings, [str(folder / "image1.png")])
     (output / "masks" / "image4.png").write_text("drawn by hand")
-    with pytest.raises(ValueError, match="files of others are never replaced.*image4.png"):
+    with pytest.raises(ValueError, match="files from elsewhere are never replaced.*image4.png"):
         predict.predict(settings.replace(overwrite=True), [str(folder / "image4.png")])
     assert (output / "masks" / "image4.png").read_text() == "drawn by hand"
     assert [row["image_id"] for row in read_scores(settings)] == ["image1"]

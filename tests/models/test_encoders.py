@@ -191,7 +191,7 @@ def test_the_keras_file_of_a_run_brings_its_normalisation(make_model, tmp_path):
 def test_the_keras_file_of_another_encoder_is_refused(make_model, tmp_path):
     make_model().save(tmp_path / "lite0.keras")
 
-    with pytest.raises(ValueError, match="must be of --encoder=resnet34.*lite0.keras"):
+    with pytest.raises(ValueError, match="must be for --encoder=resnet34.*lite0.keras"):
         encoders.build_encoder("resnet34", str(tmp_path / "lite0.keras"), 32)
 
 

@@ -93,7 +93,7 @@ def test_auc_without_a_melanoma_score_is_no_objective():
 def test_losses_of_different_kinds_are_not_compared():
     settings = TWO_HEADS.replace(objective="loss", space="loss")
 
-    with raises("fix what changes it on the command line: --mask_loss=bce --head_weights=1.0,1.0"):
+    with raises("set these flags on the command line: --mask_loss=bce --head_weights=1.0,1.0"):
         results.check_objective(settings, ("mask_loss", "head_weights"))
 
 

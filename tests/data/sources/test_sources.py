@@ -396,7 +396,7 @@ def test_no_source_is_refused_with_the_list_of_sources(make_config):
 
 
 def test_an_unknown_source_is_refused_by_its_name(make_config):
-    with pytest.raises(ValueError, match='"--source" must be of .*Received: isic2034'):
+    with pytest.raises(ValueError, match='"--source" must be one of .*Received: isic2034'):
         sources.make_manifest(
             make_config(source=("isic2034",)).source, config.Config().preprocessing
         )
@@ -467,7 +467,7 @@ def test_allowing_missing_images_does_not_allow_a_download_without_any(isic2020,
     for name in ISIC2020_NAMES:
         (root / "train" / f"{name}.jpg").unlink()
 
-    with pytest.raises(ValueError, match="at least one image must be there. None of 3 is"):
+    with pytest.raises(ValueError, match="at least one image must exist. None of 3 does"):
         read("isic2020", root, allow_missing_images=True)
 
 
