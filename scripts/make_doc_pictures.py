@@ -2,10 +2,15 @@
 
 scripts/quickstart.sh
 python scripts/make_doc_pictures.py [--run=runs/quickstart] [--folder=docs/pictures]
+
+The pages of the report and of TensorBoard are photographed by Chromium (apt install chromium).
 """
 
 import argparse
+import contextlib
 import pathlib
+import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -48,6 +53,12 @@ def main() -> None:
         sheet = pathlib.Path(temporary) / "augmentation.png"
         _draw_augmentation(options.run, sheet)
         _save(sheet, options.folder / "augmentation.webp", 1400)
+        page = pathlib.Path(temporary) / "page.png"
+        _photograph((options.run / run_directory.REPORT).resolve().as_uri(), page, (1000, 1030))
+        _save(page, options.folder / "report.webp", 1000)
+        with _tensorboard(options.run / "tensorboard") as address:
+            _photograph(f"{address}/#images", page, (1150, 655))
+        _save(page, options.folder / "tensorboard.webp", 1150)
     for name, width in FIGURES.items():
         source = options.run / run_directory.FIGURES / f"{name}.png"
         _save(source, options.folder / f"{name}.webp", width)
@@ -93,6 +104,35 @@ def _draw_augmentation(run, path):
         f"--preview={path}",
     ]
     subprocess.run([sys.executable, "-m", "lbunet_tf.prepare", *flags], check=True)
+
+
+def _photograph(address, path, size):
+    """Writes what a browser window of (width, height) shows, once the page has been drawn."""
+    chromium = shutil.which("chromium")
+    if not chromium:
+        sys.exit("pages are photographed by Chromium: apt install chromium")
+    with tempfile.TemporaryDirectory() as profile:
+        flags = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
+        flags += ["--no-first-run", "--disable-background-networking", "--disable-sync"]
+        flags += [f"--user-data-dir={profile}", "--virtual-time-budget=30000"]
+        flags += [f"--window-size={size[0]},{size[1]}", f"--screenshot={path}"]
+        subprocess.run([chromium, *flags, address], check=True, timeout=180)
+
+
+@contextlib.contextmanager
+def _tensorboard(folder):
+    """Serves a folder of event files, and gives the address."""
+    command = [sys.executable, "-m", "tensorboard.main", f"--logdir={folder}", "--port=0"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        for line in process.stderr:
+            if found := re.search(r"http://localhost:\d+", line):
+                break
+        else:
+            sys.exit("TensorBoard did not start")
+        try:
+            yield found[0]
+        finally:
+            process.terminate()
 
 
 def _save(source, path, width):
