@@ -132,12 +132,14 @@ def test_the_order_of_an_epoch_is_the_pinned_one_on_any_machine():
     assert pipeline.epoch_order(labels, "none", 0, 1).tolist() == [1, 3, 7, 6, 0, 4, 2, 5]
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_batches(rows, training):
     fields = {"augment": "flips", "balance": "resample"}
 
     _assert_same(training(rows, **fields), training(rows, **fields))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("augment", ["dermoscopy", "albumentations", "keras_cv"])
 def test_every_augmentation_goes_on_after_a_resume_as_it_would_have(
     rows, training, augment, monkeypatch
@@ -167,6 +169,7 @@ def test_another_epoch_has_another_order(rows, training):
     assert numbers[:NUM_ROWS] != numbers[NUM_ROWS:]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "start_epoch, fields", [(1, {}), (2, {"augment": "flips", "balance": "resample"})]
 )
@@ -176,6 +179,7 @@ def test_a_resumed_epoch_is_that_epoch_of_a_full_run(rows, training, start_epoch
     _assert_same(training(rows, start_epoch=start_epoch, epochs=3, **fields), full)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fields", [{}, {"augment": "flips", "balance": "resample"}])
 def test_batches_are_the_same_with_and_without_the_cache(rows, training, fields):
     _assert_same(training(rows, cache=True, **fields), training(rows, cache=False, **fields))
@@ -363,6 +367,7 @@ def test_images_of_every_format_mode_and_shape_stand_in_one_batch(tmp_path, make
     np.testing.assert_allclose(images, np.full((4, 16, 16, 3), 120), atol=1)
 
 
+@pytest.mark.slow
 def test_a_cache_that_does_not_fit_is_not_kept_and_batches_are_the_same(
     rows, training, evaluation, monkeypatch, caplog
 ):

@@ -43,6 +43,7 @@ def test_a_row_has_the_numbers_of_the_run():
     assert (row["trainable_parameters"], row["epochs"], row["seed"]) == (51513233, 12, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("auc", [0.6, 0.8, 0.95])
 def test_the_standard_error_is_the_spread_of_the_auc_over_drawn_test_sets(auc):
     # Exponential scores are those of which the formula is exact.

@@ -9,6 +9,8 @@ from lbunet_tf.evaluation import predictions
 from lbunet_tf.evaluation import scores
 from lbunet_tf.runs import run_directory
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def predict(make_config, make_network, drawn_manifest, tmp_path_factory):

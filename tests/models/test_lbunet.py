@@ -9,6 +9,8 @@ from lbunet_tf.settings import config
 from lbunet_tf.training import losses
 from tests import gradients
 
+pytestmark = pytest.mark.slow
+
 LAYERS = ("conv", "bn", "relu")
 
 

@@ -160,6 +160,7 @@ def test_a_loss_is_read_back_from_its_config(kind):
     assert float(restored(*_random_masks())) == float(loss(*_random_masks()))
 
 
+@pytest.mark.slow
 @every_mask_loss
 def test_a_loss_falls_when_a_model_trains(make_model, batch, kind):
     images, targets, weights = batch
@@ -173,6 +174,7 @@ def test_a_loss_falls_when_a_model_trains(make_model, batch, kind):
     assert history[-1] < 0.9 * history[0]
 
 
+@pytest.mark.slow
 def test_losses_run_on_jax():
     pytest.importorskip("jax")
     script = """

@@ -64,6 +64,7 @@ def _assert_same(first, second):
         np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.slow
 @every
 def test_a_batch_keeps_names_shapes_and_types_and_lies_in_its_range(batch, name):
     for result in _versions(name):

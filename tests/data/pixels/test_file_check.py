@@ -210,6 +210,7 @@ def _set_orientation(path, value):
     Image.open(path).copy().save(path, exif=tag)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("of_image", range(1, 9))
 @pytest.mark.parametrize("of_mask", range(1, 9))
 def test_a_mask_fits_only_where_it_is_certain_how_it_is_turned(

@@ -339,6 +339,7 @@ def test_hair_is_removed_at_the_networks_size_before_the_light_is_whitened():
     np.testing.assert_array_equal(both, colour_constancy.shades_of_gray(bald))
 
 
+@pytest.mark.slow
 def test_all_of_it_is_a_graph_of_tensorflows_own_ops_for_images_of_any_size():
     settings = config.make(image_size=64, shades_of_gray=True, remove_hair=True)
     anything = tf.TensorSpec((None, None, 3), tf.uint8)

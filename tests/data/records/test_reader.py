@@ -77,6 +77,7 @@ def _manifests(files, folder):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "fields", [{"cache": False, "balance": "resample"}, {"cache": True, "augment": "flips"}]
 )
@@ -89,6 +90,7 @@ def test_training_from_records_sees_what_training_from_the_files_sees(files, fol
     _assert_same(of_files, of_records)
 
 
+@pytest.mark.slow
 def test_more_shards_than_may_be_open_are_read(files, folder, monkeypatch):
     monkeypatch.setattr(reader, "MAX_OPEN", 1)
     of_files, of_records = (

@@ -14,6 +14,8 @@ from lbunet_tf.data.records import writer
 from lbunet_tf.data.sources import synthetic
 from lbunet_tf.settings import config
 
+pytestmark = pytest.mark.slow
+
 SIZE = 16
 
 
