@@ -32,12 +32,12 @@ def with_others(first, *others):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"image_size": 96}, '"--image_size" says 128 in --run={a} and 96 in --run={b}'),
-        ({"antialias": True}, '"--antialias" says False in'),
-        ({"shades_of_gray": True}, '"--shades_of_gray" says False in'),
-        ({"remove_hair": True}, '"--remove_hair" says False in'),
-        ({"heads": ("mask",)}, '"--heads" says mask,melanoma in --run={a} and mask in --run={b}'),
-        ({"mask_source": "label"}, '"--mask_source" says lesion in'),
+        ({"image_size": 96}, '"--image_size" is 128 in --run={a} and 96 in --run={b}'),
+        ({"antialias": True}, '"--antialias" is False in'),
+        ({"shades_of_gray": True}, '"--shades_of_gray" is False in'),
+        ({"remove_hair": True}, '"--remove_hair" is False in'),
+        ({"heads": ("mask",)}, '"--heads" is mask,melanoma in --run={a} and mask in --run={b}'),
+        ({"mask_source": "label"}, '"--mask_source" is lesion in'),
     ],
 )
 def test_runs_that_do_not_agree_are_refused_with_flag_and_both_names(write_flags, fields, message):
@@ -53,7 +53,7 @@ def test_runs_of_other_score_rules_are_refused(write_flags):
     first = write_flags("a", mask_source="label")
     other = write_flags("b", mask_source="label", image_score="max")
 
-    with pytest.raises(ValueError, match='"--image_score" says melanoma in .* and max in'):
+    with pytest.raises(ValueError, match='"--image_score" is melanoma in .* and max in'):
         ensemble.check(with_others(first, other))
 
 

@@ -258,7 +258,7 @@ def test_an_image_that_did_not_arrive_is_named_with_the_flag(archive, read):
     root = archive(NEVUS, IN_SITU)
     (root / "ISIC_0000002.jpg").unlink()
 
-    with pytest.raises(ValueError, match="1 of 2 are not.*--allow_missing_images") as error:
+    with pytest.raises(ValueError, match="1 of 2 are missing.*--allow_missing_images") as error:
         read("isic_archive", root)
 
     assert str(root / "ISIC_0000002.jpg") in str(error.value)
