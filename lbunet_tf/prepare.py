@@ -188,7 +188,7 @@ def _known(manifest):
         column: int((manifest[column].notna() & (manifest[column].astype(str) != "")).sum())
         for column in columns
     }
-    return f"known for, of {len(manifest)}: " + ", ".join(
+    return f"known, of {len(manifest)} images: " + ", ".join(
         f"{name} {count}" for name, count in known.items()
     )
 

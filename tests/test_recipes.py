@@ -66,7 +66,7 @@ def test_prepare_takes_the_flagfile_of_a_training(tmp_path):
         check=False,
     )
     assert result.returncode == 0, result.stderr[-2000:]
-    assert "images whose group is known, of 20:" in result.stdout and "skipped: 0" in result.stdout
+    assert "known, of 20 images:" in result.stdout and "skipped: 0" in result.stdout
 
 
 def test_there_are_flagfiles():

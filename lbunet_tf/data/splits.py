@@ -200,7 +200,7 @@ def report_crossings(manifest: pd.DataFrame, split_by: str) -> dict[str, int]:
     found, known = crossings(manifest), known_groups(manifest)
     words = ", ".join(f"{count} {column}" for column, count in found.items())
     logging.info(
-        "leak check: images whose group is known, of %d: %s",
+        "leak check: known, of %d images: %s",
         len(manifest),
         ", ".join(f"{column} {count}" for column, count in known.items()),
     )
