@@ -140,14 +140,13 @@ def _finished_run(path, seeds):
 
 def _check_budget(runs):
     """Returns `runs`, or raises a ValueError that names what differs."""
-    (first, reference), *others = runs.items()
-    for flag, value in _shared(reference).items():
-        for name, run in others:
-            other = _shared(run)[flag]
-            if other != value:
+    (first, reference), *others = ((name, _shared(run)) for name, run in runs.items())
+    for flag, value in reference.items():
+        for name, other in others:
+            if other[flag] != value:
                 raise ValueError(
                     f'experiments must share one split and one budget. "--{flag}" is '
-                    f"{value} in {first} and {other} in {name}. "
+                    f"{value} in {first} and {other[flag]} in {name}. "
                     f"Give --{flag} here to set it in every flagfile, or compare them separately"
                 )
     return runs
