@@ -56,7 +56,9 @@ def raise_for(failures: Sequence[str], where: str, mend: str) -> None:
     for failure in failures:
         sys.stderr.write(f"{failure}\n")
     if failures:
-        first = f"{failures[0]}" + (f"; and {len(failures) - 1} more" if failures[1:] else "")
+        # What a decoder says may end in a full stop of its own.
+        first = failures[0].removesuffix(".")
+        first += f"; and {len(failures) - 1} more" if failures[1:] else ""
         raise ValueError(
             f"every image must be usable, and {len(failures)} could not be used: {first}. They are "
             f"named above and in {where}; no other result is lost. {mend}"

@@ -48,3 +48,8 @@ def test_failures_are_named_and_counted(capsys):
         failed_files.raise_for(["one", "two"], "out/f.txt", "Mend them")
     assert capsys.readouterr().err == "one\ntwo\n"
     failed_files.raise_for([], "x", "y")
+
+
+def test_a_failure_that_ends_in_a_full_stop_gets_no_second():
+    with pytest.raises(ValueError, match=r"crop window[.] They are named"):
+        failed_files.raise_for(["a.jpg: crop window."], "out/f.txt", "Mend them")
