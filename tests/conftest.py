@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+import tensorflow as tf
 from absl import logging
 from PIL import Image
 
@@ -32,6 +33,12 @@ def _log_level():
 def _tiny_encoder():
     """Not at import: tests of every encoder are those of the package's own."""
     encoders.ENCODERS[tiny_encoder.NAME] = tiny_encoder.build
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_graph_rewriting():
+    """Starts a third sooner. What a child process runs is rewritten by TensorFlow as for users."""
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 
 @pytest.fixture(scope="session")
