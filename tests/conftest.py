@@ -1,8 +1,12 @@
 """Fixtures that several folders of tests share."""
 
 import contextlib
+import os
 import pathlib
 import resource
+
+# Two processes test at once, on two cores. Before TensorFlow is imported.
+os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 
 import keras
 import numpy as np
@@ -22,6 +26,8 @@ from lbunet_tf.settings import flagfiles
 from lbunet_tf.training import callbacks
 from tests import tiny_encoder
 
+NO_REWRITING = {"disable_meta_optimizer": True}
+
 
 @pytest.fixture(autouse=True)
 def _log_level():
@@ -37,8 +43,16 @@ def _tiny_encoder():
 
 @pytest.fixture(scope="session", autouse=True)
 def _no_graph_rewriting():
-    """Starts a third sooner. What a child process runs is rewritten by TensorFlow as for users."""
-    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+    """Starts a third sooner; `graph_rewriting` is for tests of what TensorFlow makes of a graph."""
+    tf.config.optimizer.set_experimental_options(NO_REWRITING)
+
+
+@pytest.fixture
+def graph_rewriting():
+    """Graphs are rewritten as they are for users."""
+    tf.config.optimizer.set_experimental_options(dict.fromkeys(NO_REWRITING, False))
+    yield
+    tf.config.optimizer.set_experimental_options(NO_REWRITING)
 
 
 @pytest.fixture(scope="session")

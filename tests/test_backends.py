@@ -28,6 +28,15 @@ model = keras.models.load_model(loaded, compile=False)
 np.savez(outputs, **model.predict_on_batch(np.load(images)))
 model.save(saved)
 """
+EVALUATE_PREDICT = """
+import sys
+from lbunet_tf import evaluate, predict
+from lbunet_tf.settings import flagfiles
+run, output, images = sys.argv[1:]
+settings = flagfiles.read(run)
+evaluate.evaluate(settings.replace(output=output))
+predict.predict(settings.replace(output=f"{output}/predicted"), [images])
+"""
 
 pytestmark = pytest.mark.slow
 
@@ -88,19 +97,13 @@ def test_a_run_of_jax_is_evaluated_and_predicted_by_both(tmp_path):
     _run("jax", SMALL_JOB, f"--run={run}", *flags, *model, "--epochs=2")
 
     for backend in BACKENDS:
-        out = tmp_path / backend
-        _run(backend, "-m", "lbunet_tf.evaluate", f"--run={run}", f"--output={out}")
-        predicted = tmp_path / f"{backend}-predicted"
-        _run(
-            backend, "-m", "lbunet_tf.predict", f"--run={run}", f"--output={predicted}",
-            drawn / "images",
-        )  # fmt: skip
+        _run(backend, "-c", EVALUATE_PREDICT, run, tmp_path / backend, drawn / "images")
 
     one, other = (pd.read_csv(tmp_path / backend / "predictions.csv") for backend in BACKENDS)
     np.testing.assert_allclose(one["score"], other["score"], atol=TOLERANCE)
     np.testing.assert_allclose(one["dice"], other["dice"], atol=0.01)
     one, other = (
-        pd.read_csv(tmp_path / f"{backend}-predicted" / "scores.csv") for backend in BACKENDS
+        pd.read_csv(tmp_path / backend / "predicted" / "scores.csv") for backend in BACKENDS
     )
     assert len(one) == 44
     np.testing.assert_allclose(one["score"], other["score"], atol=TOLERANCE)

@@ -8,6 +8,7 @@ import runpy
 import sys
 
 import keras
+import tensorflow as tf
 
 from lbunet_tf.models import encoders
 
@@ -30,6 +31,8 @@ def build(weights: str, size: int) -> encoders.Encoder:
 
 
 if __name__ == "__main__":
+    # As in the tests' own process: starts a third sooner.
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
     encoders.ENCODERS[NAME] = build
     sys.argv[:2] = [sys.argv[1]]
     runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)

@@ -34,10 +34,13 @@ VARIANTS["several"] = {
     "melanoma_pool": "mask",
     "deep_supervision": True,
 }
-# Every encoder of lbunet, every model that has none (its encoder is not looked at), and
+# Every kind of encoder of lbunet, every model that has none (its encoder is not looked at), and
 # every variant of the decoder.
 ARCHITECTURES = {
-    f"lbunet-{encoder}": {"model": "lbunet", "encoder": encoder} for encoder in encoders.ENCODERS
+    f"lbunet-{encoder}": {"model": "lbunet", "encoder": encoder}
+    for encoder in encoders.ENCODERS
+    # The same function as for 101, of which tests/models/test_encoders.py tests both.
+    if encoder != "resnet50"
 }
 ARCHITECTURES |= {
     f"{name}-resnet101": {"model": name, "encoder": "resnet101"}

@@ -11,7 +11,7 @@ OPTION = "auto_mixed_precision_onednn_bfloat16"
 
 
 @pytest.fixture(autouse=True)
-def restored():
+def restored(graph_rewriting):
     yield
     precision.set_precision("float32")
 
