@@ -30,7 +30,10 @@ if process.is_command(sys.argv, sys.orig_argv):
 
 
 def load(
-    *runs: str | os.PathLike, tta: str = "none", max_megapixels: int | None = None
+    *runs: str | os.PathLike,
+    tta: str = "none",
+    max_megapixels: int | None = None,
+    mask_cleanup: str = "one_region",
 ) -> "predictor.Predictor":
     """Returns a trained run, or the mean of several, that predicts images.
 
@@ -57,6 +60,9 @@ def load(
             quarter turns).
         max_megapixels: Files of more millions of pixels are refused before they are decoded; by
             default what the run was trained with, mostly 100.
+        mask_cleanup: "one_region" cuts masks at the threshold that `lbunet_tf.evaluate` chose on
+            the run's val images, and keeps one region without holes; "none" is every pixel of
+            probability 0.5 or more.
 
     Raises:
         ValueError: A folder is no run, its model is missing or damaged, or the runs differ. From
@@ -64,7 +70,7 @@ def load(
     """
     from lbunet_tf.runs import predictor
 
-    return predictor.load(runs, tta, max_megapixels)
+    return predictor.load(runs, tta, max_megapixels, mask_cleanup)
 
 
 def build_lbunet(

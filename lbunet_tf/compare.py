@@ -198,13 +198,17 @@ def _train_and_evaluate(settings, is_finished):
 def _is_evaluated(run):
     """Returns whether the report, evaluate's last file, is of the finished training.
 
-    And without --tta, or one experiment would be compared with another's mean over symmetries.
+    And without --tta, or one experiment would be compared with another's mean over symmetries; and
+    outlines are cleaned up, as evaluate does now.
     """
     report_file, finished = run / run_directory.REPORT, run / run_directory.FINISHED
     if not report_file.is_file() or report_file.stat().st_mtime < finished.stat().st_mtime:
         return False
     metrics = whole_files.read_json(run / run_directory.METRICS, ("val", "test"))
-    return metrics["test"].get("tta", "none") == "none"
+    test = metrics["test"]
+    is_outline = test.get("mask_source") == "lesion"
+    is_cleaned = test.get("mask_cleanup", "none") != "none"
+    return test.get("tta", "none") == "none" and is_outline == is_cleaned
 
 
 def _check_split(first, settings):

@@ -27,6 +27,7 @@ from lbunet_tf.evaluation import report
 from lbunet_tf.evaluation import scores
 from lbunet_tf.runs import ensemble
 from lbunet_tf.runs import held_out
+from lbunet_tf.runs import mask_threshold
 from lbunet_tf.runs import run_directory
 from lbunet_tf.runs import training_history
 from lbunet_tf.settings import config
@@ -95,7 +96,7 @@ def _evaluate(settings, source, asked, output):
     )
     _write_scored(output, settings, scored, asked)
     start = time.perf_counter()
-    scored, table = _predict(settings, output, model, scored)
+    scored, table, mask_rule = _predict(settings, output, model, scored)
     on_bad_image = (source or settings.source).on_bad_image
     failed_files.write(output, scored.failures if on_bad_image == "error" else [])
     speed = ensemble.describe_speed(
@@ -107,25 +108,34 @@ def _evaluate(settings, source, asked, output):
             table, dict(histograms), settings.outputs.mask_source, settings.score.prevalence
         )
     what = {"tta": settings.score.tta, "runs": len(settings.paths.runs)}
+    if settings.outputs.mask_source == "lesion":
+        what |= {"mask_cleanup": mask_rule.cleanup, "mask_threshold": mask_rule.threshold}
     metrics = {split: {**values, **what} for split, values in metrics.items()}
     whole_files.write_json(output / run_directory.METRICS, metrics)
-    drawn = _draw(settings, output, model, scored.manifest, table, metrics)
+    if _is_of_the_run(settings, source, output) and mask_rule.cleanup != "none":
+        num_masks = metrics["val"].get("num_masks", 0)
+        mask_threshold.write(output, mask_rule, num_masks)
+    drawn = _draw(settings, output, model, scored.manifest, table, metrics, mask_rule)
     _write_report(settings, source, output, scored.checks, metrics, drawn)
     _log(output, metrics)
     return metrics
 
 
+def _is_of_the_run(settings, source, output):
+    """Returns whether what was chosen on val is the run's own, which predict and export take."""
+    is_plain = not source and settings.score.tta == "none"
+    return is_plain and output == pathlib.Path(settings.paths.run)
+
+
 def _predict(settings, output, model, scored):
-    """Returns (what was scored, the predictions table); a bad file costs its image only."""
+    """Returns (what was scored, the predictions table, the mask rule).
+
+    A bad file costs its image only.
+    """
+    flags = (settings.preprocessing, settings.outputs, settings.device)
+    cleanup = settings.mask_cleanup
     try:
-        return scored, predictions.predict_run(
-            settings.preprocessing,
-            settings.outputs,
-            settings.device,
-            output,
-            model,
-            scored.manifest,
-        )
+        return scored, *predictions.predict_run(*flags, output, model, scored.manifest, cleanup)
     except Exception:
         # tf.data names no file. Whether one is at fault, a look at each tells.
         is_read = scored.manifest["split"].isin(predictions.EVALUATED_SPLITS)
@@ -137,9 +147,7 @@ def _predict(settings, output, model, scored):
     manifest = pd.concat([scored.manifest[~is_read], rows], ignore_index=True)
     failures = [*scored.failures, *bad["reason"]]
     scored = dataclasses.replace(scored, manifest=manifest, failures=failures)
-    return scored, predictions.predict_run(
-        settings.preprocessing, settings.outputs, settings.device, output, model, scored.manifest
-    )
+    return scored, *predictions.predict_run(*flags, output, model, scored.manifest, cleanup)
 
 
 def _other_source(other_source):
@@ -154,6 +162,7 @@ def _asked(settings, source):
     asked = {
         "run": [os.path.abspath(run) for run in settings.paths.runs],
         "tta": settings.score.tta,
+        "mask_cleanup": settings.score.mask_cleanup,
     }
     if source:
         folders = [os.path.abspath(folder) for folder in source.data_dir]
@@ -191,7 +200,8 @@ def _asked_before(output):
     if path.is_symlink() or not path.is_file():
         return None
     asked = whole_files.read_json(path).get("asked")
-    return asked if isinstance(asked, dict) else None
+    # An evaluation of an earlier version cleaned no mask up.
+    return {"mask_cleanup": "none", **asked} if isinstance(asked, dict) else None
 
 
 def _write_scored(output, settings, scored, asked):
@@ -221,7 +231,7 @@ def _read_history(settings):
     return whole_files.read_table(path, ("epoch", "loss", "val_loss", column))
 
 
-def _draw(settings, output, model, manifest, table, metrics):
+def _draw(settings, output, model, manifest, table, metrics, mask_rule):
     """Draws every figure that the data allows; returns their paths in the report's order."""
     folder = output / run_directory.FIGURES
     path = {name: folder / f"{name}.png" for name in report.CAPTIONS}
@@ -238,7 +248,9 @@ def _draw(settings, output, model, manifest, table, metrics):
         _draw_classification(settings, output, table, metrics, path)
     if metrics["test"].get("num_masks"):
         rows = scores.best_median_worst(test)
-        sheet = predictions.predict_sheet(settings.preprocessing, settings.outputs, model, rows)
+        sheet = predictions.predict_sheet(
+            settings.preprocessing, settings.outputs, model, rows, mask_rule
+        )
         figures.mask_sheet(sheet, rows, settings.outputs.mask_source == "label", path["mask_sheet"])
     return [file for file in path.values() if file.is_file()]
 

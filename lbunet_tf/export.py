@@ -12,9 +12,10 @@ hash of the data, limit and version of the package. Loading it needs TensorFlow 
 in `assets.extra` warm a server up.
 
 --format=openvino writes RUN/export_openvino/<version>/model.xml instead: resized pixels
-(B, S, S, 3) float32 in 0..255 to `probability` and `mask_probability`.
+(B, S, S, 3) float32 in 0..255 to `probability`, `mask_probability` and `mask`.
 """
 
+import dataclasses
 import hashlib
 import pathlib
 
@@ -26,6 +27,7 @@ import lbunet_tf
 from lbunet_tf.data.pixels import limits
 from lbunet_tf.data.pixels import preprocessing
 from lbunet_tf.runs import ensemble
+from lbunet_tf.runs import mask_threshold
 from lbunet_tf.runs import run_directory
 from lbunet_tf.serving import openvino_model
 from lbunet_tf.serving import signature
@@ -57,7 +59,7 @@ def _export(settings, folder):
     version = 1 + max((int(path.name) for path in _versions(folder)), default=0)
     write = {"savedmodel": _write_saved_model, "openvino": _write_openvino}[settings.export.format]
     with output_folder.staged(folder / str(version), "export") as partial:
-        write(settings, model, partial)
+        write(settings, model, _mask_rule(settings), partial)
     logging.info(
         "exported %s: %s",
         folder / str(version),
@@ -66,21 +68,21 @@ def _export(settings, folder):
     return folder / str(version)
 
 
-def _write_saved_model(settings, model, folder):
+def _write_saved_model(settings, model, mask_rule, folder):
     serve = signature.make_serving_function(
         model,
         lambda contents: limits.problem(contents, settings.reading.max_megapixels),
         preprocessing.decode_jpeg_or_png,
         lambda image: preprocessing.prepare_image(image, settings.preprocessing),
         settings.outputs.score_rule,
-        settings.outputs.mask_source == "lesion",
+        mask_rule,
     )
     archive = keras.export.ExportArchive()
     archive.track(model)
     archive.add_endpoint(
         signature.NAME, serve, [tf.TensorSpec((None,), tf.string, name=signature.INPUT)]
     )
-    identity = {**_identity(settings), "max_megapixels": settings.reading.max_megapixels}
+    identity = {**_identity(settings, mask_rule), "max_megapixels": settings.reading.max_megapixels}
     archive.add_endpoint("identity", signature.make_identity_function(identity), [])
     verbosity = logging.get_verbosity()
     # TensorFlow logs five lines of its own here.
@@ -92,7 +94,7 @@ def _write_saved_model(settings, model, folder):
     warmup.write_requests(folder)
 
 
-def _write_openvino(settings, model, folder):
+def _write_openvino(settings, model, mask_rule, folder):
     plain = image_groups.Preprocessing(image_size=settings.preprocessing.image_size)
     before = config.differing(settings.preprocessing, plain)
     if before:
@@ -106,8 +108,8 @@ def _write_openvino(settings, model, folder):
         model,
         folder,
         settings.outputs.score_rule,
-        settings.outputs.mask_source == "lesion",
-        _identity(settings),
+        mask_rule,
+        _identity(settings, mask_rule),
     )
 
 
@@ -115,11 +117,19 @@ def _versions(folder):
     return [path for path in folder.glob("*") if path.name.isascii() and path.name.isdecimal()]
 
 
-def _identity(settings):
+def _mask_rule(settings):
+    """Returns how masks become outlines, None where they are none."""
+    if settings.outputs.mask_source != "lesion":
+        return None
+    return mask_threshold.rule_of(settings.paths.runs, settings.mask_cleanup)
+
+
+def _identity(settings, mask_rule):
     others = [_run_identity(flagfiles.read(run)) for run in settings.paths.other_runs]
     return {
         "package": f"lbunet_tf {lbunet_tf.__version__}",
         "tta": settings.score.tta,
+        **({"mask_rule": dataclasses.asdict(mask_rule)} if mask_rule else {}),
         **_run_identity(settings),
         "other_runs": others,
     }

@@ -10,6 +10,7 @@ then 1, and no other result is lost.
 """
 
 import concurrent.futures
+import dataclasses
 import os
 import pathlib
 import time
@@ -22,6 +23,7 @@ from absl import logging
 from lbunet_tf.data.pixels import new_images
 from lbunet_tf.drawing import overlays
 from lbunet_tf.runs import ensemble
+from lbunet_tf.runs import mask_threshold
 from lbunet_tf.runs import predictor
 from lbunet_tf.runs import run_directory
 from lbunet_tf.serving import postprocessing
@@ -76,11 +78,12 @@ def predict(settings: config.Config, paths: Sequence[str]) -> list[str]:
     with whole_files.locked(folder, WORK):
         output_folder.check(folder, WORK, OWN, "--output")
         rows, failures = _plan(images)
-        asked = _asked(settings)
+        mask_rule = mask_threshold.rule_of(settings.paths.runs, settings.mask_cleanup)
+        asked = _asked(settings, mask_rule)
         earlier = _earlier_lines(folder, rows, asked, settings)
         files = [] if settings.outputs.mask_source != "lesion" else _pictures(rows)
         output_folder.refuse_files_of_others(folder, files)
-        trained = predictor.Predictor(settings)
+        trained = predictor.Predictor(settings, mask_rule)
         if earlier is None:
             output_folder.delete_own(folder, [SCORES, SEEN, failed_files.FILE])
         lines = earlier or {}
@@ -119,7 +122,7 @@ def _shown(text):
     return spreadsheets.quoted(file_names.printable(text))
 
 
-def _asked(settings):
+def _asked(settings, mask_rule):
     """Returns what decides a prediction, beside the image."""
     models = [
         [pathlib.Path(run).resolve().name, whole_files.crc32(f"{run}/{run_directory.MODEL}")]
@@ -129,6 +132,7 @@ def _asked(settings):
         "models": models,
         "tta": settings.score.tta,
         "mask_source": settings.outputs.mask_source,
+        "mask_rule": dataclasses.asdict(mask_rule),
     }
 
 

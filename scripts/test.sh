@@ -13,7 +13,7 @@ if ! .venv/bin/python -c 'import isic_challenge_scoring' 2>/dev/null; then
 fi
 echo "== running the tests"
 # Two processes; a file stays in one, where its tests share what they trained.
-.venv/bin/python -m pytest -n 2 --dist loadfile "$@"
+.venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder "$@"
 if [ $# -eq 0 ]; then
   echo "== running the tests of losses, metrics and what models are made of under JAX"
   KERAS_BACKEND=jax .venv/bin/python -m pytest -n 2 --dist loadfile -m "not slow" \

@@ -21,6 +21,8 @@ from lbunet_tf import models
 from lbunet_tf import train
 from lbunet_tf.data import manifests
 from lbunet_tf.models import encoders
+from lbunet_tf.runs import mask_threshold
+from lbunet_tf.serving import outlines
 from lbunet_tf.settings import config
 from lbunet_tf.settings import flagfiles
 from lbunet_tf.training import callbacks
@@ -229,11 +231,15 @@ def _write_untrained(path, seed):
     (path / "flags.cfg").write_text("\n".join(flagfiles.flag_lines(settings)))
     (path / "manifest.csv").write_text("image_id,image\n")
     (path / "training.json").write_text("{}")
+    mask_threshold.write(path, outlines.MaskRule(0.48, "one_region"), 1)
     return path
 
 
 def pytest_collection_modifyitems(items):
-    """Marks what builds a ResNet as slow: seconds each, which scripts/check.sh leaves out."""
+    """Marks what builds a ResNet as slow, which scripts/check.sh leaves out; orders the files."""
     for item in items:
         if "models" in item.path.parts and ("resnet" in item.name or "encoders" in item.path.name):
             item.add_marker(pytest.mark.slow)
+    # Files of slow tests first: at the end the quick ones keep both processes busy.
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)

@@ -77,7 +77,9 @@ def test_every_number_is_recomputed_from_the_predictions_table(evaluated):
         again = scores.evaluate_table(
             table, dict(histograms), settings.outputs.mask_source, settings.score.prevalence
         )
-    scored = {split: {**values, "tta": "none", "runs": 1} for split, values in again.items()}
+    what = {"tta": "none", "runs": 1, "mask_cleanup": "one_region"}
+    what["mask_threshold"] = metrics["val"]["mask_threshold"]
+    scored = {split: {**values, **what} for split, values in again.items()}
     assert json.dumps(scored) == json.dumps(metrics)
 
 

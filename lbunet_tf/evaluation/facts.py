@@ -52,8 +52,17 @@ def of_images(
         "Threshold": "chosen on val by Youden's J, never on test"
         if "at_val_threshold" in test
         else "none chosen: val does not have scored images of both classes",
-        "Masks": f"scored at the network's size, {size} x {size} px, at probability 0.5",
+        "Masks": f"scored at the network's size, {size} x {size} px, {_mask_rule(test)}",
     }
+
+
+def _mask_rule(test):
+    if test.get("mask_cleanup", "none") == "none":
+        return "at probability 0.5"
+    return (
+        f"as one region without holes, at probability {test['mask_threshold']:.2f}, which was "
+        "chosen on val; the lines of uncleaned masks are of all pixels at 0.5"
+    )
 
 
 def _data(own, source, test):

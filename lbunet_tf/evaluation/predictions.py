@@ -15,6 +15,7 @@ from absl import logging
 from lbunet_tf.data import pipeline
 from lbunet_tf.evaluation import scores
 from lbunet_tf.runs import run_directory
+from lbunet_tf.serving import outlines
 from lbunet_tf.serving import postprocessing
 from lbunet_tf.settings import image_groups
 from lbunet_tf.settings import training_groups
@@ -24,6 +25,9 @@ from lbunet_tf.storage import whole_files
 NUM_BINS = 65536
 MAX_LOGIT = 30.0
 EVALUATED_SPLITS = ("val", "test")
+# Probabilities from which the threshold of outlines is chosen.
+THRESHOLDS = tuple(step / 20 for step in range(2, 19))
+COUNTS = ("mask_tp", "mask_fp", "mask_fn", "mask_tn")
 
 
 def predict_run(
@@ -33,18 +37,26 @@ def predict_run(
     output: pathlib.Path,
     model: keras.Model,
     manifest: pd.DataFrame,
-) -> pd.DataFrame:
-    """Returns the predictions table of val and test, and writes it with the pixel histograms.
+    cleanup: str = "none",
+) -> tuple[pd.DataFrame, outlines.MaskRule]:
+    """Returns the predictions table of val and test, and the rule that made outlines of masks.
 
-    The table has the manifest's columns, `score` (melanoma probability, NaN where no
-    output gives one), and at probability 0.5 and the network's size, in pixels:
-    `mask_tp`, `mask_fp`, `mask_fn`, `mask_tn`; `predicted_share`, the predicted mask's
-    share of the image; `dice`, `iou`, `thresholded_jaccard`, with label_as_mask_ in front
-    where the label is painted. NaN where the image has no target. One batch is in memory at a
-    time; the histograms have a fixed size, (2, 65,536) a split: pixels of target 0 and
-    1 by logit.
+    Writes the table and the pixel histograms. The table has the manifest's columns, `score`
+    (melanoma probability, NaN where no output gives one), and of the outline at the network's
+    size, in pixels: `mask_tp`, `mask_fp`, `mask_fn`, `mask_tn`; `predicted_share`, the predicted
+    mask's share of the image; `dice`, `iou`, `thresholded_jaccard`, with label_as_mask_ in front
+    where the label is painted. With `cleanup` also `uncleaned_mask_tp` and its likes, of all
+    pixels of probability 0.5 or more. NaN where the image has no target. One batch is in memory at
+    a time; the histograms have a fixed size, (2, 65,536) a split: pixels of target 0 and 1 by
+    logit.
+
+    With `cleanup`, one of `THRESHOLDS` is chosen on val: that of the largest mean Dice, of several
+    the one nearest to 0.5. Without masks in val it is 0.5.
     """
     parts, histograms = [], {}
+    rules = [outlines.MaskRule()]
+    if cleanup != "none":
+        rules = [outlines.MaskRule(threshold, cleanup) for threshold in THRESHOLDS]
     # Each image is seen once.
     device = dataclasses.replace(device, cache=False)
     for split in EVALUATED_SPLITS:
@@ -52,7 +64,13 @@ def predict_run(
         histograms[split] = np.zeros((2, NUM_BINS), "int64")
         logging.info("scoring %d images of %s", len(rows), split)
         dataset = pipeline.make_evaluation_dataset(preprocessing, run_outputs, device, rows)
-        parts.append(_predict_rows(dataset, run_outputs.score_rule, model, rows, histograms[split]))
+        measures, counts = _predict_rows(
+            dataset, run_outputs.score_rule, model, rows, histograms[split], rules
+        )
+        # Chosen on val, which comes first; test is counted by that rule alone.
+        number = _best_rule(counts, rules)
+        rules = [rules[number]]
+        parts.append(pd.concat([rows, measures, _as_table(counts[:, number])], axis=1))
     table = pd.concat(parts, ignore_index=True)
     measures = scores.image_mask_scores(table).drop(columns="image_id")
     table = table.join(measures.add_prefix(scores.name_prefix(run_outputs.mask_source)))
@@ -60,11 +78,35 @@ def predict_run(
     whole_files.write_table(output / run_directory.PREDICTIONS, quoted)
     with whole_files.whole_file(output / run_directory.HISTOGRAMS) as partial:
         np.savez_compressed(partial, **histograms)
-    return table
+    return table, rules[0]
 
 
-def _predict_rows(dataset, score_rule, model, rows, histogram):
-    parts = []
+def _best_rule(counts, rules):
+    """Returns the number of the rule of the largest mean Dice.
+
+    Args:
+        counts: (N, rules, 5), as `_predict_rows` gives them.
+        rules: The nearest to probability 0.5 is taken of several, and where no target is known.
+    """
+    tp, fp, fn = (counts[~np.isnan(counts[:, 0, 0]), :, column] for column in range(3))
+    union = tp + fp + fn
+    dice = np.where(union > 0, 2 * tp / np.maximum(2 * tp + fp + fn, 1), 1.0)
+    mean = dice.mean(axis=0) if len(dice) else np.zeros(len(rules))
+    distance = [abs(rule.threshold - 0.5) for rule in rules]
+    return int(np.lexsort((distance, -mean))[0])
+
+
+def _as_table(counts):
+    """Returns the (N, 5) of one rule as columns of the predictions table."""
+    return pd.DataFrame(counts, columns=[*COUNTS, "predicted_share"])
+
+
+def _predict_rows(dataset, score_rule, model, rows, histogram, rules):
+    """Returns (table of scores, (N, rules, 5): pixel counts and share of the mask by each rule).
+
+    Where rules clean masks up, the table has the counts without it too.
+    """
+    parts, counts = [], []
     progress = keras.utils.Progbar(len(rows), unit_name="image")
     for images, targets, weights in dataset:
         logits = {
@@ -75,18 +117,25 @@ def _predict_rows(dataset, score_rule, model, rows, histogram):
         refuse_not_finite(logits, rows["image_id"].iloc[first : first + len(images)])
         mask = np.asarray(targets["mask"])
         known = np.asarray(weights["mask"])[:, 0, 0] > 0
-        probability = postprocessing.sigmoid(logits["mask"])
         add_to_histogram(histogram, logits["mask"][known], mask[known])
         measures = {
             "score": postprocessing.image_scores(logits, score_rule),
-            **confusion_counts(mask, probability >= 0.5, known),
-            "predicted_share": (probability >= 0.5).mean((1, 2, 3)),
         }
+        if rules[0].cleanup != "none":
+            plain = confusion_counts(mask, logits["mask"] >= 0, known)
+            measures |= {f"{scores.UNCLEANED}{name}": count for name, count in plain.items()}
+        counts.append(np.stack([_counts(rule, logits, mask, known) for rule in rules], axis=1))
         # As one array: a table of a small batch takes ten times the memory of its numbers.
         parts.append(np.column_stack(list(measures.values())))
         progress.add(len(known))
-    measures = pd.DataFrame(np.concatenate(parts), columns=list(measures))
-    return pd.concat([rows, measures], axis=1)
+    return pd.DataFrame(np.concatenate(parts), columns=list(measures)), np.concatenate(counts)
+
+
+def _counts(rule, logits, mask, known):
+    """Returns (B, 5): pixel counts of the masks that a rule makes, and their share of the image."""
+    predicted = np.stack([rule.clean(one) >= rule.logit for one in logits["mask"]])
+    counts = confusion_counts(mask, predicted, known)
+    return np.column_stack([*(counts[name] for name in COUNTS), predicted.mean((1, 2, 3))])
 
 
 def refuse_not_finite(logits: dict[str, np.ndarray], image_ids: Sequence[str]) -> None:
@@ -143,18 +192,23 @@ def predict_sheet(
     run_outputs: training_groups.Outputs,
     model: keras.Model,
     rows: pd.DataFrame,
+    mask_rule: outlines.MaskRule,
 ) -> Sequence[dict[str, np.ndarray]]:
-    """Returns image (S, S, 3) uint8, true mask and predicted probability (S, S) of a few rows."""
+    """Returns image (S, S, 3) uint8, true mask and predicted (S, S) of a few rows.
+
+    That is 0.5 on the outline that `mask_rule` makes; of label-as-mask, the probability.
+    """
     sheet = []
     one_by_one = training_groups.Device(batch_size=1, cache=False)
     dataset = pipeline.make_evaluation_dataset(preprocessing, run_outputs, one_by_one, rows)
     for images, targets, _ in dataset:
-        logits = np.asarray(model.predict_on_batch(np.asarray(images))["mask"])
+        logits = np.asarray(model.predict_on_batch(np.asarray(images))["mask"], "float64")
+        logits = mask_rule.clean(logits[0]) - mask_rule.logit
         sheet.append(
             {
                 "image": np.asarray(images[0]).astype("uint8"),
                 "true": np.asarray(targets["mask"])[0, ..., 0],
-                "predicted": postprocessing.sigmoid(logits)[0, ..., 0],
+                "predicted": postprocessing.sigmoid(logits)[..., 0],
             }
         )
     return sheet

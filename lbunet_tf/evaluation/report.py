@@ -6,6 +6,8 @@ import pathlib
 
 import pandas as pd
 
+from lbunet_tf.evaluation import scores
+
 CAPTIONS = {
     "class_balance": "Images by part of the data and class.",
     "roc": "ROC: each point is a threshold. The further above the dotted line, the better the "
@@ -40,6 +42,10 @@ NO_DEVICE = (
 WIDE = ("mask_sheet",)
 # Below this many images of a class a ratio moves by more than 0.05 with one image.
 FEW = 20
+PREFIXES = {
+    scores.LABEL_AS_MASK: "label-as-mask: ",
+    scores.UNCLEANED: "uncleaned masks at 0.5: ",
+}
 WORDS = {
     "num_images": "images",
     "runs": "runs whose mean is scored",
@@ -57,6 +63,7 @@ WORDS = {
     "share_below_iou_0.65": "fraction of images with IoU below 0.65",
     "pooled_dice": "Dice, pooled over pixels",
     "pooled_iou": "IoU, pooled over pixels",
+    "mask_threshold": "threshold of the mask's probability, chosen on val",
     "f1": "F1",
     "ppv": "PPV here",
     "npv": "NPV here",
@@ -200,12 +207,18 @@ def _label_note(test):
 
 
 def _table(metrics):
+    metrics = {split: _with_uncleaned(values) for split, values in metrics.items()}
     names = [name for name, value in metrics["test"].items() if not isinstance(value, dict | str)]
     rows = [
         [_title(name), *(_number(metrics[split].get(name)) for split in ("val", "test"))]
         for name in names
     ]
     return _html_table(["", "val", "test"], rows)
+
+
+def _with_uncleaned(values):
+    uncleaned = values.get("uncleaned", {})
+    return values | {f"{scores.UNCLEANED}{name}": value for name, value in uncleaned.items()}
 
 
 def _source_table(test):
@@ -237,8 +250,10 @@ def _threshold_tables(test):
 
 
 def _title(name):
-    plain = name.removeprefix("label_as_mask_")
-    prefix = "label-as-mask: " if plain != name else ""
+    plain, prefix = name, ""
+    for start, words in PREFIXES.items():
+        if name.startswith(start):
+            plain, prefix = name.removeprefix(start), words
     return prefix + WORDS.get(plain, plain.replace("_", " "))
 
 

@@ -7,6 +7,8 @@ from sklearn import metrics as sklearn_metrics
 # ISIC 2018 Task 1: a per-image Jaccard below this counts as a failure, 0.
 JACCARD_THRESHOLD = 0.65
 LABEL_AS_MASK = "label_as_mask_"
+# Before the name of what is counted before masks are cleaned up.
+UNCLEANED = "uncleaned_"
 
 
 def evaluate_table(
@@ -24,10 +26,21 @@ def evaluate_table(
             ),
             **pixel_scores(histograms[split], mask_source),
             **mask_scores(table[table["split"] == split], mask_source),
+            **_uncleaned_scores(table[table["split"] == split], mask_source),
             **_by_source(table[table["split"] == split], mask_source),
         }
         for split in ("val", "test")
     }
+
+
+def _uncleaned_scores(table, mask_source):
+    """Returns the scores of the masks at probability 0.5, before they are cleaned up."""
+    names = [name for name in table.columns if name.startswith(f"{UNCLEANED}mask_")]
+    if not names:
+        return {}
+    plain = table[names].rename(columns=lambda name: name.removeprefix(UNCLEANED))
+    found = mask_scores(plain.assign(image_id=table["image_id"]), mask_source)
+    return {"uncleaned": {name: found[name] for name in found if name != "num_masks"}}
 
 
 def _by_source(table, mask_source):

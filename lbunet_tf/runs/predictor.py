@@ -16,6 +16,8 @@ import numpy as np
 from lbunet_tf.data.pixels import new_images
 from lbunet_tf.data.pixels import preprocessing
 from lbunet_tf.runs import ensemble
+from lbunet_tf.runs import mask_threshold
+from lbunet_tf.serving import outlines
 from lbunet_tf.serving import postprocessing
 from lbunet_tf.settings import config
 from lbunet_tf.settings import flagfiles
@@ -33,18 +35,22 @@ class Prediction:
         size: (height, width) of the image as a viewer shows it, in pixels.
         mask_logits: (S, S, 1), of the square that the network saw; None where the mask head learnt
             the label on every pixel (label-as-mask), which is no outline.
+        mask_rule: How these become a mask.
     """
 
     score: float | None
     size: tuple[int, int]
     mask_logits: np.ndarray | None
+    mask_rule: outlines.MaskRule = outlines.MaskRule()
 
     @functools.cached_property
     def mask(self) -> np.ndarray | None:
-        """(H, W) bool at the image's own size: the lesion, probability at least 0.5."""
+        """(H, W) bool at the image's own size: the lesion, by the run's threshold, one region."""
         if self.mask_logits is None:
             return None
-        return postprocessing.mask_at_size(self.mask_logits, self.size).numpy()[..., 0]
+        logits = self.mask_rule.clean(self.mask_logits)
+        mask = postprocessing.mask_at_size(logits, self.size, self.mask_rule.logit)
+        return mask.numpy()[..., 0]
 
     @property
     def lesion_fraction(self) -> float | None:
@@ -75,13 +81,18 @@ class Predictor:
 
     Attributes:
         settings: The flags of the run.
+        mask_rule: How logits become a mask.
         keras_model: The model: (B, S, S, 3) RGB in 0..255, prepared as the run's images are, to a
             dict of logits, `mask` (B, S, S, 1) and where that head is on `melanoma` (B, 1).
     """
 
-    def __init__(self, settings: config.Config):
+    def __init__(self, settings: config.Config, mask_rule: outlines.MaskRule | None = None):
+        """`mask_rule`: as `mask_threshold.rule_of` gives it, where it is known already."""
         self.settings = settings
         self.keras_model: keras.Model = ensemble.load_mean(settings)
+        self.mask_rule = mask_rule or mask_threshold.rule_of(
+            settings.paths.runs, settings.mask_cleanup
+        )
 
     def predict(
         self,
@@ -140,6 +151,7 @@ class Predictor:
                 None if np.isnan(scores[number]) else float(scores[number]),
                 tuple(size),
                 logits["mask"][number] if has_outlines else None,
+                self.mask_rule,
             )
             if are_good[number]
             else None
@@ -147,7 +159,9 @@ class Predictor:
         ]
 
 
-def load(runs: Sequence[str | os.PathLike], tta: str, max_megapixels: int | None) -> Predictor:
+def load(
+    runs: Sequence[str | os.PathLike], tta: str, max_megapixels: int | None, mask_cleanup: str
+) -> Predictor:
     """Returns the Predictor of the mean of runs; `lbunet_tf.load` says what the arguments are."""
     if not runs or not all(isinstance(run, (str, os.PathLike)) for run in runs):
         raise ValueError(
@@ -155,7 +169,7 @@ def load(runs: Sequence[str | os.PathLike], tta: str, max_megapixels: int | None
             f"load(*several). Received: {', '.join(map(repr, runs)) or 'nothing'}"
         )
     run, *others = (os.path.expanduser(os.fspath(run)) for run in runs)
-    changes = {"tta": tta, "other_runs": tuple(others)}
+    changes = {"tta": tta, "other_runs": tuple(others), "mask_cleanup": mask_cleanup}
     if max_megapixels is not None:
         changes["max_megapixels"] = max_megapixels
     with keywords.as_arguments():

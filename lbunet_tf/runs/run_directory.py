@@ -22,6 +22,7 @@ BACKUP = "backup"
 HISTORY = "history.csv"
 TENSORBOARD = "tensorboard"
 FINISHED = "training.json"
+MASK_THRESHOLD = "mask_threshold.json"
 PREDICTIONS = "predictions.csv"
 HISTOGRAMS = "pixel_histograms.npz"
 METRICS = "evaluation/metrics.json"
@@ -60,6 +61,7 @@ OWN = (
     MODEL,
     HISTORY,
     FINISHED,
+    MASK_THRESHOLD,
     *EVALUATION,
     EVENTS,
     *BACKUPS,

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
+from lbunet_tf.serving import outlines
 from lbunet_tf.serving import postprocessing
 
 NAME = "serving_default"
@@ -23,7 +24,7 @@ def make_serving_function(
     decode: Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]],
     resize: Callable[[tf.Tensor], tf.Tensor],
     score_rule: str,
-    has_outlines: bool,
+    mask_rule: outlines.MaskRule | None,
 ) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
     """Returns (B,) bytes -> dict of outputs, for images of any sizes in one batch, or of none.
 
@@ -41,7 +42,8 @@ def make_serving_function(
         decode: Bytes -> ((H, W, 3) uint8, upright; what is wrong with it, "" where nothing is).
         resize: (H, W, 3) uint8 -> (S, S, 3) uint8.
         score_rule: "melanoma", "mean", "max" or "none" (`Config.score_rule`).
-        has_outlines: Whether `mask` is an outline rather than the label on every pixel.
+        mask_rule: How the logits of `mask` become an outline; None where it is the label on every
+            pixel.
     """
 
     def read(contents):
@@ -64,10 +66,10 @@ def make_serving_function(
         if score_rule != "none":
             scores = postprocessing.image_scores(logits, score_rule, postprocessing.TENSORFLOW)
             outputs["probability"] = _or_nan(is_good, scores)
-        if has_outlines:
+        if mask_rule:
             masks, shares = tf.map_fn(
-                _outline,
-                (logits["mask"], sizes),
+                lambda found: _outline(*found, mask_rule.logit),
+                (mask_rule.clean_in_graph(logits["mask"]), sizes),
                 fn_output_signature=(
                     tf.TensorSpec((), tf.string),
                     tf.TensorSpec((), tf.float32),
@@ -123,10 +125,9 @@ def _decoded_or(default, contents, decode):
     return tf.ensure_shape(image, (None, None, 3)), error
 
 
-def _outline(logits_and_size):
+def _outline(logits, size, threshold):
     """Returns (PNG bytes at the image's size, share of the image) of one mask."""
-    logits, size = logits_and_size
-    mask = postprocessing.mask_at_size(logits, size)
+    mask = postprocessing.mask_at_size(logits, size, threshold)
     png = tf.io.encode_png(tf.cast(mask, tf.uint8) * 255)
     return png, tf.reduce_mean(tf.cast(mask, tf.float32))
 

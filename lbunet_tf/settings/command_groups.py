@@ -118,6 +118,14 @@ class Score:
         entries=fields.COMBINE + fields.PSEUDO,
         choices=fields.Keys("models.combined:SYMMETRIES"),
     )
+    mask_cleanup: str = fields.flag(
+        "one_region",
+        "What becomes of a mask: 'one_region', cut at the threshold that evaluate chose on val, of "
+        "which the region of the most lesion probability is kept and its holes are filled; or "
+        "'none', every pixel of probability 0.5 or more. Label-as-mask is left as it is.",
+        entries=fields.COMBINE,
+        choices=("one_region", "none"),
+    )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -45,6 +45,11 @@ class Config:
     export: command_groups.Export = _group(command_groups.Export, "Export")
     preparation: command_groups.Preparation = _group(command_groups.Preparation, "Written files")
 
+    @property
+    def mask_cleanup(self) -> str:
+        """--mask_cleanup, or "none" where the mask is the label on every pixel: no outline."""
+        return self.score.mask_cleanup if self.outputs.mask_source == "lesion" else "none"
+
     def values(self) -> dict[str, object]:
         """Returns the value of each flag by its name."""
         return {

@@ -8,6 +8,7 @@ from PIL import Image
 from lbunet_tf.evaluation import predictions
 from lbunet_tf.evaluation import scores
 from lbunet_tf.runs import run_directory
+from lbunet_tf.serving import outlines
 
 pytestmark = pytest.mark.slow
 
@@ -161,7 +162,7 @@ def test_every_number_can_be_recomputed_from_the_files_on_disk(
     make_config, make_network, manifest, tmp_path, predict
 ):
     settings = make_config()
-    in_memory = predictions.predict_run(
+    in_memory, _ = predictions.predict_run(
         settings.preprocessing,
         settings.outputs,
         settings.device,
@@ -184,7 +185,7 @@ def test_a_logit_of_zero_is_of_the_same_class_in_counts_and_histograms(
     silent = make_network(scale=0.0, bias=0.0)
 
     settings = make_config()
-    table = predictions.predict_run(
+    table, _ = predictions.predict_run(
         settings.preprocessing, settings.outputs, settings.device, tmp_path, silent, manifest
     )
 
@@ -195,11 +196,85 @@ def test_a_logit_of_zero_is_of_the_same_class_in_counts_and_histograms(
     assert accuracy == right / (len(test) * 16 * 16)
 
 
+@pytest.fixture(scope="module")
+def cleaned(make_config, make_network, drawn_manifest, tmp_path_factory):
+    """(predictions table, rule) with outlines of one region, by a threshold chosen on val."""
+    settings = make_config()
+    return predictions.predict_run(
+        *(settings.preprocessing, settings.outputs, settings.device),
+        tmp_path_factory.mktemp("cleaned"),
+        make_network(),
+        drawn_manifest,
+        "one_region",
+    )
+
+
+def _dice_by_rule(rows):
+    """Returns threshold -> mean Dice of one region, by SciPy on float64 logits."""
+    known = (rows["mask"] != "").to_numpy()
+    true, logits = _masks(rows)[known], _mask_logits(rows)[known]
+    found = {}
+    for threshold in predictions.THRESHOLDS:
+        limit = np.log(threshold / (1 - threshold))
+        masks = np.stack([outlines.one_region(image, limit) for image in logits])
+        both = (true & masks).sum((1, 2))
+        found[threshold] = (2 * both / (true.sum((1, 2)) + masks.sum((1, 2)))).mean()
+    return found
+
+
+def test_the_threshold_is_the_one_of_the_best_mean_dice_on_val(cleaned, drawn_manifest):
+    _, rule = cleaned
+
+    dice = _dice_by_rule(drawn_manifest[drawn_manifest["split"] == "val"])
+
+    assert rule.cleanup == "one_region"
+    assert dice[rule.threshold] == max(dice.values()) > dice[0.5]
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_outlines_are_counted_by_the_threshold_of_val(cleaned, drawn_manifest, split):
+    table, rule = cleaned
+
+    dice = _dice_by_rule(drawn_manifest[drawn_manifest["split"] == split])
+
+    of_split = table[table["split"] == split]
+    assert of_split["dice"].mean() == pytest.approx(dice[rule.threshold], abs=1e-9)
+
+
+def test_what_is_not_cleaned_up_is_in_the_table_too(cleaned, predict):
+    table, _ = cleaned
+
+    plain, _ = predict()
+
+    for name in predictions.COUNTS:
+        pd.testing.assert_series_equal(
+            table[f"uncleaned_{name}"], plain[name], check_names=False, check_dtype=False
+        )
+    metrics = scores.evaluate_table(table, predict()[1], "lesion", 0.018)["test"]
+    expected = scores.evaluate_table(plain, predict()[1], "lesion", 0.018)["test"]
+    assert metrics["uncleaned"]["dice"] == expected["dice"] != metrics["dice"]
+
+
+def test_without_masks_in_val_the_threshold_is_a_half(
+    make_config, make_network, manifest, tmp_path
+):
+    manifest.loc[manifest["split"] == "val", "mask"] = ""
+    settings = make_config()
+
+    _, rule = predictions.predict_run(
+        *(settings.preprocessing, settings.outputs, settings.device, tmp_path),
+        *(make_network(), manifest, "one_region"),
+    )
+
+    assert rule == outlines.MaskRule(0.5, "one_region")
+
+
 def test_the_sheet_has_image_mask_and_probability_of_each_row(make_config, make_network, manifest):
     rows = manifest.iloc[[7, 5]]
 
     sheet = predictions.predict_sheet(
-        make_config().preprocessing, make_config().outputs, make_network(), rows
+        *(make_config().preprocessing, make_config().outputs, make_network(), rows),
+        outlines.MaskRule(),
     )
 
     for picture, (_, row), logits in zip(sheet, rows.iterrows(), _mask_logits(rows), strict=True):

@@ -11,6 +11,7 @@ import pytest
 from lbunet_tf import export
 from lbunet_tf.runs import ensemble
 from lbunet_tf.serving import openvino_model
+from lbunet_tf.serving import outlines
 from lbunet_tf.settings import flagfiles
 
 pytestmark = pytest.mark.slow
@@ -44,10 +45,12 @@ def test_probabilities_are_those_of_the_network_for_any_number_of_images(
     assert process.stdout.split() == ["False"]
 
     results = np.load(tmp_path / "results.npz")
+    rule = outlines.MaskRule(0.48, "one_region")
     logits = ensemble.load_best(pathlib.Path(untrained_run)).predict(images, verbose=0)
     expected = {
         "probability": 1 / (1 + np.exp(-logits["melanoma"][:, 0])),
         "mask_probability": 1 / (1 + np.exp(-logits["mask"])),
+        "mask": np.stack([rule.clean(one) >= rule.logit for one in logits["mask"]]),
     }
     assert set(results) == set(expected)
     for name, value in expected.items():

@@ -1,0 +1,72 @@
+"""The mask threshold of a run: chosen on its val images by `evaluate`, and kept beside it."""
+
+import math
+import pathlib
+from collections.abc import Sequence
+
+from absl import logging
+
+from lbunet_tf.runs import run_directory
+from lbunet_tf.serving import outlines
+from lbunet_tf.storage import whole_files
+
+NOT_CHOSEN = 0.5
+
+
+def rule_of(runs: Sequence[str], cleanup: str) -> outlines.MaskRule:
+    """Returns the rule by which predict and export make outlines of the mean of runs.
+
+    Of several runs, the mean of their thresholds, as logits.
+
+    Args:
+        runs: Run directories.
+        cleanup: `Config.mask_cleanup`; with "none" the threshold is 0.5.
+
+    Raises:
+        ValueError: A run's file is damaged, or holds no threshold between 0 and 1.
+    """
+    if cleanup == "none":
+        return outlines.MaskRule()
+    thresholds = [_read(pathlib.Path(run)) for run in runs]
+    if len(set(thresholds)) == 1:
+        return outlines.MaskRule(thresholds[0], cleanup)
+    logits = [outlines.MaskRule(threshold).logit for threshold in thresholds]
+    return outlines.MaskRule(1 / (1 + math.exp(-sum(logits) / len(logits))), cleanup)
+
+
+def write(run: pathlib.Path, rule: outlines.MaskRule, num_images: int) -> None:
+    """Keeps the threshold that was chosen on `num_images` of val, for this model of the run."""
+    whole_files.write_json(
+        run / run_directory.MASK_THRESHOLD,
+        {
+            "threshold": rule.threshold,
+            "chosen_on_val_images": num_images,
+            "model_crc32": whole_files.crc32(run / run_directory.MODEL),
+        },
+    )
+
+
+def _read(run):
+    path = run / run_directory.MASK_THRESHOLD
+    if not path.is_file():
+        logging.info(
+            "%s has no %s: its masks are cut at probability %s. "
+            "python -m lbunet_tf.evaluate --run=%s chooses the threshold on val",
+            *(run, path.name, NOT_CHOSEN, run),
+        )
+        return NOT_CHOSEN
+    found = whole_files.read_json(path, ("threshold", "model_crc32"))
+    threshold = found["threshold"]
+    if not isinstance(threshold, float) or not 0 < threshold < 1:
+        raise ValueError(
+            f"{path} must hold a threshold between 0 and 1. Received: {threshold!r}. Make it anew "
+            f"with python -m lbunet_tf.evaluate --run={run}"
+        )
+    if found["model_crc32"] != whole_files.crc32(run / run_directory.MODEL):
+        logging.warning(
+            "%s is of another model than the run's: its masks are cut at probability %s. "
+            "python -m lbunet_tf.evaluate --run=%s chooses the threshold on val",
+            *(path, NOT_CHOSEN, run),
+        )
+        return NOT_CHOSEN
+    return threshold
