@@ -133,9 +133,9 @@ def _predict(settings, output, model, scored):
     A bad file costs its image only.
     """
     flags = (settings.preprocessing, settings.outputs, settings.device)
-    cleanup = settings.mask_cleanup
+    mask_rule = mask_threshold.rule_of(settings.paths.runs, settings.mask_cleanup, warns=False)
     try:
-        return scored, *predictions.predict_run(*flags, output, model, scored.manifest, cleanup)
+        return scored, *predictions.predict_run(*flags, output, model, scored.manifest, mask_rule)
     except Exception:
         # tf.data names no file. Whether one is at fault, a look at each tells.
         is_read = scored.manifest["split"].isin(predictions.EVALUATED_SPLITS)
@@ -147,7 +147,7 @@ def _predict(settings, output, model, scored):
     manifest = pd.concat([scored.manifest[~is_read], rows], ignore_index=True)
     failures = [*scored.failures, *bad["reason"]]
     scored = dataclasses.replace(scored, manifest=manifest, failures=failures)
-    return scored, *predictions.predict_run(*flags, output, model, scored.manifest, cleanup)
+    return scored, *predictions.predict_run(*flags, output, model, scored.manifest, mask_rule)
 
 
 def _other_source(other_source):
@@ -173,8 +173,8 @@ def _asked(settings, source):
 def _output_folder(settings, source, asked):
     """Returns where to write; a folder of something else, other flags too, is refused."""
     run = pathlib.Path(settings.paths.run)
-    default = run / f"on_{'+'.join(source.source)}" if source else run
-    output = ensemble.output_folder(settings.paths, default)
+    name = f"on_{'+'.join(source.source)}" if source else ""
+    output = ensemble.output_folder(settings.paths, name)
     if output == run:
         output_folder.refuse_links(run, OWN)
         return output

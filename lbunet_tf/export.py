@@ -49,7 +49,7 @@ def main(settings: config.Config) -> None:
 def export(settings: config.Config) -> pathlib.Path:
     """Returns the folder of a new version, written whole or not at all."""
     name = run_directory.EXPORTS[settings.export.format]
-    folder = ensemble.output_folder(settings.paths, pathlib.Path(settings.paths.run) / name)
+    folder = ensemble.output_folder(settings.paths, name)
     with whole_files.locked(folder, "export"):
         return _export(settings, folder)
 
@@ -77,8 +77,8 @@ def _write_saved_model(settings, model, mask_rule, folder):
         settings.outputs.score_rule,
         mask_rule,
     )
+    # Not `track`: it would save each weight twice; what the endpoints use is saved once.
     archive = keras.export.ExportArchive()
-    archive.track(model)
     archive.add_endpoint(
         signature.NAME, serve, [tf.TensorSpec((None,), tf.string, name=signature.INPUT)]
     )

@@ -1,19 +1,20 @@
 """Predicts new images with a finished run: scores, lesion areas, masks and overlays.
 
+    python -m lbunet_tf.predict PATH [PATH ...]
     python -m lbunet_tf.predict --run=runs/lesion PATH [PATH ...]
     python -m lbunet_tf.predict --run=runs/a --run=runs/b --output=DIR --tta=flips PATH [PATH ...]
 
 A PATH is an image (JPEG, PNG, BMP, or DICOM where pydicom is installed), a folder, a quoted
-glob, or a CSV with a column "image". Results are written as they come; after an interruption the
-same command continues. Images that cannot be predicted are named at the end; the exit status is
-then 1, and no other result is lost.
+glob, or a CSV with a column "image". Without --run the network of the package predicts. Results
+are written as they come; after an interruption the same command continues. Images that cannot be
+predicted are named at the end; the exit status is then 1, and no other result is lost.
 """
 
-import concurrent.futures
 import dataclasses
 import os
 import pathlib
 import time
+import typing
 from collections.abc import Sequence
 
 import keras
@@ -24,6 +25,7 @@ from lbunet_tf.data.pixels import new_images
 from lbunet_tf.drawing import overlays
 from lbunet_tf.runs import ensemble
 from lbunet_tf.runs import mask_threshold
+from lbunet_tf.runs import pipelining
 from lbunet_tf.runs import predictor
 from lbunet_tf.runs import run_directory
 from lbunet_tf.serving import postprocessing
@@ -39,6 +41,7 @@ from lbunet_tf.storage import whole_files
 
 # The marker of a folder of predictions.
 WORK = "predict"
+FOLDER = "predicted"
 SCORES = "scores.csv"
 # Size and time of each image when it was read.
 SEEN = ".seen.csv"
@@ -53,7 +56,7 @@ def main(settings: config.Config, paths: Sequence[str]) -> None:
     """Predicts the files that the command line names."""
     failed_files.raise_for(
         predict(settings, paths),
-        f"{ensemble.output_folder(settings.paths, _default(settings))}/{failed_files.FILE}",
+        _folder(settings) / failed_files.FILE,
         "Put good files in their place, or take them out, and give the same command again: it "
         "keeps what is predicted",
     )
@@ -62,9 +65,10 @@ def main(settings: config.Config, paths: Sequence[str]) -> None:
 def predict(settings: config.Config, paths: Sequence[str]) -> list[str]:
     """Returns why images could not be predicted, one line each; all other results are on disk.
 
-    Writes to --output (RUN/predicted by default): `scores.csv` (image_id, image, score,
+    Writes to --output (RUN/predicted by default; of a part by --shard, that name with the part
+    behind it): `scores.csv` (image_id, image, score,
     width, height and, for outlines, lesion_pixels, lesion_share of the image and the file of its
-    mask), `masks/NAME.png` (0 or 255, the size of the image as a viewer shows it),
+    mask), `masks/NAME.png` (black and white, the size of the image as a viewer shows it),
     `overlays/NAME.jpg` and `failures.txt`. NAME is the image_id, or what
     `storage.file_names` makes of one that is no plain name.
 
@@ -73,15 +77,16 @@ def predict(settings: config.Config, paths: Sequence[str]) -> list[str]:
             other images.
         OSError: The disk is full. What was predicted before is kept.
     """
-    images = new_images.list_images(paths)
-    folder = ensemble.output_folder(settings.paths, _default(settings))
+    number, count = settings.results.part
+    images = new_images.list_images(paths).iloc[number - 1 :: count]
+    folder = _folder(settings)
     with whole_files.locked(folder, WORK):
         output_folder.check(folder, WORK, OWN, "--output")
         rows, failures = _plan(images)
         mask_rule = mask_threshold.rule_of(settings.paths.runs, settings.mask_cleanup)
         asked = _asked(settings, mask_rule)
         earlier = _earlier_lines(folder, rows, asked, settings)
-        files = [] if settings.outputs.mask_source != "lesion" else _pictures(rows)
+        files = [name for row in rows for name in _pictures(settings, row)]
         output_folder.refuse_files_of_others(folder, files)
         trained = predictor.Predictor(settings, mask_rule)
         if earlier is None:
@@ -96,12 +101,18 @@ def predict(settings: config.Config, paths: Sequence[str]) -> list[str]:
     return failures
 
 
-def _default(settings):
-    return pathlib.Path(settings.paths.run) / "predicted"
+def _folder(settings):
+    folder = ensemble.output_folder(settings.paths, FOLDER)
+    number, count = settings.results.part
+    return folder if count == 1 else folder.with_name(f"{folder.name}-{number}-of-{count}")
 
 
-def _pictures(rows):
-    return [picture for row in rows for picture in _picture_names(row["name"])]
+def _pictures(settings, row):
+    """Returns the pictures that are written of an image, of --write."""
+    if settings.outputs.mask_source != "lesion":
+        return []
+    names = dict(zip((MASKS, OVERLAYS), _picture_names(row["name"]), strict=True))
+    return [name for what, name in names.items() if what in settings.results.write]
 
 
 def _plan(images):
@@ -133,7 +144,12 @@ def _asked(settings, mask_rule):
         "tta": settings.score.tta,
         "mask_source": settings.outputs.mask_source,
         "mask_rule": dataclasses.asdict(mask_rule),
+        **{name: _as_json(value) for name, value in vars(settings.results).items()},
     }
+
+
+def _as_json(value):
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _columns(settings):
@@ -177,8 +193,8 @@ def _unchanged_lines(folder, rows, found, settings):
     lines = {}
     for row in rows:
         shown = _shown(row["image_id"])
-        pictures = _picture_names(row["name"]) if settings.outputs.mask_source == "lesion" else ()
-        is_whole = shown in by_name and all((folder / name).is_file() for name in pictures)
+        files = _pictures(settings, row)
+        is_whole = shown in by_name and all((folder / name).is_file() for name in files)
         if is_whole and seen.get(shown) == _seen(row):
             lines[row["image_id"]] = by_name[shown]
     logging.info("continuing in %s: %d images are predicted already", folder, len(lines))
@@ -207,30 +223,27 @@ def _predict(trained, rows, lines, folder):
     seen = {cells[0]: cells for cells in growing_table.read(folder / SEEN, SEEN_COLUMNS)}
     kept = [seen[cells[0]] for cells in lines.values()]
     growing_table.write(folder / SEEN, SEEN_COLUMNS, kept)
-    started = time.perf_counter()
+    started, num_seen = time.perf_counter(), 0
     progress = keras.utils.Progbar(len(rows), unit_name="image")
     failures, num_bytes = [], 0
     with (
         growing_table.appending(folder / SCORES) as append,
         growing_table.appending(folder / SEEN) as append_seen,
-        concurrent.futures.ThreadPoolExecutor() as threads,
     ):
-        for start in range(0, len(rows), settings.device.batch_size):
-            part = rows[start : start + settings.device.batch_size]
-            try:
-                # Before they are read: a file that is replaced meanwhile is read again.
-                seen = [_seen(row) for row in part]
-                found, failed, size = _predict_batch(trained, part, folder, threads)
-                append_seen(cells for cells in seen if cells)
-                append(found.values())
-            except OSError as error:
-                if whole_files.is_full_disk(error) and start:
-                    raise _with_rest(error, num_bytes / start, len(rows) - start) from error
-                raise
-            lines |= found
-            failures += failed
-            num_bytes += size
-            progress.add(len(part))
+        try:
+            for part, results in _results(trained, rows, folder):
+                good = [result for result in results if not isinstance(result, str)]
+                failures += [result for result in results if isinstance(result, str)]
+                append_seen(result.seen for result in good if result.seen)
+                append(result.cells for result in good)
+                lines |= {result.image_id: result.cells for result in good}
+                num_bytes += sum(result.num_bytes for result in good)
+                num_seen += len(part)
+                progress.add(len(part))
+        except OSError as error:
+            if whole_files.is_full_disk(error) and num_seen:
+                raise _with_rest(error, num_bytes / num_seen, len(rows) - num_seen) from error
+            raise
     num_predicted, seconds = len(rows) - len(failures), time.perf_counter() - started
     logging.info(
         "predicted %s",
@@ -246,56 +259,80 @@ def _with_rest(error, bytes_per_image, num_left):
     return OSError(f"{error}. The {num_left} images that are left take about {rest:.0f} MB")
 
 
-def _predict_batch(trained, rows, folder, threads):
-    """Returns (image_id -> cells of its line, why others have none, bytes of the pictures)."""
-    flags = (trained.settings.preprocessing, trained.settings.reading.max_megapixels)
+class _Read(typing.NamedTuple):
+    """What is kept of an image: not all its pixels, lest many of them fill memory."""
+
+    seen: list[str] | None
+    size: tuple[int, int]
+    square: np.ndarray
+    picture: np.ndarray | None
+
+
+class _Written(typing.NamedTuple):
+    image_id: str
+    seen: list[str] | None
+    cells: list[str]
+    num_bytes: int
+
+
+def _results(trained, rows, folder):
+    """Yields (rows, a `_Written` of each or why there is none), batch by batch."""
+    settings = trained.settings
+    flags = (settings.preprocessing, settings.reading.max_megapixels)
+    has_overlays = settings.outputs.mask_source == "lesion" and "overlays" in settings.results.write
+    side = None if settings.results.overlay_size == "full" else int(settings.results.overlay_size)
+
+    def read_image(row):
+        # Before it is read: a file that is replaced meanwhile is read again.
+        seen = _seen(row)
+        image, square = predictor.read(row["image"], *flags)
+        picture = overlays.shrink(image, side) if has_overlays else None
+        return _Read(seen, image.shape[:2], square, picture)
 
     def read(row):
-        return failed_files.tried(row["image"], predictor.read, row["image"], *flags)
+        return failed_files.tried(row["image"], read_image, row)
+
+    def predict_batch(images):
+        found = trained.predict_squares(
+            [image.square for image in images], [image.size for image in images]
+        )
+        return [prediction or postprocessing.NOT_FINITE for prediction in found]
 
     def write(row, image, prediction):
-        if prediction is None:
-            return f"{file_names.printable(row['image'])}: {postprocessing.NOT_FINITE}"
-        return failed_files.tried(row["image"], _write, row, folder, image, prediction)
-
-    results = list(threads.map(read, rows))
-    good = [number for number, result in enumerate(results) if not isinstance(result, str)]
-    if good:
-        images, squares = zip(*(results[number] for number in good), strict=True)
-        sizes = [image.shape[:2] for image in images]
-        # In no variable: each mask is let go once it is written.
-        written = threads.map(
-            write,
-            [rows[number] for number in good],
-            images,
-            trained.predict_squares(squares, sizes),
+        return failed_files.tried(
+            row["image"], _write, row, folder, image, prediction, settings.results.write
         )
-        for number, result in zip(good, written, strict=True):
-            results[number] = result
-    failures = [result for result in results if isinstance(result, str)]
-    found = {
-        row["image_id"]: result
-        for row, result in zip(rows, results, strict=True)
-        if not isinstance(result, str)
-    }
-    num_bytes = sum(size for _, size in found.values())
-    return {name: cells for name, (cells, _) in found.items()}, failures, num_bytes
+
+    batch_size = settings.device.batch_size
+    for part, results in pipelining.in_batches(rows, batch_size, read, predict_batch, write):
+        yield (
+            part,
+            [
+                f"{file_names.printable(row['image'])}: {result}"
+                if result == postprocessing.NOT_FINITE
+                else result
+                for row, result in zip(part, results, strict=True)
+            ],
+        )
 
 
-def _write(row, folder, image, prediction):
-    """Returns (cells of the line, bytes written) of an image; writes its pictures."""
-    height, width = image.shape[:2]
+def _write(row, folder, image, prediction, what):
+    """Returns the `_Written` of an image; writes its pictures."""
+    height, width = image.size
     shown = "" if prediction.score is None else f"{prediction.score:.6f}"
     cells = [_shown(row["image_id"]), _shown(row["image"]), shown, str(width), str(height)]
-    mask = prediction.mask
-    if mask is None:
-        return cells, 0
-    mask_name, overlay_name = _picture_names(row["name"])
-    nothing = np.zeros((1, *mask.shape, 1), bool)
-    overlay = overlays.draw(image[None], nothing, mask[None, ..., None])[0]
-    num_bytes = pictures.write_mask(folder / mask_name, mask)
-    num_bytes += pictures.write_jpeg(folder / overlay_name, overlay)
-    return [*cells, str(int(mask.sum())), f"{prediction.lesion_fraction:.6f}", mask_name], num_bytes
+    num_bytes = 0
+    if prediction.mask_logits is not None:
+        mask_name, overlay_name = _picture_names(row["name"])
+        cells += [str(np.count_nonzero(prediction.mask)), f"{prediction.lesion_fraction:.6f}"]
+        cells.append(mask_name if "masks" in what else "")
+        if "masks" in what:
+            num_bytes += pictures.write_mask(folder / mask_name, prediction.mask)
+        if image.picture is not None:
+            mask = prediction.mask_at(image.picture.shape[:2])
+            overlay = overlays.draw_one(image.picture, mask)
+            num_bytes += pictures.write_jpeg(folder / overlay_name, overlay)
+    return _Written(row["image_id"], image.seen, cells, num_bytes)
 
 
 def _finish(folder, settings, rows, lines, failures):

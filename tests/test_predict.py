@@ -53,10 +53,59 @@ def test_a_folder_gives_a_score_a_mask_and_an_overlay_for_each_image(settings, f
 def test_the_lesion_area_is_that_of_the_written_mask(settings, folder):
     predict.predict(settings, [str(folder)])
     for row in read_scores(settings):
-        mask = np.asarray(Image.open(f"{settings.paths.output}/masks/{row['image_id']}.png"))
-        assert set(np.unique(mask)) <= {0, 255}
+        picture = Image.open(f"{settings.paths.output}/masks/{row['image_id']}.png")
+        mask = np.asarray(picture.convert("L"))
+        assert picture.mode == "1" and set(np.unique(mask)) <= {0, 255}
         assert int(row["lesion_pixels"]) == (mask == 255).sum()
         assert float(row["lesion_share"]) == pytest.approx((mask == 255).mean(), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "size, shown", [("1024", (1000, 667)), ("2048", (1500, 1000)), ("full", (3000, 2000))]
+)
+def test_overlays_are_shrunk_to_a_size_and_masks_are_not(settings, tmp_path, size, shown):
+    Image.new("RGB", (3000, 2000), (180, 130, 110)).save(tmp_path / "large.jpg")
+
+    predict.predict(settings.replace(overlay_size=size), [str(tmp_path / "large.jpg")])
+
+    output = pathlib.Path(settings.paths.output)
+    assert Image.open(output / "overlays/large.jpg").size == shown
+    assert Image.open(output / "masks/large.png").size == (3000, 2000)
+
+
+@pytest.mark.parametrize("write", [("scores",), ("masks",), ("scores", "overlays")])
+def test_only_what_is_asked_for_is_written(settings, folder, write):
+    predict.predict(settings.replace(write=write), [str(folder)])
+
+    output = pathlib.Path(settings.paths.output)
+    written = {name for name in ("masks", "overlays") if list(output.glob(f"{name}/*"))}
+    assert written == set(write) - {"scores"}
+    rows = read_scores(settings)
+    assert len(rows) == 6 and all(bool(row["mask"]) == ("masks" in write) for row in rows)
+
+
+def test_parts_on_several_machines_give_each_image_once_as_in_one(settings, folder):
+    predict.predict(settings, [str(folder)])
+    whole = {row["image_id"]: float(row["score"]) for row in read_scores(settings)}
+
+    found = []
+    for number in (1, 2, 3, 4):
+        predict.predict(settings.replace(shard=f"{number}/4"), [str(folder)])
+        part = settings.replace(output=f"{settings.paths.output}-{number}-of-4")
+        found += [(row["image_id"], float(row["score"])) for row in read_scores(part)]
+
+    assert len(found) == 6 and dict(found) == pytest.approx(whole, abs=1e-5)
+
+
+@pytest.mark.parametrize("shard", ["0/3", "4/3", "1", "a/b", "1/0", "-1/3", "1.5/3"])
+def test_a_part_that_is_none_is_refused(settings, shard):
+    with pytest.raises(ValueError, match='"--shard" must be which part of how many'):
+        settings.replace(shard=shard)
+
+
+def test_something_else_to_write_is_refused(settings):
+    with pytest.raises(ValueError, match='"--write" must name some of scores, masks, overlays'):
+        settings.replace(write=("heatmaps",))
 
 
 def test_a_result_does_not_depend_on_the_other_files_of_its_batch(settings, folder):

@@ -40,8 +40,13 @@ def test_it_holds_every_module_every_flagfile_and_the_command(wheel):
     names = set(wheel.namelist())
     modules = {str(path.relative_to(ROOT)) for path in (ROOT / "lbunet_tf").rglob("*.py")}
     recipes = {f"lbunet_tf/flags/{path.name}" for path in (ROOT / "flags").glob("*.cfg")}
+    released = {
+        str(path.relative_to(ROOT))
+        for path in (ROOT / "lbunet_tf/released").rglob("*")
+        if path.is_file()
+    }
     ours = {name for name in names if ".dist-info/" not in name}
-    assert ours == modules | recipes
+    assert ours == modules | recipes | released
     (entries,) = (name for name in names if name.endswith("entry_points.txt"))
     assert b"lbunet = lbunet_tf.settings.console:main" in wheel.read(entries)
     for name in recipes:

@@ -1,6 +1,7 @@
 """Images with the outlines of masks."""
 
 import numpy as np
+from PIL import Image
 
 
 def draw(images: np.ndarray, true: np.ndarray, predicted: np.ndarray) -> np.ndarray:
@@ -13,6 +14,21 @@ def draw(images: np.ndarray, true: np.ndarray, predicted: np.ndarray) -> np.ndar
     for mask, colour in ((true, (0, 255, 0)), (predicted, (255, 0, 255))):
         result[outline(mask[..., 0] > 0)] = colour
     return result
+
+
+def draw_one(image: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """Returns (H, W, 3) uint8: an image with the outline of a predicted mask (H, W) bool."""
+    nothing = np.zeros((1, *predicted.shape, 1), bool)
+    return draw(image[None], nothing, predicted[None, ..., None])[0]
+
+
+def shrink(image: np.ndarray, side: int | None) -> np.ndarray:
+    """Returns (H, W, 3) uint8 whose sides are at most `side`, by averaging whole pixels.
+
+    None, or an image that is small enough: the image itself.
+    """
+    factor = 1 if side is None else -(-max(image.shape[:2]) // side)
+    return image if factor == 1 else np.asarray(Image.fromarray(image).reduce(factor))
 
 
 def outline(masks: np.ndarray) -> np.ndarray:

@@ -37,7 +37,7 @@ def predict_run(
     output: pathlib.Path,
     model: keras.Model,
     manifest: pd.DataFrame,
-    cleanup: str = "none",
+    mask_rule: outlines.MaskRule = outlines.PLAIN,
 ) -> tuple[pd.DataFrame, outlines.MaskRule]:
     """Returns the predictions table of val and test, and the rule that made outlines of masks.
 
@@ -45,18 +45,19 @@ def predict_run(
     (melanoma probability, NaN where no output gives one), and of the outline at the network's
     size, in pixels: `mask_tp`, `mask_fp`, `mask_fn`, `mask_tn`; `predicted_share`, the predicted
     mask's share of the image; `dice`, `iou`, `thresholded_jaccard`, with label_as_mask_ in front
-    where the label is painted. With `cleanup` also `uncleaned_mask_tp` and its likes, of all
-    pixels of probability 0.5 or more. NaN where the image has no target. One batch is in memory at
-    a time; the histograms have a fixed size, (2, 65,536) a split: pixels of target 0 and 1 by
-    logit.
+    where the label is painted. Where masks are cleaned up, also `uncleaned_mask_tp` and its likes,
+    of all pixels of probability 0.5 or more. NaN where the image has no target. One batch is in
+    memory at a time; the histograms have a fixed size, (2, 65,536) a split: pixels of target 0 and
+    1 by logit.
 
-    With `cleanup`, one of `THRESHOLDS` is chosen on val: that of the largest mean Dice, of several
-    the one nearest to 0.5. Without masks in val it is 0.5.
+    Where `mask_rule` cleans masks up, its threshold is replaced by one of `THRESHOLDS`, chosen on
+    val: that of the largest mean Dice, of several the one nearest to 0.5. Without masks in val it
+    stays.
     """
     parts, histograms = [], {}
-    rules = [outlines.MaskRule()]
-    if cleanup != "none":
-        rules = [outlines.MaskRule(threshold, cleanup) for threshold in THRESHOLDS]
+    rules = [mask_rule]
+    if mask_rule.cleanup != "none" and _has_masks(manifest):
+        rules = [dataclasses.replace(mask_rule, threshold=threshold) for threshold in THRESHOLDS]
     # Each image is seen once.
     device = dataclasses.replace(device, cache=False)
     for split in EVALUATED_SPLITS:
@@ -81,12 +82,16 @@ def predict_run(
     return table, rules[0]
 
 
+def _has_masks(manifest):
+    return (manifest["mask"][manifest["split"] == "val"] != "").any()
+
+
 def _best_rule(counts, rules):
-    """Returns the number of the rule of the largest mean Dice.
+    """Returns the number of the rule of the largest mean Dice, of several nearest to 0.5.
 
     Args:
         counts: (N, rules, 5), as `_predict_rows` gives them.
-        rules: The nearest to probability 0.5 is taken of several, and where no target is known.
+        rules: In their order.
     """
     tp, fp, fn = (counts[~np.isnan(counts[:, 0, 0]), :, column] for column in range(3))
     union = tp + fp + fn

@@ -6,6 +6,7 @@ from lbunet_tf.models import bottleneck
 from lbunet_tf.models import decoder
 from lbunet_tf.models import encoders
 from lbunet_tf.models import heads
+from lbunet_tf.settings import released_runs
 from lbunet_tf.settings import training_groups
 
 
@@ -19,7 +20,8 @@ def build_lbunet(
     resnet101 it has that model's 51,513,233 trainable parameters.
     """
     images = keras.Input((image_size, image_size, 3), name="image")
-    encoder = encoders.build_encoder(model.encoder, model.encoder_weights, image_size)
+    weights = released_runs.weights_of(model.encoder_weights)
+    encoder = encoders.build_encoder(model.encoder, weights, image_size)
     x = keras.layers.Normalization(
         mean=encoder.mean, variance=[std**2 for std in encoder.std], name="normalization"
     )(images)

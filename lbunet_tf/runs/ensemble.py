@@ -12,6 +12,7 @@ from lbunet_tf.settings import command_groups
 from lbunet_tf.settings import config
 from lbunet_tf.settings import flagfiles
 from lbunet_tf.settings import process
+from lbunet_tf.settings import released_runs
 
 
 def load_mean(settings: config.Config) -> keras.Model:
@@ -36,6 +37,7 @@ def load_best(run: pathlib.Path) -> keras.Model:
         )
     if not (run / run_directory.FINISHED).is_file():
         logging.warning("%s is not finished; using its best epoch so far", run)
+    released_runs.check(run)
     process.set_keras()
     model = saved_models.load(path)
     flags = flagfiles.read(str(run))
@@ -101,8 +103,8 @@ def _as_text(value):
     return ",".join(value) if isinstance(value, tuple) else value
 
 
-def output_folder(paths: command_groups.Paths, default: pathlib.Path) -> pathlib.Path:
-    """Returns --output or, for one run, `default`; nothing is created.
+def output_folder(paths: command_groups.Paths, name: str = "") -> pathlib.Path:
+    """Returns --output or, for one run, the folder `name` of its results; nothing is created.
 
     Raises:
         ValueError: There are several runs and no --output, or it is a run directory.
@@ -113,7 +115,7 @@ def output_folder(paths: command_groups.Paths, default: pathlib.Path) -> pathlib
                 '"--output" must name a folder for the mean of several runs; it belongs in none '
                 f"of them. Received: {' '.join(f'--run={run}' for run in paths.runs)}, no --output"
             )
-        return default
+        return released_runs.results_folder(paths.run) / name
     folder = pathlib.Path(paths.output)
     if (folder / run_directory.FLAGS).is_file():
         raise ValueError(

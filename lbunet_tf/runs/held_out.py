@@ -18,6 +18,7 @@ from lbunet_tf.runs import run_directory
 from lbunet_tf.settings import config
 from lbunet_tf.settings import flagfiles
 from lbunet_tf.settings import image_groups
+from lbunet_tf.settings import released_runs
 from lbunet_tf.storage import whole_files
 
 # The best epoch and the threshold are chosen on val.
@@ -47,6 +48,11 @@ def own_images(runs: Sequence[str], verify_images: str = "quick") -> Scored:
         ValueError: Another run has learnt from one of its val or test images, or a file
             of theirs is gone or has changed.
     """
+    if released_runs.is_released(runs[0]):
+        raise ValueError(
+            '"--source" must name images to score: the network of the package comes without its '
+            f"own. Received: --run={pathlib.Path(runs[0]).name} without --source"
+        )
     by_run = _read_manifests(runs)
     refuse_learnt(by_run, ("val", "test"))
     checks = whole_files.read_json(
@@ -90,13 +96,21 @@ def other_images(settings: config.Config, source: image_groups.Source) -> Scored
     # Once more: only now is the content of the files known.
     rows, copies = _leave_out(rows, learnt, runs)
     skipped = pd.concat([missing, seen, bad, copies], ignore_index=True)
-    own = by_run[settings.paths.run]
-    val = manifests.check_files_exist(own[own["split"] == "val"])
-    unchanged.check(val, settings.paths.run, settings.reading.verify_images == "whole")
+    val = _own_val(settings.paths.run, by_run[settings.paths.run], settings.reading.verify_images)
     manifest = pd.concat([val, rows.assign(split="test")], ignore_index=True)
     logging.info("images to score:\n%s", manifests.describe(manifest))
     checks = _checks(rows, learnt, skipped, len(seen) + len(copies))
     return Scored(manifest, checks, skipped, bad["reason"].tolist())
+
+
+def _own_val(run, rows, verify_images):
+    """Returns the val images of a run; of a released one none, for it comes without images."""
+    val = rows[rows["split"] == "val"]
+    if released_runs.is_released(run):
+        return val.iloc[:0]
+    val = manifests.check_files_exist(val)
+    unchanged.check(val, run, verify_images == "whole")
+    return val
 
 
 def _checks(rows, learnt, skipped, num_left_out):
@@ -149,6 +163,7 @@ def read_ancestors(runs: list[tuple[config.Config, pd.DataFrame]]) -> dict[str, 
 def _parents(teachers, encoder_weights, rows):
     """Returns the folders of the runs that a run learnt from itself."""
     parents = list(teachers)
+    encoder_weights = released_runs.weights_of(encoder_weights)
     if encoder_weights.endswith(".keras"):
         parents.append(os.path.dirname(encoder_weights))
     return [*parents, *sorted(set(rows.get("pseudo_run", pd.Series(dtype=str)).dropna()) - {""})]

@@ -13,7 +13,7 @@ from lbunet_tf.storage import whole_files
 NOT_CHOSEN = 0.5
 
 
-def rule_of(runs: Sequence[str], cleanup: str) -> outlines.MaskRule:
+def rule_of(runs: Sequence[str], cleanup: str, warns: bool = True) -> outlines.MaskRule:
     """Returns the rule by which predict and export make outlines of the mean of runs.
 
     Of several runs, the mean of their thresholds, as logits.
@@ -21,13 +21,14 @@ def rule_of(runs: Sequence[str], cleanup: str) -> outlines.MaskRule:
     Args:
         runs: Run directories.
         cleanup: `Config.mask_cleanup`; with "none" the threshold is 0.5.
+        warns: Whether a line says that a run has no threshold.
 
     Raises:
         ValueError: A run's file is damaged, or holds no threshold between 0 and 1.
     """
     if cleanup == "none":
         return outlines.MaskRule()
-    thresholds = [_read(pathlib.Path(run)) for run in runs]
+    thresholds = [_read(pathlib.Path(run), warns) for run in runs]
     if len(set(thresholds)) == 1:
         return outlines.MaskRule(thresholds[0], cleanup)
     logits = [outlines.MaskRule(threshold).logit for threshold in thresholds]
@@ -46,10 +47,11 @@ def write(run: pathlib.Path, rule: outlines.MaskRule, num_images: int) -> None:
     )
 
 
-def _read(run):
+def _read(run, warns):
     path = run / run_directory.MASK_THRESHOLD
+    log = logging.info if warns else logging.debug
     if not path.is_file():
-        logging.info(
+        log(
             "%s has no %s: its masks are cut at probability %s. "
             "python -m lbunet_tf.evaluate --run=%s chooses the threshold on val",
             *(run, path.name, NOT_CHOSEN, run),
@@ -63,7 +65,7 @@ def _read(run):
             f"with python -m lbunet_tf.evaluate --run={run}"
         )
     if found["model_crc32"] != whole_files.crc32(run / run_directory.MODEL):
-        logging.warning(
+        log(
             "%s is of another model than the run's: its masks are cut at probability %s. "
             "python -m lbunet_tf.evaluate --run=%s chooses the threshold on val",
             *(path, NOT_CHOSEN, run),

@@ -23,6 +23,7 @@ from lbunet_tf.settings import config
 from lbunet_tf.settings import flagfiles
 from lbunet_tf.settings import image_groups
 from lbunet_tf.settings import keywords
+from lbunet_tf.settings import released_runs
 from lbunet_tf.storage import file_names
 
 
@@ -46,16 +47,19 @@ class Prediction:
     @functools.cached_property
     def mask(self) -> np.ndarray | None:
         """(H, W) bool at the image's own size: the lesion, by the run's threshold, one region."""
-        if self.mask_logits is None:
-            return None
+        return None if self.mask_logits is None else self.mask_at(self.size)
+
+    def mask_at(self, size: tuple[int, int]) -> np.ndarray:
+        """Returns the mask at another size: (height, width) bool."""
         logits = self.mask_rule.clean(self.mask_logits)
-        mask = postprocessing.mask_at_size(logits, self.size, self.mask_rule.logit)
-        return mask.numpy()[..., 0]
+        return postprocessing.mask_at_size(logits, size, self.mask_rule.logit).numpy()[..., 0]
 
     @property
     def lesion_fraction(self) -> float | None:
         """The mask's fraction of the image, 0..1."""
-        return None if self.mask is None else float(self.mask.mean())
+        if self.mask_logits is None:
+            return None
+        return float(np.count_nonzero(self.mask) / self.mask.size)
 
     @property
     def probabilities(self) -> np.ndarray | None:
@@ -168,7 +172,7 @@ def load(
             'load needs at least one run directory, as in load("runs/lesion") or '
             f"load(*several). Received: {', '.join(map(repr, runs)) or 'nothing'}"
         )
-    run, *others = (os.path.expanduser(os.fspath(run)) for run in runs)
+    run, *others = (_folder(run) for run in runs)
     changes = {"tta": tta, "other_runs": tuple(others), "mask_cleanup": mask_cleanup}
     if max_megapixels is not None:
         changes["max_megapixels"] = max_megapixels
@@ -192,6 +196,10 @@ def logits_of(model: keras.Model, squares: Sequence[np.ndarray]) -> dict[str, np
     """Returns the float64 logits of one batch of (S, S, 3) uint8, by output."""
     found = model.predict_on_batch(np.stack(squares).astype("float32"))
     return {name: np.asarray(value, "float64") for name, value in found.items()}
+
+
+def _folder(run):
+    return released_runs.folder_of(os.path.expanduser(os.fspath(run)))
 
 
 def _is_one(images):

@@ -53,6 +53,10 @@ class MaskRule:
         return tf.where(region, tf.maximum(logits, mirrored), below)
 
 
+# Every pixel of probability 0.5 or more.
+PLAIN = MaskRule()
+
+
 def one_region(logits: np.ndarray, threshold: float) -> np.ndarray:
     """Returns (S, S) bool: one region without holes, or nothing where no logit is high enough.
 

@@ -29,6 +29,7 @@ def check(settings, table: Mapping) -> None:
     _check_optimisation(settings.optimizer, settings.budget, settings.model, values)
     _check_needs(settings.model, settings.outputs, values, given)
     _check_partners(settings.distillation, settings.preparation, given)
+    _check_results(settings.results)
 
 
 def _check_field(name, value, metadata):
@@ -170,6 +171,20 @@ def _check_losses(loss, outputs, split, augmentation):
     if loss.mask_loss == "boundary_bce" and outputs.mask_source == "label":
         raise ValueError(
             '"--mask_loss=boundary_bce" needs --mask_source=lesion: a painted label has no outline'
+        )
+
+
+def _check_results(results):
+    known = ("scores", "masks", "overlays")
+    if not set(results.write) <= set(known):
+        raise ValueError(
+            f'"--write" must name some of {", ".join(known)}. Received: {_listed(results.write)}'
+        )
+    numbers = re.fullmatch(r"([1-9]\d{0,8})/([1-9]\d{0,8})", results.shard)
+    if not numbers or int(numbers[1]) > int(numbers[2]):
+        raise ValueError(
+            '"--shard" must be which part of how many, as in 3/16: from 1 to 16. '
+            f"Received: {results.shard}"
         )
 
 

@@ -129,6 +129,37 @@ class Score:
 
 
 @dataclasses.dataclass(frozen=True)
+class Results:
+    """Which images `predict` takes, and what it writes of each."""
+
+    write: tuple[str, ...] = fields.flag(
+        ("scores", "masks", "overlays"),
+        "What is written of each image; scores.csv always is. Choices: scores, masks, overlays.",
+        entries=("predict",),
+        many=True,
+    )
+    overlay_size: str = fields.flag(
+        "1024",
+        "Overlays are shrunk by a whole number until neither side has more pixels than this, or "
+        "have the size of the image ('full').",
+        entries=("predict",),
+        choices=("1024", "2048", "full"),
+    )
+    shard: str = fields.flag(
+        "1/1",
+        "Predict one part of the images, as in 3/16, to spread them over machines: each part goes "
+        "to its own folder, RUN/predicted-3-of-16.",
+        entries=("predict",),
+    )
+
+    @property
+    def part(self) -> tuple[int, int]:
+        """--shard as numbers: which part, from 1, of how many."""
+        number, count = self.shard.split("/")
+        return int(number), int(count)
+
+
+@dataclasses.dataclass(frozen=True)
 class PseudoLabels:
     """What `pseudo_label` makes a target of."""
 

@@ -39,6 +39,7 @@ class Config:
     )
     device: training_groups.Device = _group(training_groups.Device, "Device")
     score: command_groups.Score = _group(command_groups.Score, "Scores")
+    results: command_groups.Results = _group(command_groups.Results, "Results of predict")
     pseudo_labels: command_groups.PseudoLabels = _group(
         command_groups.PseudoLabels, "Pseudo-labels"
     )

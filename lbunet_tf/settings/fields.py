@@ -11,6 +11,8 @@ RUN = ("train", "evaluate", "predict", "export", "compare", "tune", "pseudo_labe
 COMPARE = ("compare",)
 TUNE = ("tune",)
 PSEUDO = ("pseudo_label",)
+# The commands that take the network of the package where no --run is given.
+RELEASED = ("predict",)
 # The commands that take --run several times.
 COMBINE = ("evaluate", "predict", "export")
 # What a flag may need, lest it have no effect: the architecture, its output, its weights.

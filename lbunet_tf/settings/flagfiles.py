@@ -17,6 +17,7 @@ from absl import logging
 
 from lbunet_tf.settings import config
 from lbunet_tf.settings import fields
+from lbunet_tf.settings import released_runs
 from lbunet_tf.settings import trained_flags
 
 
@@ -183,7 +184,10 @@ def from_flags(entry: str, flag_values=flags.FLAGS) -> config.Config:
     ]
     given = _values(_present(taken, flag_values), flag_values)
     runs = given.pop("run", "")
-    run, *others = [runs] if isinstance(runs, str) else runs
+    if not runs and entry in fields.RELEASED:
+        runs = released_runs.DEFAULT
+        logging.info("no --run is given: taking the network of the package, --run=%s", runs)
+    run, *others = map(released_runs.folder_of, [runs] if isinstance(runs, str) else runs)
     if not all((run, *others)):
         raise ValueError(
             f'"--run" must name the run directory to {entry}, as in --run=runs/paper. '

@@ -10,12 +10,12 @@ from lbunet_tf.storage import whole_files
 
 
 def write_mask(path: str | os.PathLike, mask: np.ndarray) -> int:
-    """Writes (H, W) bool as a PNG of 0 and 255; returns its bytes.
+    """Writes (H, W) bool as a black and white PNG of one bit a pixel; returns its bytes.
 
     Raises:
         OSError: The disk is full. What was at `path` is kept.
     """
-    return _write(path, mask.astype("uint8") * 255, format="PNG")
+    return _write(path, mask.astype(bool), format="PNG")
 
 
 def write_jpeg(path: str | os.PathLike, image: np.ndarray) -> int:

@@ -205,7 +205,7 @@ def cleaned(make_config, make_network, drawn_manifest, tmp_path_factory):
         tmp_path_factory.mktemp("cleaned"),
         make_network(),
         drawn_manifest,
-        "one_region",
+        outlines.MaskRule(0.5, "one_region"),
     )
 
 
@@ -255,18 +255,16 @@ def test_what_is_not_cleaned_up_is_in_the_table_too(cleaned, predict):
     assert metrics["uncleaned"]["dice"] == expected["dice"] != metrics["dice"]
 
 
-def test_without_masks_in_val_the_threshold_is_a_half(
-    make_config, make_network, manifest, tmp_path
-):
+def test_without_masks_in_val_the_threshold_stays(make_config, make_network, manifest, tmp_path):
     manifest.loc[manifest["split"] == "val", "mask"] = ""
     settings = make_config()
 
     _, rule = predictions.predict_run(
         *(settings.preprocessing, settings.outputs, settings.device, tmp_path),
-        *(make_network(), manifest, "one_region"),
+        *(make_network(), manifest, outlines.MaskRule(0.37, "one_region")),
     )
 
-    assert rule == outlines.MaskRule(0.5, "one_region")
+    assert rule == outlines.MaskRule(0.37, "one_region")
 
 
 def test_the_sheet_has_image_mask_and_probability_of_each_row(make_config, make_network, manifest):

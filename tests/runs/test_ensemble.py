@@ -85,8 +85,10 @@ def test_another_run_that_is_none_is_named(write_flags, tmp_path):
         ensemble.check(settings)
 
 
-def test_one_run_has_a_default_folder(write_flags, tmp_path):
-    assert ensemble.output_folder(write_flags("a").paths, tmp_path / "x") == tmp_path / "x"
+def test_one_run_has_its_own_folder(write_flags, tmp_path):
+    settings = write_flags("a")
+
+    assert ensemble.output_folder(settings.paths, "x") == pathlib.Path(settings.paths.run) / "x"
 
 
 def test_several_runs_need_an_output(write_flags, tmp_path):
@@ -94,7 +96,7 @@ def test_several_runs_need_an_output(write_flags, tmp_path):
 
     expected = f"Received: --run={first.paths.run} --run={other.paths.run}, no --output"
     with pytest.raises(ValueError, match=re.escape(expected)):
-        ensemble.output_folder(with_others(first, other).paths, tmp_path / "x")
+        ensemble.output_folder(with_others(first, other).paths, "x")
 
 
 def test_nothing_is_written_into_a_run_directory(write_flags, tmp_path):
@@ -102,7 +104,7 @@ def test_nothing_is_written_into_a_run_directory(write_flags, tmp_path):
     settings = with_others(first, other).replace(output=other.paths.run)
 
     with pytest.raises(ValueError, match='"--output" must not be a run directory'):
-        ensemble.output_folder(settings.paths, tmp_path / "x")
+        ensemble.output_folder(settings.paths, "x")
 
 
 @pytest.mark.parametrize(

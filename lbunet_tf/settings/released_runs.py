@@ -1,0 +1,63 @@
+"""Trained runs that come with the package, by name: `--run=isic2017`, `load("isic2017")`."""
+
+import hashlib
+import pathlib
+
+FOLDER = pathlib.Path(__file__).parents[1] / "released"
+# What predict takes where no --run is named.
+DEFAULT = "isic2017"
+FLAGS, MODEL = "flags.cfg", "model.keras"
+# The SHA-256 of each other file of a released run, as `sha256sum` writes and checks it.
+SUMS = "SHA256SUMS"
+
+
+def folder_of(run: str) -> str:
+    """Returns the folder of a released run, by its name; every other run as it is named.
+
+    A run of that name in the working directory wins.
+    """
+    is_name = run == pathlib.PurePath(run).name and (FOLDER / run / FLAGS).is_file()
+    if not is_name or (pathlib.Path(run) / FLAGS).is_file():
+        return run
+    return str(FOLDER / run)
+
+
+def weights_of(encoder_weights: str) -> str:
+    """Returns the model of a released run, by its name; other values of the flag as they are."""
+    folder = folder_of(encoder_weights)
+    return encoder_weights if folder == encoder_weights else f"{folder}/{MODEL}"
+
+
+def is_released(run: str | pathlib.Path) -> bool:
+    """Returns whether the folder of a run belongs to the package, which nobody writes to."""
+    return pathlib.Path(run).resolve().parent == FOLDER.resolve()
+
+
+def results_folder(run: str | pathlib.Path) -> pathlib.Path:
+    """Returns where the results of a run go: into it; those of a released one into runs/NAME."""
+    return pathlib.Path("runs", pathlib.Path(run).name) if is_released(run) else pathlib.Path(run)
+
+
+def check(run: str | pathlib.Path) -> None:
+    """Checks the files of a released run; nothing of any other.
+
+    Raises:
+        ValueError: One is missing, cut short or another; it is named.
+    """
+    if not is_released(run):
+        return
+    for line in (pathlib.Path(run) / SUMS).read_text(encoding="utf-8").splitlines():
+        expected, name = line.split("  ")
+        path = pathlib.Path(run) / name
+        found = sha256(path) if path.is_file() else "no file"
+        if found != expected:
+            raise ValueError(
+                f"{path} must be the file that was released, of SHA-256 {expected}. Received: "
+                f"{found}. Install lbunet_tf again"
+            )
+
+
+def sha256(path: pathlib.Path) -> str:
+    """Returns the SHA-256 of a file, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

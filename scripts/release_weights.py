@@ -1,0 +1,150 @@
+#!/usr/bin/env python3
+"""Puts a finished, evaluated run into the package as a released one, its weights in float16.
+
+    python scripts/release_weights.py RUN NAME
+
+Writes lbunet_tf/released/NAME: model.keras, flags.cfg, training.json, history.csv, manifest.csv
+(without folders), mask_threshold.json, scores.json, data_license.txt and SHA256SUMS. A model card,
+model_card.md, is written by hand beside them, from scores.json.
+
+Only images that anyone may use for anything are learnt from: a run that has learnt from another
+source than ISIC 2017's training part (CC0) is refused.
+"""
+
+import argparse
+import io
+import pathlib
+import shutil
+import sys
+import zipfile
+
+import h5py
+import numpy as np
+
+from lbunet_tf.data import manifests
+from lbunet_tf.runs import held_out
+from lbunet_tf.runs import mask_threshold
+from lbunet_tf.runs import run_directory
+from lbunet_tf.settings import config
+from lbunet_tf.settings import flagfiles
+from lbunet_tf.settings import released_runs
+from lbunet_tf.storage import archives
+from lbunet_tf.storage import whole_files
+
+SOURCE, PART = "isic2017", "train"
+STARTS = ("imagenet", "none")
+# What leaking into a score, or a search for known images, needs; no folder.
+COLUMNS = (
+    *("image_id", "image", "mask", "label", "patient_id", "lesion_id", "source", "split"),
+    *("duplicate_group", "official_part", "content_hash"),
+)
+LICENSE = """\
+The network was trained on the training part of the ISIC 2017 challenge (2,000 images with lesion
+outlines and diagnoses), which the ISIC Archive publishes under CC0 1.0 (no rights reserved):
+https://challenge.isic-archive.com/data/#2017
+
+Codella et al., "Skin Lesion Analysis Toward Melanoma Detection: A Challenge at the 2017
+International Symposium on Biomedical Imaging (ISBI), Hosted by the International Skin Imaging
+Collaboration (ISIC)", arXiv:1710.05006.
+
+Its encoder started from the ImageNet weights of EfficientNet-Lite0, published by its authors under
+the Apache License 2.0: https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet
+
+It has learnt from no image of HAM10000, ISIC 2019 or ISIC 2020, whose licences exclude commercial
+use.
+"""
+
+
+def refuse_other_sources(settings: config.Config, manifest) -> None:
+    """Raises a ValueError where a run has learnt from anything but ISIC 2017's training part."""
+    learnt = manifest[manifest["split"].isin(held_out.LEARNT)]
+    found = set(learnt["source"]) | {
+        f"the part {part!r} of {SOURCE}" for part in set(learnt["official_part"]) - {PART}
+    }
+    start = settings.model.encoder_weights
+    found |= set(settings.distillation.teacher) | ({start} - set(STARTS))
+    others = sorted(found - {SOURCE})
+    if others:
+        raise ValueError(
+            f"a released network must have learnt from the training part of {SOURCE} alone. "
+            f"{settings.paths.run} has learnt from {', '.join(others)}"
+        )
+
+
+def write_half(model: pathlib.Path, path: pathlib.Path) -> None:
+    """Writes a .keras file with its weights in float16.
+
+    Raises:
+        ValueError: A weight leaves the range of float16.
+    """
+    with zipfile.ZipFile(model) as archive:
+        others = {name: archive.read(name) for name in (archives.CONFIG, archives.METADATA)}
+        weights = io.BytesIO(archive.read(archives.WEIGHTS))
+    half = io.BytesIO()
+    with h5py.File(weights) as source, h5py.File(half, "w") as target:
+
+        def copy(name, item):
+            if isinstance(item, h5py.Group):
+                group = target.require_group(name)
+                group.attrs.update(item.attrs)
+                return
+            with np.errstate(over="ignore"):
+                values = item[()].astype("float16") if item.dtype == "float32" else item[()]
+            if not np.isfinite(values).all():
+                raise ValueError(f"{name} of {model} must fit into float16")
+            target.create_dataset(name, data=values).attrs.update(item.attrs)
+
+        source.visititems(copy)
+        target.attrs.update(source.attrs)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        # Of one date, so that the same run gives the same bytes.
+        for name, content in {**others, archives.WEIGHTS: half.getvalue()}.items():
+            archive.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)
+
+
+def release(run: str, name: str) -> pathlib.Path:
+    """Returns the folder of the released run."""
+    settings = flagfiles.read(run)
+    path = pathlib.Path(run)
+    manifest = manifests.read(path / run_directory.MANIFEST)
+    refuse_other_sources(settings, manifest)
+    metrics = whole_files.read_json(path / run_directory.METRICS, ("val", "test"))
+    folder = released_runs.FOLDER / name
+    folder.mkdir(parents=True, exist_ok=True)
+    write_half(path / run_directory.MODEL, folder / run_directory.MODEL)
+    for file in (run_directory.FINISHED, run_directory.HISTORY):
+        shutil.copyfile(path / file, folder / file)
+    shown = settings.replace(run=name, data_dir=(SOURCE,))
+    whole_files.write_text(
+        folder / run_directory.FLAGS, "\n".join(flagfiles.flag_lines(shown)) + "\n"
+    )
+    for column in ("image", "mask"):
+        manifest[column] = [pathlib.PurePath(file).name for file in manifest[column]]
+    whole_files.write_table(folder / run_directory.MANIFEST, manifest[list(COLUMNS)])
+    rule = mask_threshold.rule_of([run], settings.mask_cleanup)
+    num_images = metrics["val"]["num_masks"]
+    mask_threshold.write(folder, rule, num_images)
+    whole_files.write_json(folder / "scores.json", metrics)
+    whole_files.write_text(folder / "data_license.txt", LICENSE)
+    files = sorted(file for file in folder.iterdir() if file.name != released_runs.SUMS)
+    lines = [f"{released_runs.sha256(file)}  {file.name}" for file in files]
+    whole_files.write_text(folder / released_runs.SUMS, "\n".join(lines) + "\n")
+    return folder
+
+
+def main() -> int:
+    """Returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("run", help="a run directory, evaluated")
+    parser.add_argument("name", help="its name in the package")
+    arguments = parser.parse_args()
+    try:
+        print(release(arguments.run, arguments.name))
+    except (ValueError, OSError) as error:
+        print(f"ERROR: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

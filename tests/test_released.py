@@ -1,0 +1,128 @@
+"""The network of the package, by every door: predict, load, export, evaluate, fine-tuning."""
+
+import csv
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import lbunet_tf
+from lbunet_tf import evaluate
+from lbunet_tf import export
+from lbunet_tf import models
+from lbunet_tf.data.sources import synthetic
+from lbunet_tf.models import saved_models
+from lbunet_tf.settings import config
+from lbunet_tf.settings import flagfiles
+from lbunet_tf.settings import released_runs
+
+pytestmark = pytest.mark.slow
+ROOT = pathlib.Path(__file__).parents[1]
+EXAMPLES = ROOT / "docs/pictures/examples"
+
+
+@pytest.fixture(scope="module")
+def network():
+    return lbunet_tf.load("isic2017")
+
+
+@pytest.fixture
+def settings():
+    return flagfiles.read(released_runs.folder_of("isic2017"))
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.jpg")), ids=lambda path: path.stem)
+def test_an_example_of_the_docs_has_one_outline_in_the_middle(network, path):
+    found = network.predict(path)
+
+    assert 0 < found.score < 1 and 0.01 < found.lesion_fraction < 0.9
+    height, width = found.size
+    assert found.mask[height // 2 - 10 : height // 2 + 10, width // 2 - 10 : width // 2 + 10].any()
+
+
+def test_predict_without_a_run_works_from_anywhere_and_writes_there(tmp_path, network):
+    image = next(EXAMPLES.glob("*.jpg"))
+    # No home to write to, no network to ask: neither is needed.
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "HOME": str(tmp_path / "home")}
+
+    ended = subprocess.run(
+        [sys.executable, "-m", "lbunet_tf.predict", str(image)],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert ended.returncode == 0, ended.stderr[-2000:]
+    assert "taking the network of the package, --run=isic2017" in ended.stderr
+    folder = tmp_path / "runs/isic2017/predicted"
+    with open(folder / "scores.csv", encoding="utf-8") as file:
+        (row,) = csv.DictReader(file)
+    found = network.predict(image)
+    assert float(row["score"]) == pytest.approx(found.score, abs=1e-5)
+    mask = np.asarray(Image.open(folder / row["mask"]))
+    assert (mask != found.mask).mean() < 1e-4
+    assert list(tmp_path.iterdir()) == [tmp_path / "runs"]
+
+
+def test_a_damaged_file_of_the_package_is_named(tmp_path, monkeypatch):
+    shutil.copytree(released_runs.FOLDER, tmp_path / "released")
+    monkeypatch.setattr(released_runs, "FOLDER", tmp_path / "released")
+    with open(tmp_path / "released/isic2017/model.keras", "r+b") as file:
+        file.truncate(10**6)
+
+    with pytest.raises(ValueError, match="model.keras must be the file that was released, of SHA"):
+        lbunet_tf.load("isic2017")
+
+
+def test_it_is_exported_to_the_working_directory(settings, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    folder = export.export(settings)
+
+    assert folder == pathlib.Path("runs/isic2017/export/1")
+    assert (folder / "saved_model.pb").is_file()
+
+
+def test_its_encoder_starts_a_training(settings):
+    ours = saved_models.load(pathlib.Path(settings.paths.run) / "model.keras")
+
+    fresh = models.build_model(
+        config.make(
+            encoder="efficientnet_lite0",
+            encoder_weights="isic2017",
+            image_size=64,
+            heads=("mask", "melanoma"),
+        )
+    )
+
+    for weight, expected in zip(
+        fresh.get_layer("encoder").get_weights(),
+        ours.get_layer("encoder").get_weights(),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(weight, expected)
+
+
+def test_it_is_evaluated_on_another_source_and_not_on_its_own(settings, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    synthetic.draw_folder("drawn", 12, 128, 0)
+
+    with pytest.raises(
+        ValueError, match='"--source" must name images to score: the network of the'
+    ):
+        evaluate.evaluate(settings)
+    metrics = evaluate.evaluate(
+        settings, {"source": ("synthetic",), "data_dir": ("drawn",), "synthetic_count": 12}
+    )
+
+    assert metrics["test"]["num_images"] == 12 and metrics["val"]["num_images"] == 0
+    threshold = metrics["test"]["mask_threshold"]
+    assert threshold == lbunet_tf.load("isic2017").mask_rule.threshold
+    assert (tmp_path / "runs/isic2017/on_synthetic/evaluation/report.html").is_file()
