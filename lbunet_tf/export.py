@@ -11,8 +11,8 @@ bad image has NaN and no mask, and costs the others nothing. Signature `identity
 hash of the data, limit and version of the package. Loading it needs TensorFlow alone. Requests
 in `assets.extra` warm a server up.
 
---format=openvino writes RUN/export_openvino/<version>/model.xml instead: resized pixels
-(B, S, S, 3) float32 in 0..255 to `probability`, `mask_probability` and `mask`.
+--format=openvino, onnx or litert writes RUN/export_FORMAT/<version>/ instead, the network alone:
+resized pixels (B, S, S, 3) float32 in 0..255 to `probability` and `mask_probability`.
 """
 
 import dataclasses
@@ -20,16 +20,20 @@ import hashlib
 import pathlib
 
 import keras
+import numpy as np
 import tensorflow as tf
 from absl import logging
 
 import lbunet_tf
+from lbunet_tf.data import manifests
 from lbunet_tf.data.pixels import limits
+from lbunet_tf.data.pixels import new_images
 from lbunet_tf.data.pixels import preprocessing
 from lbunet_tf.runs import ensemble
 from lbunet_tf.runs import mask_threshold
+from lbunet_tf.runs import predictor
 from lbunet_tf.runs import run_directory
-from lbunet_tf.serving import openvino_model
+from lbunet_tf.serving import portable_models
 from lbunet_tf.serving import signature
 from lbunet_tf.serving import warmup
 from lbunet_tf.settings import config
@@ -39,6 +43,8 @@ from lbunet_tf.settings import image_groups
 from lbunet_tf.settings import published_flags
 from lbunet_tf.storage import output_folder
 from lbunet_tf.storage import whole_files
+
+NUM_CALIBRATION = 100
 
 
 def main(settings: config.Config) -> None:
@@ -57,7 +63,8 @@ def export(settings: config.Config) -> pathlib.Path:
 def _export(settings, folder):
     model = ensemble.load_mean(settings)
     version = 1 + max((int(path.name) for path in _versions(folder)), default=0)
-    write = {"savedmodel": _write_saved_model, "openvino": _write_openvino}[settings.export.format]
+    is_saved_model = settings.export.format == "savedmodel"
+    write = _write_saved_model if is_saved_model else _write_portable
     with output_folder.staged(folder / str(version), "export") as partial:
         write(settings, model, _mask_rule(settings), partial)
     logging.info(
@@ -69,6 +76,11 @@ def _export(settings, folder):
 
 
 def _write_saved_model(settings, model, mask_rule, folder):
+    if settings.export.export_precision not in ("auto", "float32"):
+        raise ValueError(
+            '"--export_precision" of --format=savedmodel must be float32. '
+            f"Received: {settings.export.export_precision}"
+        )
     serve = signature.make_serving_function(
         model,
         lambda contents: limits.problem(contents, settings.reading.max_megapixels),
@@ -94,23 +106,55 @@ def _write_saved_model(settings, model, mask_rule, folder):
     warmup.write_requests(folder)
 
 
-def _write_openvino(settings, model, mask_rule, folder):
+def _write_portable(settings, model, mask_rule, folder):
     plain = image_groups.Preprocessing(image_size=settings.preprocessing.image_size)
     before = config.differing(settings.preprocessing, plain)
     if before:
         logging.warning(
-            "--%s is not in the OpenVINO model; apply it first, with "
+            "--%s is not in the exported network; apply it first, with "
             "lbunet_tf.data.pixels.preprocessing.prepare_image",
             ", --".join(before),
         )
+    format_name = settings.export.format
+    precision = _precision(settings.export)
+    portable_models.check(format_name, precision)
+    calibration = _calibration_images(settings) if precision == "int8" else None
     folder.mkdir()
-    openvino_model.write(
+    portable_models.write(
+        format_name,
         model,
         folder,
         settings.outputs.score_rule,
         mask_rule,
-        _identity(settings, mask_rule),
+        {**_identity(settings, mask_rule), "export_precision": precision},
+        precision,
+        calibration,
     )
+
+
+def _precision(export_flags):
+    if export_flags.export_precision != "auto":
+        return export_flags.export_precision
+    return portable_models.FORMATS[export_flags.format].precisions[0]
+
+
+def _calibration_images(settings):
+    """Returns (100, S, S, 3) float32 of --calibration_images, or the run's training images."""
+    if settings.export.calibration_images:
+        paths = new_images.list_images(settings.export.calibration_images)["image"]
+    else:
+        manifest = manifests.read(pathlib.Path(settings.paths.run) / run_directory.MANIFEST)
+        paths = manifest["image"][manifest["split"] == "train"]
+        paths = paths[[pathlib.Path(path).is_file() for path in paths]]
+    if len(paths) < NUM_CALIBRATION:
+        raise ValueError(
+            f'"--calibration_images" must name at least {NUM_CALIBRATION} images for '
+            "--export_precision=int8, or the run's training images be there. "
+            f"Received: {len(paths)}"
+        )
+    drawn = paths.sample(NUM_CALIBRATION, random_state=settings.source.seed)
+    flags = (settings.preprocessing, settings.reading.max_megapixels)
+    return np.stack([predictor.read(path, *flags)[1] for path in drawn]).astype("float32")
 
 
 def _versions(folder):

@@ -69,7 +69,12 @@ OWN = (
     f"evaluation/.*.{whole_files.PARTIAL}*",
 )
 # By --format.
-EXPORTS = {"savedmodel": "export", "openvino": "export_openvino"}
+EXPORTS = {
+    "savedmodel": "export",
+    "openvino": "export_openvino",
+    "onnx": "export_onnx",
+    "litert": "export_litert",
+}
 
 
 def check_model(path: pathlib.Path) -> None:

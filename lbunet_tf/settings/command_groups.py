@@ -215,10 +215,26 @@ class Export:
 
     format: str = fields.flag(
         "savedmodel",
-        "What export writes: a SavedModel for TF Serving, image files in; or an OpenVINO model, "
-        "the network alone, faster on CPUs.",
+        "What export writes: a SavedModel for TF Serving, image files in; or the network alone, "
+        "pixels in, for OpenVINO, ONNX Runtime or LiteRT, which are faster on CPUs.",
         entries=("export",),
-        choices=("savedmodel", "openvino"),
+        choices=("savedmodel", "openvino", "onnx", "litert"),
+    )
+    export_precision: str = fields.flag(
+        "auto",
+        "Precision of the exported weights. float16 halves the file of onnx and litert, and is "
+        "their default; savedmodel and openvino have float32; litert has int8 too, which is "
+        "calibrated on 100 images.",
+        entries=("export",),
+        choices=("auto", "float32", "float16", "int8"),
+    )
+    calibration_images: tuple[str, ...] = fields.flag(
+        (),
+        "Images, folders or globs to calibrate int8 on, of which 100 are drawn. Default: the "
+        "training images of the run.",
+        entries=("export",),
+        many=True,
+        is_path=True,
     )
 
 

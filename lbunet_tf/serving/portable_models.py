@@ -1,0 +1,314 @@
+"""A network as the file of another runtime: resized pixels in, probabilities out."""
+
+import dataclasses
+import importlib
+import json
+import os
+import pathlib
+import sys
+from collections.abc import Callable
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+from lbunet_tf.serving import outlines
+from lbunet_tf.serving import postprocessing
+
+IDENTITY = "identity.json"
+# What a file may say otherwise than Keras: of a probability, and of a pixel's on average.
+TOLERANCES = {"float32": (1e-4, 1e-4), "float16": (0.01, 0.01), "int8": (0.5, 0.1)}
+# Constants of ONNX that are smaller stay in float32: they are scales and shapes.
+SMALLEST_HALF = 256
+
+
+def write(
+    format_name: str,
+    model: keras.Model,
+    folder: pathlib.Path,
+    score_rule: str,
+    mask_rule: outlines.MaskRule | None,
+    identity: dict,
+    precision: str,
+    calibration: np.ndarray | None = None,
+) -> None:
+    """Writes the file of a format and identity.json, and runs the file once.
+
+    Input `image` (B, S, S, 3) float32 RGB in 0..255, resized as the run's images are; LiteRT takes
+    one image at a time unless it is resized. Outputs: `probability` (B,) of melanoma, where an
+    output of the model scores it; where the mask head learnt outlines `mask_probability`
+    (B, S, S, 1), and of OpenVINO `mask` (B, S, S, 1), 0 or 1, cleaned up.
+
+    Args:
+        format_name: One of `FORMATS`.
+        model: Outputs logits by name.
+        folder: Exists.
+        score_rule: `Config.score_rule`.
+        mask_rule: How the logits of `mask` become an outline; None where it is the label on every
+            pixel.
+        identity: What the model is of, for JSON.
+        precision: Of the weights: one of the format's.
+        calibration: (N, S, S, 3) float32, typical images, for int8.
+
+    Raises:
+        ValueError: What the format needs is not installed, the precision is none of its, or the
+            file does not say what the network says.
+    """
+    chosen = FORMATS[format_name]
+    check(format_name, precision)
+    for name in chosen.modules:
+        _import(name, format_name, chosen.install)
+    outputs = _with_probabilities(model, score_rule, mask_rule, chosen.has_loops)
+    plain = _of_simple_operations(outputs)
+    path = folder / chosen.file
+    image = _test_image(plain.input_shape[1])
+    # Before it is written: Keras exports to ONNX no model that was never called.
+    expected = {name: np.asarray(value) for name, value in plain.predict_on_batch(image).items()}
+    chosen.write(plain, path, precision, calibration, identity)
+    (folder / IDENTITY).write_text(json.dumps(identity, indent=1) + "\n")
+    _check_file(chosen, path, precision, image, expected)
+
+
+def check(format_name: str, precision: str) -> None:
+    """Raises a ValueError where a format has no such precision."""
+    known = FORMATS[format_name].precisions
+    if precision not in known:
+        raise ValueError(
+            f'"--export_precision" of --format={format_name} must be {" or ".join(known)}. '
+            f"Received: {precision}"
+        )
+
+
+def _import(name, format_name, install):
+    # What they report of a machine when they are imported or convert is nobody's business.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    if "openvino_telemetry" not in sys.modules:
+        sys.modules["openvino_telemetry"] = None
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise ValueError(
+            f'"--format={format_name}" needs {name}: {install}. Received: {error}'
+        ) from error
+
+
+def _with_probabilities(model, score_rule, mask_rule, has_loops):
+    outputs = {}
+    if score_rule != "none":
+        functions = postprocessing.Functions(ops.sigmoid, ops.mean, ops.max)
+        outputs["probability"] = postprocessing.image_scores(model.output, score_rule, functions)
+    if mask_rule:
+        outputs["mask_probability"] = ops.sigmoid(model.output["mask"])
+    if mask_rule and has_loops:
+        outputs["mask"] = _Outline(mask_rule, name="outline")(model.output["mask"])
+    return keras.Model(model.input, outputs)
+
+
+class _Outline(keras.layers.Layer):
+    """Logits to the mask that `MaskRule` makes of them, 0 or 1."""
+
+    def __init__(self, mask_rule, **keywords):
+        super().__init__(**keywords)
+        self.mask_rule = mask_rule
+
+    def compute_output_spec(self, logits):
+        return keras.KerasTensor(logits.shape, "uint8")
+
+    def call(self, logits):
+        logits = self.mask_rule.clean_in_graph(logits)
+        # Not a cast, in which OpenVINO loses the output's name.
+        return tf.where(logits >= self.mask_rule.logit, tf.constant(1, tf.uint8), 0)
+
+
+class _Nearest(keras.layers.Layer):
+    """Nearest up-sampling as one operation: Keras' own becomes four elsewhere."""
+
+    def __init__(self, size, **keywords):
+        super().__init__(**keywords)
+        self.size = size
+
+    def call(self, x):
+        shape = [side * times for side, times in zip(x.shape[1:3], self.size, strict=True)]
+        return ops.image.resize(x, shape, "nearest")
+
+
+def _of_simple_operations(model):
+    """Returns the model, of the same weights, without what other runtimes do not take.
+
+    Nearest up-sampling is one operation; mean and variance of the normalisation are constants, not
+    the variables that tf2onnx would ask of a caller.
+    """
+
+    def replace(layer):
+        if isinstance(layer, keras.layers.UpSampling2D) and layer.interpolation == "nearest":
+            return _Nearest(layer.size, name=layer.name)
+        if isinstance(layer, keras.layers.Normalization):
+            mean, deviation = np.ravel(layer.mean), np.sqrt(np.ravel(layer.variance))
+            scale, offset = (1 / deviation).tolist(), (-mean / deviation).tolist()
+            return keras.layers.Rescaling(scale, offset, name=layer.name)
+        return layer
+
+    return keras.models.clone_model(model, clone_function=replace)
+
+
+def _write_openvino(model, path, precision, calibration, identity):
+    del precision, calibration, identity
+    model.export(str(path), format="openvino", verbose=False)
+
+
+def _write_onnx(model, path, precision, calibration, identity):
+    del calibration
+    import onnx
+
+    model.export(str(path), format="onnx", verbose=False)
+    written = onnx.load(path)
+    if precision == "float16":
+        _halve(written.graph)
+    written.metadata_props.add(key="identity", value=json.dumps(identity))
+    onnx.checker.check_model(written)
+    onnx.save(written, path)
+
+
+def _halve(graph):
+    """Stores the weights of an ONNX graph in float16; a Cast makes float32 of them again.
+
+    Arithmetic stays float32, which CPUs are fastest in; a runtime casts once, when it loads.
+    """
+    from onnx import TensorProto
+    from onnx import helper
+    from onnx import numpy_helper
+
+    casts = []
+    for weight in list(graph.initializer):
+        values = numpy_helper.to_array(weight)
+        if values.dtype != np.float32 or values.size < SMALLEST_HALF:
+            continue
+        name = f"{weight.name}_half"
+        graph.initializer.remove(weight)
+        graph.initializer.append(numpy_helper.from_array(values.astype("float16"), name))
+        casts.append(helper.make_node("Cast", [name], [weight.name], to=TensorProto.FLOAT))
+    nodes = [*casts, *graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)
+
+
+def _write_litert(model, path, precision, calibration, identity):
+    del identity
+    options = {}
+    if precision != "float32":
+        options["optimizations"] = [tf.lite.Optimize.DEFAULT]
+    if precision == "float16":
+        options["target_spec"] = {"supported_types": [tf.float16]}
+    if precision == "int8":
+        options["representative_dataset"] = lambda: ([image[None]] for image in calibration)
+    model.export(str(path), format="litert", verbose=False, **options)
+
+
+def _run_openvino(path, images):
+    import openvino
+
+    float32 = {"INFERENCE_PRECISION_HINT": "f32"}
+    compiled = openvino.Core().compile_model(str(path), "CPU", float32)
+    return {output.any_name: value for output, value in compiled(images).items()}
+
+
+def _run_onnx(path, images):
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    # It warns of an attribute of up-sampling that later versions of ONNX renamed.
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(str(path), options, ["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    values = session.run(names, {session.get_inputs()[0].name: images})
+    return dict(zip(names, values, strict=True))
+
+
+def _run_litert(path, images):
+    from ai_edge_litert import interpreter
+
+    network = interpreter.Interpreter(str(path))
+    network.resize_tensor_input(network.get_input_details()[0]["index"], images.shape)
+    network.allocate_tensors()
+    (name,) = network.get_signature_list()["serving_default"]["inputs"]
+    return network.get_signature_runner()(**{name: images})
+
+
+def _test_image(size):
+    """Returns (1, S, S, 3) float32 of smooth colours, none of them like another."""
+    ramp = np.linspace(40, 220, size, dtype="float32")
+    planes = (np.outer(ramp, ramp) / 220, np.tile(ramp, (size, 1)), np.full((size, size), 99))
+    return np.stack(planes, axis=-1)[None].astype("float32")
+
+
+def _check_file(chosen, path, precision, image, expected):
+    """Raises a ValueError where a file does not run, or says something else than the network."""
+    try:
+        found = chosen.run(path, image)
+    except Exception as error:
+        # Each runtime raises classes of its own.
+        raise ValueError(f"{path} must run where it was written. {error}") from error
+    for name, limit in zip(("probability", "mask_probability"), TOLERANCES[precision], strict=True):
+        if name not in expected:
+            continue
+        difference = np.abs(found[name] - expected[name]).mean()
+        if not difference <= limit:
+            raise ValueError(
+                f"{path} must say what the network says, within {limit}. Received: {name} differs "
+                f"by {difference:.4g}"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class Format:
+    """A format of exported networks.
+
+    Attributes:
+        file: The name of its file.
+        precisions: Of its weights, the default first.
+        modules: What must be importable.
+        install: The line that installs it.
+        has_loops: Whether it takes the loops of `outlines`, so that it has the output `mask`.
+        write: (model, path, precision, calibration images, identity) -> None.
+        run: (path, images) -> outputs by name.
+    """
+
+    file: str
+    precisions: tuple[str, ...]
+    modules: tuple[str, ...]
+    install: str
+    has_loops: bool
+    write: Callable
+    run: Callable
+
+
+FORMATS = {
+    "openvino": Format(
+        "model.xml",
+        ("float32",),
+        ("openvino",),
+        "pip install 'lbunet_tf[openvino]'",
+        True,
+        _write_openvino,
+        _run_openvino,
+    ),
+    "onnx": Format(
+        "model.onnx",
+        ("float16", "float32"),
+        ("onnx", "tf2onnx", "onnxruntime"),
+        "pip install 'lbunet_tf[onnx]'",
+        False,
+        _write_onnx,
+        _run_onnx,
+    ),
+    "litert": Format(
+        "model.tflite",
+        ("float16", "float32", "int8"),
+        ("ai_edge_litert.interpreter",),
+        "pip install 'lbunet_tf[litert]'",
+        False,
+        _write_litert,
+        _run_litert,
+    ),
+}
