@@ -25,8 +25,8 @@ __all__ = ["__version__", "build_lbunet", "load"]
 # imported cannot be turned off); what fails is raised all the same. A user's setting wins.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 registration.register()
-if process.is_command(sys.argv, sys.orig_argv):
-    process.start_command()
+if _command := process.command_of(sys.argv, sys.orig_argv):
+    process.start_command(_command, sys.argv[1:])
 
 
 def load(

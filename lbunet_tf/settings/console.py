@@ -9,17 +9,6 @@ import sys
 import lbunet_tf
 from lbunet_tf.settings import process
 
-COMMANDS = (
-    "prepare",
-    "train",
-    "evaluate",
-    "predict",
-    "export",
-    "compare",
-    "tune",
-    "pseudo_label",
-)
-
 
 def main() -> None:
     """Runs the command that the first word names; without one, lists them."""
@@ -31,18 +20,18 @@ def main() -> None:
     if words[0] == "--version":
         sys.stdout.write(f"lbunet_tf {lbunet_tf.__version__}\n")
         return
-    if words[0] not in COMMANDS:
+    if words[0] not in process.COMMANDS:
         sys.stderr.write(f"\nERROR: {_describe_wrong(words[0])}\n")
         sys.exit(1)
-    process.start_command()
+    process.start_command(words[0], words[1:])
     del sys.argv[1]
     # As -m does: the module is __main__, whose docstring is the help, and sys.argv[0] its file.
     runpy.run_module(f"lbunet_tf.{words[0]}", run_name="__main__", alter_sys=True)
 
 
 def _list_commands():
-    width = max(map(len, COMMANDS))
-    lines = [f"  {name:{width}}  {_purpose(name)}" for name in COMMANDS]
+    width = max(map(len, process.COMMANDS))
+    lines = [f"  {name:{width}}  {_purpose(name)}" for name in process.COMMANDS]
     return "\n".join(
         [
             "LB-UNet for dermoscopic images: finds the lesion and scores melanoma.",
@@ -64,9 +53,9 @@ def _purpose(command):
 
 
 def _describe_wrong(word):
-    near = difflib.get_close_matches(word, COMMANDS, 1)
+    near = difflib.get_close_matches(word, process.COMMANDS, 1)
     hint = f"Did you mean {near[0]}? " if near else ""
     return (
-        f"the first word after lbunet must be a command: {', '.join(COMMANDS)}. {hint}"
+        f"the first word after lbunet must be a command: {', '.join(process.COMMANDS)}. {hint}"
         f"Received: {word}. What they do: lbunet --help"
     )

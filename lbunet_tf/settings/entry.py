@@ -121,9 +121,7 @@ def _parse(arguments):
     try:
         return flagfiles.parse(arguments)
     except ValueError as error:
-        text = str(error)
-        end = "" if text.endswith((".", "?")) else "."
-        _say(f"ERROR: {text}{end} All flags: --help")
+        _say(flagfiles.describe(error))
         sys.exit(1)
 
 

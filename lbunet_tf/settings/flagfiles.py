@@ -44,8 +44,36 @@ def define_flags(entry: str, flag_values=flags.FLAGS) -> None:
             flags.DEFINE_string(field.name, field.default, field.metadata["help"], **keywords)
 
 
-def parse(arguments: Sequence[str], flag_values=flags.FLAGS) -> list[str]:
+def refuse_wrong(entry: str, arguments: Sequence[str]) -> str:
+    """Returns what is wrong with the flags of a command line, "" where they can be read.
+
+    For a command that is starting, before it imports what takes seconds.
+    """
+    flag_values = flags.FlagValues()
+    flag_values.append_flag_values(flags.FLAGS)
+    define_flags(entry, flag_values)
+    flag_values.set_gnu_getopt(flags.FLAGS.is_gnu_getopt())
+    try:
+        parse([entry, *arguments], flag_values, tells=False)
+    except ValueError as error:
+        return describe(error)
+    return ""
+
+
+def describe(error: ValueError) -> str:
+    """Returns a line on a wrong flag, and where all flags are."""
+    text = str(error)
+    end = "" if text.endswith((".", "?")) else "."
+    return f"ERROR: {text}{end} All flags: --help"
+
+
+def parse(arguments: Sequence[str], flag_values=flags.FLAGS, tells: bool = True) -> list[str]:
     """Returns what is left of a command line after its flags.
+
+    Args:
+        arguments: Its words, the name of the program first.
+        flag_values: Which flags there are; they are set.
+        tells: Whether a line says that a flagfile of the package is read.
 
     Raises:
         ValueError: A flag is unknown, its value cannot be read, or a flagfile is not one.
@@ -57,7 +85,7 @@ def parse(arguments: Sequence[str], flag_values=flags.FLAGS) -> list[str]:
     except flags.Error as error:
         raise ValueError(_in_words(error, files.origins)) from error
     # Not before: absl warns of what is logged while it has not read the flags.
-    for path, found in files.replaced.items():
+    for path, found in files.replaced.items() if tells else ():
         logging.info("there is no %s here; reading the package's %s", path, found)
     return left
 

@@ -1,5 +1,6 @@
 """What a process needs around it: Matplotlib's backend, open streams, Keras' settings, malloc."""
 
+import contextlib
 import ctypes
 import os
 import pathlib
@@ -9,6 +10,16 @@ from collections.abc import Sequence
 from absl import logging
 
 BACKENDS = ("tensorflow", "jax")
+COMMANDS = (
+    "prepare",
+    "train",
+    "evaluate",
+    "predict",
+    "export",
+    "compare",
+    "tune",
+    "pseudo_label",
+)
 # Of glibc's mallopt: what is set, and to what; 32 MB is the most that it takes for the second.
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
 KEPT_BYTES, LARGEST_KEPT_BYTES = 2**29, 2**25
@@ -16,18 +27,23 @@ KEPT_BYTES, LARGEST_KEPT_BYTES = 2**29, 2**25
 KERAS = {"image_data_format": "channels_last", "floatx": "float32", "epsilon": 1e-7}
 
 
-def is_command(argv: Sequence[str], original: Sequence[str]) -> bool:
-    """Returns whether `python -m lbunet_tf.X` is starting, and not a program that imports us.
+def command_of(argv: Sequence[str], original: Sequence[str]) -> str:
+    """Returns X where `python -m lbunet_tf.X` is starting, "" in a program that imports us.
 
     Args:
         argv: `sys.argv`, which begins with -m while Python looks for the module.
         original: `sys.orig_argv`, which names it.
     """
-    return argv[:1] == ["-m"] and any("lbunet_tf." in word for word in original)
+    if argv[:1] != ["-m"]:
+        return ""
+    modules = [word for word in original if "lbunet_tf." in word]
+    return modules[0].rpartition("lbunet_tf.")[2] if modules else ""
 
 
-def start_command() -> None:
-    """Prepares the process of a command, before it imports Keras; ends it where Keras cannot start.
+def start_command(entry: str, arguments: Sequence[str]) -> None:
+    """Prepares the process of a command, before it imports Keras.
+
+    Ends it where a flag cannot be read, or Keras cannot start.
 
     Keras imports Matplotlib, which refuses a backend that it does not know, as that of a notebook
     (MPLBACKEND) where IPython is not installed. A command draws to files only.
@@ -36,6 +52,8 @@ def start_command() -> None:
     # TensorBoard's HParams import tf.keras; ours is Keras 3, and the old one need not be there.
     os.environ["TF_USE_LEGACY_KERAS"] = "0"
     open_streams()
+    if entry in COMMANDS:
+        _refuse_wrong_flags(entry, arguments)
     try:
         import keras
     # Whatever it is: a backend that is not installed, a wrong keras.json, warnings as errors.
@@ -43,6 +61,22 @@ def start_command() -> None:
         _refuse(f"{type(error).__name__}: {error}")
     if keras.backend.backend() not in BACKENDS:
         _refuse(f"the backend {keras.backend.backend()}")
+
+
+def _refuse_wrong_flags(entry, arguments):
+    """Ends the process where a flag cannot be read, before TensorFlow is imported."""
+    # It defines flags of its own when it is imported, --help when the command runs.
+    from absl import app  # noqa: F401
+
+    from lbunet_tf.settings import flagfiles
+
+    if any(word.lstrip("-").startswith("help") or word == "-h" for word in arguments):
+        return
+    wrong = flagfiles.refuse_wrong(entry, arguments)
+    if wrong:
+        with contextlib.suppress(OSError):
+            sys.stderr.write(f"\n{wrong}\n")
+        sys.exit(1)
 
 
 def open_streams() -> None:

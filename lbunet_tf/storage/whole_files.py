@@ -11,12 +11,15 @@ import pathlib
 import shutil
 import socket
 import stat
+import typing
 import zlib
 from collections.abc import Collection
 from collections.abc import Iterator
 
-import pandas as pd
 from absl import logging
+
+if typing.TYPE_CHECKING:
+    import pandas as pd
 
 # In the name of what is being written.
 PARTIAL = "lbunet-partial"
@@ -185,13 +188,15 @@ def read_json(path: str | os.PathLike, keys: Collection[str] = ()) -> dict:
     return content
 
 
-def write_table(path: str | os.PathLike, table: pd.DataFrame) -> None:
+def write_table(path: str | os.PathLike, table: "pd.DataFrame") -> None:
     """Writes a CSV whole or not at all."""
     with whole_file(path) as partial:
         table.to_csv(partial, index=False)
 
 
-def read_table(path: str | os.PathLike, columns: Collection[str] = (), **keywords) -> pd.DataFrame:
+def read_table(
+    path: str | os.PathLike, columns: Collection[str] = (), **keywords
+) -> "pd.DataFrame":
     """Returns what `write_table` wrote.
 
     Args:
@@ -202,6 +207,9 @@ def read_table(path: str | os.PathLike, columns: Collection[str] = (), **keyword
     Raises:
         ValueError: The file holds something else, or lacks a column; it is named.
     """
+    # Imported here: it takes a third of a second, and a wrong flag is to be said at once.
+    import pandas as pd
+
     try:
         table = pd.read_csv(path, **keywords)
     except ValueError as error:

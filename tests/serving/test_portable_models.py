@@ -147,7 +147,9 @@ def test_int8_without_calibration_images_is_refused(export_to, tmp_path):
     synthetic.draw_folder(str(tmp_path / "drawn"), 12, 32, seed=3)
     few = {"calibration_images": (str(tmp_path / "drawn/images"),)}
 
-    with pytest.raises(ValueError, match='"--calibration_images" must .* at least 100 .* d: 12'):
+    with pytest.raises(
+        ValueError, match='"--calibration_images" must .* at least 100 .* Received: 12'
+    ):
         export_to(format="litert", export_precision="int8", **few)
 
 

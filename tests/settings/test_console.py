@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from lbunet_tf.settings import console
+from lbunet_tf.settings import process
 
 ROOT = pathlib.Path(__file__).parents[2]
 # What pip writes to bin/lbunet.
@@ -32,14 +32,14 @@ def test_it_lists_every_command_in_a_line(tmp_path, arguments):
 
     assert (ended.returncode, ended.stderr) == (0, "")
     lines = {line.split()[0]: line for line in ended.stdout.splitlines() if line[:2] == "  "}
-    assert set(console.COMMANDS) <= set(lines)
+    assert set(process.COMMANDS) <= set(lines)
     assert all(line.rstrip().endswith(".") for name, line in lines.items() if name != "lbunet")
 
 
 def test_every_module_that_is_a_command_is_listed():
     modules = (ROOT / "lbunet_tf").glob("[a-z]*.py")
     commands = {path.stem for path in modules if 'if __name__ == "__main__"' in path.read_text()}
-    assert set(console.COMMANDS) == commands
+    assert set(process.COMMANDS) == commands
 
 
 def test_a_wrong_command_is_one_clear_line(tmp_path):

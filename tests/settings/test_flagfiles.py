@@ -347,6 +347,7 @@ def test_every_flag_that_names_files_is_known_as_a_path():
         "teacher",
         "output",
         "preview",
+        "calibration_images",
         "records",
     }
 

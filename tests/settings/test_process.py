@@ -82,16 +82,16 @@ def test_a_run_predicts_alike_whatever_a_program_has_set(untrained_run, foreign_
 @pytest.mark.parametrize(
     "argv, original, answer",
     [
-        (["-m", "--help"], ["python", "-m", "lbunet_tf.train", "--help"], True),
-        (["-m"], ["python", "-OOmlbunet_tf.train"], True),
-        (["-m"], ["python", "-m", "pytest", "tests"], False),
-        (["train.py"], ["python", "train.py", "--module=lbunet_tf.train"], False),
-        (["-c"], ["python", "-c", "import lbunet_tf.train"], False),
-        ([], ["python"], False),
+        (["-m", "--help"], ["python", "-m", "lbunet_tf.train", "--help"], "train"),
+        (["-m"], ["python", "-OOmlbunet_tf.train"], "train"),
+        (["-m"], ["python", "-m", "pytest", "tests"], ""),
+        (["train.py"], ["python", "train.py", "--module=lbunet_tf.train"], ""),
+        (["-c"], ["python", "-c", "import lbunet_tf.train"], ""),
+        ([], ["python"], ""),
     ],
 )
 def test_a_command_is_known_from_a_program_that_imports_the_package(argv, original, answer):
-    assert process.is_command(argv, original) is answer
+    assert process.command_of(argv, original) == answer
 
 
 def _run(arguments, redirected="", **changes):
@@ -155,3 +155,29 @@ def test_importing_the_package_changes_neither_matplotlib_nor_keras():
     ended = _run(["-c", f"'{IMPORTS}'"], MPLBACKEND="pdf")
 
     assert ended.stdout.split() == ["pdf", "float64", "float64"], ended.stderr[-999:]
+
+
+@pytest.mark.parametrize(
+    "command, arguments, said",
+    [
+        ("train", ["--image_sise=64"], "Unknown command line flag 'image_sise'"),
+        ("train", ["--epochs=many"], '"--epochs" must be a whole number. Received: many'),
+        ("predict", ["--flagfile=nowhere.cfg"], '"--flagfile" must name a file of flags'),
+        ("evaluate", ["--run=a", "--rum=b"], "Unknown command line flag 'rum'"),
+    ],
+)
+def test_a_wrong_flag_is_said_before_keras_is_imported(tmp_path, command, arguments, said):
+    (tmp_path / "keras.py").write_text("raise SystemExit('imported')")
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+
+    ended = subprocess.run(
+        [sys.executable, "-m", f"lbunet_tf.{command}", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+    )
+
+    assert ended.returncode == 1
+    (line,) = ended.stderr.strip().splitlines()
+    assert line.startswith("ERROR: ") and said in line and line.endswith("All flags: --help")
