@@ -1,4 +1,4 @@
-"""Draws the pictures of README.md and docs/ from the run of the quickstart, which has no photos.
+"""Draws the pictures of README.md and docs/ from the run of the quickstart and three CC0 images.
 
 scripts/quickstart.sh
 python scripts/make_doc_pictures.py [--run=runs/quickstart] [--folder=docs/pictures]
@@ -20,9 +20,12 @@ import matplotlib.figure
 import numpy as np
 import pandas as pd
 from PIL import Image
+from scipy import ndimage
 
+import lbunet_tf
 from lbunet_tf.data import manifests
 from lbunet_tf.data import pipeline
+from lbunet_tf.drawing import overlays
 from lbunet_tf.runs import ensemble
 from lbunet_tf.runs import run_directory
 from lbunet_tf.settings import flagfiles
@@ -50,6 +53,8 @@ def main() -> None:
         drawn = pathlib.Path(temporary) / "drawn.png"
         draw_outlines(options.run, drawn)
         _save(drawn, options.folder / "outlines.webp", 1100)
+        _draw_examples(options.folder / "examples", drawn)
+        _save(drawn, options.folder / "examples.webp", 1100)
         sheet = pathlib.Path(temporary) / "augmentation.png"
         _draw_augmentation(options.run, sheet)
         _save(sheet, options.folder / "augmentation.webp", 1400)
@@ -93,6 +98,22 @@ def draw_outlines(run: pathlib.Path, path: pathlib.Path) -> None:
         axis.set_axis_off()
     figure.supxlabel("green: true outline    magenta: predicted outline", fontsize=11)
     figure.savefig(path, dpi=150, bbox_inches="tight")
+
+
+def _draw_examples(folder, path):
+    """Draws what the network of the package says of three images that it has never seen."""
+    network = lbunet_tf.load("isic2017")
+    pictures = []
+    for image in sorted(folder.glob("*.jpg")):
+        pixels = np.asarray(Image.open(image).convert("RGB"))
+        # Of twice the size, lest the outline be a hair.
+        large = np.asarray(Image.fromarray(pixels).resize((1024, 682), Image.Resampling.LANCZOS))
+        thick = network.predict(image).mask_at(large.shape[:2])
+        for _ in range(3):
+            large = overlays.draw_one(large, thick)
+            thick = ndimage.binary_erosion(thick)
+        pictures.append(large)
+    Image.fromarray(np.concatenate(pictures, axis=1)).save(path)
 
 
 def _draw_augmentation(run, path):
