@@ -125,7 +125,7 @@ def _write_portable(settings, model, mask_rule, folder):
         model,
         folder,
         settings.outputs.score_rule,
-        mask_rule,
+        mask_rule is not None,
         {**_identity(settings, mask_rule), "export_precision": precision},
         precision,
         calibration,

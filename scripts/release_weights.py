@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
 """Puts a finished, evaluated run into the package as a released one, its weights in float16.
 
-    python scripts/release_weights.py RUN NAME
+    python scripts/release_weights.py RUN NAME [--antialias]
 
 Writes lbunet_tf/released/NAME: model.keras, flags.cfg, training.json, history.csv, manifest.csv
-(without folders), mask_threshold.json, scores.json, data_license.txt and SHA256SUMS. A model card,
+(without folders), mask_threshold.json, scores.json, data_license.txt and SHA256SUMS. The run is
+evaluated for it; with --antialias it predicts with that flag, which it need not have been trained
+with: the images of its users may be larger than those that it was trained on. A model card,
 model_card.md, is written by hand beside them, from scores.json.
 
 Only images that anyone may use for anything are learnt from: a run that has learnt from another
@@ -16,18 +18,22 @@ import io
 import pathlib
 import shutil
 import sys
+import tempfile
 import zipfile
 
 import h5py
 import numpy as np
 
+from lbunet_tf import evaluate
 from lbunet_tf.data import manifests
 from lbunet_tf.runs import held_out
 from lbunet_tf.runs import mask_threshold
 from lbunet_tf.runs import run_directory
+from lbunet_tf.serving import outlines
 from lbunet_tf.settings import config
 from lbunet_tf.settings import flagfiles
 from lbunet_tf.settings import released_runs
+from lbunet_tf.settings import trained_flags
 from lbunet_tf.storage import archives
 from lbunet_tf.storage import whole_files
 
@@ -102,28 +108,30 @@ def write_half(model: pathlib.Path, path: pathlib.Path) -> None:
             archive.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)
 
 
-def release(run: str, name: str) -> pathlib.Path:
+def release(run: str, name: str, antialias: bool) -> pathlib.Path:
     """Returns the folder of the released run."""
     settings = flagfiles.read(run)
+    settings = settings.replace(antialias=antialias or settings.preprocessing.antialias)
     path = pathlib.Path(run)
     manifest = manifests.read(path / run_directory.MANIFEST)
     refuse_other_sources(settings, manifest)
-    metrics = whole_files.read_json(path / run_directory.METRICS, ("val", "test"))
+    with tempfile.TemporaryDirectory() as evaluated:
+        metrics = evaluate.evaluate(settings.replace(output=f"{evaluated}/scores"))
     folder = released_runs.FOLDER / name
     folder.mkdir(parents=True, exist_ok=True)
     write_half(path / run_directory.MODEL, folder / run_directory.MODEL)
-    for file in (run_directory.FINISHED, run_directory.HISTORY):
-        shutil.copyfile(path / file, folder / file)
+    shutil.copyfile(path / run_directory.HISTORY, folder / run_directory.HISTORY)
     shown = settings.replace(run=name, data_dir=(SOURCE,))
-    whole_files.write_text(
-        folder / run_directory.FLAGS, "\n".join(flagfiles.flag_lines(shown)) + "\n"
-    )
+    lines = flagfiles.flag_lines(shown)
+    whole_files.write_text(folder / run_directory.FLAGS, "\n".join(lines) + "\n")
+    finished = whole_files.read_json(path / run_directory.FINISHED)
+    finished[trained_flags.KEY] = trained_flags.kept(lines, flagfiles.PATH_FLAGS)
+    whole_files.write_json(folder / run_directory.FINISHED, finished)
     for column in ("image", "mask"):
         manifest[column] = [pathlib.PurePath(file).name for file in manifest[column]]
     whole_files.write_table(folder / run_directory.MANIFEST, manifest[list(COLUMNS)])
-    rule = mask_threshold.rule_of([run], settings.mask_cleanup)
-    num_images = metrics["val"]["num_masks"]
-    mask_threshold.write(folder, rule, num_images)
+    rule = outlines.MaskRule(metrics["val"]["mask_threshold"], metrics["val"]["mask_cleanup"])
+    mask_threshold.write(folder, rule, metrics["val"]["num_masks"])
     whole_files.write_json(folder / "scores.json", metrics)
     whole_files.write_text(folder / "data_license.txt", LICENSE)
     files = sorted(file for file in folder.iterdir() if file.name != released_runs.SUMS)
@@ -135,11 +143,12 @@ def release(run: str, name: str) -> pathlib.Path:
 def main() -> int:
     """Returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("run", help="a run directory, evaluated")
+    parser.add_argument("run", help="a run directory")
     parser.add_argument("name", help="its name in the package")
+    parser.add_argument("--antialias", action="store_true", help="predict with --antialias")
     arguments = parser.parse_args()
     try:
-        print(release(arguments.run, arguments.name))
+        print(release(arguments.run, arguments.name, arguments.antialias))
     except (ValueError, OSError) as error:
         print(f"ERROR: {error}", file=sys.stderr)
         return 1

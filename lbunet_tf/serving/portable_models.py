@@ -13,7 +13,6 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from lbunet_tf.serving import outlines
 from lbunet_tf.serving import postprocessing
 
 IDENTITY = "identity.json"
@@ -28,7 +27,7 @@ def write(
     model: keras.Model,
     folder: pathlib.Path,
     score_rule: str,
-    mask_rule: outlines.MaskRule | None,
+    has_outlines: bool,
     identity: dict,
     precision: str,
     calibration: np.ndarray | None = None,
@@ -37,16 +36,15 @@ def write(
 
     Input `image` (B, S, S, 3) float32 RGB in 0..255, resized as the run's images are; LiteRT takes
     one image at a time unless it is resized. Outputs: `probability` (B,) of melanoma, where an
-    output of the model scores it; where the mask head learnt outlines `mask_probability`
-    (B, S, S, 1), and of OpenVINO `mask` (B, S, S, 1), 0 or 1, cleaned up.
+    output of the model scores it; and `mask_probability` (B, S, S, 1), where the mask head learnt
+    outlines, not cleaned up: other runtimes take the loops badly or not at all.
 
     Args:
         format_name: One of `FORMATS`.
         model: Outputs logits by name.
         folder: Exists.
         score_rule: `Config.score_rule`.
-        mask_rule: How the logits of `mask` become an outline; None where it is the label on every
-            pixel.
+        has_outlines: Whether `mask` is an outline rather than the label on every pixel.
         identity: What the model is of, for JSON.
         precision: Of the weights: one of the format's.
         calibration: (N, S, S, 3) float32, typical images, for int8.
@@ -59,7 +57,7 @@ def write(
     check(format_name, precision)
     for name in chosen.modules:
         _import(name, format_name, chosen.install)
-    outputs = _with_probabilities(model, score_rule, mask_rule, chosen.has_loops)
+    outputs = _with_probabilities(model, score_rule, has_outlines)
     plain = _of_simple_operations(outputs)
     path = folder / chosen.file
     image = _test_image(plain.input_shape[1])
@@ -93,32 +91,14 @@ def _import(name, format_name, install):
         ) from error
 
 
-def _with_probabilities(model, score_rule, mask_rule, has_loops):
+def _with_probabilities(model, score_rule, has_outlines):
     outputs = {}
     if score_rule != "none":
         functions = postprocessing.Functions(ops.sigmoid, ops.mean, ops.max)
         outputs["probability"] = postprocessing.image_scores(model.output, score_rule, functions)
-    if mask_rule:
+    if has_outlines:
         outputs["mask_probability"] = ops.sigmoid(model.output["mask"])
-    if mask_rule and has_loops:
-        outputs["mask"] = _Outline(mask_rule, name="outline")(model.output["mask"])
     return keras.Model(model.input, outputs)
-
-
-class _Outline(keras.layers.Layer):
-    """Logits to the mask that `MaskRule` makes of them, 0 or 1."""
-
-    def __init__(self, mask_rule, **keywords):
-        super().__init__(**keywords)
-        self.mask_rule = mask_rule
-
-    def compute_output_spec(self, logits):
-        return keras.KerasTensor(logits.shape, "uint8")
-
-    def call(self, logits):
-        logits = self.mask_rule.clean_in_graph(logits)
-        # Not a cast, in which OpenVINO loses the output's name.
-        return tf.where(logits >= self.mask_rule.logit, tf.constant(1, tf.uint8), 0)
 
 
 class _Nearest(keras.layers.Layer):
@@ -269,7 +249,6 @@ class Format:
         precisions: Of its weights, the default first.
         modules: What must be importable.
         install: The line that installs it.
-        has_loops: Whether it takes the loops of `outlines`, so that it has the output `mask`.
         write: (model, path, precision, calibration images, identity) -> None.
         run: (path, images) -> outputs by name.
     """
@@ -278,7 +257,6 @@ class Format:
     precisions: tuple[str, ...]
     modules: tuple[str, ...]
     install: str
-    has_loops: bool
     write: Callable
     run: Callable
 
@@ -289,7 +267,6 @@ FORMATS = {
         ("float32",),
         ("openvino",),
         "pip install 'lbunet_tf[openvino]'",
-        True,
         _write_openvino,
         _run_openvino,
     ),
@@ -298,7 +275,6 @@ FORMATS = {
         ("float16", "float32"),
         ("onnx", "tf2onnx", "onnxruntime"),
         "pip install 'lbunet_tf[onnx]'",
-        False,
         _write_onnx,
         _run_onnx,
     ),
@@ -307,7 +283,6 @@ FORMATS = {
         ("float16", "float32", "int8"),
         ("ai_edge_litert.interpreter",),
         "pip install 'lbunet_tf[litert]'",
-        False,
         _write_litert,
         _run_litert,
     ),
