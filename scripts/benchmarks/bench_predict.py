@@ -94,11 +94,12 @@ def _make_openvino(options, precision, images):
 def _export(options):
     import bench_train
 
-    from lbunet_tf.serving import openvino_model
+    from lbunet_tf.serving import portable_models
 
     options.worker = "float32"
     model = bench_train.make_model(options)
-    openvino_model.write(model, pathlib.Path(options.exported), "none", True, {})
+    folder = pathlib.Path(options.exported)
+    portable_models.write("openvino", model, folder, "none", True, {}, "float32")
 
 
 if __name__ == "__main__":
