@@ -5,6 +5,7 @@ import unicodedata
 import hypothesis
 import numpy as np
 import pandas as pd
+import pytest
 from hypothesis import strategies as st
 
 from lbunet_tf.data import identifiers
@@ -20,6 +21,7 @@ WORDS = st.sampled_from(
 NEAR = st.builds("{}{}{}".format, MARKS, WORDS, MARKS)
 TEXTS = st.one_of(st.text(max_size=8), st.text(st.characters(), max_size=4), NEAR)
 ROWS = st.lists(st.tuples(TEXTS, TEXTS, TEXTS), min_size=1, max_size=8)
+IDS = ("image_id", "patient_id", "lesion_id")
 SETTINGS = hypothesis.settings(
     max_examples=25,
     deadline=None,
@@ -40,7 +42,7 @@ def test_ids_are_refused_or_read_back_equal(tmp_path, rows):
     try:
         table = manifests.check(manifests.complete(_table(rows), "manifest"))
     except ValueError as error:
-        assert "image_id" in str(error) and "row " in str(error)
+        assert "row " in str(error) and any(name in str(error) for name in IDS)
         return
     whole_files.write_table(tmp_path / "rows.csv", table)
 
@@ -81,3 +83,13 @@ def test_cells_of_any_text_are_refused_or_read_as_written(tmp_path, rows, separa
         return
 
     assert again["image_id"].tolist() == [row[0].strip(identifiers.INVISIBLE) for row in rows]
+
+
+@pytest.mark.parametrize("column", IDS)
+def test_half_a_character_is_named_by_row_and_column(column):
+    pytest.importorskip("pyarrow")
+    rows = _table([("a", "b", "c"), ("d", "e", "f")])
+    rows.loc[1, column] = "\ud800"
+
+    with pytest.raises(ValueError, match=f"row 2: {column} must be Unicode"):
+        manifests.complete(rows, "manifest")
