@@ -88,12 +88,12 @@ def _text(column, source):
         return column.fillna("").astype(str)
     except UnicodeEncodeError as error:
         # pyarrow's, where it is installed. Half of a character, as in a file name of Latin-1.
-        texts = column.fillna("").map(str)
+        texts = ["" if pd.isna(value) else str(value) for value in column]
         is_text = [text == text.encode("utf-8", "ignore").decode("utf-8") for text in texts]
         number = is_text.index(False)
         raise ValueError(
-            f"source {source}, row {number + 1}: {column.name} must be Unicode. Rename the file, or "
-            f"write the table in UTF-8. Received: {texts.iloc[number]!r}"
+            f"source {source}, row {number + 1}: {column.name} must be Unicode. Rename the file, "
+            f"or write the table in UTF-8. Received: {texts[number]!r}"
         ) from error
 
 
