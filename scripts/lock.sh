@@ -11,9 +11,12 @@ trap 'rm -rf "$tools"' EXIT
 "$(find_python)" -m venv "$tools"
 "$tools/bin/python" -m pip install --quiet --disable-pip-version-check 'uv>=0.9,<1'
 
+# uv overlooks that its release 1.3.1 is not for Python 3.11; ai-edge-litert needs it.
+echo 'backports-strenum<1.3' > "$tools/constraints.txt"
+
 compile() {
   "$tools/bin/uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-    --no-config --no-emit-index-url --no-emit-find-links --annotation-style line \
+    --constraints "$tools/constraints.txt" --no-config --no-emit-index-url --no-emit-find-links --annotation-style line \
     --custom-compile-command scripts/lock.sh "$@"
 }
 
