@@ -109,11 +109,14 @@ def _evaluate(settings, source, asked, output):
         )
     what = {"tta": settings.score.tta, "runs": len(settings.paths.runs)}
     if settings.outputs.mask_source == "lesion":
-        what |= {"mask_cleanup": mask_rule.cleanup, "mask_threshold": mask_rule.threshold}
+        what["mask_cleanup"] = mask_rule.cleanup
+    if mask_rule.cleanup != "none":
+        what["mask_threshold"] = mask_rule.threshold
     metrics = {split: {**values, **what} for split, values in metrics.items()}
     whole_files.write_json(output / run_directory.METRICS, metrics)
-    if _is_of_the_run(settings, source, output) and mask_rule.cleanup != "none":
-        num_masks = metrics["val"].get("num_masks", 0)
+    num_masks = metrics["val"].get("num_masks", 0)
+    is_chosen = num_masks and mask_rule.cleanup != "none"
+    if is_chosen and _is_of_the_run(settings, source, output):
         mask_threshold.write(output, mask_rule, num_masks)
     drawn = _draw(settings, output, model, scored.manifest, table, metrics, mask_rule)
     _write_report(settings, source, output, scored.checks, metrics, drawn)
@@ -134,8 +137,12 @@ def _predict(settings, output, model, scored):
     """
     flags = (settings.preprocessing, settings.outputs, settings.device)
     mask_rule = mask_threshold.rule_of(settings.paths.runs, settings.mask_cleanup, warns=False)
+    # A mean is cut as predict and export cut it: by the thresholds of its runs.
+    chooses = not settings.paths.other_runs and settings.score.tta == "none"
     try:
-        return scored, *predictions.predict_run(*flags, output, model, scored.manifest, mask_rule)
+        return scored, *predictions.predict_run(
+            *flags, output, model, scored.manifest, mask_rule, chooses
+        )
     except Exception:
         # tf.data names no file. Whether one is at fault, a look at each tells.
         is_read = scored.manifest["split"].isin(predictions.EVALUATED_SPLITS)
@@ -147,7 +154,9 @@ def _predict(settings, output, model, scored):
     manifest = pd.concat([scored.manifest[~is_read], rows], ignore_index=True)
     failures = [*scored.failures, *bad["reason"]]
     scored = dataclasses.replace(scored, manifest=manifest, failures=failures)
-    return scored, *predictions.predict_run(*flags, output, model, scored.manifest, mask_rule)
+    return scored, *predictions.predict_run(
+        *flags, output, model, scored.manifest, mask_rule, chooses
+    )
 
 
 def _other_source(other_source):

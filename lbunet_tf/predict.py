@@ -104,7 +104,10 @@ def predict(settings: config.Config, paths: Sequence[str]) -> list[str]:
 def _folder(settings):
     folder = ensemble.output_folder(settings.paths, FOLDER)
     number, count = settings.results.part
-    return folder if count == 1 else folder.with_name(f"{folder.name}-{number}-of-{count}")
+    if count == 1:
+        return folder
+    folder = pathlib.Path(os.path.abspath(folder))
+    return folder.with_name(f"{folder.name}-{number}-of-{count}")
 
 
 def _pictures(settings, row):
@@ -260,7 +263,10 @@ def _with_rest(error, bytes_per_image, num_left):
 
 
 class _Read(typing.NamedTuple):
-    """What is kept of an image: not all its pixels, lest many of them fill memory."""
+    """What is kept of an image: not all its pixels, lest many of them fill memory.
+
+    `picture` is None where there is no overlay, or it has the size of the image: it is read again.
+    """
 
     seen: list[str] | None
     size: tuple[int, int]
@@ -286,7 +292,7 @@ def _results(trained, rows, folder):
         # Before it is read: a file that is replaced meanwhile is read again.
         seen = _seen(row)
         image, square = predictor.read(row["image"], *flags)
-        picture = overlays.shrink(image, side) if has_overlays else None
+        picture = overlays.shrink(image, side) if has_overlays and side else None
         return _Read(seen, image.shape[:2], square, picture)
 
     def read(row):
@@ -300,8 +306,14 @@ def _results(trained, rows, folder):
 
     def write(row, image, prediction):
         return failed_files.tried(
-            row["image"], _write, row, folder, image, prediction, settings.results.write
+            row["image"], _write, row, folder, whole(row, image), prediction, settings.results.write
         )
+
+    def whole(row, image):
+        if not has_overlays or side:
+            return image
+        pixels = new_images.read_image(row["image"], settings.reading.max_megapixels)
+        return image._replace(picture=pixels)
 
     batch_size = settings.device.batch_size
     for part, results in pipelining.in_batches(rows, batch_size, read, predict_batch, write):

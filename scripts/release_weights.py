@@ -134,7 +134,8 @@ def release(run: str, name: str, antialias: bool) -> pathlib.Path:
     mask_threshold.write(folder, rule, metrics["val"]["num_masks"])
     whole_files.write_json(folder / "scores.json", metrics)
     whole_files.write_text(folder / "data_license.txt", LICENSE)
-    files = sorted(file for file in folder.iterdir() if file.name != released_runs.SUMS)
+    others = (released_runs.SUMS, released_runs.CARD)
+    files = sorted(file for file in folder.iterdir() if file.name not in others)
     lines = [f"{released_runs.sha256(file)}  {file.name}" for file in files]
     whole_files.write_text(folder / released_runs.SUMS, "\n".join(lines) + "\n")
     return folder

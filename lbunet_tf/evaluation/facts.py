@@ -60,8 +60,8 @@ def _mask_rule(test):
     if test.get("mask_cleanup", "none") == "none":
         return "at probability 0.5"
     return (
-        f"as one region without holes, at probability {test['mask_threshold']:.2f}, which was "
-        "chosen on val; the lines of uncleaned masks are of all pixels at 0.5"
+        f"as one region without holes, at probability {test['mask_threshold']:.2f}, chosen on val "
+        "where val has masks; the lines of uncleaned masks are of all pixels at 0.5"
     )
 
 

@@ -38,6 +38,7 @@ def predict_run(
     model: keras.Model,
     manifest: pd.DataFrame,
     mask_rule: outlines.MaskRule = outlines.PLAIN,
+    chooses_threshold: bool = True,
 ) -> tuple[pd.DataFrame, outlines.MaskRule]:
     """Returns the predictions table of val and test, and the rule that made outlines of masks.
 
@@ -51,12 +52,12 @@ def predict_run(
     1 by logit.
 
     Where `mask_rule` cleans masks up, its threshold is replaced by one of `THRESHOLDS`, chosen on
-    val: that of the largest mean Dice, of several the one nearest to 0.5. Without masks in val it
-    stays.
+    val: that of the largest mean Dice, of several the one nearest to 0.5. Without masks in val, or
+    `chooses_threshold`, it stays.
     """
     parts, histograms = [], {}
     rules = [mask_rule]
-    if mask_rule.cleanup != "none" and _has_masks(manifest):
+    if mask_rule.cleanup != "none" and chooses_threshold and _has_masks(manifest):
         rules = [dataclasses.replace(mask_rule, threshold=threshold) for threshold in THRESHOLDS]
     # Each image is seen once.
     device = dataclasses.replace(device, cache=False)

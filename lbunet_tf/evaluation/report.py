@@ -63,7 +63,7 @@ WORDS = {
     "share_below_iou_0.65": "fraction of images with IoU below 0.65",
     "pooled_dice": "Dice, pooled over pixels",
     "pooled_iou": "IoU, pooled over pixels",
-    "mask_threshold": "threshold of the mask's probability, chosen on val",
+    "mask_threshold": "threshold of the mask's probability",
     "f1": "F1",
     "ppv": "PPV here",
     "npv": "NPV here",

@@ -129,7 +129,8 @@ def _of_simple_operations(model):
             return keras.layers.Rescaling(scale, offset, name=layer.name)
         return layer
 
-    return keras.models.clone_model(model, clone_function=replace)
+    # The members of a mean are models within it.
+    return keras.models.clone_model(model, clone_function=replace, recursive=True)
 
 
 def _write_openvino(model, path, precision, calibration, identity):

@@ -54,7 +54,10 @@ def refuse_wrong(entry: str, arguments: Sequence[str]) -> str:
     define_flags(entry, flag_values)
     flag_values.set_gnu_getopt(flags.FLAGS.is_gnu_getopt())
     try:
-        parse([entry, *arguments], flag_values, tells=False)
+        parse([entry, *arguments], flag_values, is_early=True)
+    except _PipeError:
+        # It can be read once only: by the command itself.
+        return ""
     except ValueError as error:
         return describe(error)
     return ""
@@ -67,25 +70,25 @@ def describe(error: ValueError) -> str:
     return f"ERROR: {text}{end} All flags: --help"
 
 
-def parse(arguments: Sequence[str], flag_values=flags.FLAGS, tells: bool = True) -> list[str]:
+def parse(arguments: Sequence[str], flag_values=flags.FLAGS, is_early: bool = False) -> list[str]:
     """Returns what is left of a command line after its flags.
 
     Args:
         arguments: Its words, the name of the program first.
         flag_values: Which flags there are; they are set.
-        tells: Whether a line says that a flagfile of the package is read.
+        is_early: Whether the command parses them again: then nothing is logged, and no pipe read.
 
     Raises:
         ValueError: A flag is unknown, its value cannot be read, or a flagfile is not one.
     """
-    files = _Files()
+    files = _Files(is_early=is_early)
     expanded = _expand(list(arguments), files)
     try:
         left = flag_values(expanded)
     except flags.Error as error:
         raise ValueError(_in_words(error, files.origins)) from error
     # Not before: absl warns of what is logged while it has not read the flags.
-    for path, found in files.replaced.items() if tells else ():
+    for path, found in files.replaced.items() if not is_early else ():
         logging.info("there is no %s here; reading the package's %s", path, found)
     return left
 
@@ -96,6 +99,11 @@ class _Files:
 
     origins: dict[str, str] = dataclasses.field(default_factory=dict)
     replaced: dict[pathlib.Path, pathlib.Path] = dataclasses.field(default_factory=dict)
+    is_early: bool = False
+
+
+class _PipeError(Exception):
+    """A flagfile is a pipe, and not to be read yet."""
 
 
 # What absl says of a value that cannot be read -> what it must be.
@@ -160,6 +168,8 @@ def _lines_of(name, files, read_before=()):
     if path.resolve() in read_before:
         chain = " -> ".join(map(str, (*read_before, path)))
         raise ValueError(f'"--flagfile" must not lead back to itself. Received: {chain}')
+    if files.is_early and path.exists() and not path.is_file():
+        raise _PipeError
     try:
         # A byte order mark, as Windows' editor writes it, is no part of the first flag.
         text = path.read_text(encoding="utf-8-sig")

@@ -7,8 +7,8 @@ FOLDER = pathlib.Path(__file__).parents[1] / "released"
 # What predict takes where no --run is named.
 DEFAULT = "isic2017"
 FLAGS, MODEL = "flags.cfg", "model.keras"
-# The SHA-256 of each other file of a released run, as `sha256sum` writes and checks it.
-SUMS = "SHA256SUMS"
+# The SHA-256 of each file of a released run but the card, as `sha256sum` writes and checks it.
+SUMS, CARD = "SHA256SUMS", "model_card.md"
 
 
 def folder_of(run: str) -> str:

@@ -113,6 +113,16 @@ def test_an_onnx_file_holds_its_identity_and_asks_for_an_image_only(export_to):
     assert json.loads(identity) == json.loads((folder / "identity.json").read_text())
 
 
+def test_a_mean_over_symmetries_asks_for_an_image_only_and_says_the_same(export_to):
+    import onnx
+
+    # It is compared with Keras before it gets its name.
+    folder = export_to(format="onnx", tta="flips", export_precision="float32")
+
+    written = onnx.load(folder / "model.onnx")
+    assert [given.name for given in written.graph.input] == ["image"]
+
+
 @pytest.mark.parametrize("name", ["onnx", "litert"])
 def test_float16_halves_the_file(export_to, name):
     sizes = [

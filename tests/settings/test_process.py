@@ -181,3 +181,18 @@ def test_a_wrong_flag_is_said_before_keras_is_imported(tmp_path, command, argume
     assert ended.returncode == 1
     (line,) = ended.stderr.strip().splitlines()
     assert line.startswith("ERROR: ") and said in line and line.endswith("All flags: --help")
+
+
+@pytest.mark.slow
+def test_a_flagfile_that_is_a_pipe_is_read_once_and_loses_no_flag():
+    ended = subprocess.run(
+        [sys.executable, "-m", "lbunet_tf.train", "--flagfile=/dev/stdin"],
+        input="--image_size=64\n--epochs=many\n",
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+    )
+
+    assert ended.returncode == 1
+    assert '"--epochs" must be a whole number. Received: many' in ended.stderr
