@@ -14,29 +14,23 @@ import dataclasses
 import os
 import pathlib
 import time
-import typing
 from collections.abc import Sequence
 
 import keras
-import numpy as np
 from absl import logging
 
 from lbunet_tf.data.pixels import new_images
-from lbunet_tf.drawing import overlays
 from lbunet_tf.runs import ensemble
 from lbunet_tf.runs import mask_threshold
-from lbunet_tf.runs import pipelining
 from lbunet_tf.runs import predictor
 from lbunet_tf.runs import run_directory
-from lbunet_tf.serving import postprocessing
+from lbunet_tf.runs import written_predictions
 from lbunet_tf.settings import config
 from lbunet_tf.settings import entry
 from lbunet_tf.storage import failed_files
 from lbunet_tf.storage import file_names
 from lbunet_tf.storage import growing_table
 from lbunet_tf.storage import output_folder
-from lbunet_tf.storage import pictures
-from lbunet_tf.storage import spreadsheets
 from lbunet_tf.storage import whole_files
 
 # The marker of a folder of predictions.
@@ -46,10 +40,14 @@ SCORES = "scores.csv"
 # Size and time of each image when it was read.
 SEEN = ".seen.csv"
 SEEN_COLUMNS = ("image_id", "size", "mtime_ns")
-MASKS, OVERLAYS = "masks", "overlays"
-OWN = (SCORES, SEEN, failed_files.FILE, MASKS, OVERLAYS, f".*.{whole_files.PARTIAL}*")
-COLUMNS = ("image_id", "image", "score", "width", "height")
-OUTLINE_COLUMNS = ("lesion_pixels", "lesion_share", "mask")
+OWN = (
+    SCORES,
+    SEEN,
+    failed_files.FILE,
+    written_predictions.MASKS,
+    written_predictions.OVERLAYS,
+    f".*.{whole_files.PARTIAL}*",
+)
 
 
 def main(settings: config.Config, paths: Sequence[str]) -> None:
@@ -66,11 +64,10 @@ def predict(settings: config.Config, paths: Sequence[str]) -> list[str]:
     """Returns why images could not be predicted, one line each; all other results are on disk.
 
     Writes to --output (RUN/predicted by default; of a part by --shard, that name with the part
-    behind it): `scores.csv` (image_id, image, score,
-    width, height and, for outlines, lesion_pixels, lesion_share of the image and the file of its
-    mask), `masks/NAME.png` (black and white, the size of the image as a viewer shows it),
-    `overlays/NAME.jpg` and `failures.txt`. NAME is the image_id, or what
-    `storage.file_names` makes of one that is no plain name.
+    behind it): `scores.csv` (image_id, image, score, width, height and, for outlines,
+    lesion_pixels, lesion_share of the image and the file of its mask), `masks/NAME.png` (black and
+    white, the size of the image as a viewer shows it), `overlays/NAME.jpg` and `failures.txt`. NAME
+    is the image_id, or what `storage.file_names` makes of one that is no plain name.
 
     Raises:
         ValueError: The folder holds other files, finished predictions, or those of another run or
@@ -86,7 +83,7 @@ def predict(settings: config.Config, paths: Sequence[str]) -> list[str]:
         mask_rule = mask_threshold.rule_of(settings.paths.runs, settings.mask_cleanup)
         asked = _asked(settings, mask_rule)
         earlier = _earlier_lines(folder, rows, asked, settings)
-        files = [name for row in rows for name in _pictures(settings, row)]
+        files = [name for row in rows for name in _picture_files(settings, row)]
         output_folder.refuse_files_of_others(folder, files)
         trained = predictor.Predictor(settings, mask_rule)
         if earlier is None:
@@ -110,30 +107,28 @@ def _folder(settings):
     return folder.with_name(f"{folder.name}-{number}-of-{count}")
 
 
-def _pictures(settings, row):
-    """Returns the pictures that are written of an image, of --write."""
-    if settings.outputs.mask_source != "lesion":
-        return []
-    names = dict(zip((MASKS, OVERLAYS), _picture_names(row["name"]), strict=True))
-    return [name for what, name in names.items() if what in settings.results.write]
+def _picture_files(settings, row):
+    return written_predictions.picture_files(
+        row, settings.results.write, settings.outputs.mask_source == "lesion"
+    )
+
+
+def _columns(settings):
+    return written_predictions.columns(settings.outputs.mask_source == "lesion")
 
 
 def _plan(images):
     """Returns (rows with the name of their files, what cannot be predicted)."""
     is_whole = (images["image_id"] != "") & (images["image"] != "")
+    shown = written_predictions.shown
     failures = [
-        f"{_shown(row.image) or 'a row without an image'}: "
-        f"{'its image_id is empty' if row.image else f'image_id {_shown(row.image_id)!r}'}"
+        f"{shown(row.image) or 'a row without an image'}: "
+        f"{'its image_id is empty' if row.image else f'image_id {shown(row.image_id)!r}'}"
         for row in images[~is_whole].itertuples()
     ]
     rows = images[is_whole].to_dict("records")
     names = file_names.file_names([row["image_id"] for row in rows])
     return [{**row, "name": name} for row, name in zip(rows, names, strict=True)], failures
-
-
-def _shown(text):
-    """Returns an id or a path as the table has it."""
-    return spreadsheets.quoted(file_names.printable(text))
 
 
 def _asked(settings, mask_rule):
@@ -155,10 +150,6 @@ def _as_json(value):
     return list(value) if isinstance(value, tuple) else value
 
 
-def _columns(settings):
-    return COLUMNS + (OUTLINE_COLUMNS if settings.outputs.mask_source == "lesion" else ())
-
-
 def _earlier_lines(folder, rows, asked, settings):
     """Returns image_id -> line of scores.csv of what an interrupted command has predicted.
 
@@ -171,7 +162,10 @@ def _earlier_lines(folder, rows, asked, settings):
     if marker is None:
         return {}
     found = growing_table.read(folder / SCORES, _columns(settings))
-    known = {(_shown(row["image_id"]), _shown(row["image"])) for row in rows}
+    known = {
+        (written_predictions.shown(row["image_id"]), written_predictions.shown(row["image"]))
+        for row in rows
+    }
     others = [cells[1] for cells in found if tuple(cells[:2]) not in known]
     reason = ""
     if marker.get("asked") != asked:
@@ -195,26 +189,13 @@ def _unchanged_lines(folder, rows, found, settings):
     by_name = {cells[0]: cells for cells in found}
     lines = {}
     for row in rows:
-        shown = _shown(row["image_id"])
-        files = _pictures(settings, row)
+        shown = written_predictions.shown(row["image_id"])
+        files = _picture_files(settings, row)
         is_whole = shown in by_name and all((folder / name).is_file() for name in files)
-        if is_whole and seen.get(shown) == _seen(row):
+        if is_whole and seen.get(shown) == written_predictions.seen(row):
             lines[row["image_id"]] = by_name[shown]
     logging.info("continuing in %s: %d images are predicted already", folder, len(lines))
     return lines
-
-
-def _seen(row):
-    """Returns a line by which a file is known again."""
-    try:
-        status = os.stat(row["image"])
-    except (OSError, ValueError):
-        return None
-    return [_shown(row["image_id"]), str(status.st_size), str(status.st_mtime_ns)]
-
-
-def _picture_names(name):
-    return f"{MASKS}/{name}.png", f"{OVERLAYS}/{name}.jpg"
 
 
 def _predict(trained, rows, lines, folder):
@@ -234,7 +215,7 @@ def _predict(trained, rows, lines, folder):
         growing_table.appending(folder / SEEN) as append_seen,
     ):
         try:
-            for part, results in _results(trained, rows, folder):
+            for part, results in written_predictions.results(trained, rows, folder):
                 good = [result for result in results if not isinstance(result, str)]
                 failures += [result for result in results if isinstance(result, str)]
                 append_seen(result.seen for result in good if result.seen)
@@ -260,91 +241,6 @@ def _predict(trained, rows, lines, folder):
 def _with_rest(error, bytes_per_image, num_left):
     rest = bytes_per_image * num_left / 1e6
     return OSError(f"{error}. The {num_left} images that are left take about {rest:.0f} MB")
-
-
-class _Read(typing.NamedTuple):
-    """What is kept of an image: not all its pixels, lest many of them fill memory.
-
-    `picture` is None where there is no overlay, or it has the size of the image: it is read again.
-    """
-
-    seen: list[str] | None
-    size: tuple[int, int]
-    square: np.ndarray
-    picture: np.ndarray | None
-
-
-class _Written(typing.NamedTuple):
-    image_id: str
-    seen: list[str] | None
-    cells: list[str]
-    num_bytes: int
-
-
-def _results(trained, rows, folder):
-    """Yields (rows, a `_Written` of each or why there is none), batch by batch."""
-    settings = trained.settings
-    flags = (settings.preprocessing, settings.reading.max_megapixels)
-    has_overlays = settings.outputs.mask_source == "lesion" and "overlays" in settings.results.write
-    side = None if settings.results.overlay_size == "full" else int(settings.results.overlay_size)
-
-    def read_image(row):
-        # Before it is read: a file that is replaced meanwhile is read again.
-        seen = _seen(row)
-        image, square = predictor.read(row["image"], *flags)
-        picture = overlays.shrink(image, side) if has_overlays and side else None
-        return _Read(seen, image.shape[:2], square, picture)
-
-    def read(row):
-        return failed_files.tried(row["image"], read_image, row)
-
-    def predict_batch(images):
-        found = trained.predict_squares(
-            [image.square for image in images], [image.size for image in images]
-        )
-        return [prediction or postprocessing.NOT_FINITE for prediction in found]
-
-    def write(row, image, prediction):
-        return failed_files.tried(
-            row["image"], _write, row, folder, whole(row, image), prediction, settings.results.write
-        )
-
-    def whole(row, image):
-        if not has_overlays or side:
-            return image
-        pixels = new_images.read_image(row["image"], settings.reading.max_megapixels)
-        return image._replace(picture=pixels)
-
-    batch_size = settings.device.batch_size
-    for part, results in pipelining.in_batches(rows, batch_size, read, predict_batch, write):
-        yield (
-            part,
-            [
-                f"{file_names.printable(row['image'])}: {result}"
-                if result == postprocessing.NOT_FINITE
-                else result
-                for row, result in zip(part, results, strict=True)
-            ],
-        )
-
-
-def _write(row, folder, image, prediction, what):
-    """Returns the `_Written` of an image; writes its pictures."""
-    height, width = image.size
-    shown = "" if prediction.score is None else f"{prediction.score:.6f}"
-    cells = [_shown(row["image_id"]), _shown(row["image"]), shown, str(width), str(height)]
-    num_bytes = 0
-    if prediction.mask_logits is not None:
-        mask_name, overlay_name = _picture_names(row["name"])
-        cells += [str(np.count_nonzero(prediction.mask)), f"{prediction.lesion_fraction:.6f}"]
-        cells.append(mask_name if "masks" in what else "")
-        if "masks" in what:
-            num_bytes += pictures.write_mask(folder / mask_name, prediction.mask)
-        if image.picture is not None:
-            mask = prediction.mask_at(image.picture.shape[:2])
-            overlay = overlays.draw_one(image.picture, mask)
-            num_bytes += pictures.write_jpeg(folder / overlay_name, overlay)
-    return _Written(row["image_id"], image.seen, cells, num_bytes)
 
 
 def _finish(folder, settings, rows, lines, failures):

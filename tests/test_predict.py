@@ -1,6 +1,7 @@
 import csv
 import os
 import pathlib
+import types
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from PIL import Image
 
 from lbunet_tf import predict
 from lbunet_tf.runs import ensemble
+from lbunet_tf.runs import written_predictions
 from lbunet_tf.settings import flagfiles
 from lbunet_tf.storage import output_folder
 from tests import dicom_files
@@ -71,6 +73,26 @@ def test_overlays_are_shrunk_to_a_size_and_masks_are_not(settings, tmp_path, siz
     output = pathlib.Path(settings.paths.output)
     assert Image.open(output / "overlays/large.jpg").size == shown
     assert Image.open(output / "masks/large.png").size == (3000, 2000)
+
+
+def test_an_image_that_is_gone_before_its_overlay_is_drawn_costs_no_other(
+    settings, folder, monkeypatch
+):
+    read = written_predictions.new_images.read_image
+
+    def gone(path, *arguments):
+        if path.endswith("image3.jpg"):
+            raise ValueError(f"{path} is gone")
+        return read(path, *arguments)
+
+    # Of the second reading alone: the first is the predictor's.
+    monkeypatch.setattr(written_predictions, "new_images", types.SimpleNamespace(read_image=gone))
+    failures = predict.predict(settings.replace(overlay_size="full"), [str(folder)])
+
+    assert failures == [f"{folder}/image3.jpg is gone"]
+    assert [row["image_id"] for row in read_scores(settings)] == [
+        f"image{number}" for number in (0, 1, 2, 4, 5)
+    ]
 
 
 @pytest.mark.parametrize("write", [("scores",), ("masks",), ("scores", "overlays")])

@@ -22,12 +22,12 @@ def draw_one(image: np.ndarray, predicted: np.ndarray) -> np.ndarray:
     return draw(image[None], nothing, predicted[None, ..., None])[0]
 
 
-def shrink(image: np.ndarray, side: int | None) -> np.ndarray:
+def shrink(image: np.ndarray, side: int) -> np.ndarray:
     """Returns (H, W, 3) uint8 whose sides are at most `side`, by averaging whole pixels.
 
-    None, or an image that is small enough: the image itself.
+    An image that is small enough stays as it is.
     """
-    factor = 1 if side is None else -(-max(image.shape[:2]) // side)
+    factor = -(-max(image.shape[:2]) // side)
     return image if factor == 1 else np.asarray(Image.fromarray(image).reduce(factor))
 
 

@@ -3,7 +3,6 @@
 `lbunet_tf.load` gives it to a person, and `lbunet_tf.predict` writes what it says to disk.
 """
 
-import concurrent.futures
 import dataclasses
 import functools
 import os
@@ -17,6 +16,7 @@ from lbunet_tf.data.pixels import new_images
 from lbunet_tf.data.pixels import preprocessing
 from lbunet_tf.runs import ensemble
 from lbunet_tf.runs import mask_threshold
+from lbunet_tf.runs import pipelining
 from lbunet_tf.serving import outlines
 from lbunet_tf.serving import postprocessing
 from lbunet_tf.settings import config
@@ -125,17 +125,21 @@ class Predictor:
             keywords.replace(self.settings, batch_size=batch_size)
         step = batch_size or self.settings.device.batch_size
         flags = (self.settings.preprocessing, self.settings.reading.max_megapixels)
-        predictions = []
-        with concurrent.futures.ThreadPoolExecutor() as threads:
-            for start in range(0, len(images), step):
-                part = images[start : start + step]
-                names = [_name(image, number) for number, image in enumerate(part, start)]
-                read = threads.map(lambda image, name: _read(image, name, *flags), part, names)
-                sizes, squares = zip(*read, strict=True)
-                found = self.predict_squares(squares, sizes)
-                _refuse_missing(found, names)
-                predictions += found
-        return predictions
+
+        def read(numbered):
+            name = _name(*numbered)
+            return name, *_read(numbered[1], name, *flags)
+
+        def predict(part):
+            names, sizes, squares = zip(*part, strict=True)
+            found = self.predict_squares(squares, sizes)
+            _refuse_missing(found, names)
+            return found
+
+        batches = pipelining.in_batches(
+            list(enumerate(images)), step, read, predict, lambda image, read, found: found
+        )
+        return [prediction for _, part in batches for prediction in part]
 
     def predict_squares(
         self, squares: Sequence[np.ndarray], sizes: Sequence[tuple[int, int]]
@@ -206,7 +210,7 @@ def _is_one(images):
     return isinstance(images, (str, os.PathLike)) or getattr(images, "ndim", None) == 3
 
 
-def _name(image, number):
+def _name(number, image):
     if isinstance(image, (str, os.PathLike)):
         return file_names.printable(os.fspath(image))
     return f"images[{number}]"
