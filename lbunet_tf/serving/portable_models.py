@@ -46,15 +46,14 @@ def write(
         score_rule: `Config.score_rule`.
         has_outlines: Whether `mask` is an outline rather than the label on every pixel.
         identity: What the model is of, for JSON.
-        precision: Of the weights: one of the format's.
+        precision: Of the weights, as `precision_of` gives it.
         calibration: (N, S, S, 3) float32, typical images, for int8.
 
     Raises:
-        ValueError: What the format needs is not installed, the precision is none of its, or the
-            file does not say what the network says.
+        ValueError: What the format needs is not installed, or the file does not say what the
+            network says.
     """
     chosen = FORMATS[format_name]
-    check(format_name, precision)
     for name in chosen.modules:
         _import(name, format_name, chosen.install)
     outputs = _with_probabilities(model, score_rule, has_outlines)
@@ -68,14 +67,23 @@ def write(
     _check_file(chosen, path, precision, image, expected)
 
 
-def check(format_name: str, precision: str) -> None:
-    """Raises a ValueError where a format has no such precision."""
-    known = FORMATS[format_name].precisions
-    if precision not in known:
+def precision_of(format_name: str, asked: str) -> str:
+    """Returns the precision of exported weights: what is asked for, of "auto" the default.
+
+    Args:
+        format_name: "savedmodel" or one of `FORMATS`.
+        asked: `Export.export_precision`.
+
+    Raises:
+        ValueError: The format has no such precision.
+    """
+    known = FORMATS[format_name].precisions if format_name in FORMATS else ("float32",)
+    if asked not in ("auto", *known):
         raise ValueError(
             f'"--export_precision" of --format={format_name} must be {" or ".join(known)}. '
-            f"Received: {precision}"
+            f"Received: {asked}"
         )
+    return known[0] if asked == "auto" else asked
 
 
 def _import(name, format_name, install):
@@ -186,34 +194,40 @@ def _write_litert(model, path, precision, calibration, identity):
     model.export(str(path), format="litert", verbose=False, **options)
 
 
-def _run_openvino(path, images):
+def _open_openvino(path, shape):
     import openvino
 
-    float32 = {"INFERENCE_PRECISION_HINT": "f32"}
-    compiled = openvino.Core().compile_model(str(path), "CPU", float32)
-    return {output.any_name: value for output, value in compiled(images).items()}
+    core = openvino.Core()
+    model = core.read_model(str(path))
+    model.reshape(list(shape))
+    options = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
+    network = core.compile_model(model, "CPU", options)
+    return lambda images: {output.any_name: value for output, value in network(images).items()}
 
 
-def _run_onnx(path, images):
+def _open_onnx(path, shape):
+    del shape
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
     # It warns of an attribute of up-sampling that later versions of ONNX renamed.
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(str(path), options, ["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
-    values = session.run(names, {session.get_inputs()[0].name: images})
-    return dict(zip(names, values, strict=True))
+    (given,) = session.get_inputs()
+    return lambda images: dict(zip(names, session.run(names, {given.name: images}), strict=True))
 
 
-def _run_litert(path, images):
+def _open_litert(path, shape):
     from ai_edge_litert import interpreter
 
-    network = interpreter.Interpreter(str(path))
-    network.resize_tensor_input(network.get_input_details()[0]["index"], images.shape)
+    network = interpreter.Interpreter(str(path), num_threads=1)
+    network.resize_tensor_input(network.get_input_details()[0]["index"], shape)
     network.allocate_tensors()
-    (name,) = network.get_signature_list()["serving_default"]["inputs"]
-    return network.get_signature_runner()(**{name: images})
+    (given,) = network.get_signature_list()["serving_default"]["inputs"]
+    run = network.get_signature_runner()
+    return lambda images: run(**{given: images})
 
 
 def _test_image(size):
@@ -226,7 +240,7 @@ def _test_image(size):
 def _check_file(chosen, path, precision, image, expected):
     """Raises a ValueError where a file does not run, or says something else than the network."""
     try:
-        found = chosen.run(path, image)
+        found = chosen.open(path, image.shape)(image)
     except Exception as error:
         # Each runtime raises classes of its own.
         raise ValueError(f"{path} must run where it was written. {error}") from error
@@ -251,7 +265,8 @@ class Format:
         modules: What must be importable.
         install: The line that installs it.
         write: (model, path, precision, calibration images, identity) -> None.
-        run: (path, images) -> outputs by name.
+        open: (path, shape of the images) -> a function of such images, (B, S, S, 3) float32, that
+            returns the outputs by name, on one thread.
     """
 
     file: str
@@ -259,7 +274,7 @@ class Format:
     modules: tuple[str, ...]
     install: str
     write: Callable
-    run: Callable
+    open: Callable
 
 
 FORMATS = {
@@ -269,7 +284,7 @@ FORMATS = {
         ("openvino",),
         "pip install 'lbunet_tf[openvino]'",
         _write_openvino,
-        _run_openvino,
+        _open_openvino,
     ),
     "onnx": Format(
         "model.onnx",
@@ -277,7 +292,7 @@ FORMATS = {
         ("onnx", "tf2onnx", "onnxruntime"),
         "pip install 'lbunet_tf[onnx]'",
         _write_onnx,
-        _run_onnx,
+        _open_onnx,
     ),
     "litert": Format(
         "model.tflite",
@@ -285,6 +300,6 @@ FORMATS = {
         ("ai_edge_litert.interpreter",),
         "pip install 'lbunet_tf[litert]'",
         _write_litert,
-        _run_litert,
+        _open_litert,
     ),
 }

@@ -153,6 +153,11 @@ class Results:
     )
 
     @property
+    def overlay_side(self) -> int | None:
+        """The most pixels of a side of an overlay, None for those of the image."""
+        return None if self.overlay_size == "full" else int(self.overlay_size)
+
+    @property
     def part(self) -> tuple[int, int]:
         """--shard as numbers: which part, from 1, of how many."""
         number, count = self.shard.split("/")
@@ -218,7 +223,7 @@ class Export:
         "What export writes: a SavedModel for TF Serving, image files in; or the network alone, "
         "pixels in, for OpenVINO, ONNX Runtime or LiteRT, which are faster on CPUs.",
         entries=("export",),
-        choices=("savedmodel", "openvino", "onnx", "litert"),
+        choices=fields.Keys("runs.run_directory:EXPORTS"),
     )
     export_precision: str = fields.flag(
         "auto",

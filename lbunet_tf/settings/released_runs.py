@@ -1,7 +1,8 @@
 """Trained runs that come with the package, by name: `--run=isic2017`, `load("isic2017")`."""
 
-import hashlib
 import pathlib
+
+from lbunet_tf.storage import whole_files
 
 FOLDER = pathlib.Path(__file__).parents[1] / "released"
 # What predict takes where no --run is named.
@@ -49,15 +50,9 @@ def check(run: str | pathlib.Path) -> None:
     for line in (pathlib.Path(run) / SUMS).read_text(encoding="utf-8").splitlines():
         expected, name = line.split("  ")
         path = pathlib.Path(run) / name
-        found = sha256(path) if path.is_file() else "no file"
+        found = whole_files.sha256(path) if path.is_file() else "no file"
         if found != expected:
             raise ValueError(
                 f"{path} must be the file that was released, of SHA-256 {expected}. Received: "
                 f"{found}. Install lbunet_tf again"
             )
-
-
-def sha256(path: pathlib.Path) -> str:
-    """Returns the SHA-256 of a file, in hexadecimal."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

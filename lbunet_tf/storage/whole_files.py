@@ -156,6 +156,12 @@ def crc32(path: pathlib.Path) -> int:
     return value
 
 
+def sha256(path: str | os.PathLike) -> str:
+    """Returns the SHA-256 of a file, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def write_text(path: str | os.PathLike, text: str) -> None:
     """Writes text whole or not at all."""
     with whole_file(path) as partial:

@@ -56,35 +56,8 @@ def main():
                 except ValueError as error:
                     print(f"{name} {precision} is skipped: {error}", file=sys.stderr)
                     continue
-                found = _timed(_runner(name, path), images)
+                found = _timed(chosen.open(path, images[:1].shape), images)
                 _report(name, precision, path, found, expected, (labels, masks, rule))
-
-
-def _runner(name, path):
-    """Returns a function of (1, S, S, 3) float32 that keeps its session."""
-    if name == "openvino":
-        import openvino
-
-        core = openvino.Core()
-        model = core.read_model(str(path))
-        model.reshape([1, *list(model.input().partial_shape)[1:]])
-        network = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-        return lambda image: {out.any_name: value for out, value in network(image).items()}
-    if name == "onnx":
-        import onnxruntime
-
-        threads = onnxruntime.SessionOptions()
-        threads.intra_op_num_threads, threads.log_severity_level = 1, 3
-        session = onnxruntime.InferenceSession(str(path), threads, ["CPUExecutionProvider"])
-        names = [output.name for output in session.get_outputs()]
-        (given,) = session.get_inputs()
-        return lambda image: dict(zip(names, session.run(names, {given.name: image}), strict=True))
-    from ai_edge_litert import interpreter
-
-    network = interpreter.Interpreter(str(path), num_threads=1)
-    run = network.get_signature_runner()
-    (given,) = network.get_signature_list()["serving_default"]["inputs"]
-    return lambda image: run(**{given: image})
 
 
 def _timed(run, images):

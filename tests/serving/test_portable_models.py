@@ -175,7 +175,13 @@ def test_a_precision_that_a_format_lacks_is_refused(export_to, name, precision):
 def test_a_file_that_says_something_else_gets_no_name(export_to, untrained_run, monkeypatch):
     chosen = portable_models.FORMATS["litert"]
     wrong = portable_models.dataclasses.replace(
-        chosen, run=lambda path, images: {"probability": np.ones(1), "mask_probability": 0}
+        chosen,
+        open=lambda path, shape: (
+            lambda images: {
+                "probability": np.ones(1),
+                "mask_probability": 0,
+            }
+        ),
     )
     monkeypatch.setitem(portable_models.FORMATS, "litert", wrong)
     before = set((pathlib.Path(untrained_run) / "export_litert").glob("*"))
