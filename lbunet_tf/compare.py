@@ -24,6 +24,7 @@ from lbunet_tf.evaluation import scores
 from lbunet_tf.runs import run_directory
 from lbunet_tf.settings import config
 from lbunet_tf.settings import entry
+from lbunet_tf.settings import flagfile_lines
 from lbunet_tf.settings import flagfiles
 from lbunet_tf.settings import published_flags
 from lbunet_tf.storage import output_folder
@@ -97,7 +98,7 @@ def _name_runs(settings, overrides) -> dict[str, config.Config]:
                 _finished_run(path, settings.comparison.seeds)
                 if path.is_dir()
                 else _flagfile_run(
-                    flagfiles.find(path), {**overrides, "seed": seed, "run": str(folder)}
+                    flagfile_lines.find(path), {**overrides, "seed": seed, "run": str(folder)}
                 )
             )
     return runs

@@ -28,6 +28,24 @@ SIGNS = r"[!-/:-@\[-`{-~]*"
 CONTROL_CHARACTERS = r"[\x00-\x1f\x7f-\x9f]"
 
 
+def as_text(column: pd.Series, source: str) -> pd.Series:
+    """Returns a column of a source as text, "" where it is unknown.
+
+    Raises:
+        ValueError: A value is no Unicode, and pandas cannot keep it; its row and column are named.
+    """
+    try:
+        return column.fillna("").astype(str)
+    except UnicodeEncodeError as error:
+        # pyarrow's, where it is installed. Half of a character, as in a file name of Latin-1.
+        texts = ["" if pd.isna(value) else str(value) for value in column]
+        number = [is_utf8(text) for text in texts].index(False)
+        raise ValueError(
+            f"source {source}, row {number + 1}: {column.name} must be Unicode. Rename the file, "
+            f"or write the table in UTF-8. Received: {texts[number]!r}"
+        ) from error
+
+
 def stripped(column: pd.Series) -> pd.Series:
     """Returns a column of text without white space and invisible marks around its values."""
     return column.str.strip(INVISIBLE)

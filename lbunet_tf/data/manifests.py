@@ -71,7 +71,7 @@ def complete(table: pd.DataFrame, source: str) -> pd.DataFrame:
         if column not in table:
             table[column] = np.nan if column in NUMBERS else ""
         if column not in NUMBERS:
-            table[column] = _text(table[column], source)
+            table[column] = identifiers.as_text(table[column], source)
         if column not in (*NUMBERS, *PATHS):
             table[column] = identifiers.stripped(table[column])
         if column in IDENTITIES:
@@ -80,21 +80,6 @@ def complete(table: pd.DataFrame, source: str) -> pd.DataFrame:
         table[column] = _numbers(table, column, source)
     others = [column for column in table.columns if column not in COLUMNS]
     return table[[*COLUMNS, *others]].reset_index(drop=True)
-
-
-def _text(column, source):
-    """Returns the column as text, "" where it is unknown."""
-    try:
-        return column.fillna("").astype(str)
-    except UnicodeEncodeError as error:
-        # pyarrow's, where it is installed. Half of a character, as in a file name of Latin-1.
-        texts = ["" if pd.isna(value) else str(value) for value in column]
-        is_text = [text == text.encode("utf-8", "ignore").decode("utf-8") for text in texts]
-        number = is_text.index(False)
-        raise ValueError(
-            f"source {source}, row {number + 1}: {column.name} must be Unicode. Rename the file, "
-            f"or write the table in UTF-8. Received: {texts[number]!r}"
-        ) from error
 
 
 def _identity(column, source):

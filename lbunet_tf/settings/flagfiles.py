@@ -4,9 +4,7 @@ The only module that touches absl flags; everything else takes a `Config` or pla
 """
 
 import csv
-import dataclasses
 import io
-import os
 import pathlib
 import re
 import typing
@@ -17,6 +15,7 @@ from absl import logging
 
 from lbunet_tf.settings import config
 from lbunet_tf.settings import fields
+from lbunet_tf.settings import flagfile_lines
 from lbunet_tf.settings import released_runs
 from lbunet_tf.settings import trained_flags
 
@@ -44,7 +43,7 @@ def define_flags(entry: str, flag_values=flags.FLAGS) -> None:
             flags.DEFINE_string(field.name, field.default, field.metadata["help"], **keywords)
 
 
-def refuse_wrong(entry: str, arguments: Sequence[str]) -> str:
+def describe_wrong(entry: str, arguments: Sequence[str]) -> str:
     """Returns what is wrong with the flags of a command line, "" where they can be read.
 
     For a command that is starting, before it imports what takes seconds.
@@ -55,7 +54,7 @@ def refuse_wrong(entry: str, arguments: Sequence[str]) -> str:
     flag_values.set_gnu_getopt(flags.FLAGS.is_gnu_getopt())
     try:
         parse([entry, *arguments], flag_values, is_early=True)
-    except _PipeError:
+    except flagfile_lines.PipeError:
         # It can be read once only: by the command itself.
         return ""
     except ValueError as error:
@@ -81,8 +80,8 @@ def parse(arguments: Sequence[str], flag_values=flags.FLAGS, is_early: bool = Fa
     Raises:
         ValueError: A flag is unknown, its value cannot be read, or a flagfile is not one.
     """
-    files = _Files(is_early=is_early)
-    expanded = _expand(list(arguments), files)
+    files = flagfile_lines.Files(is_early=is_early)
+    expanded = flagfile_lines.expand(list(arguments), files)
     try:
         left = flag_values(expanded)
     except flags.Error as error:
@@ -91,19 +90,6 @@ def parse(arguments: Sequence[str], flag_values=flags.FLAGS, is_early: bool = Fa
     for path, found in files.replaced.items() if not is_early else ():
         logging.info("there is no %s here; reading the package's %s", path, found)
     return left
-
-
-@dataclasses.dataclass
-class _Files:
-    """The flagfiles that were read: line -> "FILE, line N", and path -> the package's own."""
-
-    origins: dict[str, str] = dataclasses.field(default_factory=dict)
-    replaced: dict[pathlib.Path, pathlib.Path] = dataclasses.field(default_factory=dict)
-    is_early: bool = False
-
-
-class _PipeError(Exception):
-    """A flagfile is a pipe, and not to be read yet."""
 
 
 # What absl says of a value that cannot be read -> what it must be.
@@ -132,77 +118,6 @@ def _in_words(error, origins):
             if line.lstrip("-").partition("=")[0] == unknown
         ]
     return f"{places[0]}: {text}" if places else text
-
-
-def _expand(arguments, files, read_before=()):
-    """Returns a command line with the lines of each flagfile in its place.
-
-    absl does so too, but reads a file in the encoding of the locale, where flags.cfg is UTF-8.
-
-    Args:
-        arguments: The words of a command line, or the lines of a flagfile.
-        files: Gains what each flagfile holds.
-        read_before: The flagfiles on the way here.
-    """
-    expanded = []
-    words = iter(arguments)
-    for word in words:
-        if word == "--":
-            return [*expanded, word, *words]
-        if not (directive := re.fullmatch("--?flagfile(?:=(.*))?", word, re.DOTALL)):
-            expanded.append(word)
-            continue
-        name = next(words, "") if directive[1] is None else directive[1]
-        expanded += _lines_of(os.path.expanduser(name.strip()), files, read_before)
-    return expanded
-
-
-def _lines_of(name, files, read_before=()):
-    """Returns the flags of one flagfile, and of those that it names, each checked to be a flag."""
-    if not name:
-        raise ValueError('"--flagfile" must name a file of flags. Received: nothing')
-    named = pathlib.Path(name)
-    path = find(named)
-    if path != named:
-        files.replaced[named] = path
-    if path.resolve() in read_before:
-        chain = " -> ".join(map(str, (*read_before, path)))
-        raise ValueError(f'"--flagfile" must not lead back to itself. Received: {chain}')
-    if files.is_early and path.exists() and not path.is_file():
-        raise _PipeError
-    try:
-        # A byte order mark, as Windows' editor writes it, is no part of the first flag.
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise ValueError(f'"--flagfile" must name a file of flags. {error}') from error
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} must be text in UTF-8. Save it as such. {error}") from error
-    lines = []
-    for number, line in enumerate(map(str.strip, text.split("\n")), 1):
-        if not line or line.startswith(("#", "//")):
-            continue
-        if not re.match("--?[^-]", line):
-            raise ValueError(
-                f"{path}, line {number}: a flagfile must hold one flag on each line, as in "
-                f"--epochs=30, and comments after #. Received: {line!r}"
-            )
-        files.origins[line] = f"{path}, line {number}"
-        lines.append(line)
-    return _expand(lines, files, (*read_before, path.resolve()))
-
-
-def find(path: pathlib.Path) -> pathlib.Path:
-    """Returns a flagfile, or where flags/X.cfg is not here, the one that the package brings.
-
-    An installed package has `flags` inside, a checkout beside it.
-    """
-    if path.exists() or path.parts[:-1] != ("flags",):
-        return path
-    package = pathlib.Path(__file__).parents[1]
-    for folder in (package, package.parent):
-        if (folder / path).is_file():
-            return folder / path
-    return path
 
 
 def from_flags(entry: str, flag_values=flags.FLAGS) -> config.Config:
@@ -347,8 +262,8 @@ def read_flagfile(path: pathlib.Path) -> config.Config:
     """Returns the Config of a flagfile of `train`."""
     flag_values = flags.FlagValues()
     define_flags("train", flag_values)
-    files = _Files()
-    arguments = _lines_of(str(path), files)
+    files = flagfile_lines.Files()
+    arguments = flagfile_lines.lines_of(str(path), files)
     try:
         flag_values(["train", *arguments])
         return from_flags("train", flag_values)

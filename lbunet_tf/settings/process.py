@@ -72,7 +72,7 @@ def _refuse_wrong_flags(entry, arguments):
 
     if any(word.lstrip("-").startswith("help") or word == "-h" for word in arguments):
         return
-    wrong = flagfiles.refuse_wrong(entry, arguments)
+    wrong = flagfiles.describe_wrong(entry, arguments)
     if wrong:
         with contextlib.suppress(OSError):
             sys.stderr.write(f"\n{wrong}\n")

@@ -10,6 +10,7 @@ from hypothesis import strategies
 from lbunet_tf.settings import config
 from lbunet_tf.settings import entry
 from lbunet_tf.settings import fields
+from lbunet_tf.settings import flagfile_lines
 from lbunet_tf.settings import flagfiles
 
 
@@ -424,7 +425,7 @@ def test_a_recipe_that_is_not_here_is_the_one_of_the_package(tmp_path, monkeypat
     flagfiles.define_flags("train", flag_values)
     flagfiles.parse(["train", f"--flagfile={name}"], flag_values)
 
-    found = flagfiles.find(name)
+    found = flagfile_lines.find(name)
     assert found.is_file() and found.parts[-2:] == name.parts
     assert f"there is no {name} here; reading the package's {found}" in caplog.text
 
@@ -441,7 +442,7 @@ def test_a_recipe_in_the_working_directory_wins_over_that_of_the_package(tmp_pat
 def test_other_names_are_not_looked_for_in_the_package(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
 
-    assert flagfiles.find(pathlib.Path(name)) == pathlib.Path(name)
+    assert flagfile_lines.find(pathlib.Path(name)) == pathlib.Path(name)
 
 
 @pytest.mark.parametrize(
