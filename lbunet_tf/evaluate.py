@@ -115,8 +115,8 @@ def _evaluate(settings, source, asked, output):
     metrics = {split: {**values, **what} for split, values in metrics.items()}
     whole_files.write_json(output / run_directory.METRICS, metrics)
     num_masks = metrics["val"].get("num_masks", 0)
-    is_chosen = num_masks and mask_rule.cleanup != "none"
-    if is_chosen and _is_of_the_run(settings, source, output):
+    is_chosen = num_masks and mask_rule.cleanup != "none" and _chooses_threshold(settings)
+    if is_chosen and output == pathlib.Path(settings.paths.run):
         mask_threshold.write(output, mask_rule, num_masks)
     drawn = _draw(settings, output, model, scored.manifest, table, metrics, mask_rule)
     _write_report(settings, source, output, scored.checks, metrics, drawn)
@@ -124,10 +124,12 @@ def _evaluate(settings, source, asked, output):
     return metrics
 
 
-def _is_of_the_run(settings, source, output):
-    """Returns whether what was chosen on val is the run's own, which predict and export take."""
-    is_plain = not source and settings.score.tta == "none"
-    return is_plain and output == pathlib.Path(settings.paths.run)
+def _chooses_threshold(settings):
+    """Returns whether the threshold of masks is chosen on val: that of one run, as it is.
+
+    A mean is cut as predict and export cut it, by the thresholds of its runs.
+    """
+    return not settings.paths.other_runs and settings.score.tta == "none"
 
 
 def _predict(settings, output, model, scored):
@@ -137,8 +139,7 @@ def _predict(settings, output, model, scored):
     """
     flags = (settings.preprocessing, settings.outputs, settings.device)
     mask_rule = mask_threshold.rule_of(settings.paths.runs, settings.mask_cleanup, warns=False)
-    # A mean is cut as predict and export cut it: by the thresholds of its runs.
-    chooses = not settings.paths.other_runs and settings.score.tta == "none"
+    chooses = _chooses_threshold(settings)
     try:
         return scored, *predictions.predict_run(
             *flags, output, model, scored.manifest, mask_rule, chooses
@@ -171,7 +172,7 @@ def _asked(settings, source):
     asked = {
         "run": [os.path.abspath(run) for run in settings.paths.runs],
         "tta": settings.score.tta,
-        "mask_cleanup": settings.score.mask_cleanup,
+        "mask_cleanup": settings.mask_cleanup,
     }
     if source:
         folders = [os.path.abspath(folder) for folder in source.data_dir]

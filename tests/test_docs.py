@@ -15,6 +15,7 @@ from lbunet_tf.settings import flagfiles
 
 ROOT = pathlib.Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "scripts/benchmarks/README.md", *(ROOT / "docs").glob("*.md")]
+PAGES += (ROOT / "lbunet_tf/released").glob("*/*.md")
 NOTES = [ROOT / "BUILD_NOTES.md", ROOT / "CHANGELOG.md"]
 BLOCK = re.compile(r"^(<!-- no-run: [^\n]+ -->\n)?```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # Commands whose flags alone make a Config; the others read a run.

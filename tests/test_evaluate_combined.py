@@ -151,3 +151,16 @@ def test_a_flag_about_another_source_without_its_name_ends_with_one_clear_line(c
     assert result.returncode == 1
     assert error.startswith('ERROR: "--source" must name another source')
     assert error.endswith("Received: --seed without --source")
+
+
+def test_an_earlier_evaluation_of_painted_labels_is_of_the_same_flags(copy_run, tmp_path):
+    # No mask of theirs is cleaned up, now as then; the flag was not kept.
+    settings = copy_run("run").replace(mask_source="label", output=str(tmp_path / "out"))
+    asked = evaluate._asked(settings, None)
+    del asked["mask_cleanup"]
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / run_directory.CHECKS).write_text(json.dumps({"asked": asked}))
+
+    folder = evaluate._output_folder(settings, None, evaluate._asked(settings, None))
+
+    assert folder == tmp_path / "out"
