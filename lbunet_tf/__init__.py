@@ -34,6 +34,8 @@ def load(
     tta: str = "none",
     max_megapixels: int | None = None,
     mask_cleanup: str = "one_region",
+    runtime: str = "keras",
+    precision: str = "float32",
 ) -> "predictor.Predictor":
     """Returns a trained run, or the mean of several, that predicts images.
 
@@ -63,6 +65,11 @@ def load(
         mask_cleanup: "one_region" cuts masks at the threshold that `lbunet_tf.evaluate` chose on
             the run's val images, and keeps one region without holes; "none" is every pixel of
             probability 0.5 or more.
+        runtime: "keras"; or "openvino", "onnx" or "litert", where that extra is installed, which
+            the network is converted for, in 3 to 10 s.
+        precision: "float32", or "auto", bfloat16 where the device multiplies it (not of "onnx" and
+            "litert"); of Keras also the policies "mixed_bfloat16" and "mixed_float16", and
+            "onednn_bfloat16", which is then TensorFlow's setting for the whole process.
 
     Raises:
         ValueError: A folder is no run, its model is missing or damaged, or the runs differ. From
@@ -70,7 +77,14 @@ def load(
     """
     from lbunet_tf.runs import predictor
 
-    return predictor.load(runs, tta, max_megapixels, mask_cleanup)
+    return predictor.load(
+        runs,
+        max_megapixels,
+        tta=tta,
+        mask_cleanup=mask_cleanup,
+        runtime=runtime,
+        precision=precision,
+    )
 
 
 def build_lbunet(

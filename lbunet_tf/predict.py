@@ -11,6 +11,7 @@ predicted are named at the end; the exit status is then 1, and no other result i
 """
 
 import dataclasses
+import functools
 import os
 import pathlib
 import time
@@ -20,6 +21,7 @@ import keras
 from absl import logging
 
 from lbunet_tf.data.pixels import new_images
+from lbunet_tf.runs import beam_predictions
 from lbunet_tf.runs import ensemble
 from lbunet_tf.runs import mask_threshold
 from lbunet_tf.runs import predictor
@@ -40,10 +42,9 @@ SCORES = "scores.csv"
 # Size and time of each image when it was read.
 SEEN = ".seen.csv"
 SEEN_COLUMNS = ("image_id", "size", "mtime_ns")
+TABLES = (SCORES, SEEN, failed_files.FILE, f"{beam_predictions.PARTS}/*.json")
 OWN = (
-    SCORES,
-    SEEN,
-    failed_files.FILE,
+    *TABLES,
     written_predictions.MASKS,
     written_predictions.OVERLAYS,
     f".*.{whole_files.PARTIAL}*",
@@ -85,13 +86,13 @@ def predict(settings: config.Config, paths: Sequence[str]) -> list[str]:
         earlier = _earlier_lines(folder, rows, asked, settings)
         files = [name for row in rows for name in _picture_files(settings, row)]
         output_folder.refuse_files_of_others(folder, files)
-        trained = predictor.Predictor(settings, mask_rule)
+        results = _start(settings, mask_rule)
         if earlier is None:
-            output_folder.delete_own(folder, [SCORES, SEEN, failed_files.FILE])
+            output_folder.delete_own(folder, TABLES)
         lines = earlier or {}
         output_folder.mark(folder, WORK, files, asked=asked, finished=False)
         waiting = [row for row in rows if row["image_id"] not in lines]
-        failures += _predict(trained, waiting, lines, folder)
+        failures += _predict(settings, results, waiting, lines, folder)
         _finish(folder, settings, rows, lines, failures)
         output_folder.mark(folder, WORK, files, asked=asked, finished=not failures)
     logging.info("%d of %d images predicted: %s", len(lines), len(images), folder)
@@ -140,6 +141,7 @@ def _asked(settings, mask_rule):
     return {
         "models": models,
         "tta": settings.score.tta,
+        "precision": settings.device.precision,
         "mask_source": settings.outputs.mask_source,
         "mask_rule": dataclasses.asdict(mask_rule),
         **{name: _as_json(value) for name, value in vars(settings.results).items()},
@@ -198,9 +200,16 @@ def _unchanged_lines(folder, rows, found, settings):
     return lines
 
 
-def _predict(trained, rows, lines, folder):
+def _start(settings, mask_rule):
+    """Returns a function of (rows, folder) that predicts and writes them, batch by batch."""
+    if settings.preparation.beam_options:
+        return beam_predictions.Work(settings, mask_rule).results
+    trained = predictor.Predictor(settings, mask_rule)
+    return functools.partial(written_predictions.results, trained)
+
+
+def _predict(settings, results, rows, lines, folder):
     """Adds the line of each image to `lines` and scores.csv; returns why others have none."""
-    settings = trained.settings
     if settings.outputs.mask_source != "lesion":
         logging.info("--mask_source=label: only scores are written, no masks or areas")
     growing_table.write(folder / SCORES, _columns(settings), lines.values())
@@ -215,9 +224,9 @@ def _predict(trained, rows, lines, folder):
         growing_table.appending(folder / SEEN) as append_seen,
     ):
         try:
-            for part, results in written_predictions.results(trained, rows, folder):
-                good = [result for result in results if not isinstance(result, str)]
-                failures += [result for result in results if isinstance(result, str)]
+            for part, found in results(rows, folder):
+                good = [result for result in found if not isinstance(result, str)]
+                failures += [result for result in found if isinstance(result, str)]
                 append_seen(result.seen for result in good if result.seen)
                 append(result.cells for result in good)
                 lines |= {result.image_id: result.cells for result in good}

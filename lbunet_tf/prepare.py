@@ -40,6 +40,12 @@ NUM_PREVIEWED, NUM_VERSIONS = 6, 7
 def main(settings: config.Config) -> None:
     """Prepares and prints; writes what is asked for: manifest, preview, records."""
     _check_files(settings)
+    beam_options = settings.preparation.beam_options
+    if beam_options and not settings.preparation.records:
+        raise ValueError(
+            '"--beam_options" is about the writing of records: add --records=DIR. Received: '
+            f"--beam_options={beam_options}"
+        )
     if settings.preparation.records:
         with whole_files.locked(settings.preparation.records, WORK):
             _prepare_records(settings)

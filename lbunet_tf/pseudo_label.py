@@ -28,6 +28,7 @@ from lbunet_tf.evaluation import weak_masks
 from lbunet_tf.models import activation_map
 from lbunet_tf.models import combined
 from lbunet_tf.runs import ensemble
+from lbunet_tf.runs import networks
 from lbunet_tf.runs import predictor
 from lbunet_tf.runs import pseudo_labels
 from lbunet_tf.runs import run_directory
@@ -206,9 +207,10 @@ def _make_predict(settings) -> Callable:
             model, settings.outputs.heads, settings.model.melanoma_pool
         )
     model = combined.build_mean([model], settings.score.tta)
+    logits_of = networks.make_network(model, networks.KERAS, "float32")
 
     def predict(squares):
-        logits = predictor.logits_of(model, squares)
+        logits = logits_of(squares)
         maps = logits["mask"]
         if by_activation:
             sign = np.where(logits["melanoma"] >= 0, 1, -1)

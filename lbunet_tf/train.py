@@ -29,6 +29,7 @@ from lbunet_tf.runs import training_history
 from lbunet_tf.settings import config
 from lbunet_tf.settings import entry
 from lbunet_tf.settings import flagfiles
+from lbunet_tf.settings import precision
 from lbunet_tf.settings import published_flags
 from lbunet_tf.settings import trained_flags
 from lbunet_tf.storage import spreadsheets
@@ -36,7 +37,6 @@ from lbunet_tf.storage import whole_files
 from lbunet_tf.training import callbacks
 from lbunet_tf.training import compilation
 from lbunet_tf.training import distribution
-from lbunet_tf.training import precision
 from lbunet_tf.training import tensorboard
 from lbunet_tf.training import trainer
 

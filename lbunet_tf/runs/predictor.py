@@ -16,6 +16,7 @@ from lbunet_tf.data.pixels import new_images
 from lbunet_tf.data.pixels import preprocessing
 from lbunet_tf.runs import ensemble
 from lbunet_tf.runs import mask_threshold
+from lbunet_tf.runs import networks
 from lbunet_tf.runs import pipelining
 from lbunet_tf.serving import outlines
 from lbunet_tf.serving import postprocessing
@@ -97,6 +98,9 @@ class Predictor:
         self.mask_rule = mask_rule or mask_threshold.rule_of(
             settings.paths.runs, settings.mask_cleanup
         )
+        self._logits_of = networks.make_network(
+            self.keras_model, settings.results.runtime, settings.device.precision
+        )
 
     def predict(
         self,
@@ -150,7 +154,7 @@ class Predictor:
             squares: (S, S, 3) uint8 each, as `read` gives them.
             sizes: (height, width) of the images they were made of.
         """
-        logits = logits_of(self.keras_model, squares)
+        logits = self._logits_of(squares)
         scores = postprocessing.image_scores(logits, self.settings.outputs.score_rule)
         are_good = postprocessing.are_finite(logits)
         has_outlines = self.settings.outputs.mask_source == "lesion"
@@ -167,9 +171,7 @@ class Predictor:
         ]
 
 
-def load(
-    runs: Sequence[str | os.PathLike], tta: str, max_megapixels: int | None, mask_cleanup: str
-) -> Predictor:
+def load(runs: Sequence[str | os.PathLike], max_megapixels: int | None, **flags: str) -> Predictor:
     """Returns the Predictor of the mean of runs; `lbunet_tf.load` says what the arguments are."""
     if not runs or not all(isinstance(run, (str, os.PathLike)) for run in runs):
         raise ValueError(
@@ -177,7 +179,7 @@ def load(
             f"load(*several). Received: {', '.join(map(repr, runs)) or 'nothing'}"
         )
     run, *others = (_folder(run) for run in runs)
-    changes = {"tta": tta, "other_runs": tuple(others), "mask_cleanup": mask_cleanup}
+    changes = {**flags, "other_runs": tuple(others)}
     if max_megapixels is not None:
         changes["max_megapixels"] = max_megapixels
     with keywords.as_arguments():
@@ -194,12 +196,6 @@ def read(
     """
     image = new_images.read_image(path, max_megapixels)
     return image, np.asarray(preprocessing.prepare_image(image, prepared))
-
-
-def logits_of(model: keras.Model, squares: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
-    """Returns the float64 logits of one batch of (S, S, 3) uint8, by output."""
-    found = model.predict_on_batch(np.stack(squares).astype("float32"))
-    return {name: np.asarray(value, "float64") for name, value in found.items()}
 
 
 def _folder(run):

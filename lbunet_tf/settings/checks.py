@@ -28,7 +28,7 @@ def check(settings, table: Mapping) -> None:
     _check_losses(settings.loss, settings.outputs, settings.split, settings.augmentation)
     _check_optimisation(settings.optimizer, settings.budget, settings.model, values)
     _check_needs(settings.model, settings.outputs, values, given)
-    _check_partners(settings.distillation, settings.preparation, given)
+    _check_partners(settings.distillation, given)
     _check_results(settings.results)
 
 
@@ -228,17 +228,12 @@ def _check_needs(model, outputs, values, given):
                 raise ValueError(f'"--{name}" {reason}. Received: {cause}, --{name}={values[name]}')
 
 
-def _check_partners(distillation, preparation, given):
+def _check_partners(distillation, given):
     """Raises a ValueError for a flag without the one that it belongs to."""
     if "teacher_weight" in given and not distillation.teacher:
         raise ValueError(
             '"--teacher_weight" is the weight of a teacher: add --teacher. Received: '
             f"--teacher_weight={distillation.teacher_weight}"
-        )
-    if preparation.beam_options and not preparation.records:
-        raise ValueError(
-            '"--beam_options" is about the writing of records: add --records=DIR. Received: '
-            f"--beam_options={preparation.beam_options}"
         )
 
 

@@ -145,6 +145,14 @@ class Results:
         entries=("predict",),
         choices=("1024", "2048", "full"),
     )
+    runtime: str = fields.flag(
+        "keras",
+        "What computes: 'keras'; or 'openvino', 'onnx' or 'litert', where that extra is installed. "
+        "The network is converted for it at the start, in 3 to 10 s. OpenVINO is the fastest on "
+        "CPUs, most of all with --precision=auto.",
+        entries=("predict",),
+        choices=fields.Keys("runs.networks:RUNTIMES"),
+    )
     shard: str = fields.flag(
         "1/1",
         "Predict one part of the images, as in 3/16, to spread them over machines: each part goes "
@@ -263,7 +271,8 @@ class Preparation:
     )
     beam_options: str = fields.flag(
         "",
-        "Write --records with Apache Beam: the options of its runner, as in "
-        "'--runner=DirectRunner --direct_num_workers=4'. Workers need both folders at their paths.",
-        entries=("prepare",),
+        "Write --records, or predict, with Apache Beam: the options of its runner, as in "
+        "'--runner=DirectRunner --direct_num_workers=4'. Workers need the images, what is written "
+        "and --run at their paths.",
+        entries=("prepare", "predict"),
     )

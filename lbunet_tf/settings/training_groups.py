@@ -259,7 +259,9 @@ class Device:
         "Precision of the arithmetic: float32; mixed_bfloat16 or mixed_float16, Keras' policies "
         "for GPUs; "
         "onednn_bfloat16, convolutions of a CPU with AVX-512 BF16 or AMX; or auto, the fastest of "
-        "them for the device. Evaluation after onednn_bfloat16 is in float32.",
+        "them for the device. Evaluation after onednn_bfloat16 is in float32, and predict takes "
+        "float32 unless it is asked for another.",
+        entries=("train", "predict"),
         choices=("float32", "auto", "mixed_bfloat16", "mixed_float16", "onednn_bfloat16"),
     )
     distribution: str = fields.flag(

@@ -55,9 +55,9 @@ def make_model(options):
 
     from lbunet_tf import models
     from lbunet_tf.settings import config
+    from lbunet_tf.settings import precision
     from lbunet_tf.settings import process
     from lbunet_tf.training import compilation
-    from lbunet_tf.training import precision
 
     # As every command does.
     process.reuse_freed()

@@ -12,13 +12,13 @@ import functools
 import json
 import os
 import pathlib
-import shlex
 
 import numpy as np
 import pandas as pd
 import tensorflow as tf
 from absl import logging
 
+from lbunet_tf.data import beam
 from lbunet_tf.data import manifests
 from lbunet_tf.data import memory
 from lbunet_tf.data import pipeline
@@ -124,7 +124,7 @@ def write_shards(preparation: command_groups.Preparation, image_size: int) -> No
     logging.info("%d of %d shards are to be written", len(to_write), len(sizes))
     num_bytes = memory.pixel_bytes(int(sizes[to_write].sum()), image_size)
     whole_files.check_room(pathlib.Path(folder) / f"{DATASET}-*", num_bytes)
-    run = _run_by_beam if preparation.beam_options else _run_here
+    run = beam.for_each if preparation.beam_options else _run_here
     run(functools.partial(_write_or_report, folder), to_write, preparation.beam_options)
     left = [name for name, count in sizes.items() if not _is_whole(folder, name, count)]
     if left:
@@ -142,25 +142,6 @@ def _run_here(write, names, _):
         if error:
             logging.error("%s", error)
         logging.info("%d of %d shards are done", number, len(names))
-
-
-def _run_by_beam(write, names, options):
-    try:
-        import apache_beam as beam
-        from apache_beam.options import pipeline_options
-    except ImportError as error:
-        raise ValueError(
-            "\"--beam_options\" needs Apache Beam: pip install 'lbunet_tf[beam]'"
-        ) from error
-    options = pipeline_options.PipelineOptions(shlex.split(options))
-    with beam.Pipeline(options=options) as beam_pipeline:
-        errors = (
-            beam_pipeline
-            | "Shards" >> beam.Create(names)
-            | "One by one" >> beam.Reshuffle()
-            | "Write" >> beam.Map(write)
-        )
-        _ = errors | beam.Filter(bool) | beam.Map(logging.error)
 
 
 def _is_whole(folder, name, count):

@@ -215,7 +215,7 @@ def test_a_full_disk_is_an_error_and_the_same_command_goes_on(written, tmp_path)
 
 def test_options_of_beam_without_records_are_refused():
     with pytest.raises(ValueError, match='"--beam_options" .* add --records=DIR'):
-        config.make().replace(beam_options="--runner=DirectRunner")
+        prepare.main(config.make(beam_options="--runner=DirectRunner"))
 
 
 def test_without_beam_its_flag_says_how_to_install_it(settings, monkeypatch):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from lbunet_tf.training import precision
+from lbunet_tf.settings import precision
 
 OPTION = "auto_mixed_precision_onednn_bfloat16"
 

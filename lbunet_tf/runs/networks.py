@@ -1,0 +1,113 @@
+"""What computes the logits of a batch: Keras, or another runtime that the network is converted for.
+
+Another runtime costs seconds at the start, for many images to win back.
+"""
+
+import os
+import pathlib
+import tempfile
+from collections.abc import Callable
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+
+from lbunet_tf.serving import portable_models
+from lbunet_tf.settings import precision
+
+KERAS = "keras"
+RUNTIMES = (KERAS, *portable_models.FORMATS)
+
+
+def make_network(
+    model: keras.Model, runtime: str, precision_name: str
+) -> Callable[[Sequence[np.ndarray]], dict[str, np.ndarray]]:
+    """Returns a function of (S, S, 3) uint8 squares that gives their float64 logits by output.
+
+    Args:
+        model: (B, S, S, 3) RGB in 0..255 to a dict of logits.
+        runtime: One of `RUNTIMES`.
+        precision_name: --precision; other runtimes than Keras know "float32" and "auto".
+
+    Raises:
+        ValueError: The runtime is not installed, or does not say what the network says; or it has
+            no such precision.
+    """
+    if runtime == KERAS:
+        compute = _by_keras(model, precision_name)
+    else:
+        compute = _Converted(model, runtime, precision_name)
+
+    def logits_of(squares):
+        found = compute(np.stack(squares).astype("float32"))
+        return {name: np.asarray(value, "float64") for name, value in found.items()}
+
+    return logits_of
+
+
+def _by_keras(model, precision_name):
+    name = precision.set_precision(precision_name)
+    if name.startswith("mixed"):
+        model = _in_policy(model, name)
+        # It was that of every layer to come.
+        keras.config.set_dtype_policy("float32")
+    # The rewriting that reduces precision is of graphs.
+    is_eager = name == "float32" and keras.backend.backend() == "tensorflow"
+
+    def compute(images):
+        nonlocal is_eager
+        if is_eager:
+            # A graph takes three times as long to trace as one batch without it.
+            is_eager = False
+            return model(images, training=False)
+        return model.predict_on_batch(images)
+
+    return compute
+
+
+def _in_policy(model, policy):
+    """Returns a model of the same weights whose layers compute by another of Keras' policies.
+
+    What gives logits in float32 still does: the linear activations at the end of every head.
+    """
+
+    def change(layer):
+        config = layer.get_config()
+        if config.get("activation") != "linear" or layer.weights:
+            config["dtype"] = policy
+        return type(layer).from_config(config)
+
+    changed = keras.models.clone_model(model, clone_function=change, recursive=True)
+    changed.set_weights(model.get_weights())
+    return changed
+
+
+class _Converted:
+    """A network as the file of another runtime, opened for the largest batch that came so far."""
+
+    def __init__(self, model, runtime, precision_name):
+        if precision_name not in ("float32", "auto"):
+            raise ValueError(
+                f'"--precision" must be float32 or auto with --runtime={runtime}. '
+                f"Received: {precision_name}"
+            )
+        self._is_reduced = precision_name == "auto"
+        self._names = list(model.output)
+        self._format = portable_models.FORMATS[runtime]
+        # Deleted with this object: the file is opened anew for a larger batch.
+        self._folder = tempfile.TemporaryDirectory(prefix="lbunet-")
+        self._path = pathlib.Path(self._folder.name) / self._format.file
+        portable_models.convert(runtime, model, self._path, flag="--runtime")
+        self._size, self._run = 0, None
+
+    def __call__(self, images):
+        count = len(images)
+        if count > self._size:
+            self._size = count
+            self._run = self._format.open(
+                self._path, images.shape, os.cpu_count() or 1, is_reduced=self._is_reduced
+            )
+        if count < self._size:
+            images = np.pad(images, [(0, self._size - count), (0, 0), (0, 0), (0, 0)])
+        found = self._run(images)
+        return {name: found[name][:count] for name in self._names}

@@ -1,0 +1,119 @@
+"""Apache Beam's workers write what one process would, each image once, whatever happens."""
+
+import csv
+import pathlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lbunet_tf import predict
+from lbunet_tf.runs import beam_predictions
+from lbunet_tf.runs import written_predictions
+from lbunet_tf.settings import flagfiles
+
+pytest.importorskip("apache_beam")
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Seven images."""
+    path = tmp_path / "images"
+    path.mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(7):
+        pixels = rng.integers(0, 255, (40 + number, 60, 3)).astype("uint8")
+        Image.fromarray(pixels).save(path / f"image{number}.png")
+    return path
+
+
+@pytest.fixture
+def settings(untrained_run, tmp_path, monkeypatch):
+    """Two images a part."""
+    monkeypatch.setattr(beam_predictions, "BATCHES", 1)
+    return flagfiles.read(str(untrained_run)).replace(
+        output=str(tmp_path / "out"), batch_size=2, beam_options="--runner=DirectRunner"
+    )
+
+
+def contents(output):
+    return {
+        str(path.relative_to(output)): path.read_bytes()
+        for path in pathlib.Path(output).rglob("*")
+        if path.is_file() and path.name != ".lbunet_tf.json"
+    }
+
+
+def image_ids(output):
+    with open(pathlib.Path(output) / "scores.csv", encoding="utf-8") as file:
+        return [row["image_id"] for row in csv.DictReader(file)]
+
+
+def test_files_are_those_of_one_process(settings, folder, tmp_path):
+    assert predict.predict(settings, [str(folder)]) == []
+    alone = settings.replace(output=str(tmp_path / "alone"), beam_options="")
+    assert predict.predict(alone, [str(folder)]) == []
+
+    assert contents(tmp_path / "out") == contents(tmp_path / "alone")
+    assert len(image_ids(tmp_path / "out")) == 7
+
+
+def test_a_bad_image_costs_no_other(settings, folder, tmp_path):
+    (folder / "image3.png").write_bytes((folder / "image3.png").read_bytes()[:100])
+
+    (failure,) = predict.predict(settings, [str(folder)])
+
+    assert str(folder / "image3.png") in failure
+    assert image_ids(tmp_path / "out") == [f"image{number}" for number in (0, 1, 2, 4, 5, 6)]
+
+
+def test_parts_that_were_done_before_a_kill_are_kept_and_the_others_predicted(
+    settings, folder, tmp_path, monkeypatch
+):
+    # Beam sends a copy of the function to its workers: what it did stands in files.
+    output, log = tmp_path / "out", tmp_path / "log"
+    whole = beam_predictions.Work.predict_part
+
+    def killed(work, folder, rows):
+        if len(list(pathlib.Path(folder).glob(".parts/*"))) == 2:
+            raise KeyboardInterrupt("killed")
+        with open(log, "a", encoding="utf-8") as file:
+            file.writelines(row["image_id"] + "\n" for row in rows)
+        return whole(work, folder, rows)
+
+    monkeypatch.setattr(beam_predictions.Work, "predict_part", killed)
+    with pytest.raises(BaseException, match="killed"):
+        predict.predict(settings, [str(folder)])
+    done = log.read_text().split()
+    assert len(done) == 4 and image_ids(output) == []
+    log.unlink()
+    Image.new("RGB", (60, 40), (190, 120, 100)).save(folder / f"{done[0]}.png")
+
+    def counted(work, folder, rows):
+        with open(log, "a", encoding="utf-8") as file:
+            file.writelines(row["image_id"] + "\n" for row in rows)
+        return whole(work, folder, rows)
+
+    monkeypatch.setattr(beam_predictions.Work, "predict_part", counted)
+    assert predict.predict(settings, [str(folder)]) == []
+
+    every = {f"image{number}" for number in range(7)}
+    assert set(log.read_text().split()) == every - set(done[2:])
+    assert image_ids(output) == sorted(every)
+    assert not (output / beam_predictions.PARTS).exists()
+
+
+def test_a_part_that_no_worker_wrote_is_named(settings, folder, monkeypatch):
+    monkeypatch.setattr(beam_predictions.Work, "predict_part", lambda *arguments: "")
+
+    with pytest.raises(ValueError, match="must have been written by a worker .* at the same paths"):
+        predict.predict(settings, [str(folder)])
+
+
+def test_a_result_is_the_same_after_its_way_through_a_file(tmp_path):
+    result = written_predictions.Written("a", ["a", "1", "2"], ["a", "b", "0.5"], 7)
+    path = tmp_path / "part.json"
+    beam_predictions.whole_files.write_json(path, {"results": [result, "why not"]})
+
+    assert beam_predictions._results_in(path) == [result, "why not"]

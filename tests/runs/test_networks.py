@@ -1,0 +1,100 @@
+"""Whatever computes them, the logits of images are those of the Keras model."""
+
+import pathlib
+
+import keras
+import numpy as np
+import pytest
+
+from lbunet_tf.runs import ensemble
+from lbunet_tf.runs import networks
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def model(untrained_run):
+    return ensemble.load_best(pathlib.Path(untrained_run))
+
+
+@pytest.fixture(scope="module")
+def squares():
+    return list(np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3)).astype("uint8"))
+
+
+def expect_same(logits_of, model, squares, atol):
+    expected = model.predict(np.stack(squares).astype("float32"), verbose=0)
+    found = logits_of(squares)
+    assert found.keys() == expected.keys()
+    for name, values in expected.items():
+        assert found[name].dtype == np.float64
+        np.testing.assert_allclose(found[name], values, atol=atol, rtol=0)
+
+
+@pytest.mark.parametrize("runtime", networks.RUNTIMES)
+def test_every_runtime_gives_the_same_logits_of_any_number_of_images(model, squares, runtime):
+    logits_of = networks.make_network(model, runtime, "float32")
+
+    for number in (2, 1, 5, 3):
+        expect_same(logits_of, model, squares[:number], atol=1e-4)
+
+
+@pytest.mark.parametrize("runtime", networks.RUNTIMES)
+def test_auto_precision_gives_the_same_within_what_bfloat16_rounds(model, squares, runtime):
+    logits_of = networks.make_network(model, runtime, "auto")
+
+    for number in (2, 3):
+        expect_same(logits_of, model, squares[:number], atol=0.1)
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_keras_computes_by_a_policy_and_gives_float32(model, squares, policy):
+    logits_of = networks.make_network(model, "keras", policy)
+
+    expect_same(logits_of, model, squares, atol=0.1)
+    found = logits_of(squares)["melanoma"]
+    assert (
+        found != model.predict(np.stack(squares).astype("float32"), verbose=0)["melanoma"]
+    ).all()
+
+
+def test_a_policy_leaves_heads_in_float32_and_nothing_else(model):
+    changed = networks._in_policy(model, "mixed_bfloat16")
+
+    layers = changed._flatten_layers()
+    plain = (keras.layers.InputLayer, keras.Model)
+    in_float32 = {
+        layer.name
+        for layer in layers
+        if layer.compute_dtype == "float32" and not isinstance(layer, plain)
+    }
+    assert in_float32 == {"mask", "melanoma"}
+    for before, after in zip(model.get_weights(), changed.get_weights(), strict=True):
+        np.testing.assert_array_equal(before, after)
+
+
+@pytest.mark.parametrize("runtime", ["openvino", "onnx", "litert"])
+def test_a_policy_of_keras_is_refused_elsewhere(model, runtime):
+    with pytest.raises(
+        ValueError, match=f"must be float32 or auto with --runtime={runtime}.*mixed_bfloat16"
+    ):
+        networks.make_network(model, runtime, "mixed_bfloat16")
+
+
+def test_a_runtime_that_is_not_installed_is_named_with_its_flag(model, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "ai_edge_litert.interpreter", None)
+
+    with pytest.raises(ValueError, match=r"--runtime=litert.* pip install 'lbunet_tf\[litert\]'"):
+        networks.make_network(model, "litert", "float32")
+
+
+def test_what_a_runtime_converts_is_gone_with_it(model, squares, monkeypatch, tmp_path):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+
+    logits_of = networks.make_network(model, "litert", "float32")
+    expect_same(logits_of, model, squares, atol=1e-4)
+    assert len(list(tmp_path.glob("lbunet-*/model.tflite"))) == 1
+    del logits_of
+
+    assert list(tmp_path.glob("lbunet-*")) == []
+    assert keras.config.dtype_policy().name == "float32"
