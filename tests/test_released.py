@@ -16,6 +16,7 @@ from lbunet_tf import evaluate
 from lbunet_tf import export
 from lbunet_tf import models
 from lbunet_tf.models import saved_models
+from lbunet_tf.runs import networks
 from lbunet_tf.settings import config
 from lbunet_tf.settings import flagfiles
 from lbunet_tf.settings import released_runs
@@ -42,6 +43,48 @@ def test_an_example_of_the_docs_has_one_outline_in_the_middle(network, path):
     assert 0 < found.score < 1 and 0.01 < found.lesion_fraction < 0.9
     height, width = found.size
     assert found.mask[height // 2 - 10 : height // 2 + 10, width // 2 - 10 : width // 2 + 10].any()
+
+
+CONNECT = """
+import sys
+def refuse(event, arguments):
+    if event in ("socket.connect", "socket.getaddrinfo"):
+        sys.stderr.write(f"TRIED THE NETWORK: {arguments}\\n")
+sys.addaudithook(refuse)
+"""
+
+
+# Another runtime is converted for, as `export` does.
+@pytest.mark.parametrize("runtime", networks.RUNTIMES)
+def test_nothing_needs_or_tries_the_network_or_leaves_anything_at_home(runtime, tmp_path):
+    home, output = tmp_path / "home", tmp_path / "output"
+    home.mkdir()
+    # Python runs it at its start.
+    (tmp_path / "sitecustomize.py").write_text(CONNECT)
+    command = [sys.executable, "-m", "lbunet_tf.predict", f"--runtime={runtime}"]
+    command += [f"--output={output}", str(next(EXAMPLES.glob("*.jpg")))]
+    # A network of no machines, where this one allows it.
+    alone = ["unshare", "--map-root-user", "--net"]
+    allowed = shutil.which("unshare") and subprocess.run([*alone, "true"], check=False)
+    apart = alone if allowed and allowed.returncode == 0 else []
+    environment = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
+    environment |= {"PYTHONPATH": f"{tmp_path}:{ROOT}", "HOME": str(home)}
+
+    ended = subprocess.run(
+        [*apart, *command],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert ended.returncode == 0, ended.stderr[-2000:]
+    assert "TRIED THE NETWORK" not in ended.stderr
+    assert any(output.rglob("*"))
+    # Keras keeps its own settings there.
+    left = {str(path.relative_to(home)) for path in home.rglob("*") if path.is_file()}
+    assert left <= {".keras/keras.json"}
 
 
 def test_predict_without_a_run_works_from_anywhere_and_writes_there(tmp_path, network):

@@ -3,6 +3,7 @@
 import os
 import pathlib
 import re
+import shlex
 import subprocess
 import sys
 
@@ -196,3 +197,20 @@ def test_a_flagfile_that_is_a_pipe_is_read_once_and_loses_no_flag():
 
     assert ended.returncode == 1
     assert '"--epochs" must be a whole number. Received: many' in ended.stderr
+
+
+UNASKED = """
+import gc, sys
+from lbunet_tf.settings import process
+process.start_command("train", [])
+print(sorted({"keras", "tensorflow", "sklearn", "matplotlib"} & set(sys.modules)), gc.isenabled())
+import matplotlib.pyplot, sklearn.metrics
+print(matplotlib.get_backend().lower())
+"""
+
+
+def test_a_command_starts_without_what_keras_takes_along_and_can_import_it_later():
+    ended = _run(["-c", shlex.quote(UNASKED)])
+
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.splitlines() == ["['keras', 'tensorflow'] True", "agg"]
