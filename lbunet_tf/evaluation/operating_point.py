@@ -1,0 +1,216 @@
+"""The operating point: from which score on an image is flagged, and what that means for patients.
+
+It is chosen once, on images that neither training nor the choice of the epoch saw where there are
+any (--split_percent's fourth part), else on val; then it is frozen.
+"""
+
+import dataclasses
+
+import numpy as np
+from scipy import stats
+from sklearn import metrics as sklearn_metrics
+
+from lbunet_tf.evaluation import intervals
+
+PREVALENCES = (0.005, 0.018, 0.05, 0.1, 0.2)
+MOST_NEEDED = 100_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """How the threshold is chosen; without a target it is Youden's.
+
+    Attributes:
+        target_sensitivity: Least sensitivity, None without such a target.
+        target_specificity: Least specificity, likewise.
+        cost_ratio: How many needless excisions one missed melanoma weighs, likewise.
+        guarantee: Confidence with which the target holds for new patients; None takes the target
+            of these images alone.
+    """
+
+    target_sensitivity: float | None = None
+    target_specificity: float | None = None
+    cost_ratio: float | None = None
+    guarantee: float | None = None
+
+    def __str__(self):
+        if self.cost_ratio is not None:
+            return f"least cost, a missed melanoma weighs {self.cost_ratio:g} false alarms"
+        name, target = _target(self)
+        if target is None:
+            return "largest sensitivity + specificity (Youden)"
+        sure = f", with confidence {self.guarantee:g}" if self.guarantee else " on these images"
+        return f"{name} of at least {target:g}{sure}"
+
+
+def _target(rule):
+    if rule.target_sensitivity is not None:
+        return "sensitivity", rule.target_sensitivity
+    return "specificity", rule.target_specificity
+
+
+def rank(count: int, target: float, confidence: float) -> int:
+    """Returns how many of `count` independent scores may be lost, plus one; 0 where it is too few.
+
+    A cut at the j-th smallest of them keeps at least `target` of new ones with the confidence, for
+    the largest j with P(Binomial(count, 1 - target) <= j - 1) <= 1 - confidence.
+    """
+    lost = np.arange(count)
+    # Rounding must not lose 59 for 95 % with 95 %.
+    is_sure = stats.binom.cdf(lost, count, 1 - target) <= 1 - confidence + 1e-12
+    return int(is_sure.sum())
+
+
+def needed(target: float, confidence: float) -> int:
+    """Returns how many scores a guarantee needs at least: target^n <= 1 - confidence."""
+    return int(np.ceil(np.log(1 - confidence) / np.log(target) - 1e-9))
+
+
+def choose(labels: np.ndarray, scores: np.ndarray, patients: np.ndarray, rule: Rule) -> float:
+    """Returns the threshold: scores at or above it are flagged. It lies midway between two.
+
+    With a guarantee, a patient with several images counts once: by the lowest score of its
+    melanomas, so that sensitivity is the share of patients none of whose melanomas is missed; for
+    specificity by the highest of its others.
+
+    Args:
+        labels: (N,) 0 or 1.
+        scores: (N,) in 0..1.
+        patients: (N,) of any kind.
+        rule: How.
+
+    Raises:
+        ValueError: A class is missing, or too few patients for the guarantee. It says how many are
+            needed.
+    """
+    if not 0 < labels.sum() < len(labels):
+        raise ValueError(
+            "an operating point needs images with and without melanoma. Received: "
+            f"{int(labels.sum())} melanomas of {len(labels)} images"
+        )
+    name, target = _target(rule)
+    if rule.cost_ratio is not None:
+        return _of_curve(labels, scores, lambda fn, fp: -(rule.cost_ratio * fn + fp))
+    if target is None:
+        total = labels.sum(), len(labels) - labels.sum()
+        return _of_curve(labels, scores, lambda fn, fp: -fn / total[0] - fp / total[1])
+    is_sensitivity = name == "sensitivity"
+    kept = labels == (1 if is_sensitivity else 0)
+    values = scores[kept] if is_sensitivity else -scores[kept]
+    if rule.guarantee:
+        values = _of_patients(values, patients[kept])
+        lost = rank(len(values), target, rule.guarantee)
+        if not lost:
+            raise ValueError(
+                f'"--target_{name}={target:g}" with --guarantee={rule.guarantee:g} must be '
+                f"estimated from enough patients: {needed(target, rule.guarantee)} needed. "
+                f"Received: {len(values)} patients with {'' if is_sensitivity else 'non-'}melanoma"
+            )
+    else:
+        # Of so many, the most that may be lost.
+        lost = 1 + int(np.floor(len(values) * (1 - target) + 1e-9))
+    edge = np.sort(values)[lost - 1]
+    if is_sensitivity:
+        return _midway(scores, edge)
+    # Flagged is what is above the edge.
+    above = scores[scores > -edge]
+    return float((above.min() - edge) / 2) if len(above) else float(np.nextafter(-edge, np.inf))
+
+
+def _of_patients(values, patients):
+    """Returns the smallest value of each patient."""
+    names, number = np.unique(patients, return_inverse=True)
+    smallest = np.full(len(names), np.inf)
+    np.minimum.at(smallest, number, values)
+    return smallest
+
+
+def _of_curve(labels, scores, worth):
+    """Returns the threshold at which a function of missed melanomas and false alarms is largest."""
+    fpr, tpr, thresholds = sklearn_metrics.roc_curve(labels, scores, drop_intermediate=False)
+    positives = labels.sum()
+    missed, alarms = (1 - tpr) * positives, fpr * (len(labels) - positives)
+    return _midway(scores, thresholds[int(np.argmax(worth(missed, alarms)))])
+
+
+def _midway(scores, edge):
+    """Returns a threshold between an edge and the next score below it."""
+    below = scores[scores < edge]
+    lower = below.max() if len(below) else 0.0
+    return float((min(edge, 1.0) + lower) / 2)
+
+
+def at_threshold(
+    labels: np.ndarray, scores: np.ndarray, patients: np.ndarray, threshold: float
+) -> dict[str, intervals.Interval]:
+    """Returns sensitivity and specificity with intervals, by image.
+
+    Wilson's where every patient has one image, else of the patient bootstrap.
+    """
+    flagged = scores >= threshold
+    is_right = {"sensitivity": flagged[labels == 1], "specificity": ~flagged[labels == 0]}
+    of_class = {"sensitivity": patients[labels == 1], "specificity": patients[labels == 0]}
+    found = {}
+    for name, right in is_right.items():
+        num_patients = len(np.unique(of_class[name]))
+        if not len(right):
+            found[name] = intervals.not_estimable(None, "n = 0")
+        elif num_patients < intervals.LEAST:
+            reason = f"n = {num_patients} patients, {intervals.LEAST} needed"
+            found[name] = intervals.not_estimable(float(right.mean()), reason)
+        elif num_patients == len(right):
+            found[name] = intervals.proportion(int(right.sum()), len(right))
+        else:
+            (found[name],) = intervals.means(right[:, None].astype(float), of_class[name])
+    return found
+
+
+def net_benefit(
+    labels: np.ndarray, scores: np.ndarray, thresholds: np.ndarray, prevalence: float | None = None
+) -> np.ndarray:
+    """Returns (T,) net benefits: TP/n - FP/n t/(1 - t), scores being calibrated probabilities.
+
+    Source: Vickers and Elkin 2006. At another prevalence it follows from sensitivity and
+    specificity.
+    """
+    prevalence = labels.mean() if prevalence is None else prevalence
+    flagged = scores[None] >= thresholds[:, None]
+    sensitivity = flagged[:, labels == 1].mean(axis=1)
+    alarms = flagged[:, labels == 0].mean(axis=1)
+    odds = thresholds / (1 - thresholds)
+    return sensitivity * prevalence - alarms * (1 - prevalence) * odds
+
+
+def auc_sens_80(labels: np.ndarray, scores: np.ndarray, sensitivity: float = 0.8) -> float:
+    """Returns the area right of the leftmost point of the ROC curve that reaches a sensitivity.
+
+    Source: `auc_sens_80` of isic-challenge-scoring, which keeps the area below 80 % as well.
+    """
+    fpr, tpr = _roc(labels, scores)
+    first = _reach(fpr, tpr, sensitivity)
+    kept = fpr > first
+    x, y = np.r_[first, fpr[kept]], np.r_[sensitivity, tpr[kept]]
+    at_first = tpr[fpr == first]
+    # Where the curve is vertical there, the area begins at its top.
+    y[0] = max(sensitivity, at_first.max()) if len(at_first) else sensitivity
+    return float(np.trapezoid(y, x))
+
+
+def kaggle_2024_pauc(labels: np.ndarray, scores: np.ndarray, sensitivity: float = 0.8) -> float:
+    """Returns the area of the ROC curve above a sensitivity, 0 to 0.2 (Kaggle's ISIC 2024)."""
+    first = _reach(*_roc(labels, scores), sensitivity)
+    return auc_sens_80(labels, scores, sensitivity) - sensitivity * (1 - first)
+
+
+def _roc(labels, scores):
+    fpr, tpr, _ = sklearn_metrics.roc_curve(labels, scores, drop_intermediate=False)
+    return fpr, tpr
+
+
+def _reach(fpr, tpr, sensitivity):
+    """Returns the smallest false positive rate at which the curve reaches a sensitivity."""
+    number = int(np.argmax(tpr >= sensitivity))
+    if tpr[number] == sensitivity or number == 0 or tpr[number] == tpr[number - 1]:
+        return float(fpr[number])
+    step = (sensitivity - tpr[number - 1]) / (tpr[number] - tpr[number - 1])
+    return float(fpr[number - 1] + step * (fpr[number] - fpr[number - 1]))
