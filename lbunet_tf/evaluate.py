@@ -21,11 +21,15 @@ from absl import logging
 
 from lbunet_tf.data.pixels import file_check
 from lbunet_tf.drawing import figures
+from lbunet_tf.evaluation import contract
 from lbunet_tf.evaluation import facts
+from lbunet_tf.evaluation import operating_point
 from lbunet_tf.evaluation import predictions
 from lbunet_tf.evaluation import report
 from lbunet_tf.evaluation import scores
+from lbunet_tf.evaluation import uncertainty
 from lbunet_tf.runs import ensemble
+from lbunet_tf.runs import frozen_point
 from lbunet_tf.runs import held_out
 from lbunet_tf.runs import mask_threshold
 from lbunet_tf.runs import run_directory
@@ -94,6 +98,10 @@ def _evaluate(settings, source, asked, output):
         if source
         else held_out.own_images(settings.paths.runs, settings.reading.verify_images)
     )
+    # A guarantee for which there are too few patients is refused before hours of predictions.
+    operating_point.check_possible(
+        scored.manifest[scored.manifest["split"] == "val"], _rule(settings.score)
+    )
     _write_scored(output, settings, scored, asked)
     start = time.perf_counter()
     scored, table, mask_rule = _predict(settings, output, model, scored)
@@ -103,10 +111,22 @@ def _evaluate(settings, source, asked, output):
         settings.score.tta, len(settings.paths.runs), len(table), time.perf_counter() - start
     )
     logging.info("scored %s", speed)
+    contract.check(table, str(output / run_directory.PREDICTIONS))
+    point = _operating_point(settings, output, table)
+    threshold = point["threshold"] if point else None
     with np.load(output / run_directory.HISTOGRAMS) as histograms:
         metrics = scores.evaluate_table(
-            table, dict(histograms), settings.outputs.mask_source, settings.score.prevalence
+            table,
+            dict(histograms),
+            settings.outputs.mask_source,
+            settings.score.prevalence,
+            threshold,
         )
+    for split, values in metrics.items():
+        part = table[table["split"] == split]
+        values |= uncertainty.estimate(part, threshold, settings.outputs.mask_source)
+        if point and values.get("num_scored"):
+            values["operating_point"] = point
     what = {"tta": settings.score.tta, "runs": len(settings.paths.runs)}
     if settings.outputs.mask_source == "lesion":
         what["mask_cleanup"] = mask_rule.cleanup
@@ -122,6 +142,37 @@ def _evaluate(settings, source, asked, output):
     _write_report(settings, source, output, scored.checks, metrics, drawn)
     _log(output, metrics)
     return metrics
+
+
+def _operating_point(settings, output, table):
+    """Returns the operating point: the frozen one, or one chosen on val; None without both classes.
+
+    It is frozen where it is of one run as it is, and evaluated where it lies.
+    """
+    rule = _rule(settings.score)
+    run = pathlib.Path(settings.paths.run)
+    is_of_run = not settings.paths.other_runs and settings.score.tta == "none"
+    frozen = frozen_point.read(run) if is_of_run else None
+    if frozen and rule == operating_point.Rule():
+        logging.info("operating point of %s: %s", run, frozen["rule"])
+        return frozen
+    val = table[(table["split"] == "val") & table["label"].notna() & table["score"].notna()]
+    if val["label"].nunique() < 2:
+        return None
+    point = operating_point.describe(val, rule)
+    if is_of_run and output == run:
+        frozen_point.write(run, point)
+    return point
+
+
+def _rule(score):
+    """Returns how the flags choose a threshold; 0 of a flag is not to ask for it."""
+    return operating_point.Rule(
+        score.target_sensitivity or None,
+        score.target_specificity or None,
+        score.cost_ratio or None,
+        score.guarantee or None,
+    )
 
 
 def _chooses_threshold(settings):

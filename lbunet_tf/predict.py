@@ -23,6 +23,7 @@ from absl import logging
 from lbunet_tf.data.pixels import new_images
 from lbunet_tf.runs import beam_predictions
 from lbunet_tf.runs import ensemble
+from lbunet_tf.runs import frozen_point
 from lbunet_tf.runs import mask_threshold
 from lbunet_tf.runs import predictor
 from lbunet_tf.runs import run_directory
@@ -65,10 +66,11 @@ def predict(settings: config.Config, paths: Sequence[str]) -> list[str]:
     """Returns why images could not be predicted, one line each; all other results are on disk.
 
     Writes to --output (RUN/predicted by default; of a part by --shard, that name with the part
-    behind it): `scores.csv` (image_id, image, score, width, height and, for outlines,
-    lesion_pixels, lesion_share of the image and the file of its mask), `masks/NAME.png` (black and
-    white, the size of the image as a viewer shows it), `overlays/NAME.jpg` and `failures.txt`. NAME
-    is the image_id, or what `storage.file_names` makes of one that is no plain name.
+    behind it): `scores.csv` (image_id, image, score; flagged, 1 or 0, where the run has an
+    operating point; width, height and, for outlines, lesion_pixels, lesion_share of the image and
+    the file of its mask), `masks/NAME.png` (black and white, the size of the image as a viewer
+    shows it), `overlays/NAME.jpg` and `failures.txt`. NAME is the image_id, or what
+    `storage.file_names` makes of one that is no plain name.
 
     Raises:
         ValueError: The folder holds other files, finished predictions, or those of another run or
@@ -82,8 +84,10 @@ def predict(settings: config.Config, paths: Sequence[str]) -> list[str]:
         output_folder.check(folder, WORK, OWN, "--output")
         rows, failures = _plan(images)
         mask_rule = mask_threshold.rule_of(settings.paths.runs, settings.mask_cleanup)
-        asked = _asked(settings, mask_rule)
-        earlier = _earlier_lines(folder, rows, asked, settings)
+        threshold = frozen_point.threshold_of(settings.paths.runs, settings.score.tta)
+        asked = _asked(settings, mask_rule, threshold)
+        columns = _columns(settings, threshold)
+        earlier = _earlier_lines(folder, rows, asked, columns, settings)
         files = [name for row in rows for name in _picture_files(settings, row)]
         output_folder.refuse_files_of_others(folder, files)
         results = _start(settings, mask_rule)
@@ -92,8 +96,8 @@ def predict(settings: config.Config, paths: Sequence[str]) -> list[str]:
         lines = earlier or {}
         output_folder.mark(folder, WORK, files, asked=asked, finished=False)
         waiting = [row for row in rows if row["image_id"] not in lines]
-        failures += _predict(settings, results, waiting, lines, folder)
-        _finish(folder, settings, rows, lines, failures)
+        failures += _predict(settings, results, waiting, lines, folder, columns)
+        _finish(folder, columns, rows, lines, failures)
         output_folder.mark(folder, WORK, files, asked=asked, finished=not failures)
     logging.info("%d of %d images predicted: %s", len(lines), len(images), folder)
     return failures
@@ -114,8 +118,9 @@ def _picture_files(settings, row):
     )
 
 
-def _columns(settings):
-    return written_predictions.columns(settings.outputs.mask_source == "lesion")
+def _columns(settings, threshold):
+    has_outlines = settings.outputs.mask_source == "lesion"
+    return written_predictions.columns(has_outlines, threshold is not None)
 
 
 def _plan(images):
@@ -132,7 +137,7 @@ def _plan(images):
     return [{**row, "name": name} for row, name in zip(rows, names, strict=True)], failures
 
 
-def _asked(settings, mask_rule):
+def _asked(settings, mask_rule, threshold):
     """Returns what decides a prediction, beside the image."""
     models = [
         [pathlib.Path(run).resolve().name, whole_files.crc32(f"{run}/{run_directory.MODEL}")]
@@ -142,6 +147,7 @@ def _asked(settings, mask_rule):
         "models": models,
         "tta": settings.score.tta,
         "precision": settings.device.precision,
+        "threshold": threshold,
         "mask_source": settings.outputs.mask_source,
         "mask_rule": dataclasses.asdict(mask_rule),
         **{name: _as_json(value) for name, value in vars(settings.results).items()},
@@ -152,7 +158,7 @@ def _as_json(value):
     return list(value) if isinstance(value, tuple) else value
 
 
-def _earlier_lines(folder, rows, asked, settings):
+def _earlier_lines(folder, rows, asked, columns, settings):
     """Returns image_id -> line of scores.csv of what an interrupted command has predicted.
 
     None where --overwrite replaces what is there.
@@ -163,7 +169,7 @@ def _earlier_lines(folder, rows, asked, settings):
     marker = output_folder.read_marker(folder)
     if marker is None:
         return {}
-    found = growing_table.read(folder / SCORES, _columns(settings))
+    found = growing_table.read(folder / SCORES, columns)
     known = {
         (written_predictions.shown(row["image_id"]), written_predictions.shown(row["image"]))
         for row in rows
@@ -208,11 +214,11 @@ def _start(settings, mask_rule):
     return functools.partial(written_predictions.results, trained)
 
 
-def _predict(settings, results, rows, lines, folder):
+def _predict(settings, results, rows, lines, folder, columns):
     """Adds the line of each image to `lines` and scores.csv; returns why others have none."""
     if settings.outputs.mask_source != "lesion":
         logging.info("--mask_source=label: only scores are written, no masks or areas")
-    growing_table.write(folder / SCORES, _columns(settings), lines.values())
+    growing_table.write(folder / SCORES, columns, lines.values())
     seen = {cells[0]: cells for cells in growing_table.read(folder / SEEN, SEEN_COLUMNS)}
     kept = [seen[cells[0]] for cells in lines.values()]
     growing_table.write(folder / SEEN, SEEN_COLUMNS, kept)
@@ -252,10 +258,10 @@ def _with_rest(error, bytes_per_image, num_left):
     return OSError(f"{error}. The {num_left} images that are left take about {rest:.0f} MB")
 
 
-def _finish(folder, settings, rows, lines, failures):
+def _finish(folder, columns, rows, lines, failures):
     """Puts the lines into the order of the images, and writes the list of failures."""
     ordered = (lines[row["image_id"]] for row in rows if row["image_id"] in lines)
-    growing_table.write(folder / SCORES, _columns(settings), ordered)
+    growing_table.write(folder / SCORES, columns, ordered)
     failed_files.write(folder, failures)
 
 

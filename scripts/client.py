@@ -36,7 +36,8 @@ import urllib.request
 MODEL = "lbunet"
 SIGNATURE = "serving_default"
 INPUT = "image_bytes"
-NUMBERS = ("probability", "lesion_share")
+FLAGGED = "flagged"
+NUMBERS = ("probability", FLAGGED, "lesion_share")
 MASK = "mask_png_bytes"
 # Newer exports say here, for each image, why they did not read it; "" where they did.
 ERROR = "error"
@@ -550,8 +551,9 @@ def _write(answers, options, outcomes):
         if names is None:
             names = [name for name in NUMBERS if name in outputs]
             _print_row("image", names)
-        values = (min(max(outputs[name], 0), 1) for name in names)
-        _print_row(str(path), [f"{value:.6f}" for value in values])
+        values = {name: min(max(outputs[name], 0), 1) for name in names}
+        shown = [f"{value:.{0 if name == FLAGGED else 6}f}" for name, value in values.items()]
+        _print_row(str(path), shown)
 
 
 def _problem(outputs, names):

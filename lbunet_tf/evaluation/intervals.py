@@ -89,9 +89,7 @@ def mcnemar(only_first: int, only_second: int) -> float:
     return float(stats.binomtest(only_first, total).pvalue) if total else 1.0
 
 
-def auc_components(
-    labels: np.ndarray, scores: np.ndarray
-) -> tuple[float, np.ndarray, np.ndarray]:
+def auc_components(labels: np.ndarray, scores: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
     """Returns (AUC, (M,) of each positive, (N,) of each negative): DeLong's components.
 
     That of a positive is the share of negatives that it outranks, ties counted half; that of a
@@ -279,6 +277,23 @@ def means(
         else:
             method = f"bootstrap of {num_patients} patients, {num_resamples} draws"
             found.append(_percentiles(value, draws[:, column], confidence, method))
+    return found
+
+
+def mean(is_so: np.ndarray, patients: np.ndarray, confidence: float = CONFIDENCE) -> Interval:
+    """Returns a proportion of images: Wilson's interval where every patient has one, else `means`.
+
+    Args:
+        is_so: (N,) bool.
+        patients: (N,) of any kind.
+        confidence: Of the interval.
+    """
+    num_patients = len(np.unique(patients))
+    if not len(is_so):
+        return not_estimable(None, "n = 0")
+    if LEAST <= num_patients == len(is_so):
+        return proportion(int(is_so.sum()), len(is_so), confidence)
+    (found,) = means(is_so[:, None].astype(float), patients, confidence)
     return found
 
 

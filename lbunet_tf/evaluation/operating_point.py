@@ -5,15 +5,17 @@ any (--split_percent's fourth part), else on val; then it is frozen.
 """
 
 import dataclasses
+import hashlib
 
 import numpy as np
+import pandas as pd
 from scipy import stats
 from sklearn import metrics as sklearn_metrics
 
+from lbunet_tf.evaluation import contract
 from lbunet_tf.evaluation import intervals
 
 PREVALENCES = (0.005, 0.018, 0.05, 0.1, 0.2)
-MOST_NEEDED = 100_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,6 +66,53 @@ def rank(count: int, target: float, confidence: float) -> int:
 def needed(target: float, confidence: float) -> int:
     """Returns how many scores a guarantee needs at least: target^n <= 1 - confidence."""
     return int(np.ceil(np.log(1 - confidence) / np.log(target) - 1e-9))
+
+
+def check_possible(rows: pd.DataFrame, rule: Rule) -> None:
+    """Raises a ValueError where a guarantee asks for more patients than there are.
+
+    Args:
+        rows: Of a manifest, those on which the threshold is chosen.
+        rule: How.
+    """
+    name, target = _target(rule)
+    if not rule.guarantee or target is None:
+        return
+    is_sensitivity = name == "sensitivity"
+    key, words = contract.patients(rows)
+    count = len(np.unique(key[(rows["label"] == (1 if is_sensitivity else 0)).to_numpy()]))
+    least = needed(target, rule.guarantee)
+    if count < least:
+        raise ValueError(
+            f'"--target_{name}={target:g}" with --guarantee={rule.guarantee:g} must be estimated '
+            f"from enough patients: {least} needed. Received: {count} with"
+            f"{'' if is_sensitivity else 'out'} melanoma in val (a patient is the {words})"
+        )
+
+
+def describe(rows: pd.DataFrame, rule: Rule) -> dict:
+    """Returns the operating point of the images of a predictions table, for JSON.
+
+    Args:
+        rows: All with `label` and `score`.
+        rule: How.
+
+    Raises:
+        ValueError: As `choose`.
+    """
+    labels, scores = rows["label"].to_numpy(int), rows["score"].to_numpy(float)
+    key, words = contract.patients(rows)
+    known = "\n".join(rows["image_id"].astype(str) + " " + labels.astype(str))
+    return {
+        "threshold": choose(labels, scores, key, rule),
+        "rule": str(rule),
+        "chosen_on": "val",
+        "num_melanoma": int(labels.sum()),
+        "num_other": int((labels == 0).sum()),
+        "num_patients": len(np.unique(key)),
+        "patient_key": words,
+        "rows_sha256": hashlib.sha256(known.encode()).hexdigest(),
+    }
 
 
 def choose(labels: np.ndarray, scores: np.ndarray, patients: np.ndarray, rule: Rule) -> float:
@@ -148,21 +197,11 @@ def at_threshold(
     Wilson's where every patient has one image, else of the patient bootstrap.
     """
     flagged = scores >= threshold
-    is_right = {"sensitivity": flagged[labels == 1], "specificity": ~flagged[labels == 0]}
-    of_class = {"sensitivity": patients[labels == 1], "specificity": patients[labels == 0]}
-    found = {}
-    for name, right in is_right.items():
-        num_patients = len(np.unique(of_class[name]))
-        if not len(right):
-            found[name] = intervals.not_estimable(None, "n = 0")
-        elif num_patients < intervals.LEAST:
-            reason = f"n = {num_patients} patients, {intervals.LEAST} needed"
-            found[name] = intervals.not_estimable(float(right.mean()), reason)
-        elif num_patients == len(right):
-            found[name] = intervals.proportion(int(right.sum()), len(right))
-        else:
-            (found[name],) = intervals.means(right[:, None].astype(float), of_class[name])
-    return found
+    positive, negative = labels == 1, labels == 0
+    return {
+        "sensitivity": intervals.mean(flagged[positive], patients[positive]),
+        "specificity": intervals.mean(~flagged[negative], patients[negative]),
+    }
 
 
 def net_benefit(

@@ -43,7 +43,8 @@ def predict_run(
     """Returns the predictions table of val and test, and the rule that made outlines of masks.
 
     Writes the table and the pixel histograms. The table has the manifest's columns, `score`
-    (melanoma probability, NaN where no output gives one), and of the outline at the network's
+    (melanoma probability, NaN where no output gives one), `score_logit` (its logit, which tells
+    apart what rounds to a probability of 1), and of the outline at the network's
     size, in pixels: `mask_tp`, `mask_fp`, `mask_fn`, `mask_tn`; `predicted_share`, the predicted
     mask's share of the image; `dice`, `iou`, `thresholded_jaccard`, with label_as_mask_ in front
     where the label is painted. Where masks are cleaned up, also `uncleaned_mask_tp` and its likes,
@@ -127,9 +128,8 @@ def _predict_rows(dataset, score_rule, model, rows, histogram, rules):
         mask = np.asarray(targets["mask"])
         known = np.asarray(weights["mask"])[:, 0, 0] > 0
         add_to_histogram(histogram, logits["mask"][known], mask[known])
-        measures = {
-            "score": postprocessing.image_scores(logits, score_rule),
-        }
+        score = postprocessing.image_scores(logits, score_rule)
+        measures = {"score": score, "score_logit": postprocessing.score_logits(logits, score_rule)}
         if rules[0].cleanup != "none":
             plain = confusion_counts(mask, logits["mask"] >= 0, known)
             measures |= {f"{scores.UNCLEANED}{name}": count for name, count in plain.items()}

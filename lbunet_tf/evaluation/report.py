@@ -63,6 +63,10 @@ WORDS = {
     "share_below_iou_0.65": "fraction of images with IoU below 0.65",
     "pooled_dice": "Dice, pooled over pixels",
     "pooled_iou": "IoU, pooled over pixels",
+    "num_patients": "patients (or lesions, or images)",
+    "num_unscored": "images without a score",
+    "auc_sens_80": "AUC above 80 % sensitivity, ISIC's auc_sens_80 (1 at most)",
+    "kaggle_2024_pauc": "partial AUC of Kaggle's ISIC 2024 (0.2 at most)",
     "mask_threshold": "threshold of the mask's probability",
     "f1": "F1",
     "ppv": "PPV here",
@@ -99,6 +103,7 @@ def build_report(
         _headline(test),
         _label_note(test),
         "<h2>All numbers</h2>",
+        _interval_note(test),
         _table(metrics),
         _source_table(test),
         _threshold_tables(test),
@@ -166,8 +171,8 @@ def _headline(test):
                 f"With {fewest} images in one of the classes these numbers mean little: one image "
                 "changes them."
             )
-        cards += [("AUC", test["auc"]), ("sensitivity", at["sensitivity"])]
-        cards += [("specificity", at["specificity"])]
+        cards += [("AUC", test["auc"], "auc"), ("sensitivity", at["sensitivity"], "sensitivity")]
+        cards += [("specificity", at["specificity"], "specificity")]
     elif "num_scored" not in test:
         sentences.append("No output of this network scores melanoma; it finds outlines only.")
     else:
@@ -181,13 +186,47 @@ def _headline(test):
             f"{test['dice']:.3f} over {test['num_masks']} test images; "
             f"{test['share_below_iou_0.65']:.0%} of outlines are poor (IoU below 0.65)."
         )
-        cards += [("lesion Dice", test["dice"]), ("lesion IoU", test["iou"])]
+        cards += [("lesion Dice", test["dice"], "dice"), ("lesion IoU", test["iou"], "iou")]
     boxes = "".join(
-        f'<div class="card">{name}<b>{value:.3f}</b></div>'
-        for name, value in cards
+        f'<div class="card">{words}<b>{value:.3f}</b>{html.escape(_interval(test, name))}</div>'
+        for words, value, name in cards
         if value is not None
     )
     return f"<p>{html.escape(' '.join(sentences))}</p><div class='cards'>{boxes}</div>"
+
+
+def _interval(test, name):
+    """Returns the interval of a number of the test split in words, "" of one that has none."""
+    found = test.get("intervals", {}).get(name)
+    if not found:
+        return ""
+    if found["low"] is None:
+        return "not estimable"
+    return f"{found['low']:.3f} to {found['high']:.3f}"
+
+
+def _interval_note(test):
+    """Returns what the intervals are of, and why some are missing."""
+    found = test.get("intervals", {})
+    if not found:
+        return ""
+    missing = sorted({one["method"] for one in found.values() if one["low"] is None})
+    sentences = [
+        "The interval is where a number lies in 95 of 100 repetitions with other patients of the "
+        f"same kind. A patient is the {test['patient_key']} ({test['num_patients']} in test)."
+    ]
+    if missing:
+        sentences.append(f"Not estimable: {'; '.join(missing)}.")
+    if test.get("num_unscored") and "num_scored" in test:
+        sentences.append(f"{test['num_unscored']} images have no score and do not count.")
+    if "operating_point" in test:
+        point = test["operating_point"]
+        sentences.append(
+            f"Operating point: images of a probability of {point['threshold']:.4f} or more are "
+            f"flagged. Chosen on {point['chosen_on']} ({point['num_melanoma']} melanomas, "
+            f"{point['num_other']} others): {point['rule']}."
+        )
+    return f"<p>{html.escape(' '.join(sentences))}</p>"
 
 
 def _percent(fraction):
@@ -210,10 +249,14 @@ def _table(metrics):
     metrics = {split: _with_uncleaned(values) for split, values in metrics.items()}
     names = [name for name, value in metrics["test"].items() if not isinstance(value, dict | str)]
     rows = [
-        [_title(name), *(_number(metrics[split].get(name)) for split in ("val", "test"))]
+        [
+            _title(name),
+            *(_number(metrics[split].get(name)) for split in ("val", "test")),
+            _interval(metrics["test"], name),
+        ]
         for name in names
     ]
-    return _html_table(["", "val", "test"], rows)
+    return _html_table(["", "val", "test", "95 % interval of test"], rows)
 
 
 def _with_uncleaned(values):
@@ -243,10 +286,15 @@ def _threshold_tables(test):
         return ""
     first = next(iter(chosen.values()))
     rows = [
-        [key if key == "accuracy" else _title(key), *(_number(at[key]) for at in chosen.values())]
+        [
+            key if key == "accuracy" else _title(key),
+            *(_number(at[key]) for at in chosen.values()),
+            _interval(test, key) if key in ("sensitivity", "specificity") else "",
+        ]
         for key in first
     ]
-    return "<h2>Test images at a threshold</h2>" + _html_table(["", *chosen], rows)
+    header = ["", *chosen, "95 % interval of the last"]
+    return "<h2>Test images at a threshold</h2>" + _html_table(header, rows)
 
 
 def _title(name):

@@ -4,6 +4,8 @@ import numpy as np
 import pandas as pd
 from sklearn import metrics as sklearn_metrics
 
+from lbunet_tf.evaluation import operating_point
+
 # ISIC 2018 Task 1: a per-image Jaccard below this counts as a failure, 0.
 JACCARD_THRESHOLD = 0.65
 LABEL_AS_MASK = "label_as_mask_"
@@ -12,18 +14,24 @@ UNCLEANED = "uncleaned_"
 
 
 def evaluate_table(
-    table: pd.DataFrame, histograms: dict[str, np.ndarray], mask_source: str, prevalence: float
+    table: pd.DataFrame,
+    histograms: dict[str, np.ndarray],
+    mask_source: str,
+    prevalence: float,
+    threshold: float | None = None,
 ) -> dict[str, dict]:
-    """Returns {"val": {...}, "test": {...}}; thresholds are chosen on val, never on test."""
+    """Returns {"val": {...}, "test": {...}}; thresholds are chosen on val, never on test.
+
+    `threshold` is that of the operating point; without one it is Youden's on val.
+    """
     val = table[table["split"] == "val"]
-    threshold = choose_threshold(*_scored(val))
+    if threshold is None:
+        threshold = choose_threshold(*scored(val))
     return {
         split: {
             "num_images": int((table["split"] == split).sum()),
             "mask_source": mask_source,
-            **classification_scores(
-                *_scored(table[table["split"] == split]), threshold, prevalence
-            ),
+            **classification_scores(*scored(table[table["split"] == split]), threshold, prevalence),
             **pixel_scores(histograms[split], mask_source),
             **mask_scores(table[table["split"] == split], mask_source),
             **_uncleaned_scores(table[table["split"] == split], mask_source),
@@ -55,14 +63,14 @@ def _by_source(table, mask_source):
     for source, rows in table.groupby("source"):
         scores = {
             "num_images": len(rows),
-            **classification_scores(*_scored(rows), None, 0.5),
+            **classification_scores(*scored(rows), None, 0.5),
             **mask_scores(rows, mask_source),
         }
         parts[source] = {name: value for name, value in scores.items() if name != "at_0.5"}
     return {"by_source": parts}
 
 
-def _scored(table):
+def scored(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     """Returns (labels, scores) of the images that have both."""
     both = table["label"].notna() & table["score"].notna()
     return table["label"][both].to_numpy(int), table["score"][both].to_numpy(float)
@@ -93,8 +101,16 @@ def classification_scores(
         else None,
         "at_0.5": at_half,
     }
+    if both_classes:
+        result["auc_sens_80"] = operating_point.auc_sens_80(labels, scores)
+        result["kaggle_2024_pauc"] = operating_point.kaggle_2024_pauc(labels, scores)
     if threshold is not None:
-        result["at_val_threshold"] = threshold_scores(labels, scores, threshold, prevalence)
+        at = threshold_scores(labels, scores, threshold, prevalence)
+        result["at_val_threshold"] = at
+        result["by_prevalence"] = {
+            str(share): predictive_values(at["sensitivity"], at["specificity"], share)
+            for share in operating_point.PREVALENCES
+        }
     return result
 
 
@@ -153,23 +169,20 @@ def choose_threshold(labels: np.ndarray, scores: np.ndarray) -> float | None:
     """
     if not 0 < labels.sum() < len(labels):
         return None
-    fpr, tpr, thresholds = sklearn_metrics.roc_curve(labels, scores, drop_intermediate=False)
-    best = int(np.argmax(tpr - fpr))
-    below = scores[scores < thresholds[best]]
-    lower = below.max() if len(below) else 0.0
-    return float((min(thresholds[best], 1.0) + lower) / 2)
+    each = np.arange(len(labels))
+    return operating_point.choose(labels, scores, each, operating_point.Rule())
 
 
 def threshold_curves(table: pd.DataFrame, prevalence: float) -> pd.DataFrame:
     """Returns the ratios of `threshold_scores` at 0.00, 0.01, ... 1.00, a row each."""
-    labels, scores = _scored(table)
+    labels, scores = scored(table)
     grid = np.linspace(0, 1, 101)
     return pd.DataFrame([threshold_scores(labels, scores, value, prevalence) for value in grid])
 
 
 def roc_points(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     """Returns false and true positive rates of every threshold."""
-    fpr, tpr, _ = sklearn_metrics.roc_curve(*_scored(table), drop_intermediate=False)
+    fpr, tpr, _ = sklearn_metrics.roc_curve(*scored(table), drop_intermediate=False)
     return fpr, tpr
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from lbunet_tf.data.pixels import new_images
 from lbunet_tf.data.pixels import preprocessing
 from lbunet_tf.runs import ensemble
+from lbunet_tf.runs import frozen_point
 from lbunet_tf.runs import mask_threshold
 from lbunet_tf.runs import networks
 from lbunet_tf.runs import pipelining
@@ -38,12 +39,14 @@ class Prediction:
         mask_logits: (S, S, 1), of the square that the network saw; None where the mask head learnt
             the label on every pixel (label-as-mask), which is no outline.
         mask_rule: How these become a mask.
+        flagged: Whether the score reaches the run's operating point; None without one.
     """
 
     score: float | None
     size: tuple[int, int]
     mask_logits: np.ndarray | None
     mask_rule: outlines.MaskRule = outlines.MaskRule()
+    flagged: bool | None = None
 
     @functools.cached_property
     def mask(self) -> np.ndarray | None:
@@ -76,7 +79,8 @@ class Prediction:
     def __repr__(self):
         height, width = self.size
         return (
-            f"Prediction(score={self.score}, lesion_fraction={self.lesion_fraction}, "
+            f"Prediction(score={self.score}, flagged={self.flagged}, "
+            f"lesion_fraction={self.lesion_fraction}, "
             f"{height} x {width} px)"
         )
 
@@ -87,6 +91,8 @@ class Predictor:
     Attributes:
         settings: The flags of the run.
         mask_rule: How logits become a mask.
+        threshold: Melanoma probability from which an image is flagged, that of the run's operating
+            point; None without one.
         keras_model: The model: (B, S, S, 3) RGB in 0..255, prepared as the run's images are, to a
             dict of logits, `mask` (B, S, S, 1) and where that head is on `melanoma` (B, 1).
     """
@@ -98,6 +104,7 @@ class Predictor:
         self.mask_rule = mask_rule or mask_threshold.rule_of(
             settings.paths.runs, settings.mask_cleanup
         )
+        self.threshold = frozen_point.threshold_of(settings.paths.runs, settings.score.tta)
         self._logits_of = networks.make_network(
             self.keras_model, settings.results.runtime, settings.device.precision
         )
@@ -164,11 +171,17 @@ class Predictor:
                 tuple(size),
                 logits["mask"][number] if has_outlines else None,
                 self.mask_rule,
+                self._is_flagged(scores[number]),
             )
             if are_good[number]
             else None
             for number, size in enumerate(sizes)
         ]
+
+    def _is_flagged(self, score):
+        if self.threshold is None or np.isnan(score):
+            return None
+        return bool(score >= self.threshold)
 
 
 def load(runs: Sequence[str | os.PathLike], max_megapixels: int | None, **flags: str) -> Predictor:

@@ -23,6 +23,7 @@ HISTORY = "history.csv"
 TENSORBOARD = "tensorboard"
 FINISHED = "training.json"
 MASK_THRESHOLD = "mask_threshold.json"
+OPERATING_POINT = "operating_point.json"
 PREDICTIONS = "predictions.csv"
 HISTOGRAMS = "pixel_histograms.npz"
 METRICS = "evaluation/metrics.json"
@@ -62,6 +63,7 @@ OWN = (
     HISTORY,
     FINISHED,
     MASK_THRESHOLD,
+    OPERATING_POINT,
     *EVALUATION,
     EVENTS,
     *BACKUPS,

@@ -55,6 +55,18 @@ def image_scores(
     return reduce(functions.sigmoid(logits["mask"]), axis=(1, 2, 3))
 
 
+def score_logits(logits: Mapping[str, np.ndarray], score_rule: str) -> np.ndarray:
+    """Returns (B,) logits of what `image_scores` returns, whose arguments these are.
+
+    A probability of 1 - 1e-17 is 1 in 64 bits, and its logit is not.
+    """
+    if score_rule == "melanoma":
+        return np.asarray(logits["melanoma"], "float64")[:, 0]
+    scores = image_scores(logits, score_rule)
+    with np.errstate(divide="ignore"):
+        return np.log(scores) - np.log1p(-scores)
+
+
 def are_finite(logits: Mapping[str, np.ndarray]) -> np.ndarray:
     """Returns (B,) bool: for which images every output is a number, neither NaN nor infinite."""
     return np.all([np.isfinite(x).all(tuple(range(1, x.ndim))) for x in logits.values()], axis=0)

@@ -25,11 +25,13 @@ def make_serving_function(
     resize: Callable[[tf.Tensor], tf.Tensor],
     score_rule: str,
     mask_rule: outlines.MaskRule | None,
+    threshold: float | None = None,
 ) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
     """Returns (B,) bytes -> dict of outputs, for images of any sizes in one batch, or of none.
 
     `error` (B,), empty where all is well; `probability` (B,) of melanoma, where an output of the
-    model scores it; and, where the mask head learnt outlines, `mask_png_bytes` (B,), 0 or 255 at
+    model scores it; `flagged` (B,), 1 where that reaches the operating point, else 0, where there
+    is one; and, where the mask head learnt outlines, `mask_png_bytes` (B,), 0 or 255 at
     the size of the image as a viewer shows it, and `lesion_share` (B,) of the image.
 
     An image with an error has NaN for numbers, which no threshold takes for a result, and no
@@ -44,6 +46,7 @@ def make_serving_function(
         score_rule: "melanoma", "mean", "max" or "none" (`Config.score_rule`).
         mask_rule: How the logits of `mask` become an outline; None where it is the label on every
             pixel.
+        threshold: Of the operating point, None without one.
     """
 
     def read(contents):
@@ -66,6 +69,9 @@ def make_serving_function(
         if score_rule != "none":
             scores = postprocessing.image_scores(logits, score_rule, postprocessing.TENSORFLOW)
             outputs["probability"] = _or_nan(is_good, scores)
+            if threshold is not None:
+                flagged = tf.cast(scores >= threshold, tf.float32)
+                outputs["flagged"] = _or_nan(is_good, flagged)
         if mask_rule:
             masks, shares = tf.map_fn(
                 lambda found: _outline(*found, mask_rule.logit),

@@ -138,6 +138,7 @@ def _check_outputs(outputs, score):
             '"--monitor=auc" needs a melanoma score: add --heads=mask,melanoma, or '
             "--mask_source=label"
         )
+    _check_operating_point(score)
     if not 0 < score.prevalence < 1:
         raise ValueError(
             f'"--prevalence" must lie between 0 and 1, both excluded. Received: {score.prevalence}'
@@ -171,6 +172,21 @@ def _check_losses(loss, outputs, split, augmentation):
     if loss.mask_loss == "boundary_bce" and outputs.mask_source == "label":
         raise ValueError(
             '"--mask_loss=boundary_bce" needs --mask_source=lesion: a painted label has no outline'
+        )
+
+
+def _check_operating_point(score):
+    names = ("target_sensitivity", "target_specificity", "cost_ratio")
+    given = {name: getattr(score, name) for name in names if getattr(score, name)}
+    listed = ", ".join(f"--{name}={value:g}" for name, value in given.items()) or "none of them"
+    if len(given) > 1:
+        raise ValueError(
+            f"only one of --{', --'.join(names)} can choose the threshold. Received: {listed}"
+        )
+    if score.guarantee and (not given or "cost_ratio" in given):
+        raise ValueError(
+            f'"--guarantee" is about --target_sensitivity or --target_specificity. '
+            f"Received: --guarantee={score.guarantee:g} with {listed}"
         )
 
 

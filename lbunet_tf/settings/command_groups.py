@@ -111,6 +111,37 @@ class Score:
         "Prevalence of melanoma at which PPV and NPV are also stated (ISIC 2020: 0.018).",
         entries=("evaluate",),
     )
+    target_sensitivity: float = fields.flag(
+        0.0,
+        "Flag images so that at least this fraction of melanomas is flagged; 0: by Youden's index, "
+        "the largest sensitivity + specificity. The threshold is chosen on val and frozen in "
+        "RUN/operating_point.json.",
+        entries=("evaluate",),
+        minimum=0,
+        maximum=0.9999,
+    )
+    target_specificity: float = fields.flag(
+        0.0,
+        "The same for the fraction of other images that is not flagged.",
+        entries=("evaluate",),
+        minimum=0,
+        maximum=0.9999,
+    )
+    cost_ratio: float = fields.flag(
+        0.0,
+        "Flag images at the least cost on val, where one missed melanoma weighs as much as so many "
+        "false alarms. 0: not by cost.",
+        entries=("evaluate",),
+        minimum=0,
+    )
+    guarantee: float = fields.flag(
+        0.0,
+        "Confidence with which the target holds for new patients of the same kind, as 0.95; it "
+        "needs enough of them (59 melanomas for 0.95 with 0.95). 0: the target of val alone.",
+        entries=("evaluate",),
+        minimum=0,
+        maximum=0.9999,
+    )
     tta: str = fields.flag(
         "none",
         "Test-time augmentation: the mean probability over 4 flips ('flips'), or over 8 "
