@@ -19,6 +19,8 @@ from lbunet_tf import train
 from lbunet_tf.data import manifests
 from lbunet_tf.drawing import figures
 from lbunet_tf.evaluation import comparison
+from lbunet_tf.evaluation import contract
+from lbunet_tf.evaluation import differences
 from lbunet_tf.evaluation import report
 from lbunet_tf.evaluation import scores
 from lbunet_tf.runs import run_directory
@@ -35,7 +37,8 @@ from lbunet_tf.training import tensorboard
 
 # The marker of a folder of a comparison, and what is written there beside the runs.
 WORK = "compare"
-OWN = ("table.md", "table.csv", "runs.csv", "roc.png", "report.html", run_directory.EVENTS)
+WRITTEN = ("table.md", "table.csv", "runs.csv", "differences.csv", "roc.png", "report.html")
+OWN = (*WRITTEN, run_directory.EVENTS)
 
 
 def main(settings: config.Config) -> None:
@@ -47,7 +50,7 @@ def main(settings: config.Config) -> None:
 def compare(settings: config.Config, overrides: dict) -> pd.DataFrame:
     """Returns the table, a row an experiment; everything is written to the run directory.
 
-    Writes `table.md`, `table.csv`, `runs.csv` (a row a run), `roc.png`, `report.html`, and
+    Writes `table.md`, `table.csv`, `runs.csv` (a row a run), `differences.csv`, `roc.png`, `report.html`, and
     `tensorboard/` with the HParams of all runs.
 
     Args:
@@ -231,7 +234,7 @@ def _check_split(first, settings):
 
 def _write(settings, runs):
     folder = pathlib.Path(settings.paths.run)
-    rows, curves, trials = [], {}, {}
+    rows, curves, trials, tables = [], {}, {}, {}
     hyperparameters = _hyperparameters(runs)
     for name, run in runs.items():
         path = pathlib.Path(run.paths.run)
@@ -239,9 +242,12 @@ def _write(settings, runs):
         metrics = whole_files.read_json(path / run_directory.METRICS, ("val", "test"))
         experiment = name.rpartition("/")[0]
         rows.append(comparison.make_row(experiment, run, training, metrics["test"]))
+        table = whole_files.read_table(path / run_directory.PREDICTIONS)
+        contract.check(table, str(path / run_directory.PREDICTIONS))
+        test = table[table["split"] == "test"]
+        tables[experiment, run.source.seed] = test
         if metrics["test"].get("auc") is not None:
-            table = whole_files.read_table(path / run_directory.PREDICTIONS)
-            points = scores.roc_points(table[table["split"] == "test"])
+            points = scores.roc_points(test)
             curves.setdefault(experiment, []).append(points)
         trials[name.replace("/", "-")] = (
             hyperparameters[name],
@@ -251,7 +257,10 @@ def _write(settings, runs):
     summary = comparison.summarise(table)
     whole_files.write_table(folder / "runs.csv", spreadsheets.quoted_table(table))
     whole_files.write_table(folder / "table.csv", spreadsheets.quoted_table(summary))
-    _write_pages(settings, next(iter(runs.values())), summary, curves)
+    found = differences.of_runs(tables)
+    if not found.empty:
+        whole_files.write_table(folder / "differences.csv", spreadsheets.quoted_table(found))
+    _write_pages(settings, next(iter(runs.values())), summary, curves, found)
     output_folder.delete_files(folder, [run_directory.EVENTS])
     tensorboard.write_hparams(folder / run_directory.TENSORBOARD, trials)
     return summary
@@ -274,7 +283,7 @@ def _hyperparameters(runs):
     }
 
 
-def _write_pages(settings, run, summary, curves):
+def _write_pages(settings, run, summary, curves, found):
     folder = pathlib.Path(settings.paths.run)
     drawn = []
     if curves:
@@ -288,13 +297,14 @@ def _write_pages(settings, run, summary, curves):
         drawn.append(folder / "roc.png")
     title = f"{len(summary)} experiments on {', '.join(run.source.source)}"
     facts = comparison.facts(summary, run.split.split_by, run.budget, settings.comparison.seeds)
+    facts |= differences.in_words(found)
     whole_files.write_text(folder / "table.md", comparison.to_markdown(title, summary, facts))
     whole_files.write_text(
         folder / "report.html",
         report.build_comparison(title, comparison.readable(summary), facts, drawn),
     )
     logging.info("\n%s", (folder / "table.md").read_text(encoding="utf-8"))
-    for name in ("table.md", "table.csv", "runs.csv", "roc.png", "report.html"):
+    for name in WRITTEN:
         if (folder / name).is_file():
             logging.info("wrote %s", folder / name)
 

@@ -68,6 +68,7 @@ def test_a_comparison_leaves_table_runs_curves_and_report(compared):
     names = {path.name for path in compared.iterdir()}
 
     files = {"table.md", "table.csv", "runs.csv", "roc.png", "report.html", "tensorboard"}
+    files |= {"differences.csv"}
     assert names == {*files, output_folder.MARKER}
 
 

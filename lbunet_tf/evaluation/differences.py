@@ -1,0 +1,100 @@
+"""What experiments differ by on the same test images, by patient, within one seed.
+
+Runs of other seeds have other test images and weights: what they differ by is the spread over
+seeds, which the table of a comparison shows apart.
+"""
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from lbunet_tf.evaluation import contract
+from lbunet_tf.evaluation import intervals
+
+ENDS = ("difference", "low", "high")
+COLUMNS = (
+    *("seed", "experiment", "compared_with", "num_images"),
+    *(f"auc_{end}" for end in ENDS),
+    *("auc_p", "auc_p_holm"),
+    *(f"dice_{end}" for end in ENDS),
+)
+
+
+def of_runs(tables: Mapping[tuple[str, int], pd.DataFrame]) -> pd.DataFrame:
+    """Returns a row for each experiment but the first, and seed: that minus the first.
+
+    AUC by Obuchowski's paired test, with Holm's correction over the experiments of a seed; Dice by
+    the patient bootstrap of each image's difference. Empty where there is one experiment.
+
+    Args:
+        tables: The test rows of predictions by (experiment, seed), in the order of the experiments.
+    """
+    rows = []
+    for seed in dict.fromkeys(seed for _, seed in tables):
+        of_seed = {name: table for (name, other), table in tables.items() if other == seed}
+        first, *others = of_seed
+        found = [_row(seed, name, first, of_seed[name], of_seed[first]) for name in others]
+        known = [row for row in found if row["auc_p"] is not None]
+        adjusted = intervals.holm([row["auc_p"] for row in known])
+        for row, p in zip(known, adjusted, strict=True):
+            row["auc_p_holm"] = p
+        rows += found
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _row(seed, name, first_name, table, first):
+    both = table.merge(
+        first[["image_id", "score", *(["dice"] if "dice" in first else [])]],
+        on="image_id",
+        suffixes=("", "_of_first"),
+        validate="one_to_one",
+    )
+    row = dict.fromkeys(COLUMNS)
+    row |= {"seed": seed, "experiment": name, "compared_with": first_name, "num_images": len(both)}
+    names = ["label", "score", "score_of_first"]
+    scored = both[both[names].notna().all(axis=1)]
+    if len(scored):
+        key, _ = contract.patients(scored)
+        labels, own, other = (scored[column].to_numpy(float) for column in names)
+        found = intervals.auc_difference(labels.astype(int), own, other, key)
+        row |= _ends("auc", found.interval) | {"auc_p": found.p}
+    if "dice" in both and "dice_of_first" in both:
+        known = both[both[["dice", "dice_of_first"]].notna().all(axis=1)]
+        if len(known):
+            key, _ = contract.patients(known)
+            values = (known["dice"] - known["dice_of_first"]).to_numpy(float)[:, None]
+            row |= _ends("dice", intervals.means(values, key)[0])
+    return row
+
+
+def _ends(name, interval):
+    ends = (interval.value, interval.low, interval.high)
+    return {f"{name}_{end}": value for end, value in zip(ENDS, ends, strict=True)}
+
+
+def in_words(found: pd.DataFrame) -> dict[str, str]:
+    """Returns sentences on each difference, by what is compared; {} of an empty table."""
+    words = {}
+    for row in found.itertuples():
+        parts = [
+            _difference(name, getattr(row, f"{key}_difference"), *_of(row, key))
+            for name, key in (("AUC", "auc"), ("Dice", "dice"))
+            if not pd.isna(getattr(row, f"{key}_difference"))
+        ]
+        if not parts:
+            continue
+        if not pd.isna(row.auc_p_holm):
+            parts[0] += f", p = {row.auc_p_holm:.3f} by Holm"
+        title = f"{row.experiment} minus {row.compared_with}, seed {row.seed}"
+        words[title] = f"{'; '.join(parts)} ({row.num_images} images, 95 % intervals by patient)"
+    return words
+
+
+def _of(row, key):
+    return getattr(row, f"{key}_low"), getattr(row, f"{key}_high")
+
+
+def _difference(name, value, low, high):
+    if pd.isna(low):
+        return f"{name} {value:+.3f}, interval not estimable"
+    return f"{name} {value:+.3f} ({low:+.3f} to {high:+.3f})"

@@ -1,0 +1,93 @@
+"""What a comparison says of two experiments is the paired test by patient, of one seed."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lbunet_tf.evaluation import differences
+from lbunet_tf.evaluation import intervals
+
+
+def table(seed, shift, images=80):
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, images)
+    noise = np.random.default_rng(seed + 1).normal(size=images)
+    score = 1 / (1 + np.exp(-(shift * labels + noise)))
+    return pd.DataFrame(
+        {
+            "image_id": [f"{seed}-{number}" for number in range(images)],
+            "patient_id": [f"p{number // 2}" for number in range(images)],
+            "label": labels.astype(float),
+            "score": score,
+            "dice": np.clip(0.8 + shift / 20 + noise / 50, 0, 1),
+        }
+    )
+
+
+@pytest.fixture
+def tables():
+    return {
+        ("a", 0): table(0, 1.0),
+        ("a", 1): table(1, 1.0),
+        ("b", 0): table(0, 2.0),
+        ("b", 1): table(1, 2.0),
+        ("c", 0): table(0, 1.1),
+    }
+
+
+def test_each_experiment_is_compared_with_the_first_of_its_seed(tables):
+    found = differences.of_runs(tables)
+
+    assert found[["seed", "experiment", "compared_with"]].values.tolist() == [
+        [0, "b", "a"],
+        [0, "c", "a"],
+        [1, "b", "a"],
+    ]
+    first = tables["a", 0]
+    expected = intervals.auc_difference(
+        first["label"].to_numpy(int),
+        tables["b", 0]["score"].to_numpy(),
+        first["score"].to_numpy(),
+        first["patient_id"].to_numpy(),
+    )
+    row = found.iloc[0]
+    assert row["auc_difference"] == pytest.approx(expected.interval.value)
+    assert (row["auc_low"], row["auc_high"]) == pytest.approx(
+        (expected.interval.low, expected.interval.high)
+    )
+    assert row["auc_p"] == pytest.approx(expected.p)
+    # Two tests of seed 0, one of seed 1.
+    assert found["auc_p_holm"][:2].tolist() == pytest.approx(
+        intervals.holm(found["auc_p"][:2].tolist())
+    )
+    assert found["auc_p_holm"][2] == found["auc_p"][2]
+    assert (found["dice_low"] > 0).all()
+
+
+def test_images_are_matched_by_their_ids_and_not_by_their_place(tables):
+    shuffled = tables | {("b", 0): tables["b", 0].sample(frac=1, random_state=0)}
+
+    pd.testing.assert_frame_equal(differences.of_runs(shuffled), differences.of_runs(tables))
+
+
+def test_one_experiment_has_nothing_to_differ_from(tables):
+    found = differences.of_runs({("a", 0): tables["a", 0], ("a", 1): tables["a", 1]})
+
+    assert found.empty and differences.in_words(found) == {}
+
+
+def test_without_labels_or_masks_there_are_no_numbers(tables):
+    bare = {key: one.assign(label=np.nan).drop(columns="dice") for key, one in tables.items()}
+
+    found = differences.of_runs(bare)
+
+    numbers = [name for name in found if name.startswith(("auc", "dice"))]
+    assert found[numbers].isna().all(axis=None) and differences.in_words(found) == {}
+
+
+def test_words_say_what_minus_what_and_of_how_many(tables):
+    words = differences.in_words(differences.of_runs(tables))
+
+    assert list(words) == ["b minus a, seed 0", "c minus a, seed 0", "b minus a, seed 1"]
+    text = words["b minus a, seed 0"]
+    assert text.startswith("AUC +0.") and "by Holm; Dice +0.0" in text and "80 images" in text

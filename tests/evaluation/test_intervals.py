@@ -1,0 +1,164 @@
+"""Worked values by hand, and how often the intervals hold what they should."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from lbunet_tf.evaluation import intervals
+
+LABELS = np.array([1] * 5 + [0] * 5)
+SCORES = np.array([0.9, 0.8, 0.7, 0.6, 0.2, 0.75, 0.5, 0.4, 0.3, 0.1])
+OTHERS = np.array([0.9, 0.5, 0.6, 0.3, 0.2, 0.7, 0.55, 0.45, 0.35, 0.1])
+EACH = np.arange(10)
+# Two images of patients 1, 2, 4 and 5; patients 2 and 4 have both classes.
+PATIENTS = np.array([1, 1, 2, 3, 4, 2, 4, 5, 5, 6])
+
+
+@pytest.fixture
+def any_number(monkeypatch):
+    monkeypatch.setattr(intervals, "LEAST", 1)
+
+
+@pytest.mark.parametrize("patients, expected", [(EACH, 0.0312), (PATIENTS, 0.0360619)])
+def test_the_variance_of_an_auc_is_delongs_and_obuchowskis(patients, expected):
+    auc, *components = intervals.auc_components(LABELS, SCORES)
+
+    assert auc == pytest.approx(0.76)
+    variance = intervals.auc_variance(LABELS, tuple(components), patients)
+    assert variance == pytest.approx(expected, abs=5e-8)
+
+
+def test_a_paired_difference_is_that_of_delong(any_number):
+    found = intervals.auc_difference(LABELS, OTHERS, SCORES, EACH)
+
+    assert found.interval.value == pytest.approx(-0.2)
+    assert found.standard_error == pytest.approx(0.141421, abs=1e-6)
+    assert found.p == pytest.approx(0.157299, abs=1e-6)
+    assert found.interval.low < -0.2 < found.interval.high
+
+
+def test_the_interval_of_an_auc_lies_in_0_to_1_and_is_of_the_logit(any_number):
+    found = intervals.auc(LABELS, SCORES, EACH)
+
+    logits = [np.log(end / (1 - end)) for end in (found.low, found.value, found.high)]
+    half = 1.959964 * np.sqrt(0.0312) / (0.76 * 0.24)
+    np.testing.assert_allclose(np.diff(logits), [half, half], rtol=1e-6)
+    assert 0 < found.low < found.high < 1
+
+
+@pytest.mark.parametrize(
+    "labels, scores, reason",
+    [
+        (LABELS, SCORES, "n = 5 patients with melanoma images, 10 needed"),
+        (np.ones(10, int), SCORES, "n = 10 melanomas of 10 images"),
+        (np.repeat([1, 0], 30), np.repeat([0.9, 0.1], 30), "perfect separation"),
+        (np.repeat([1, 0], [30, 9]), np.linspace(0, 1, 39), "n = 9 patients with other"),
+    ],
+)
+def test_an_auc_of_too_little_is_not_estimable(labels, scores, reason):
+    found = intervals.auc(labels, scores, np.arange(len(labels)))
+
+    assert (found.low, found.high) == (None, None)
+    assert reason in found.method and "not estimable" in str(found)
+
+
+@pytest.mark.parametrize(
+    "function, count, total, expected",
+    [
+        (intervals.proportion, 81, 263, (0.2553, 0.3662)),
+        (intervals.exact_proportion, 81, 263, (0.2527, 0.3676)),
+        (intervals.exact_proportion, 0, 20, (0, 0.1684)),
+    ],
+)
+def test_intervals_of_proportions_are_wilsons_and_the_exact_ones(function, count, total, expected):
+    found = function(count, total)
+
+    assert (found.low, found.high) == pytest.approx(expected, abs=5e-5)
+    assert str(total) in found.method
+
+
+def test_mcnemar_is_exact():
+    assert intervals.mcnemar(2, 10) == pytest.approx(0.038574, abs=1e-6)
+    assert intervals.mcnemar(0, 0) == 1
+
+
+def test_holm_is_as_by_hand():
+    assert intervals.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert intervals.holm([]) == []
+
+
+def test_a_bootstrap_of_means_draws_patients_and_not_images():
+    # One patient has 90 of 100 images; the spread is that of 11 patients.
+    patients = np.r_[np.zeros(90, int), np.arange(1, 11)]
+    values = np.r_[np.ones(90), np.zeros(10)][:, None]
+
+    (found,) = intervals.means(values, patients)
+
+    assert found.value == pytest.approx(0.9)
+    # It is not drawn in (10/11)^11 = 35 % of the draws.
+    assert found.low == 0 and "11 patients" in found.method
+
+
+def test_missing_values_do_not_count():
+    values = np.c_[np.arange(20.0), np.r_[np.full(12, np.nan), np.arange(8.0)]]
+
+    first, second = intervals.means(values, np.arange(20))
+
+    assert first.low < first.value == 9.5 < first.high
+    assert second.value == 3.5 and second.low is None and "n = 8 patients" in second.method
+
+
+def test_a_weighted_auc_is_that_of_repeated_images():
+    rng = np.random.default_rng(0)
+    labels, scores = rng.integers(0, 2, 60), np.round(rng.random(60), 1)
+    weights = rng.integers(0, 4, (5, 60))
+
+    found = intervals.weighted_auc(labels, scores)(weights)
+
+    for value, drawn in zip(found, weights, strict=True):
+        expected, *_ = intervals.auc_components(np.repeat(labels, drawn), np.repeat(scores, drawn))
+        assert value == pytest.approx(expected)
+
+
+def test_the_bootstrap_repeats_with_its_seed():
+    rng = np.random.default_rng(0)
+    labels, scores, patients = rng.integers(0, 2, 200), rng.random(200), rng.integers(0, 60, 200)
+
+    first, again, other = (
+        intervals.bootstrap_auc(labels, scores, patients, num_resamples=200, seed=seed)
+        for seed in (0, 0, 1)
+    )
+
+    assert first == again != other
+
+
+def simulate(rng, num_patients):
+    """Labels, scores and patients: one to four images of a patient, which resemble each other."""
+    patients = np.repeat(np.arange(num_patients), rng.integers(1, 5, num_patients))
+    labels = (rng.random(num_patients) < 0.4).astype(int)[patients]
+    shared = rng.normal(size=num_patients)[patients]
+    own = rng.normal(size=len(patients))
+    return labels, 1.2 * labels + 0.8 * shared + 0.6 * own, patients
+
+
+def test_intervals_by_patient_hold_the_truth_in_95_of_100_draws_and_by_image_they_do_not():
+    rng = np.random.default_rng(0)
+    truth = stats.norm.cdf(1.2 / np.sqrt(2 * (0.64 + 0.36)))
+    draws = 400
+    covered = {"obuchowski": 0, "bootstrap": 0, "delong": 0}
+    for draw in range(draws):
+        labels, scores, patients = simulate(rng, 200)
+        found = {
+            "obuchowski": intervals.auc(labels, scores, patients),
+            "bootstrap": intervals.bootstrap_auc(
+                labels, scores, patients, num_resamples=200, seed=draw
+            ),
+            "delong": intervals.auc(labels, scores, np.arange(len(labels))),
+        }
+        for name, interval in found.items():
+            covered[name] += interval.low <= truth <= interval.high
+
+    rates = {name: count / draws for name, count in covered.items()}
+    assert 0.92 <= rates["obuchowski"] <= 0.98
+    assert 0.92 <= rates["bootstrap"] <= 0.98
+    assert rates["delong"] < 0.9

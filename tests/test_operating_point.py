@@ -1,0 +1,149 @@
+"""The operating point is chosen once, on val, and used by all that score an image."""
+
+import csv
+import json
+import pathlib
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+import tensorflow as tf
+
+import lbunet_tf
+from lbunet_tf import evaluate
+from lbunet_tf import export
+from lbunet_tf import predict
+from lbunet_tf.evaluation import operating_point
+from lbunet_tf.runs import frozen_point
+from lbunet_tf.settings import flagfiles
+from lbunet_tf.storage import whole_files
+
+pytestmark = pytest.mark.slow
+FILE = "operating_point.json"
+
+
+@pytest.fixture
+def run(evaluated, tmp_path):
+    """A finished, evaluated run that may be changed."""
+    return pathlib.Path(shutil.copytree(evaluated[1], tmp_path / "run"))
+
+
+@pytest.fixture
+def settings(run):
+    return flagfiles.read(str(run))
+
+
+@pytest.fixture
+def images(run):
+    table = pd.read_csv(run / "predictions.csv")
+    return table[table["split"] == "test"]["image"].tolist()
+
+
+def rows_of(output):
+    with open(pathlib.Path(output) / "scores.csv", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_youdens_is_frozen_where_none_is_asked_for(run):
+    point = whole_files.read_json(run / FILE)
+    metrics = whole_files.read_json(run / "evaluation/metrics.json")
+
+    assert point["threshold"] == metrics["test"]["at_val_threshold"]["threshold"]
+    assert "Youden" in point["rule"] and point["chosen_on"] == "val"
+    table = pd.read_csv(run / "predictions.csv")
+    val = table[(table["split"] == "val") & table["label"].notna()]
+    assert point["num_melanoma"] == val["label"].sum()
+    assert point["num_melanoma"] + point["num_other"] == len(val)
+    assert metrics["test"]["operating_point"]["rule"] == point["rule"]
+
+
+def test_a_target_replaces_it_and_is_kept_by_a_later_evaluation(run, settings):
+    asked = evaluate.evaluate(settings.replace(target_sensitivity=0.8))
+    assert asked["val"]["at_val_threshold"]["sensitivity"] >= 0.8
+    point = whole_files.read_json(run / FILE)
+    assert point["rule"] == "sensitivity of at least 0.8 on these images"
+
+    again = evaluate.evaluate(settings)
+
+    assert whole_files.read_json(run / FILE) == point
+    assert again["test"]["at_val_threshold"]["threshold"] == point["threshold"]
+
+
+def test_a_guarantee_without_enough_patients_leaves_all_as_it_was(run, settings):
+    before = (run / FILE).read_bytes()
+
+    with pytest.raises(ValueError, match="59 needed"):
+        evaluate.evaluate(settings.replace(target_sensitivity=0.95, guarantee=0.95))
+
+    assert (run / FILE).read_bytes() == before
+
+
+def test_predict_load_and_exports_flag_alike(run, settings, images, tmp_path):
+    threshold = whole_files.read_json(run / FILE)["threshold"]
+    predict.predict(settings.replace(output=str(tmp_path / "out")), images)
+    rows = rows_of(tmp_path / "out")
+    flagged = [row["flagged"] for row in rows]
+    assert set(flagged) == {"0", "1"}
+    scores = np.array([float(row["score"]) for row in rows])
+    assert [str(int(score >= threshold)) for score in scores] == flagged
+
+    found = lbunet_tf.load(run).predict(images)
+    assert [str(int(one.flagged)) for one in found] == flagged
+
+    folder = export.export(settings.replace(output=str(tmp_path / "saved")))
+    model = tf.saved_model.load(str(folder))
+    contents = [pathlib.Path(path).read_bytes() for path in images]
+    contents.append(b"no image")
+    served = model.signatures["serving_default"](image_bytes=tf.constant(contents))
+    served = served["flagged"].numpy()
+    assert [str(int(one)) for one in served[:-1]] == flagged and np.isnan(served[-1])
+    identity = json.loads(model.signatures["identity"]()["identity"].numpy())
+    assert identity["flagged_from_probability"] == threshold
+
+    folder = export.export(settings.replace(output=str(tmp_path / "xml"), format="openvino"))
+    identity = whole_files.read_json(folder / "identity.json")
+    assert identity["flagged_from_probability"] == threshold
+
+
+def test_a_mean_has_no_operating_point(run, settings, images, tmp_path):
+    predict.predict(settings.replace(output=str(tmp_path / "out"), tta="flips"), images[:3])
+
+    assert "flagged" not in rows_of(tmp_path / "out")[0]
+    assert frozen_point.threshold_of([str(run), str(run)], "none") is None
+    assert lbunet_tf.load(run, tta="flips").predict(images[0]).flagged is None
+
+
+def test_that_of_another_model_is_not_used(run, images, caplog):
+    point = whole_files.read_json(run / FILE)
+    whole_files.write_json(run / FILE, {**point, "model_crc32": 1})
+
+    assert lbunet_tf.load(run).predict(images[0]).flagged is None
+    assert "of another model" in caplog.text
+
+
+def test_a_damaged_one_is_named(run):
+    whole_files.write_json(run / FILE, {"threshold": 2.0, "rule": "", "model_crc32": 1})
+
+    with pytest.raises(ValueError, match="operating_point.json must hold a threshold between 0"):
+        lbunet_tf.load(run)
+
+
+@pytest.mark.parametrize(
+    "flags, words",
+    [
+        ({"target_sensitivity": 0.9, "cost_ratio": 2.0}, "only one of --target_sensitivity"),
+        ({"guarantee": 0.95}, '"--guarantee" is about --target_sensitivity'),
+        ({"guarantee": 0.95, "cost_ratio": 2.0}, '"--guarantee" is about --target_sensitivity'),
+        ({"target_specificity": 1.0}, '"--target_specificity" must be'),
+    ],
+)
+def test_flags_that_do_not_belong_together_are_refused(settings, flags, words):
+    with pytest.raises(ValueError, match=words):
+        settings.replace(**flags)
+
+
+def test_the_rule_is_said_in_words():
+    rule = operating_point.Rule(target_sensitivity=0.9, guarantee=0.95)
+    assert str(rule) == "sensitivity of at least 0.9, with confidence 0.95"
+    assert str(operating_point.Rule(cost_ratio=20)).endswith("weighs 20 false alarms")
