@@ -36,6 +36,7 @@ def load(
     mask_cleanup: str = "one_region",
     runtime: str = "keras",
     precision: str = "float32",
+    calibrated: bool = False,
 ) -> "predictor.Predictor":
     """Returns a trained run, or the mean of several, that predicts images.
 
@@ -70,6 +71,8 @@ def load(
         precision: "float32", or "auto", bfloat16 where the device multiplies it (not of "onnx" and
             "litert"); of Keras also the policies "mixed_bfloat16" and "mixed_float16", and
             "onednn_bfloat16", which is then TensorFlow's setting for the whole process.
+        calibrated: Also gives calibrated probabilities, `calibrated_score`, by the calibration.json
+            that `lbunet_tf.evaluate` made.
 
     Raises:
         ValueError: A folder is no run, its model is missing or damaged, or the runs differ. From
@@ -84,6 +87,7 @@ def load(
         mask_cleanup=mask_cleanup,
         runtime=runtime,
         precision=precision,
+        calibrated=calibrated,
     )
 
 

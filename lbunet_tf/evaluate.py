@@ -21,15 +21,16 @@ from absl import logging
 
 from lbunet_tf.data.pixels import file_check
 from lbunet_tf.drawing import figures
+from lbunet_tf.evaluation import choices
 from lbunet_tf.evaluation import contract
 from lbunet_tf.evaluation import facts
 from lbunet_tf.evaluation import operating_point
 from lbunet_tf.evaluation import predictions
 from lbunet_tf.evaluation import report
+from lbunet_tf.evaluation import score_figures
 from lbunet_tf.evaluation import scores
 from lbunet_tf.evaluation import uncertainty
 from lbunet_tf.runs import ensemble
-from lbunet_tf.runs import frozen_point
 from lbunet_tf.runs import held_out
 from lbunet_tf.runs import mask_threshold
 from lbunet_tf.runs import run_directory
@@ -100,7 +101,7 @@ def _evaluate(settings, source, asked, output):
     )
     # A guarantee for which there are too few patients is refused before hours of predictions.
     operating_point.check_possible(
-        scored.manifest[scored.manifest["split"] == "val"], _rule(settings.score)
+        scored.manifest[scored.manifest["split"] == "val"], choices.rule_of(settings.score)
     )
     _write_scored(output, settings, scored, asked)
     start = time.perf_counter()
@@ -112,7 +113,9 @@ def _evaluate(settings, source, asked, output):
     )
     logging.info("scored %s", speed)
     contract.check(table, str(output / run_directory.PREDICTIONS))
-    point = _operating_point(settings, output, table)
+    run = pathlib.Path(settings.paths.run)
+    of_run = (run if _is_run_as_it_is(settings) else None, output == run)
+    point = choices.take_point(table, choices.rule_of(settings.score), *of_run)
     threshold = point["threshold"] if point else None
     with np.load(output / run_directory.HISTOGRAMS) as histograms:
         metrics = scores.evaluate_table(
@@ -127,6 +130,8 @@ def _evaluate(settings, source, asked, output):
         values |= uncertainty.estimate(part, threshold, settings.outputs.mask_source)
         if point and values.get("num_scored"):
             values["operating_point"] = point
+    measured, function = choices.calibrate(table, *of_run)
+    metrics["test"] |= measured
     what = {"tta": settings.score.tta, "runs": len(settings.paths.runs)}
     if settings.outputs.mask_source == "lesion":
         what["mask_cleanup"] = mask_rule.cleanup
@@ -135,48 +140,17 @@ def _evaluate(settings, source, asked, output):
     metrics = {split: {**values, **what} for split, values in metrics.items()}
     whole_files.write_json(output / run_directory.METRICS, metrics)
     num_masks = metrics["val"].get("num_masks", 0)
-    is_chosen = num_masks and mask_rule.cleanup != "none" and _chooses_threshold(settings)
-    if is_chosen and output == pathlib.Path(settings.paths.run):
+    is_chosen = num_masks and mask_rule.cleanup != "none" and _is_run_as_it_is(settings)
+    if is_chosen and output == run:
         mask_threshold.write(output, mask_rule, num_masks)
-    drawn = _draw(settings, output, model, scored.manifest, table, metrics, mask_rule)
+    drawn = _draw(settings, output, model, scored.manifest, table, metrics, mask_rule, function)
     _write_report(settings, source, output, scored.checks, metrics, drawn)
     _log(output, metrics)
     return metrics
 
 
-def _operating_point(settings, output, table):
-    """Returns the operating point: the frozen one, or one chosen on val; None without both classes.
-
-    It is frozen where it is of one run as it is, and evaluated where it lies.
-    """
-    rule = _rule(settings.score)
-    run = pathlib.Path(settings.paths.run)
-    is_of_run = not settings.paths.other_runs and settings.score.tta == "none"
-    frozen = frozen_point.read(run) if is_of_run else None
-    if frozen and rule == operating_point.Rule():
-        logging.info("operating point of %s: %s", run, frozen["rule"])
-        return frozen
-    val = table[(table["split"] == "val") & table["label"].notna() & table["score"].notna()]
-    if val["label"].nunique() < 2:
-        return None
-    point = operating_point.describe(val, rule)
-    if is_of_run and output == run:
-        frozen_point.write(run, point)
-    return point
-
-
-def _rule(score):
-    """Returns how the flags choose a threshold; 0 of a flag is not to ask for it."""
-    return operating_point.Rule(
-        score.target_sensitivity or None,
-        score.target_specificity or None,
-        score.cost_ratio or None,
-        score.guarantee or None,
-    )
-
-
-def _chooses_threshold(settings):
-    """Returns whether the threshold of masks is chosen on val: that of one run, as it is.
+def _is_run_as_it_is(settings):
+    """Returns whether this is one run without --tta, for which something can be chosen on val.
 
     A mean is cut as predict and export cut it, by the thresholds of its runs.
     """
@@ -190,7 +164,7 @@ def _predict(settings, output, model, scored):
     """
     flags = (settings.preprocessing, settings.outputs, settings.device)
     mask_rule = mask_threshold.rule_of(settings.paths.runs, settings.mask_cleanup, warns=False)
-    chooses = _chooses_threshold(settings)
+    chooses = _is_run_as_it_is(settings)
     try:
         return scored, *predictions.predict_run(
             *flags, output, model, scored.manifest, mask_rule, chooses
@@ -292,13 +266,12 @@ def _read_history(settings):
     return whole_files.read_table(path, ("epoch", "loss", "val_loss", column))
 
 
-def _draw(settings, output, model, manifest, table, metrics, mask_rule):
+def _draw(settings, output, model, manifest, table, metrics, mask_rule, function):
     """Draws every figure that the data allows; returns their paths in the report's order."""
     folder = output / run_directory.FIGURES
     path = {name: folder / f"{name}.png" for name in report.CAPTIONS}
     for old in path.values():
         old.unlink(missing_ok=True)
-    test = table[table["split"] == "test"]
     figures.class_balance(manifest, path["class_balance"])
     if not settings.paths.other_runs:
         history = _read_history(settings)
@@ -306,37 +279,15 @@ def _draw(settings, output, model, manifest, table, metrics, mask_rule):
         best = training_history.best_epoch(history, monitored) + 1
         figures.training_curves(history, best, path["training_curves"])
     if metrics["test"].get("num_scored"):
-        _draw_classification(settings, output, table, metrics, path)
+        curves = score_figures.draw(table, metrics, settings.score.prevalence, function, path)
+        whole_files.write_table(output / run_directory.THRESHOLD_CURVES, curves)
     if metrics["test"].get("num_masks"):
-        rows = scores.best_median_worst(test)
+        rows = scores.best_median_worst(table[table["split"] == "test"])
         sheet = predictions.predict_sheet(
             settings.preprocessing, settings.outputs, model, rows, mask_rule
         )
         figures.mask_sheet(sheet, rows, settings.outputs.mask_source == "label", path["mask_sheet"])
     return [file for file in path.values() if file.is_file()]
-
-
-def _draw_classification(settings, output, table, metrics, path):
-    test = table[table["split"] == "test"]
-    curves = {
-        f"{split} (n={metrics[split]['num_scored']}), AUC {metrics[split]['auc']:.3f}": [
-            scores.roc_points(table[table["split"] == split])
-        ]
-        for split in ("val", "test")
-        if metrics[split].get("auc") is not None
-    }
-    if curves:
-        figures.roc(curves, path["roc"])
-    at = {"test, threshold 0.5\n": metrics["test"]["at_0.5"]}
-    marks = {"0.5": 0.5}
-    chosen = metrics["test"].get("at_val_threshold")
-    if chosen:
-        at[f"test, threshold {chosen['threshold']:.3f}\n(chosen on val)"] = chosen
-        marks["chosen on val"] = chosen["threshold"]
-    figures.confusion_matrix(at, path["confusion_matrix"])
-    curves = scores.threshold_curves(test, settings.score.prevalence)
-    whole_files.write_table(output / run_directory.THRESHOLD_CURVES, curves)
-    figures.threshold_curves(curves, marks, settings.score.prevalence, path["threshold_curves"])
 
 
 def _write_report(settings, source, output, checks, metrics, drawn):

@@ -29,7 +29,7 @@ from lbunet_tf.data.pixels import limits
 from lbunet_tf.data.pixels import new_images
 from lbunet_tf.data.pixels import preprocessing
 from lbunet_tf.runs import ensemble
-from lbunet_tf.runs import frozen_point
+from lbunet_tf.runs import frozen
 from lbunet_tf.runs import mask_threshold
 from lbunet_tf.runs import predictor
 from lbunet_tf.runs import run_directory
@@ -89,6 +89,7 @@ def _write_saved_model(settings, model, mask_rule, precision, folder):
         settings.outputs.score_rule,
         mask_rule,
         _threshold(settings),
+        _calibration(settings),
     )
     # Not `track`: it would save each weight twice; what the endpoints use is saved once.
     archive = keras.export.ExportArchive()
@@ -164,16 +165,24 @@ def _threshold(settings):
     """Returns that of the operating point, None where there is none, or nothing scores."""
     if settings.outputs.score_rule == "none":
         return None
-    return frozen_point.threshold_of(settings.paths.runs, settings.score.tta)
+    return frozen.threshold_of(settings.paths.runs, settings.score.tta)
+
+
+def _calibration(settings):
+    """Returns what makes calibrated probabilities, None where they are not asked for."""
+    if not settings.score.calibrated or settings.outputs.score_rule == "none":
+        return None
+    return frozen.calibration_of(settings.paths.runs, settings.score.tta)
 
 
 def _identity(settings, mask_rule):
-    threshold = _threshold(settings)
+    threshold, calibration = _threshold(settings), _calibration(settings)
     others = [_run_identity(flagfiles.read(run)) for run in settings.paths.other_runs]
     return {
         "package": f"lbunet_tf {lbunet_tf.__version__}",
         "tta": settings.score.tta,
         **({"mask_rule": dataclasses.asdict(mask_rule)} if mask_rule else {}),
+        **({"calibration": dataclasses.asdict(calibration)} if calibration else {}),
         **({"flagged_from_probability": threshold} if threshold is not None else {}),
         **_run_identity(settings),
         "other_runs": others,

@@ -23,7 +23,7 @@ from absl import logging
 from lbunet_tf.data.pixels import new_images
 from lbunet_tf.runs import beam_predictions
 from lbunet_tf.runs import ensemble
-from lbunet_tf.runs import frozen_point
+from lbunet_tf.runs import frozen
 from lbunet_tf.runs import mask_threshold
 from lbunet_tf.runs import predictor
 from lbunet_tf.runs import run_directory
@@ -66,11 +66,11 @@ def predict(settings: config.Config, paths: Sequence[str]) -> list[str]:
     """Returns why images could not be predicted, one line each; all other results are on disk.
 
     Writes to --output (RUN/predicted by default; of a part by --shard, that name with the part
-    behind it): `scores.csv` (image_id, image, score; flagged, 1 or 0, where the run has an
-    operating point; width, height and, for outlines, lesion_pixels, lesion_share of the image and
-    the file of its mask), `masks/NAME.png` (black and white, the size of the image as a viewer
-    shows it), `overlays/NAME.jpg` and `failures.txt`. NAME is the image_id, or what
-    `storage.file_names` makes of one that is no plain name.
+    behind it): `scores.csv` (image_id, image, score; calibrated_score with --calibrated; flagged, 1
+    or 0, where the run has an operating point; width, height and, for outlines, lesion_pixels,
+    lesion_share of the image and the file of its mask), `masks/NAME.png` (black and white, the size
+    of the image as a viewer shows it), `overlays/NAME.jpg` and `failures.txt`. NAME is the
+    image_id, or what `storage.file_names` makes of one that is no plain name.
 
     Raises:
         ValueError: The folder holds other files, finished predictions, or those of another run or
@@ -84,7 +84,7 @@ def predict(settings: config.Config, paths: Sequence[str]) -> list[str]:
         output_folder.check(folder, WORK, OWN, "--output")
         rows, failures = _plan(images)
         mask_rule = mask_threshold.rule_of(settings.paths.runs, settings.mask_cleanup)
-        threshold = frozen_point.threshold_of(settings.paths.runs, settings.score.tta)
+        threshold = frozen.threshold_of(settings.paths.runs, settings.score.tta)
         asked = _asked(settings, mask_rule, threshold)
         columns = _columns(settings, threshold)
         earlier = _earlier_lines(folder, rows, asked, columns, settings)
@@ -120,7 +120,9 @@ def _picture_files(settings, row):
 
 def _columns(settings, threshold):
     has_outlines = settings.outputs.mask_source == "lesion"
-    return written_predictions.columns(has_outlines, threshold is not None)
+    return written_predictions.columns(
+        has_outlines, threshold is not None, settings.score.calibrated
+    )
 
 
 def _plan(images):
@@ -148,10 +150,18 @@ def _asked(settings, mask_rule, threshold):
         "tta": settings.score.tta,
         "precision": settings.device.precision,
         "threshold": threshold,
+        "calibrated": _calibration(settings),
         "mask_source": settings.outputs.mask_source,
         "mask_rule": dataclasses.asdict(mask_rule),
         **{name: _as_json(value) for name, value in vars(settings.results).items()},
     }
+
+
+def _calibration(settings):
+    if not settings.score.calibrated:
+        return None
+    found = frozen.calibration_of(settings.paths.runs, settings.score.tta)
+    return [found.kind, *found.parameters]
 
 
 def _as_json(value):

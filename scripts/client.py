@@ -37,7 +37,7 @@ MODEL = "lbunet"
 SIGNATURE = "serving_default"
 INPUT = "image_bytes"
 FLAGGED = "flagged"
-NUMBERS = ("probability", FLAGGED, "lesion_share")
+NUMBERS = ("probability", "calibrated_probability", FLAGGED, "lesion_share")
 MASK = "mask_png_bytes"
 # Newer exports say here, for each image, why they did not read it; "" where they did.
 ERROR = "error"

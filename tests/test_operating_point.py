@@ -15,7 +15,7 @@ from lbunet_tf import evaluate
 from lbunet_tf import export
 from lbunet_tf import predict
 from lbunet_tf.evaluation import operating_point
-from lbunet_tf.runs import frozen_point
+from lbunet_tf.runs import frozen
 from lbunet_tf.settings import flagfiles
 from lbunet_tf.storage import whole_files
 
@@ -110,7 +110,7 @@ def test_a_mean_has_no_operating_point(run, settings, images, tmp_path):
     predict.predict(settings.replace(output=str(tmp_path / "out"), tta="flips"), images[:3])
 
     assert "flagged" not in rows_of(tmp_path / "out")[0]
-    assert frozen_point.threshold_of([str(run), str(run)], "none") is None
+    assert frozen.threshold_of([str(run), str(run)], "none") is None
     assert lbunet_tf.load(run, tta="flips").predict(images[0]).flagged is None
 
 
@@ -123,10 +123,50 @@ def test_that_of_another_model_is_not_used(run, images, caplog):
 
 
 def test_a_damaged_one_is_named(run):
-    whole_files.write_json(run / FILE, {"threshold": 2.0, "rule": "", "model_crc32": 1})
+    point = whole_files.read_json(run / FILE)
+    whole_files.write_json(run / FILE, {**point, "threshold": 2.0})
 
     with pytest.raises(ValueError, match="operating_point.json must hold a threshold between 0"):
         lbunet_tf.load(run)
+
+
+def test_predict_load_and_exports_calibrate_alike(run, settings, images, tmp_path):
+    kept = {"kind": "platt", "parameters": [0.7, -0.4]}
+    frozen.write(run, "calibration.json", kept)
+    asked = settings.replace(calibrated=True, output=str(tmp_path / "out"))
+    predict.predict(asked, images)
+    rows = rows_of(tmp_path / "out")
+    found = np.array([float(row["calibrated_score"]) for row in rows])
+
+    scores = np.array([float(row["score"]) for row in rows])
+    logits = np.log(scores / (1 - scores))
+    np.testing.assert_allclose(found, 1 / (1 + np.exp(0.4 - 0.7 * logits)), atol=1e-4)
+    loaded = lbunet_tf.load(run, calibrated=True).predict(images)
+    np.testing.assert_allclose([one.calibrated_score for one in loaded], found, atol=1e-5)
+    folder = export.export(asked.replace(output=str(tmp_path / "saved")))
+    model = tf.saved_model.load(str(folder))
+    contents = [pathlib.Path(path).read_bytes() for path in images]
+    served = model.signatures["serving_default"](image_bytes=tf.constant(contents))
+    np.testing.assert_allclose(served["calibrated_probability"].numpy(), found, atol=1e-5)
+    assert lbunet_tf.load(run).predict(images[0]).calibrated_score is None
+
+
+@pytest.mark.parametrize("changes", [{"tta": "flips"}, {}])
+def test_without_a_calibration_of_the_run_as_it_is_none_is_made_up(run, settings, images, changes):
+    (run / "calibration.json").unlink(missing_ok=True)
+
+    with pytest.raises(ValueError, match='"--calibrated" (is of one run as it is|needs .*json)'):
+        predict.predict(settings.replace(calibrated=True, **changes), images)
+
+
+@pytest.mark.parametrize(
+    "content", [{"kind": "magic", "parameters": []}, {"kind": "platt", "parameters": [1.0]}]
+)
+def test_a_damaged_calibration_is_named(run, content):
+    frozen.write(run, "calibration.json", content)
+
+    with pytest.raises(ValueError, match="calibration.json must hold a kind and its parameters"):
+        lbunet_tf.load(run, calibrated=True)
 
 
 @pytest.mark.parametrize(

@@ -140,6 +140,30 @@ def roc(curves: dict[str, Sequence[tuple]], path: pathlib.Path) -> None:
         _save(figure, path)
 
 
+def reliability(curves: dict[str, tuple], path: pathlib.Path) -> None:
+    """Draws reliability diagrams: the fraction of melanomas at each probability.
+
+    Args:
+        curves: Name -> (probabilities, fractions, low, high of its band).
+        path: Where the PNG goes.
+    """
+    with _drawing():
+        figure, [[axes]] = _make_axes(1, 1, (5, 5))
+        axes.plot((0, 1), (0, 1), color=GREY, linestyle=":", linewidth=1)
+        for (name, (x, fractions, low, high)), colour, line in zip(
+            curves.items(), CURVES, itertools.cycle(("-", "--")), strict=False
+        ):
+            axes.plot(x, fractions, color=colour, linestyle=line, label=_drawn(name))
+            axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
+        axes.set_xlabel("melanoma probability that is said")
+        axes.set_ylabel("fraction of melanomas")
+        axes.set_aspect("equal")
+        axes.set_xlim(-0.02, 1.02)
+        axes.set_ylim(-0.02, 1.02)
+        axes.legend(loc="upper left", fontsize=9)
+        _save(figure, path)
+
+
 def training_curves(history: pd.DataFrame, best: int, path: pathlib.Path) -> None:
     """Draws every logged number of train and val by epoch (the paper's Fig. 4 and more).
 

@@ -16,6 +16,9 @@ CAPTIONS = {
     "that was chosen on the validation images.",
     "threshold_curves": "What a threshold costs on the test images. PPV: the fraction of flagged "
     "images that are melanomas. It falls with prevalence.",
+    "reliability": "Test images: how many are melanomas where a probability is said. On the dotted "
+    "line the two agree; below it the probability is too high. The band holds 95 of 100 "
+    "repetitions with other patients.",
     "training_curves": "Training: train and validation by epoch. The dotted line is the epoch "
     "that was kept.",
     "mask_sheet": "Test images with the best, median and worst agreement of prediction "
@@ -67,6 +70,11 @@ WORDS = {
     "num_unscored": "images without a score",
     "auc_sens_80": "AUC above 80 % sensitivity, ISIC's auc_sens_80 (1 at most)",
     "kaggle_2024_pauc": "partial AUC of Kaggle's ISIC 2024 (0.2 at most)",
+    "expected_calibration_error": "expected calibration error, 10 bins (0 is best)",
+    "brier": "Brier score: miscalibration - discrimination + uncertainty",
+    "slope": "slope (1 is best; below, scores are too extreme)",
+    "intercept": "intercept beside that slope (0 is best)",
+    "in_the_large": "calibration in the large (above 0: more melanomas than said)",
     "mask_threshold": "threshold of the mask's probability",
     "f1": "F1",
     "ppv": "PPV here",
@@ -107,6 +115,7 @@ def build_report(
         _table(metrics),
         _source_table(test),
         _threshold_tables(test),
+        _calibration_table(test),
         "<h2>Figures</h2>",
         *(_figure(path) for path in figures),
         "<h2>How it was made</h2>",
@@ -295,6 +304,22 @@ def _threshold_tables(test):
     ]
     header = ["", *chosen, "95 % interval of the last"]
     return "<h2>Test images at a threshold</h2>" + _html_table(header, rows)
+
+
+def _calibration_table(test):
+    """Returns how calibrated the scores of test are, as they are and by what was fitted on val."""
+    before = test.get("calibration", {})
+    if "not_estimable" in before or not before:
+        reason = before.get("not_estimable", "")
+        return f"<h2>Calibration</h2><p>Not estimable: {html.escape(reason)}.</p>" if reason else ""
+    after = test.get("calibration_by_val", {})
+    columns = {"as it is": before}
+    if after:
+        columns[f"{after['kind']}, fitted on val"] = after
+    rows = [
+        [_title(name), *(_number(found.get(name)) for found in columns.values())] for name in before
+    ]
+    return "<h2>Calibration of test</h2>" + _html_table(["", *columns], rows)
 
 
 def _title(name):

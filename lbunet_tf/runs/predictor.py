@@ -15,7 +15,7 @@ import numpy as np
 from lbunet_tf.data.pixels import new_images
 from lbunet_tf.data.pixels import preprocessing
 from lbunet_tf.runs import ensemble
-from lbunet_tf.runs import frozen_point
+from lbunet_tf.runs import frozen
 from lbunet_tf.runs import mask_threshold
 from lbunet_tf.runs import networks
 from lbunet_tf.runs import pipelining
@@ -40,6 +40,7 @@ class Prediction:
             the label on every pixel (label-as-mask), which is no outline.
         mask_rule: How these become a mask.
         flagged: Whether the score reaches the run's operating point; None without one.
+        calibrated_score: The calibrated probability, where that is asked for.
     """
 
     score: float | None
@@ -47,6 +48,7 @@ class Prediction:
     mask_logits: np.ndarray | None
     mask_rule: outlines.MaskRule = outlines.MaskRule()
     flagged: bool | None = None
+    calibrated_score: float | None = None
 
     @functools.cached_property
     def mask(self) -> np.ndarray | None:
@@ -93,6 +95,7 @@ class Predictor:
         mask_rule: How logits become a mask.
         threshold: Melanoma probability from which an image is flagged, that of the run's operating
             point; None without one.
+        calibration: What makes calibrated probabilities; None where they are not asked for.
         keras_model: The model: (B, S, S, 3) RGB in 0..255, prepared as the run's images are, to a
             dict of logits, `mask` (B, S, S, 1) and where that head is on `melanoma` (B, 1).
     """
@@ -104,7 +107,12 @@ class Predictor:
         self.mask_rule = mask_rule or mask_threshold.rule_of(
             settings.paths.runs, settings.mask_cleanup
         )
-        self.threshold = frozen_point.threshold_of(settings.paths.runs, settings.score.tta)
+        self.threshold = frozen.threshold_of(settings.paths.runs, settings.score.tta)
+        self.calibration = (
+            frozen.calibration_of(settings.paths.runs, settings.score.tta)
+            if settings.score.calibrated
+            else None
+        )
         self._logits_of = networks.make_network(
             self.keras_model, settings.results.runtime, settings.device.precision
         )
@@ -163,6 +171,7 @@ class Predictor:
         """
         logits = self._logits_of(squares)
         scores = postprocessing.image_scores(logits, self.settings.outputs.score_rule)
+        score_logits = postprocessing.score_logits(logits, self.settings.outputs.score_rule)
         are_good = postprocessing.are_finite(logits)
         has_outlines = self.settings.outputs.mask_source == "lesion"
         return [
@@ -172,11 +181,17 @@ class Predictor:
                 logits["mask"][number] if has_outlines else None,
                 self.mask_rule,
                 self._is_flagged(scores[number]),
+                self._calibrated(score_logits[number]),
             )
             if are_good[number]
             else None
             for number, size in enumerate(sizes)
         ]
+
+    def _calibrated(self, score_logit):
+        if self.calibration is None or np.isnan(score_logit):
+            return None
+        return float(self.calibration.apply(score_logit))
 
     def _is_flagged(self, score):
         if self.threshold is None or np.isnan(score):
@@ -184,7 +199,9 @@ class Predictor:
         return bool(score >= self.threshold)
 
 
-def load(runs: Sequence[str | os.PathLike], max_megapixels: int | None, **flags: str) -> Predictor:
+def load(
+    runs: Sequence[str | os.PathLike], max_megapixels: int | None, **flags: str | bool
+) -> Predictor:
     """Returns the Predictor of the mean of runs; `lbunet_tf.load` says what the arguments are."""
     if not runs or not all(isinstance(run, (str, os.PathLike)) for run in runs):
         raise ValueError(

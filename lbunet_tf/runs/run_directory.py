@@ -24,6 +24,7 @@ TENSORBOARD = "tensorboard"
 FINISHED = "training.json"
 MASK_THRESHOLD = "mask_threshold.json"
 OPERATING_POINT = "operating_point.json"
+CALIBRATION = "calibration.json"
 PREDICTIONS = "predictions.csv"
 HISTOGRAMS = "pixel_histograms.npz"
 METRICS = "evaluation/metrics.json"
@@ -35,6 +36,7 @@ FIGURE_NAMES = (
     "roc",
     "confusion_matrix",
     "threshold_curves",
+    "reliability",
     "training_curves",
     "mask_sheet",
 )
@@ -64,6 +66,7 @@ OWN = (
     FINISHED,
     MASK_THRESHOLD,
     OPERATING_POINT,
+    CALIBRATION,
     *EVALUATION,
     EVENTS,
     *BACKUPS,

@@ -23,8 +23,8 @@ from lbunet_tf.storage import spreadsheets
 
 MASKS, OVERLAYS = "masks", "overlays"
 COLUMNS = ("image_id", "image", "score", "width", "height")
-# Where the run has an operating point.
-FLAGGED = "flagged"
+# Where the run has an operating point, and with --calibrated.
+FLAGGED, CALIBRATED = "flagged", "calibrated_score"
 OUTLINE_COLUMNS = ("lesion_pixels", "lesion_share", "mask")
 
 
@@ -53,10 +53,10 @@ class _Read(typing.NamedTuple):
     picture: np.ndarray | None
 
 
-def columns(has_outlines: bool, is_flagged: bool) -> tuple[str, ...]:
+def columns(has_outlines: bool, is_flagged: bool, is_calibrated: bool) -> tuple[str, ...]:
     """Returns the columns of scores.csv."""
-    names = (*COLUMNS[:3], FLAGGED, *COLUMNS[3:]) if is_flagged else COLUMNS
-    return names + (OUTLINE_COLUMNS if has_outlines else ())
+    more = ((CALIBRATED,) if is_calibrated else ()) + ((FLAGGED,) if is_flagged else ())
+    return (*COLUMNS[:3], *more, *COLUMNS[3:], *(OUTLINE_COLUMNS if has_outlines else ()))
 
 
 def picture_files(row: dict, write: Sequence[str], has_outlines: bool) -> list[str]:
@@ -124,7 +124,7 @@ def results(
         ]
 
     def write(row, image, prediction):
-        cells = _cells(row, image, prediction, trained.threshold is not None)
+        cells = _cells(row, image, prediction, trained)
         num_bytes = 0
         for name in picture_files(row, settings.results.write, has_outlines):
             if name.startswith(MASKS):
@@ -146,13 +146,19 @@ def results(
     )
 
 
-def _cells(row, image, prediction, is_flagged):
+def _cells(row, image, prediction, trained):
     """Returns the line of scores.csv, without the file of a mask."""
     height, width = image.size
-    score = "" if prediction.score is None else f"{prediction.score:.6f}"
-    flagged = ["" if prediction.flagged is None else str(int(prediction.flagged))]
-    cells = [shown(row["image_id"]), shown(row["image"]), score, *(flagged if is_flagged else [])]
+    cells = [shown(row["image_id"]), shown(row["image"]), _number(prediction.score)]
+    if trained.calibration:
+        cells.append(_number(prediction.calibrated_score))
+    if trained.threshold is not None:
+        cells.append("" if prediction.flagged is None else str(int(prediction.flagged)))
     cells += [str(width), str(height)]
     if prediction.mask_logits is not None:
         cells += [str(np.count_nonzero(prediction.mask)), f"{prediction.lesion_fraction:.6f}", ""]
     return cells
+
+
+def _number(value):
+    return "" if value is None else f"{value:.6f}"

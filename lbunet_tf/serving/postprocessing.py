@@ -67,6 +67,14 @@ def score_logits(logits: Mapping[str, np.ndarray], score_rule: str) -> np.ndarra
         return np.log(scores) - np.log1p(-scores)
 
 
+def score_logits_in_graph(logits: Mapping[str, tf.Tensor], score_rule: str) -> tf.Tensor:
+    """Returns what `score_logits` does, of (B, ...) tensors."""
+    if score_rule == "melanoma":
+        return logits["melanoma"][:, 0]
+    scores = image_scores(logits, score_rule, TENSORFLOW)
+    return tf.math.log(scores) - tf.math.log1p(-scores)
+
+
 def are_finite(logits: Mapping[str, np.ndarray]) -> np.ndarray:
     """Returns (B,) bool: for which images every output is a number, neither NaN nor infinite."""
     return np.all([np.isfinite(x).all(tuple(range(1, x.ndim))) for x in logits.values()], axis=0)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
+from lbunet_tf.serving import calibrated
 from lbunet_tf.serving import outlines
 from lbunet_tf.serving import postprocessing
 
@@ -26,6 +27,7 @@ def make_serving_function(
     score_rule: str,
     mask_rule: outlines.MaskRule | None,
     threshold: float | None = None,
+    calibration: calibrated.Calibration | None = None,
 ) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
     """Returns (B,) bytes -> dict of outputs, for images of any sizes in one batch, or of none.
 
@@ -47,6 +49,7 @@ def make_serving_function(
         mask_rule: How the logits of `mask` become an outline; None where it is the label on every
             pixel.
         threshold: Of the operating point, None without one.
+        calibration: What makes `calibrated_probability` (B,), None without that output.
     """
 
     def read(contents):
@@ -69,6 +72,10 @@ def make_serving_function(
         if score_rule != "none":
             scores = postprocessing.image_scores(logits, score_rule, postprocessing.TENSORFLOW)
             outputs["probability"] = _or_nan(is_good, scores)
+            if calibration:
+                score_logits = postprocessing.score_logits_in_graph(logits, score_rule)
+                found = calibration.apply_in_graph(score_logits)
+                outputs["calibrated_probability"] = _or_nan(is_good, found)
             if threshold is not None:
                 flagged = tf.cast(scores >= threshold, tf.float32)
                 outputs["flagged"] = _or_nan(is_good, flagged)

@@ -149,6 +149,12 @@ class Score:
         entries=fields.COMBINE + fields.PSEUDO,
         choices=fields.Keys("models.combined:SYMMETRIES"),
     )
+    calibrated: bool = fields.flag(
+        False,
+        "Add the calibrated probability, by RUN/calibration.json that evaluate made: in predict "
+        "the column calibrated_score, in a SavedModel the output calibrated_probability.",
+        entries=("predict", "export"),
+    )
     mask_cleanup: str = fields.flag(
         "one_region",
         "What becomes of a mask: 'one_region', cut at the threshold that evaluate chose on val, of "

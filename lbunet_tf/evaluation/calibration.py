@@ -1,0 +1,230 @@
+"""Calibration: does a probability of 0.3 mean that three of ten are melanomas?
+
+Measured on any scored images; mended by a function of the score that is fitted on images which
+neither training nor this measurement saw.
+"""
+
+import numpy as np
+import pandas as pd
+from scipy import optimize
+from scipy import special
+from sklearn import isotonic
+from sklearn import model_selection
+
+from lbunet_tf.evaluation import contract
+from lbunet_tf.evaluation import intervals
+from lbunet_tf.serving import calibrated
+
+NUM_BINS = 10
+FOLDS = 5
+# Probabilities this near to 0 or 1 cost as much in the log loss as these.
+SMALLEST = 1e-6
+# Diagrams of which a band is made.
+CURVES = 200
+AS_IT_IS = calibrated.Calibration("none")
+
+
+def fit(kind: str, logits: np.ndarray, labels: np.ndarray) -> calibrated.Calibration:
+    """Returns the calibration of a kind with the least log loss on these images.
+
+    Sources: temperature, Guo et al. 2017; Platt 1999; beta, Kull et al. 2017; isotonic, Zadrozny
+    and Elkan 2002 (scikit-learn's).
+
+    Args:
+        kind: One of `calibrated.KINDS`.
+        logits: (N,) of the scores.
+        labels: (N,) 0 or 1, both of them.
+    """
+    if kind == "none":
+        return calibrated.Calibration(kind)
+    if kind == "isotonic":
+        steps = isotonic.IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip")
+        steps.fit(logits, labels)
+        found = (*steps.X_thresholds_, *steps.y_thresholds_)
+        return calibrated.Calibration(kind, tuple(map(float, found)))
+    # Of the logarithms where a number must be positive.
+    start = {"temperature": [0.0], "platt": [1.0, 0.0], "beta": [0.0, 0.0, 0.0]}[kind]
+
+    def parameters(free):
+        if kind == "temperature":
+            return (float(np.exp(free[0])),)
+        if kind == "beta":
+            return float(np.exp(free[0])), float(np.exp(free[1])), float(free[2])
+        return tuple(map(float, free))
+
+    def loss(free):
+        margin = calibrated.margin(kind, logits, parameters(free))
+        return np.logaddexp(0, np.where(labels == 1, -margin, margin)).mean()
+
+    found = optimize.minimize(
+        loss,
+        start,
+        method="L-BFGS-B",
+        bounds=[(-20, 20)] * len(start),
+        options={"ftol": 1e-15, "gtol": 1e-10},
+    )
+    return calibrated.Calibration(kind, parameters(found.x))
+
+
+def measure_table(table: pd.DataFrame, function: calibrated.Calibration = AS_IT_IS) -> dict:
+    """Returns what `measure` says of a predictions table, of calibrated scores by `function`."""
+    labels, logits, key = _scored(table)
+    p = np.clip(function.apply(logits), SMALLEST, 1 - SMALLEST)
+    return measure(labels, special.logit(p), key)
+
+
+def curve_of_table(table: pd.DataFrame, function: calibrated.Calibration = AS_IT_IS) -> tuple:
+    """Returns (probabilities, fractions, low, high): CORP's diagram and its band by patient.
+
+    The band holds 95 of 100 diagrams of patients drawn again.
+    """
+    labels, logits, key = _scored(table)
+    probabilities = function.apply(logits)
+    x, fractions = reliability(labels, probabilities)
+    _, number = np.unique(key, return_inverse=True)
+    drawn = []
+    for weights in intervals.resampled_weights(number.max() + 1, CURVES, seed=0):
+        for row in weights:
+            index = np.repeat(np.arange(len(labels)), row[number])
+            drawn.append(np.interp(x, *reliability(labels[index], probabilities[index])))
+    return x, fractions, *np.quantile(drawn, [0.025, 0.975], axis=0)
+
+
+def fit_table(table: pd.DataFrame) -> tuple[calibrated.Calibration, dict] | None:
+    """Returns the calibration of the least cross-fitted log loss, and facts on it for JSON.
+
+    None where too few patients have a score and a label.
+    """
+    labels, logits, key = _scored(table)
+    losses = choose(logits, labels, key)
+    if not losses:
+        return None
+    function = fit(min(losses, key=losses.get), logits, labels)
+    return function, {
+        "kind": function.kind,
+        "parameters": list(function.parameters),
+        "chosen_on": "val",
+        "cross_fitted_log_loss": losses,
+        "num_images": len(labels),
+        "num_melanoma": int(labels.sum()),
+    }
+
+
+def _scored(table):
+    """Returns (labels, logits, patients) of the images that have both."""
+    rows = table[table["label"].notna() & table["score"].notna()]
+    # A probability of 0 or 1 has no logit.
+    logits = np.clip(rows["score_logit"].to_numpy(float), -100, 100)
+    return rows["label"].to_numpy(int), logits, contract.patients(rows)[0]
+
+
+def log_loss(labels: np.ndarray, probabilities: np.ndarray) -> float:
+    """Returns the mean log loss, of probabilities no nearer to 0 or 1 than `SMALLEST`."""
+    p = np.clip(probabilities, SMALLEST, 1 - SMALLEST)
+    return float(-np.where(labels == 1, np.log(p), np.log1p(-p)).mean())
+
+
+def choose(logits: np.ndarray, labels: np.ndarray, patients: np.ndarray) -> dict[str, float]:
+    """Returns the log loss of each kind, cross-fitted by patient: of images it was not fitted on.
+
+    {} where a class has fewer than `intervals.LEAST` patients.
+
+    Args:
+        logits: (N,) of the scores.
+        labels: (N,) 0 or 1.
+        patients: (N,) of any kind.
+    """
+    if intervals.too_few(labels, patients):
+        return {}
+    folds = model_selection.StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0)
+    found = {kind: np.empty(len(labels)) for kind in calibrated.KINDS}
+    for fitted, held_out in folds.split(logits[:, None], labels, patients):
+        for kind in calibrated.KINDS:
+            one = fit(kind, logits[fitted], labels[fitted])
+            found[kind][held_out] = one.apply(logits[held_out])
+    return {kind: log_loss(labels, values) for kind, values in found.items()}
+
+
+def expected_error(labels: np.ndarray, probabilities: np.ndarray, num_bins: int = NUM_BINS):
+    """Returns the ECE of the positive class over bins of equal width, each closed above.
+
+    Other definitions (equal mass, the class that is predicted) give other numbers.
+    """
+    bins = np.clip(np.ceil(probabilities * num_bins).astype(int) - 1, 0, num_bins - 1)
+    gaps = np.bincount(bins, labels - probabilities, num_bins)
+    return float(np.abs(gaps).sum() / len(labels))
+
+
+def reliability(labels: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns (probabilities in order, the fraction of melanomas at each): CORP's diagram.
+
+    The isotonic fit to these images (Dimitriadis, Gneiting and Jordan 2021): no bins to choose.
+    """
+    values, place, counts = np.unique(probabilities, return_inverse=True, return_counts=True)
+    fractions = np.bincount(place, labels) / counts
+    fitted = isotonic.isotonic_regression(fractions, sample_weight=counts)
+    return np.repeat(values, counts), np.repeat(fitted, counts)
+
+
+def brier_parts(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
+    """Returns the Brier score and CORP's parts: miscalibration - discrimination + uncertainty."""
+    order = np.argsort(probabilities, kind="stable")
+    _, fitted = reliability(labels, probabilities)
+    brier = float(((probabilities - labels) ** 2).mean())
+    best = float(((fitted - labels[order]) ** 2).mean())
+    uncertainty = float(labels.mean() * (1 - labels.mean()))
+    return {
+        "brier": brier,
+        "miscalibration": brier - best,
+        "discrimination": uncertainty - best,
+        "uncertainty": uncertainty,
+    }
+
+
+def slope_and_intercept(labels: np.ndarray, logits: np.ndarray) -> tuple[float, float]:
+    """Returns slope and intercept of the logistic regression of the label on the logit.
+
+    1 and 0 where scores are calibrated; a slope below 1 says that they are too extreme.
+    """
+    return fit("platt", logits, labels).parameters
+
+
+def in_the_large(labels: np.ndarray, logits: np.ndarray) -> float:
+    """Returns the intercept where the slope is 1: above 0, melanomas are more than scores say."""
+
+    def excess(intercept):
+        return (labels - special.expit(logits + intercept)).sum()
+
+    return float(optimize.brentq(excess, -60, 60))
+
+
+def shift_prior(logits: np.ndarray, prevalence: float, new_prevalence: float) -> np.ndarray:
+    """Returns the logits at another prevalence, where nothing but the prevalence differs.
+
+    That is an assumption: melanomas of a clinic must look like those of the data, and so must
+    other lesions.
+    """
+    return logits + special.logit(new_prevalence) - special.logit(prevalence)
+
+
+def measure(labels: np.ndarray, logits: np.ndarray, patients: np.ndarray) -> dict:
+    """Returns how calibrated scores are; numbers that too few patients give are None.
+
+    Args:
+        labels: (N,) 0 or 1.
+        logits: (N,) of the scores, finite.
+        patients: (N,) of any kind.
+    """
+    reason = intervals.too_few(labels, patients)
+    if reason:
+        return {"not_estimable": reason}
+    probabilities = special.expit(logits)
+    slope, intercept = slope_and_intercept(labels, logits)
+    return {
+        "expected_calibration_error": expected_error(labels, probabilities),
+        "log_loss": log_loss(labels, probabilities),
+        **brier_parts(labels, probabilities),
+        "slope": slope,
+        "intercept": intercept,
+        "in_the_large": in_the_large(labels, logits),
+    }

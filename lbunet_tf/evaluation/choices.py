@@ -1,0 +1,75 @@
+"""What is chosen on val and then frozen beside the run: operating point and calibration."""
+
+import pathlib
+
+import pandas as pd
+from absl import logging
+
+from lbunet_tf.evaluation import calibration
+from lbunet_tf.evaluation import operating_point
+from lbunet_tf.runs import frozen
+from lbunet_tf.runs import run_directory
+from lbunet_tf.serving import calibrated
+from lbunet_tf.settings import command_groups
+
+
+def rule_of(score: command_groups.Score) -> operating_point.Rule:
+    """Returns how the flags choose a threshold; 0 of a flag is not to ask for it."""
+    return operating_point.Rule(
+        score.target_sensitivity or None,
+        score.target_specificity or None,
+        score.cost_ratio or None,
+        score.guarantee or None,
+    )
+
+
+def take_point(
+    table: pd.DataFrame, rule: operating_point.Rule, run: pathlib.Path | None, may_freeze: bool
+) -> dict | None:
+    """Returns the operating point: the frozen one, or one chosen on val; None without both classes.
+
+    Args:
+        table: The predictions.
+        rule: How; Youden's leaves a frozen one as it is.
+        run: Whose it is, None of a mean.
+        may_freeze: Whether it is kept beside the run.
+
+    Raises:
+        ValueError: Too few patients for the guarantee.
+    """
+    kept = frozen.read_point(run) if run else None
+    if kept and rule == operating_point.Rule():
+        logging.info("operating point of %s: %s", run, kept["rule"])
+        return kept
+    val = table[(table["split"] == "val") & table["label"].notna() & table["score"].notna()]
+    if val["label"].nunique() < 2:
+        return None
+    point = operating_point.describe(val, rule)
+    if may_freeze and run:
+        frozen.write(run, run_directory.OPERATING_POINT, point)
+    return point
+
+
+def calibrate(
+    table: pd.DataFrame, run: pathlib.Path | None, may_freeze: bool
+) -> tuple[dict[str, dict], calibrated.Calibration | None]:
+    """Returns (how calibrated the scores of test are, by name; the calibration of val or None).
+
+    `calibration` is of the scores as they are, `calibration_by_val` by what is fitted on val; what
+    is not estimable is left out. The arguments are those of `take_point`.
+    """
+    parts = {split: table[table["split"] == split] for split in ("val", "test")}
+    is_scored = (parts["test"]["score"].notna() & parts["test"]["label"].notna()).any()
+    found = calibration.fit_table(parts["val"])
+    measured = {}
+    if is_scored:
+        measured["calibration"] = calibration.measure_table(parts["test"])
+    if found is None:
+        return measured, None
+    function, facts = found
+    if is_scored:
+        after = calibration.measure_table(parts["test"], function)
+        measured["calibration_by_val"] = {**after, "kind": function.kind}
+    if may_freeze and run:
+        frozen.write(run, run_directory.CALIBRATION, facts)
+    return measured, function

@@ -1,0 +1,58 @@
+"""The figures of the melanoma score, from the predictions table."""
+
+import pathlib
+from collections.abc import Mapping
+
+import pandas as pd
+
+from lbunet_tf.drawing import figures
+from lbunet_tf.evaluation import calibration
+from lbunet_tf.evaluation import scores
+from lbunet_tf.serving import calibrated
+
+
+def draw(
+    table: pd.DataFrame,
+    metrics: dict[str, dict],
+    prevalence: float,
+    function: calibrated.Calibration | None,
+    path: Mapping[str, pathlib.Path],
+) -> pd.DataFrame:
+    """Draws them, and returns the table of the threshold curves.
+
+    Args:
+        table: The predictions.
+        metrics: `metrics.json`, with scores of test.
+        prevalence: At which PPV and NPV are also drawn.
+        function: The calibration of val, None without one.
+        path: Where each figure goes.
+    """
+    test = table[table["split"] == "test"]
+    curves = {
+        f"{split} (n={metrics[split]['num_scored']}), AUC {metrics[split]['auc']:.3f}": [
+            scores.roc_points(table[table["split"] == split])
+        ]
+        for split in ("val", "test")
+        if metrics[split].get("auc") is not None
+    }
+    if curves:
+        figures.roc(curves, path["roc"])
+    at = {"test, threshold 0.5\n": metrics["test"]["at_0.5"]}
+    marks = {"0.5": 0.5}
+    chosen = metrics["test"].get("at_val_threshold")
+    if chosen:
+        at[f"test, threshold {chosen['threshold']:.3f}\n(chosen on val)"] = chosen
+        marks["chosen on val"] = chosen["threshold"]
+    figures.confusion_matrix(at, path["confusion_matrix"])
+    by_threshold = scores.threshold_curves(test, prevalence)
+    figures.threshold_curves(by_threshold, marks, prevalence, path["threshold_curves"])
+    if "slope" in metrics["test"]["calibration"]:
+        _draw_calibration(test, function, path["reliability"])
+    return by_threshold
+
+
+def _draw_calibration(test, function, path):
+    curves = {"as it is": calibration.curve_of_table(test)}
+    if function is not None and function.kind != "none":
+        curves[f"{function.kind}, fitted on val"] = calibration.curve_of_table(test, function)
+    figures.reliability(curves, path)

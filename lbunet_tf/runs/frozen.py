@@ -1,0 +1,112 @@
+"""What `evaluate` chose on val once and keeps beside a run: operating point and calibration.
+
+Each belongs to one model as it is: the mean of several runs, or of test-time augmentation, scores
+otherwise and has none.
+"""
+
+import pathlib
+from collections.abc import Sequence
+
+from absl import logging
+
+from lbunet_tf.runs import run_directory
+from lbunet_tf.serving import calibrated
+from lbunet_tf.storage import whole_files
+
+
+def threshold_of(runs: Sequence[str], tta: str) -> float | None:
+    """Returns the melanoma probability from which an image is flagged, None where none is frozen.
+
+    Args:
+        runs: Run directories.
+        tta: --tta.
+
+    Raises:
+        ValueError: The file is damaged, or holds no threshold between 0 and 1.
+    """
+    found = read_point(pathlib.Path(runs[0])) if _is_one(runs, tta) else None
+    return found["threshold"] if found else None
+
+
+def calibration_of(runs: Sequence[str], tta: str) -> calibrated.Calibration:
+    """Returns the calibration of a run, for --calibrated.
+
+    Raises:
+        ValueError: There is none for this run as it is, or its file is damaged.
+    """
+    if not _is_one(runs, tta):
+        raise ValueError(
+            '"--calibrated" is of one run as it is: the mean of several, and --tta, score '
+            f"otherwise. Received: {len(runs)} runs, --tta={tta}"
+        )
+    found = read_calibration(pathlib.Path(runs[0]))
+    if found is None:
+        raise ValueError(
+            f'"--calibrated" needs {runs[0]}/{run_directory.CALIBRATION}, which '
+            f"python -m lbunet_tf.evaluate --run={runs[0]} makes where val has both classes"
+        )
+    return found
+
+
+def read_point(run: pathlib.Path) -> dict | None:
+    """Returns the operating point of a run, None where there is none of its present model.
+
+    Raises:
+        ValueError: As `threshold_of`.
+    """
+    found = _read(run, run_directory.OPERATING_POINT, ("threshold", "rule"))
+    threshold = found and found["threshold"]
+    if found and not (isinstance(threshold, float) and 0 <= threshold <= 1):
+        _refuse(run, run_directory.OPERATING_POINT, "a threshold between 0 and 1", threshold)
+    return found
+
+
+def read_calibration(run: pathlib.Path) -> calibrated.Calibration | None:
+    """Returns the calibration of a run, None where there is none of its present model.
+
+    Raises:
+        ValueError: The file is damaged.
+    """
+    found = _read(run, run_directory.CALIBRATION, ("kind", "parameters"))
+    if not found:
+        return None
+    kind, parameters = found["kind"], found["parameters"]
+    counts = {"none": (0,), "temperature": (1,), "platt": (2,), "beta": (3,)}
+    is_list = isinstance(parameters, list) and all(isinstance(p, float) for p in parameters)
+    is_known = kind in calibrated.KINDS and is_list
+    fits = is_known and len(parameters) in counts.get(kind, range(4, 10**6, 2))
+    if not fits:
+        _refuse(run, run_directory.CALIBRATION, "a kind and its parameters", (kind, parameters))
+    return calibrated.Calibration(kind, tuple(parameters))
+
+
+def write(run: pathlib.Path, file: str, found: dict) -> None:
+    """Freezes what was chosen, in a file of the run, for the present model of it."""
+    content = {**found, "model_crc32": whole_files.crc32(run / run_directory.MODEL)}
+    whole_files.write_json(run / file, content)
+
+
+def _is_one(runs, tta):
+    return len(runs) == 1 and tta == "none"
+
+
+def _read(run, file, names):
+    path = run / file
+    if not path.is_file():
+        return None
+    found = whole_files.read_json(path, (*names, "model_crc32"))
+    if found["model_crc32"] == whole_files.crc32(run / run_directory.MODEL):
+        return found
+    logging.warning(
+        "%s is of another model than the run's and is not used. "
+        "python -m lbunet_tf.evaluate --run=%s chooses anew",
+        *(path, run),
+    )
+    return None
+
+
+def _refuse(run, file, needed, received):
+    raise ValueError(
+        f"{run / file} must hold {needed}. Received: {received!r}. Delete it, and choose anew "
+        f"with python -m lbunet_tf.evaluate --run={run}"
+    )
