@@ -29,6 +29,7 @@ from lbunet_tf.evaluation import predictions
 from lbunet_tf.evaluation import report
 from lbunet_tf.evaluation import score_figures
 from lbunet_tf.evaluation import scores
+from lbunet_tf.evaluation import subgroups
 from lbunet_tf.evaluation import uncertainty
 from lbunet_tf.runs import ensemble
 from lbunet_tf.runs import held_out
@@ -131,7 +132,7 @@ def _evaluate(settings, source, asked, output):
         if point and values.get("num_scored"):
             values["operating_point"] = point
     measured, function = choices.calibrate(table, *of_run)
-    metrics["test"] |= measured
+    metrics["test"] |= measured | choices.make_sets(table, settings.score.set_coverage, *of_run)
     what = {"tta": settings.score.tta, "runs": len(settings.paths.runs)}
     if settings.outputs.mask_source == "lesion":
         what["mask_cleanup"] = mask_rule.cleanup
@@ -143,8 +144,13 @@ def _evaluate(settings, source, asked, output):
     is_chosen = num_masks and mask_rule.cleanup != "none" and _is_run_as_it_is(settings)
     if is_chosen and output == run:
         mask_threshold.write(output, mask_rule, num_masks)
+    test = table[table["split"] == "test"]
+    groups = subgroups.measure(test, threshold, settings.score.subgroups)
+    (output / run_directory.SUBGROUPS).unlink(missing_ok=True)
+    if not groups.empty:
+        whole_files.write_table(output / run_directory.SUBGROUPS, spreadsheets.quoted_table(groups))
     drawn = _draw(settings, output, model, scored.manifest, table, metrics, mask_rule, function)
-    _write_report(settings, source, output, scored.checks, metrics, drawn)
+    _write_report(settings, source, output, scored.checks, metrics, drawn, groups)
     _log(output, metrics)
     return metrics
 
@@ -290,7 +296,7 @@ def _draw(settings, output, model, manifest, table, metrics, mask_rule, function
     return [file for file in path.values() if file.is_file()]
 
 
-def _write_report(settings, source, output, checks, metrics, drawn):
+def _write_report(settings, source, output, checks, metrics, drawn, groups):
     shown = published_flags.without_folders(settings)
     sources = [name for run in settings.paths.runs for name in flagfiles.read(run).source.source]
     source_learnt = dataclasses.replace(shown.source, source=tuple(dict.fromkeys(sources)))
@@ -309,6 +315,7 @@ def _write_report(settings, source, output, checks, metrics, drawn):
             **facts.of_training(training),
         },
         flagfiles.flag_lines(shown),
+        groups,
     )
     whole_files.write_text(output / run_directory.REPORT, text)
 

@@ -67,10 +67,10 @@ def predict(settings: config.Config, paths: Sequence[str]) -> list[str]:
 
     Writes to --output (RUN/predicted by default; of a part by --shard, that name with the part
     behind it): `scores.csv` (image_id, image, score; calibrated_score with --calibrated; flagged, 1
-    or 0, where the run has an operating point; width, height and, for outlines, lesion_pixels,
-    lesion_share of the image and the file of its mask), `masks/NAME.png` (black and white, the size
-    of the image as a viewer shows it), `overlays/NAME.jpg` and `failures.txt`. NAME is the
-    image_id, or what `storage.file_names` makes of one that is no plain name.
+    or 0, and prediction_set, where the run has them; width, height and, for outlines,
+    lesion_pixels, lesion_share of the image and the file of its mask), `masks/NAME.png` (black and
+    white, the size of the image as a viewer shows it), `overlays/NAME.jpg` and `failures.txt`. NAME
+    is the image_id, or what `storage.file_names` makes of one that is no plain name.
 
     Raises:
         ValueError: The folder holds other files, finished predictions, or those of another run or
@@ -84,9 +84,8 @@ def predict(settings: config.Config, paths: Sequence[str]) -> list[str]:
         output_folder.check(folder, WORK, OWN, "--output")
         rows, failures = _plan(images)
         mask_rule = mask_threshold.rule_of(settings.paths.runs, settings.mask_cleanup)
-        threshold = frozen.threshold_of(settings.paths.runs, settings.score.tta)
-        asked = _asked(settings, mask_rule, threshold)
-        columns = _columns(settings, threshold)
+        asked = _asked(settings, mask_rule)
+        columns = _columns(settings, asked)
         earlier = _earlier_lines(folder, rows, asked, columns, settings)
         files = [name for row in rows for name in _picture_files(settings, row)]
         output_folder.refuse_files_of_others(folder, files)
@@ -118,10 +117,11 @@ def _picture_files(settings, row):
     )
 
 
-def _columns(settings, threshold):
+def _columns(settings, asked):
     has_outlines = settings.outputs.mask_source == "lesion"
+    frozen_names = ("calibrated", "threshold", "sets")
     return written_predictions.columns(
-        has_outlines, threshold is not None, settings.score.calibrated
+        has_outlines, *(asked[name] is not None for name in frozen_names)
     )
 
 
@@ -139,7 +139,7 @@ def _plan(images):
     return [{**row, "name": name} for row, name in zip(rows, names, strict=True)], failures
 
 
-def _asked(settings, mask_rule, threshold):
+def _asked(settings, mask_rule):
     """Returns what decides a prediction, beside the image."""
     models = [
         [pathlib.Path(run).resolve().name, whole_files.crc32(f"{run}/{run_directory.MODEL}")]
@@ -149,19 +149,22 @@ def _asked(settings, mask_rule, threshold):
         "models": models,
         "tta": settings.score.tta,
         "precision": settings.device.precision,
-        "threshold": threshold,
-        "calibrated": _calibration(settings),
+        **_frozen(settings.paths.runs, settings.score),
         "mask_source": settings.outputs.mask_source,
         "mask_rule": dataclasses.asdict(mask_rule),
         **{name: _as_json(value) for name, value in vars(settings.results).items()},
     }
 
 
-def _calibration(settings):
-    if not settings.score.calibrated:
-        return None
-    found = frozen.calibration_of(settings.paths.runs, settings.score.tta)
-    return [found.kind, *found.parameters]
+def _frozen(runs, score):
+    """Returns what the run has frozen, as JSON has it; None of what it has not."""
+    sets = frozen.sets_of(runs, score.tta)
+    calibration = frozen.calibration_of(runs, score.tta) if score.calibrated else None
+    return {
+        "threshold": frozen.threshold_of(runs, score.tta),
+        "calibrated": calibration and [calibration.kind, *calibration.parameters],
+        "sets": sets and list(dataclasses.astuple(sets)),
+    }
 
 
 def _as_json(value):

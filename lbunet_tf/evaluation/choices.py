@@ -1,4 +1,4 @@
-"""What is chosen on val and then frozen beside the run: operating point and calibration."""
+"""What is chosen on val and then frozen beside the run: operating point, calibration, sets."""
 
 import pathlib
 
@@ -6,6 +6,8 @@ import pandas as pd
 from absl import logging
 
 from lbunet_tf.evaluation import calibration
+from lbunet_tf.evaluation import conformal
+from lbunet_tf.evaluation import contract
 from lbunet_tf.evaluation import operating_point
 from lbunet_tf.runs import frozen
 from lbunet_tf.runs import run_directory
@@ -73,3 +75,46 @@ def calibrate(
     if may_freeze and run:
         frozen.write(run, run_directory.CALIBRATION, facts)
     return measured, function
+
+
+def make_sets(
+    table: pd.DataFrame, coverage: float, run: pathlib.Path | None, may_freeze: bool
+) -> dict:
+    """Returns how prediction sets that val calibrates do on test; {} without both classes there.
+
+    Args:
+        table: The predictions.
+        coverage: The fraction of each class whose set holds it.
+        run: As in `take_point`.
+        may_freeze: As in `take_point`.
+    """
+    labels, scores, key = _scored(table, "val")
+    if len(set(labels)) < 2:
+        return {}
+    alpha = 1 - coverage
+    found = conformal.fit_binary(labels, scores, key, alpha)
+    counts = {
+        name: len(set(key[labels == label])) for label, name in ((1, "melanoma"), (0, "benign"))
+    }
+    if may_freeze and run:
+        facts = {"rule": "class-conditional LAC", "coverage": coverage, "chosen_on": "val"}
+        facts |= {f"num_patients_{name}": count for name, count in counts.items()}
+        content = {"benign": found.benign, "melanoma": found.melanoma, **facts}
+        frozen.write(run, run_directory.CONFORMAL, content)
+    labels, scores, key = _scored(table, "test")
+    if not len(labels):
+        return {}
+    measured = {"asked": coverage, **conformal.measure_binary(found, labels, scores)}
+    for label, name in ((1, "melanoma"), (0, "benign")):
+        count = len(set(key[labels == label]))
+        # Of one image a patient: where they repeat, coverage varies more.
+        if count == (labels == label).sum() and count:
+            band = conformal.coverage_band(counts[name], count, alpha)
+            measured[f"band_{name}"] = list(band)
+    return {"prediction_sets": measured}
+
+
+def _scored(table, split):
+    rows = table[(table["split"] == split) & table["label"].notna() & table["score"].notna()]
+    key, _ = contract.patients(rows)
+    return rows["label"].to_numpy(int), rows["score"].to_numpy(float), key

@@ -49,8 +49,8 @@ def of_images(
         "Data": _data(own, source, test),
         "Leak check": _leak_check(settings.paths, source, checks),
         "Skipped images": f"{checks['skipped']} (skipped.csv)",
-        "Threshold": "chosen on val by Youden's J, never on test"
-        if "at_val_threshold" in test
+        "Threshold": f"chosen on val, never on test: {test['operating_point']['rule']}"
+        if "operating_point" in test
         else "none chosen: val does not have scored images of both classes",
         "Masks": f"scored at the network's size, {size} x {size} px, {_mask_rule(test)}",
     }

@@ -75,6 +75,14 @@ WORDS = {
     "slope": "slope (1 is best; below, scores are too extreme)",
     "intercept": "intercept beside that slope (0 is best)",
     "in_the_large": "calibration in the large (above 0: more melanomas than said)",
+    "asked": "coverage that is asked for",
+    "coverage": "true class in the set",
+    "coverage_melanoma": "of melanomas",
+    "coverage_benign": "of others",
+    "fraction_neither": "sets with neither class",
+    "fraction_benign": "sets of benign alone",
+    "fraction_melanoma": "sets of melanoma alone",
+    "fraction_refer": "sets of both: refer",
     "mask_threshold": "threshold of the mask's probability",
     "f1": "F1",
     "ppv": "PPV here",
@@ -94,6 +102,7 @@ def build_report(
     figures: list[pathlib.Path],
     context: dict[str, str],
     flag_lines: list[str],
+    groups: pd.DataFrame | None = None,
 ) -> str:
     """Returns the HTML of a run's report.
 
@@ -103,6 +112,7 @@ def build_report(
         figures: PNG files; each is embedded.
         context: Further facts, name -> sentence (leak check, training, skipped).
         flag_lines: The resolved flags.
+        groups: As `subgroups.measure` gives them.
     """
     test = metrics["test"]
     parts = [
@@ -116,6 +126,8 @@ def build_report(
         _source_table(test),
         _threshold_tables(test),
         _calibration_table(test),
+        _set_table(test),
+        _group_table(groups),
         "<h2>Figures</h2>",
         *(_figure(path) for path in figures),
         "<h2>How it was made</h2>",
@@ -320,6 +332,59 @@ def _calibration_table(test):
         [_title(name), *(_number(found.get(name)) for found in columns.values())] for name in before
     ]
     return "<h2>Calibration of test</h2>" + _html_table(["", *columns], rows)
+
+
+def _set_table(test):
+    """Returns how often prediction sets hold the true class, and what they say."""
+    found = test.get("prediction_sets")
+    if not found:
+        return ""
+    names = ("asked", "coverage", "coverage_melanoma", "coverage_benign")
+    fractions = [name for name in found if name.startswith("fraction_")]
+    rows = [
+        [_title(name), _number(found[name]), _band(found, name.removeprefix("coverage_"))]
+        for name in (*names, *fractions)
+    ]
+    return (
+        "<h2>Prediction sets of test</h2><p>A set holds the classes that cannot be ruled out: "
+        "benign, melanoma, both (refer), or neither. It is made so that the true class is in it as "
+        "often as asked, for melanomas as for others.</p>"
+        + _html_table(["", "test", "95 of 100 valid sets lie in"], rows)
+    )
+
+
+def _group_table(groups):
+    """Returns the numbers of each group of test; of too few patients "not estimable"."""
+    if groups is None or groups.empty:
+        return ""
+    numbers = [name for name in ("auc", "sensitivity", "specificity", "dice") if name in groups]
+    rows = []
+    for row in groups.to_dict("records"):
+        counts = f"{row['num_images']} ({row['num_melanoma']})"
+        cells = [_with_interval(row, name) for name in numbers]
+        difference = _with_interval(row, "auc_difference") if "auc_difference" in row else ""
+        rows.append([f"{row['attribute']}: {row['group']}", counts, *cells, difference])
+    header = ["", "images (melanomas)", *map(_title, numbers), "AUC minus that of the others"]
+    return (
+        "<h2>Groups of test</h2><p>In brackets 95 % intervals by patient; those of the last column "
+        "hold for all groups of an attribute at once. A difference may come from the images, the "
+        "labels, or how ill a group is, as well as from the network.</p>"
+        + _html_table(header, rows)
+    )
+
+
+def _with_interval(row, name):
+    value, low, high = (row.get(key) for key in (name, f"{name}_low", f"{name}_high"))
+    if value is None or pd.isna(value):
+        return "not estimable"
+    if pd.isna(low):
+        return f"{value:.3f} (not estimable)"
+    return f"{value:.3f} ({low:.3f} to {high:.3f})"
+
+
+def _band(found, name):
+    low, high = found.get(f"band_{name}", (None, None))
+    return "" if low is None else f"{low:.3f} to {high:.3f}"
 
 
 def _title(name):

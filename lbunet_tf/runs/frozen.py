@@ -1,4 +1,4 @@
-"""What `evaluate` chose on val once and keeps beside a run: operating point and calibration.
+"""What `evaluate` chose on val once and keeps beside a run: operating point, calibration, sets.
 
 Each belongs to one model as it is: the mean of several runs, or of test-time augmentation, scores
 otherwise and has none.
@@ -11,6 +11,7 @@ from absl import logging
 
 from lbunet_tf.runs import run_directory
 from lbunet_tf.serving import calibrated
+from lbunet_tf.serving import prediction_sets
 from lbunet_tf.storage import whole_files
 
 
@@ -78,6 +79,24 @@ def read_calibration(run: pathlib.Path) -> calibrated.Calibration | None:
     if not fits:
         _refuse(run, run_directory.CALIBRATION, "a kind and its parameters", (kind, parameters))
     return calibrated.Calibration(kind, tuple(parameters))
+
+
+def sets_of(runs: Sequence[str], tta: str) -> prediction_sets.BinarySets | None:
+    """Returns the prediction sets of a run, None where there are none of this run as it is.
+
+    Raises:
+        ValueError: The file is damaged.
+    """
+    if not _is_one(runs, tta):
+        return None
+    run = pathlib.Path(runs[0])
+    found = _read(run, run_directory.CONFORMAL, ("benign", "melanoma"))
+    if not found:
+        return None
+    ends = (found["benign"], found["melanoma"])
+    if not all(isinstance(end, float) and 0 <= end <= 1 for end in ends):
+        _refuse(run, run_directory.CONFORMAL, "two probabilities", ends)
+    return prediction_sets.BinarySets(*ends)
 
 
 def write(run: pathlib.Path, file: str, found: dict) -> None:

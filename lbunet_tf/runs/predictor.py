@@ -41,6 +41,8 @@ class Prediction:
         mask_rule: How these become a mask.
         flagged: Whether the score reaches the run's operating point; None without one.
         calibrated_score: The calibrated probability, where that is asked for.
+        prediction_set: "benign", "melanoma", "refer" (either may be) or "neither", where the run
+            has prediction sets.
     """
 
     score: float | None
@@ -49,6 +51,7 @@ class Prediction:
     mask_rule: outlines.MaskRule = outlines.MaskRule()
     flagged: bool | None = None
     calibrated_score: float | None = None
+    prediction_set: str | None = None
 
     @functools.cached_property
     def mask(self) -> np.ndarray | None:
@@ -95,6 +98,7 @@ class Predictor:
         mask_rule: How logits become a mask.
         threshold: Melanoma probability from which an image is flagged, that of the run's operating
             point; None without one.
+        sets: The run's prediction sets, None without them.
         calibration: What makes calibrated probabilities; None where they are not asked for.
         keras_model: The model: (B, S, S, 3) RGB in 0..255, prepared as the run's images are, to a
             dict of logits, `mask` (B, S, S, 1) and where that head is on `melanoma` (B, 1).
@@ -108,6 +112,7 @@ class Predictor:
             settings.paths.runs, settings.mask_cleanup
         )
         self.threshold = frozen.threshold_of(settings.paths.runs, settings.score.tta)
+        self.sets = frozen.sets_of(settings.paths.runs, settings.score.tta)
         self.calibration = (
             frozen.calibration_of(settings.paths.runs, settings.score.tta)
             if settings.score.calibrated
@@ -182,11 +187,17 @@ class Predictor:
                 self.mask_rule,
                 self._is_flagged(scores[number]),
                 self._calibrated(score_logits[number]),
+                self._set_of(scores[number]),
             )
             if are_good[number]
             else None
             for number, size in enumerate(sizes)
         ]
+
+    def _set_of(self, score):
+        if self.sets is None or np.isnan(score):
+            return None
+        return str(self.sets.names(score))
 
     def _calibrated(self, score_logit):
         if self.calibration is None or np.isnan(score_logit):

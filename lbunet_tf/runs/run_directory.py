@@ -25,6 +25,7 @@ FINISHED = "training.json"
 MASK_THRESHOLD = "mask_threshold.json"
 OPERATING_POINT = "operating_point.json"
 CALIBRATION = "calibration.json"
+CONFORMAL = "conformal.json"
 PREDICTIONS = "predictions.csv"
 HISTOGRAMS = "pixel_histograms.npz"
 METRICS = "evaluation/metrics.json"
@@ -40,6 +41,7 @@ FIGURE_NAMES = (
     "training_curves",
     "mask_sheet",
 )
+SUBGROUPS = "evaluation/subgroups.csv"
 THRESHOLD_CURVES = "evaluation/threshold_curves.csv"
 # A run's own, in folders by part of the data; a comparison's, in folders by run.
 EVENTS = f"{TENSORBOARD}/**/events.out.tfevents.*"
@@ -50,6 +52,7 @@ EVALUATION = (
     HISTOGRAMS,
     METRICS,
     THRESHOLD_CURVES,
+    SUBGROUPS,
     REPORT,
     failed_files.FILE,
     *(f"{FIGURES}/{name}.png" for name in FIGURE_NAMES),
@@ -67,6 +70,7 @@ OWN = (
     MASK_THRESHOLD,
     OPERATING_POINT,
     CALIBRATION,
+    CONFORMAL,
     *EVALUATION,
     EVENTS,
     *BACKUPS,

@@ -23,8 +23,8 @@ from lbunet_tf.storage import spreadsheets
 
 MASKS, OVERLAYS = "masks", "overlays"
 COLUMNS = ("image_id", "image", "score", "width", "height")
-# Where the run has an operating point, and with --calibrated.
-FLAGGED, CALIBRATED = "flagged", "calibrated_score"
+# Where the run has an operating point, with --calibrated, and where it has prediction sets.
+FLAGGED, CALIBRATED, SET = "flagged", "calibrated_score", "prediction_set"
 OUTLINE_COLUMNS = ("lesion_pixels", "lesion_share", "mask")
 
 
@@ -53,9 +53,12 @@ class _Read(typing.NamedTuple):
     picture: np.ndarray | None
 
 
-def columns(has_outlines: bool, is_flagged: bool, is_calibrated: bool) -> tuple[str, ...]:
+def columns(
+    has_outlines: bool, is_calibrated: bool, is_flagged: bool, has_sets: bool
+) -> tuple[str, ...]:
     """Returns the columns of scores.csv."""
-    more = ((CALIBRATED,) if is_calibrated else ()) + ((FLAGGED,) if is_flagged else ())
+    more = {CALIBRATED: is_calibrated, FLAGGED: is_flagged, SET: has_sets}
+    more = [name for name, is_there in more.items() if is_there]
     return (*COLUMNS[:3], *more, *COLUMNS[3:], *(OUTLINE_COLUMNS if has_outlines else ()))
 
 
@@ -154,6 +157,8 @@ def _cells(row, image, prediction, trained):
         cells.append(_number(prediction.calibrated_score))
     if trained.threshold is not None:
         cells.append("" if prediction.flagged is None else str(int(prediction.flagged)))
+    if trained.sets:
+        cells.append(prediction.prediction_set or "")
     cells += [str(width), str(height)]
     if prediction.mask_logits is not None:
         cells += [str(np.count_nonzero(prediction.mask)), f"{prediction.lesion_fraction:.6f}", ""]

@@ -149,6 +149,21 @@ class Score:
         entries=fields.COMBINE + fields.PSEUDO,
         choices=fields.Keys("models.combined:SYMMETRIES"),
     )
+    set_coverage: float = fields.flag(
+        0.9,
+        "Prediction sets (benign, melanoma, or both: refer) hold the true class in this fraction "
+        "of the images of each class. They are calibrated on val.",
+        entries=("evaluate",),
+        minimum=0.5,
+        maximum=0.999,
+    )
+    subgroups: tuple[str, ...] = fields.flag(
+        ("sex", "age", "site", "skin_type", "source"),
+        "Columns of the manifest by which test is also scored in groups; one that is missing, or "
+        "has one value only, is left out.",
+        entries=("evaluate",),
+        many=True,
+    )
     calibrated: bool = fields.flag(
         False,
         "Add the calibrated probability, by RUN/calibration.json that evaluate made: in predict "

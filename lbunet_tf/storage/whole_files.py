@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import fcntl
+import functools
 import glob
 import hashlib
 import json
@@ -147,8 +148,15 @@ def no_room(path: pathlib.Path, num_bytes: int = 0, written: int = 0) -> OSError
     return error
 
 
-def crc32(path: pathlib.Path) -> int:
-    """Returns the checksum of a file."""
+def crc32(path: str | os.PathLike) -> int:
+    """Returns the checksum of a file; of one that has not changed since, without reading it."""
+    status = os.stat(path)
+    return _crc32(os.path.abspath(path), status.st_mtime_ns, status.st_size, status.st_ino)
+
+
+@functools.lru_cache(64)
+def _crc32(path, *seen):
+    del seen
     value = 0
     with open(path, "rb") as file:
         while block := file.read(1 << 20):

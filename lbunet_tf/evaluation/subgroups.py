@@ -1,0 +1,117 @@
+"""The same numbers for women and men, young and old, one site and another: a row a group.
+
+A group without enough patients of a class has "not estimable" there, never 0. A value that is
+missing is a group of its own.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from lbunet_tf.evaluation import contract
+from lbunet_tf.evaluation import intervals
+from lbunet_tf.evaluation import operating_point
+
+UNKNOWN = "unknown"
+AGES = (0, 30, 50, 70, np.inf)
+AGE_NAMES = ("below 30", "30 to 49", "50 to 69", "70 and more")
+# What is looked at where a table has it.
+COLUMNS = ("sex", "age", "site", "skin_type", "source")
+NUMBERS = ("auc", "sensitivity", "specificity", "dice")
+
+
+def groups_of(column: pd.Series) -> np.ndarray:
+    """Returns (N,) the group of each image: its value; of ages the band; of nothing `UNKNOWN`."""
+    if column.name == "age":
+        bands = pd.cut(pd.to_numeric(column), AGES, right=False, labels=AGE_NAMES)
+        return bands.astype(object).fillna(UNKNOWN).to_numpy(str)
+    return column.fillna(UNKNOWN).astype(str).replace("", UNKNOWN).to_numpy(str)
+
+
+def measure(
+    table: pd.DataFrame, threshold: float | None, columns: Sequence[str] = COLUMNS
+) -> pd.DataFrame:
+    """Returns a row for each group of each column that has several.
+
+    `attribute`, `group`, `num_images`, `num_melanoma`, `num_patients`; NAME, NAME_low, NAME_high
+    and NAME_note (the method, or why there is no interval) of each of `NUMBERS`; and
+    `auc_difference` from all other images, with an interval that holds for all groups of the
+    attribute at once (Bonferroni).
+
+    Args:
+        table: Rows of one split of predictions.
+        threshold: Of the operating point, None without one.
+        columns: Those of the table that define groups; one that it lacks is left out.
+    """
+    key, _ = contract.patients(table)
+    rows = []
+    for name in columns:
+        if name not in table:
+            continue
+        group = groups_of(table[name])
+        names = sorted(set(group), key=_place)
+        if len(names) < 2:
+            continue
+        for one in names:
+            chosen = group == one
+            row = {"attribute": name, "group": one, **_counts(table[chosen], key[chosen])}
+            row |= _numbers(table[chosen], key[chosen], threshold)
+            row |= _difference(table, key, chosen, len(names))
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _place(name):
+    """Ages in their order, what is unknown last."""
+    return (name == UNKNOWN, AGE_NAMES.index(name) if name in AGE_NAMES else -1, name)
+
+
+def _counts(table, key):
+    return {
+        "num_images": len(table),
+        "num_melanoma": int((table["label"] == 1).sum()),
+        "num_patients": len(np.unique(key)),
+    }
+
+
+def _numbers(table, key, threshold):
+    both = (table["label"].notna() & table["score"].notna()).to_numpy()
+    labels, scores = table["label"][both].to_numpy(int), table["score"][both].to_numpy(float)
+    found = {}
+    if both.any():
+        found["auc"] = intervals.auc(labels, scores, key[both])
+        if threshold is not None:
+            found |= operating_point.at_threshold(labels, scores, key[both], threshold)
+    if "dice" in table and table["dice"].notna().any():
+        known = table["dice"].notna().to_numpy()
+        (found["dice"],) = intervals.means(table["dice"][known].to_numpy()[:, None], key[known])
+    row = {}
+    for name in NUMBERS:
+        if name in found:
+            one = found[name]
+            row |= {name: one.value, f"{name}_low": one.low, f"{name}_high": one.high}
+            row[f"{name}_note"] = one.method
+    return row
+
+
+def _difference(table, key, chosen, num_groups):
+    """Returns the AUC of a group minus that of the others; patients in both count as two."""
+    both = (table["label"].notna() & table["score"].notna()).to_numpy()
+    parts = []
+    for rows in (chosen & both, ~chosen & both):
+        labels, scores = table["label"][rows].to_numpy(int), table["score"][rows].to_numpy(float)
+        if not 0 < labels.sum() < len(labels) or intervals.too_few(labels, key[rows]):
+            return {}
+        value, *components = intervals.auc_components(labels, scores)
+        parts.append((value, intervals.auc_variance(labels, tuple(components), key[rows])))
+    (own, variance), (other, other_variance) = parts
+    alpha = (1 - intervals.CONFIDENCE) / num_groups
+    half = stats.norm.ppf(1 - alpha / 2) * np.sqrt(variance + other_variance)
+    difference = own - other
+    return {
+        "auc_difference": difference,
+        "auc_difference_low": difference - half,
+        "auc_difference_high": difference + half,
+    }
