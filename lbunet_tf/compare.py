@@ -242,7 +242,9 @@ def _write(settings, runs):
         metrics = whole_files.read_json(path / run_directory.METRICS, ("val", "test"))
         experiment = name.rpartition("/")[0]
         rows.append(comparison.make_row(experiment, run, training, metrics["test"]))
-        table = whole_files.read_table(path / run_directory.PREDICTIONS)
+        table = whole_files.read_table(
+            path / run_directory.PREDICTIONS, dtype=dict.fromkeys(contract.KEYS, str)
+        )
         contract.check(table, str(path / run_directory.PREDICTIONS))
         test = table[table["split"] == "test"]
         tables[experiment, run.source.seed] = test

@@ -24,7 +24,6 @@ from lbunet_tf.drawing import figures
 from lbunet_tf.evaluation import choices
 from lbunet_tf.evaluation import contract
 from lbunet_tf.evaluation import facts
-from lbunet_tf.evaluation import operating_point
 from lbunet_tf.evaluation import predictions
 from lbunet_tf.evaluation import report
 from lbunet_tf.evaluation import score_figures
@@ -100,10 +99,11 @@ def _evaluate(settings, source, asked, output):
         if source
         else held_out.own_images(settings.paths.runs, settings.reading.verify_images)
     )
-    # A guarantee for which there are too few patients is refused before hours of predictions.
-    operating_point.check_possible(
-        scored.manifest[scored.manifest["split"] == "val"], choices.rule_of(settings.score)
-    )
+    run = pathlib.Path(settings.paths.run)
+    of_run = (run if _is_run_as_it_is(settings) else None, output == run)
+    rule = choices.rule_of(settings.score)
+    val = scored.manifest[scored.manifest["split"] == "val"]
+    choices.check(val, rule, settings.outputs.score_rule != "none", of_run[0])
     _write_scored(output, settings, scored, asked)
     start = time.perf_counter()
     scored, table, mask_rule = _predict(settings, output, model, scored)
@@ -114,9 +114,7 @@ def _evaluate(settings, source, asked, output):
     )
     logging.info("scored %s", speed)
     contract.check(table, str(output / run_directory.PREDICTIONS))
-    run = pathlib.Path(settings.paths.run)
-    of_run = (run if _is_run_as_it_is(settings) else None, output == run)
-    point = choices.take_point(table, choices.rule_of(settings.score), *of_run)
+    point = choices.take_point(table, rule, *of_run)
     threshold = point["threshold"] if point else None
     with np.load(output / run_directory.HISTOGRAMS) as histograms:
         metrics = scores.evaluate_table(

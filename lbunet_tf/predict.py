@@ -12,8 +12,10 @@ predicted are named at the end; the exit status is then 1, and no other result i
 
 import dataclasses
 import functools
+import json
 import os
 import pathlib
+import shutil
 import time
 from collections.abc import Sequence
 
@@ -46,6 +48,7 @@ SEEN_COLUMNS = ("image_id", "size", "mtime_ns")
 TABLES = (SCORES, SEEN, failed_files.FILE, f"{beam_predictions.PARTS}/*.json")
 OWN = (
     *TABLES,
+    beam_predictions.PARTS,
     written_predictions.MASKS,
     written_predictions.OVERLAYS,
     f".*.{whole_files.PARTIAL}*",
@@ -89,7 +92,7 @@ def predict(settings: config.Config, paths: Sequence[str]) -> list[str]:
         earlier = _earlier_lines(folder, rows, asked, columns, settings)
         files = [name for row in rows for name in _picture_files(settings, row)]
         output_folder.refuse_files_of_others(folder, files)
-        results = _start(settings, mask_rule)
+        results = _start(settings, mask_rule, asked)
         if earlier is None:
             output_folder.delete_own(folder, TABLES)
         lines = earlier or {}
@@ -219,10 +222,10 @@ def _unchanged_lines(folder, rows, found, settings):
     return lines
 
 
-def _start(settings, mask_rule):
+def _start(settings, mask_rule, asked):
     """Returns a function of (rows, folder) that predicts and writes them, batch by batch."""
     if settings.preparation.beam_options:
-        return beam_predictions.Work(settings, mask_rule).results
+        return beam_predictions.Work(settings, mask_rule, json.dumps(asked)).results
     trained = predictor.Predictor(settings, mask_rule)
     return functools.partial(written_predictions.results, trained)
 
@@ -276,6 +279,8 @@ def _finish(folder, columns, rows, lines, failures):
     ordered = (lines[row["image_id"]] for row in rows if row["image_id"] in lines)
     growing_table.write(folder / SCORES, columns, ordered)
     failed_files.write(folder, failures)
+    # All of it is in scores.csv.
+    shutil.rmtree(folder / beam_predictions.PARTS, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from lbunet_tf import export
 from lbunet_tf import predict
 from lbunet_tf.evaluation import operating_point
 from lbunet_tf.runs import frozen
+from lbunet_tf.serving import signature
 from lbunet_tf.settings import flagfiles
 from lbunet_tf.storage import whole_files
 
@@ -77,6 +78,47 @@ def test_a_guarantee_without_enough_patients_leaves_all_as_it_was(run, settings)
         evaluate.evaluate(settings.replace(target_sensitivity=0.95, guarantee=0.95))
 
     assert (run / FILE).read_bytes() == before
+
+
+def test_a_rule_that_cannot_be_followed_is_refused_before_anything_is_scored(
+    run, settings, monkeypatch
+):
+    asked = settings.replace(target_sensitivity=0.9)
+    monkeypatch.setattr(evaluate, "_predict", None)
+
+    with pytest.raises(ValueError, match="needs a melanoma score.*sensitivity of at least 0.9"):
+        evaluate.evaluate(asked.replace(heads=("mask",)))
+    manifest = pd.read_csv(run / "manifest.csv")
+    manifest.loc[manifest["split"] == "val", "label"] = 0.0
+    manifest.to_csv(run / "manifest.csv", index=False)
+    with pytest.raises(ValueError, match="val images with and without melanoma. Received: 0 mel"):
+        evaluate.evaluate(asked)
+
+
+def test_a_threshold_near_1_flags_a_certain_score_in_64_bits_everywhere(run, images, tmp_path):
+    point = whole_files.read_json(run / FILE)
+    whole_files.write_json(run / FILE, {**point, "threshold": 1 - 1e-9})
+    logits = np.array([[18.0], [25.0]], "float32")
+
+    class Certain:
+        input_shape = (None, 64, 64, 3)
+
+        def __call__(self, pictures, training):
+            return {"melanoma": tf.constant(logits[: len(pictures)])}
+
+    serve = signature.make_serving_function(
+        Certain(),
+        lambda contents: tf.constant(""),
+        lambda contents: (tf.zeros((64, 64, 3), tf.uint8), tf.constant("")),
+        lambda image: image,
+        "melanoma",
+        None,
+        1 - 1e-9,
+    )
+    # Both are 1 in 32 bits; of 64 the first is 1 - 1.5e-8.
+    found = serve(tf.constant([b"\xff\xd8\xff\xe0"] * 2))
+    assert found["probability"].numpy().tolist() == [1, 1]
+    assert found["flagged"].numpy().tolist() == [0, 1]
 
 
 def test_predict_load_and_exports_flag_alike(run, settings, images, tmp_path):
@@ -151,11 +193,16 @@ def test_predict_load_and_exports_calibrate_alike(run, settings, images, tmp_pat
     assert lbunet_tf.load(run).predict(images[0]).calibrated_score is None
 
 
-@pytest.mark.parametrize("changes", [{"tta": "flips"}, {}])
-def test_without_a_calibration_of_the_run_as_it_is_none_is_made_up(run, settings, images, changes):
+@pytest.mark.parametrize(
+    "changes, words",
+    [({"tta": "flips"}, "is of one run as it is.*--tta=flips"), ({}, "needs .*calibration.json")],
+)
+def test_without_a_calibration_of_the_run_as_it_is_none_is_made_up(
+    run, settings, images, changes, words
+):
     (run / "calibration.json").unlink(missing_ok=True)
 
-    with pytest.raises(ValueError, match='"--calibrated" (is of one run as it is|needs .*json)'):
+    with pytest.raises(ValueError, match=f'"--calibrated" {words}'):
         predict.predict(settings.replace(calibrated=True, **changes), images)
 
 

@@ -19,6 +19,8 @@ NUM_BINS = 10
 FOLDS = 5
 # Probabilities this near to 0 or 1 cost as much in the log loss as these.
 SMALLEST = 1e-6
+# Of a fitted parameter.
+LARGEST = 20.0
 # Diagrams of which a band is made.
 CURVES = 200
 AS_IT_IS = calibrated.Calibration("none")
@@ -42,10 +44,21 @@ def fit(kind: str, logits: np.ndarray, labels: np.ndarray) -> calibrated.Calibra
         steps.fit(logits, labels)
         found = (*steps.X_thresholds_, *steps.y_thresholds_)
         return calibrated.Calibration(kind, tuple(map(float, found)))
-    # Of the logarithms where a number must be positive.
+    return calibrated.Calibration(kind, _least_loss(kind, logits, labels))
+
+
+def _least_loss(kind, logits, labels, lowest=0.0):
+    """Returns the parameters of a kind; Platt's slope is at least `lowest`.
+
+    A score that ranks the wrong way round on a few images must not be turned round for all.
+    """
     start = {"temperature": [0.0], "platt": [1.0, 0.0], "beta": [0.0, 0.0, 0.0]}[kind]
+    bounds = [(-LARGEST, LARGEST)] * len(start)
+    if kind == "platt":
+        bounds[0] = (lowest, LARGEST)
 
     def parameters(free):
+        # Of the logarithms where a number must be positive.
         if kind == "temperature":
             return (float(np.exp(free[0])),)
         if kind == "beta":
@@ -56,21 +69,18 @@ def fit(kind: str, logits: np.ndarray, labels: np.ndarray) -> calibrated.Calibra
         margin = calibrated.margin(kind, logits, parameters(free))
         return np.logaddexp(0, np.where(labels == 1, -margin, margin)).mean()
 
-    found = optimize.minimize(
-        loss,
-        start,
-        method="L-BFGS-B",
-        bounds=[(-20, 20)] * len(start),
-        options={"ftol": 1e-15, "gtol": 1e-10},
-    )
-    return calibrated.Calibration(kind, parameters(found.x))
+    options = {"ftol": 1e-15, "gtol": 1e-10}
+    found = optimize.minimize(loss, start, method="L-BFGS-B", bounds=bounds, options=options)
+    return parameters(found.x)
 
 
 def measure_table(table: pd.DataFrame, function: calibrated.Calibration = AS_IT_IS) -> dict:
     """Returns what `measure` says of a predictions table, of calibrated scores by `function`."""
     labels, logits, key = _scored(table)
-    p = np.clip(function.apply(logits), SMALLEST, 1 - SMALLEST)
-    return measure(labels, special.logit(p), key)
+    if function.kind != "none":
+        # An isotonic probability may be 0 or 1, which has no logit.
+        logits = special.logit(np.clip(function.apply(logits), SMALLEST, 1 - SMALLEST))
+    return measure(labels, logits, key)
 
 
 def curve_of_table(table: pd.DataFrame, function: calibrated.Calibration = AS_IT_IS) -> tuple:
@@ -181,12 +191,19 @@ def brier_parts(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, floa
     }
 
 
-def slope_and_intercept(labels: np.ndarray, logits: np.ndarray) -> tuple[float, float]:
+def slope_and_intercept(
+    labels: np.ndarray, logits: np.ndarray
+) -> tuple[float | None, float | None]:
     """Returns slope and intercept of the logistic regression of the label on the logit.
 
-    1 and 0 where scores are calibrated; a slope below 1 says that they are too extreme.
+    1 and 0 where scores are calibrated; a slope below 1 says that they are too extreme. None where
+    there is none: all logits are alike, or a threshold tells the classes apart.
     """
-    return fit("platt", logits, labels).parameters
+    positive, negative = logits[labels == 1], logits[labels == 0]
+    is_apart = positive.min() >= negative.max() or positive.max() <= negative.min()
+    if is_apart or logits.min() == logits.max():
+        return None, None
+    return _least_loss("platt", logits, labels, lowest=-LARGEST)
 
 
 def in_the_large(labels: np.ndarray, logits: np.ndarray) -> float:
@@ -195,7 +212,8 @@ def in_the_large(labels: np.ndarray, logits: np.ndarray) -> float:
     def excess(intercept):
         return (labels - special.expit(logits + intercept)).sum()
 
-    return float(optimize.brentq(excess, -60, 60))
+    widest = 60 + np.abs(logits).max()
+    return float(optimize.brentq(excess, -widest, widest))
 
 
 def shift_prior(logits: np.ndarray, prevalence: float, new_prevalence: float) -> np.ndarray:

@@ -25,6 +25,33 @@ def rule_of(score: command_groups.Score) -> operating_point.Rule:
     )
 
 
+def check(
+    rows: pd.DataFrame, rule: operating_point.Rule, has_score: bool, run: pathlib.Path | None
+) -> None:
+    """Refuses, before hours of predictions, what `take_point` could not do.
+
+    Args:
+        rows: Of the manifest, those on which the threshold is chosen.
+        rule: How.
+        has_score: Whether an output scores melanoma.
+        run: As in `take_point`.
+
+    Raises:
+        ValueError: A rule is asked for and there is no score, no image of a class, or too few
+            patients; or the run's frozen point is damaged.
+    """
+    if rule == operating_point.Rule():
+        if run:
+            frozen.read_point(run)
+        return
+    if not has_score:
+        raise ValueError(
+            "an operating point needs a melanoma score: train with --heads=mask,melanoma. "
+            f"Received: {rule}, of a run without one"
+        )
+    operating_point.check_possible(rows, rule)
+
+
 def take_point(
     table: pd.DataFrame, rule: operating_point.Rule, run: pathlib.Path | None, may_freeze: bool
 ) -> dict | None:
@@ -39,8 +66,8 @@ def take_point(
     Raises:
         ValueError: Too few patients for the guarantee.
     """
-    kept = frozen.read_point(run) if run else None
-    if kept and rule == operating_point.Rule():
+    kept = frozen.read_point(run) if run and rule == operating_point.Rule() else None
+    if kept:
         logging.info("operating point of %s: %s", run, kept["rule"])
         return kept
     val = table[(table["split"] == "val") & table["label"].notna() & table["score"].notna()]

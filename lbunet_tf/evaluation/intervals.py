@@ -149,7 +149,8 @@ def auc(
         return not_estimable(value, reason)
     variance = auc_variance(labels, tuple(components), patients)
     if variance <= 0 or not 0 < value < 1:
-        return not_estimable(value, "perfect separation has no variance")
+        reason = "perfect separation" if value in (0, 1) else "all scores are alike"
+        return not_estimable(value, f"{reason} has no variance")
     # The delta method: d logit(a) / da = 1 / (a (1 - a)).
     middle = np.log(value / (1 - value))
     half = stats.norm.ppf((1 + confidence) / 2) * np.sqrt(variance) / (value * (1 - value))
@@ -276,8 +277,21 @@ def means(
             found.append(not_estimable(value, reason))
         else:
             method = f"bootstrap of {num_patients} patients, {num_resamples} draws"
-            found.append(_percentiles(value, draws[:, column], confidence, method))
+            one = _percentiles(value, draws[:, column], confidence, method)
+            found.append(
+                _of_all_alike(one, num_patients, confidence)
+                if np.isclose(one.low, one.high, rtol=1e-9, atol=0)
+                else one
+            )
     return found
+
+
+def _of_all_alike(one, num_patients, confidence):
+    """Returns the interval where every patient is the same, which no draw can change."""
+    if one.value in (0, 1):
+        exact = exact_proportion(round(one.value * num_patients), num_patients, confidence)
+        return dataclasses.replace(exact, method=f"Clopper-Pearson, {num_patients} patients alike")
+    return not_estimable(one.value, f"all {num_patients} patients are alike")
 
 
 def mean(is_so: np.ndarray, patients: np.ndarray, confidence: float = CONFIDENCE) -> Interval:

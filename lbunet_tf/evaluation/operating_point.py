@@ -1,7 +1,7 @@
 """The operating point: from which score on an image is flagged, and what that means for patients.
 
-It is chosen once, on images that neither training nor the choice of the epoch saw where there are
-any (--split_percent's fourth part), else on val; then it is frozen.
+It is chosen once, on val, and then frozen. Val has also chosen the epoch, so what it promises is a
+little too good.
 """
 
 import dataclasses
@@ -69,12 +69,13 @@ def needed(target: float, confidence: float) -> int:
 
 
 def check_possible(rows: pd.DataFrame, rule: Rule) -> None:
-    """Raises a ValueError where a guarantee asks for more patients than there are.
+    """Raises a ValueError where a class is missing, or a guarantee asks for more patients.
 
     Args:
         rows: Of a manifest, those on which the threshold is chosen.
         rule: How.
     """
+    _refuse_one_class(rows["label"].dropna().to_numpy())
     name, target = _target(rule)
     if not rule.guarantee or target is None:
         return
@@ -132,11 +133,7 @@ def choose(labels: np.ndarray, scores: np.ndarray, patients: np.ndarray, rule: R
         ValueError: A class is missing, or too few patients for the guarantee. It says how many are
             needed.
     """
-    if not 0 < labels.sum() < len(labels):
-        raise ValueError(
-            "an operating point needs images with and without melanoma. Received: "
-            f"{int(labels.sum())} melanomas of {len(labels)} images"
-        )
+    _refuse_one_class(labels)
     name, target = _target(rule)
     if rule.cost_ratio is not None:
         return _of_curve(labels, scores, lambda fn, fp: -(rule.cost_ratio * fn + fp))
@@ -163,7 +160,15 @@ def choose(labels: np.ndarray, scores: np.ndarray, patients: np.ndarray, rule: R
         return _midway(scores, edge)
     # Flagged is what is above the edge.
     above = scores[scores > -edge]
-    return float((above.min() - edge) / 2) if len(above) else float(np.nextafter(-edge, np.inf))
+    return float((above.min() - edge) / 2) if len(above) else _midway(scores, np.inf)
+
+
+def _refuse_one_class(labels):
+    if not 0 < labels.sum() < len(labels):
+        raise ValueError(
+            "an operating point is chosen on val images with and without melanoma. Received: "
+            f"{int(labels.sum())} melanomas of {len(labels)} images"
+        )
 
 
 def _of_patients(values, patients):
@@ -184,6 +189,10 @@ def _of_curve(labels, scores, worth):
 
 def _midway(scores, edge):
     """Returns a threshold between an edge and the next score below it."""
+    if np.isinf(edge):
+        # Nothing is flagged.
+        top = scores.max()
+        return float((1 + top) / 2 if top < 1 else np.nextafter(1, 2))
     below = scores[scores < edge]
     lower = below.max() if len(below) else 0.0
     return float((min(edge, 1.0) + lower) / 2)

@@ -46,7 +46,7 @@ def draw(
     figures.confusion_matrix(at, path["confusion_matrix"])
     by_threshold = scores.threshold_curves(test, prevalence)
     figures.threshold_curves(by_threshold, marks, prevalence, path["threshold_curves"])
-    if "slope" in metrics["test"]["calibration"]:
+    if "brier" in metrics["test"]["calibration"]:
         _draw_calibration(test, function, path["reliability"])
     return by_threshold
 

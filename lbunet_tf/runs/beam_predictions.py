@@ -1,16 +1,18 @@
 """Predictions of many images by the workers of Apache Beam.
 
-The images go out in parts. A worker predicts a part, writes its pictures, and then its lines to a
-file of their own, whole or not at all: who gathers the files has each image once, whatever was done
-twice or not at all. After a kill, files that are there are kept.
+The images go out in parts. A worker predicts a part in a folder of its own, moves its pictures to
+their places, and then its lines to a file of their own: each whole, by a new name. Whoever gathers
+the files has each image once, whatever was done twice or not at all. What they hold outlives a
+kill.
 """
 
 import dataclasses
 import functools
-import hashlib
-import json
+import os
 import pathlib
+import shutil
 import threading
+import uuid
 from collections.abc import Iterator
 from collections.abc import Sequence
 
@@ -35,56 +37,78 @@ class Work:
     Attributes:
         settings: --beam_options are those of Beam's runner.
         mask_rule: Of the run.
+        asked: What decides a prediction, as text: a worker that lives on loads another model anew.
     """
 
     settings: config.Config
     mask_rule: outlines.MaskRule
+    asked: str
 
     def results(
         self, rows: Sequence[dict], folder: pathlib.Path
     ) -> Iterator[tuple[list[dict], list[written_predictions.Written | str]]]:
         """Yields what `written_predictions.results` does, once the workers have done it all.
 
+        First comes what an earlier command's workers have done.
+
         Raises:
             ValueError: Apache Beam is not installed, or a worker left no result.
         """
+        earlier = self._earlier(rows, folder)
+        if earlier:
+            yield [row for row, _ in earlier], [result for _, result in earlier]
+        known = {row["image_id"] for row, _ in earlier}
+        left = [row for row in rows if row["image_id"] not in known]
+        # What was yielded is in scores.csv now.
+        shutil.rmtree(folder / PARTS, ignore_errors=True)
         size = BATCHES * self.settings.device.batch_size
-        parts = [list(rows[start : start + size]) for start in range(0, len(rows), size)]
-        left = [part for part in parts if not self._is_done(part, folder)]
+        starts = range(0, len(left), size)
+        parts = [(number, left[start : start + size]) for number, start in enumerate(starts)]
         work = functools.partial(self.predict_part, str(folder.absolute()))
-        beam.for_each(work, left, self.settings.preparation.beam_options)
-        for part in parts:
-            path = _path(folder, part)
+        beam.for_each(work, parts, self.settings.preparation.beam_options)
+        for number, part in parts:
+            path = _path(folder, number)
             if not path.is_file():
                 raise ValueError(
                     f"{path} must have been written by a worker of Apache Beam. Workers need the "
                     "images, the run and --output at the same paths as here"
                 )
             yield part, _results_in(path)
-            # What was yielded is in scores.csv now.
-            path.unlink()
-        if parts:
-            (folder / PARTS).rmdir()
 
-    def predict_part(self, folder: str, rows: list[dict]) -> str:
+    def predict_part(self, folder: str, numbered: tuple[int, list[dict]]) -> str:
         """Predicts a part and writes its file; returns "", that nothing is wrong with the whole."""
+        number, rows = numbered
         # Threads of one worker share a network.
         with _loading:
             trained = _load(self)
-        batches = written_predictions.results(trained, rows, pathlib.Path(folder))
+        target = pathlib.Path(folder)
+        # Its own: a runner may give one part to two workers.
+        scratch = target / PARTS / uuid.uuid4().hex
+        batches = written_predictions.results(trained, rows, scratch)
         found = [result for _, several in batches for result in several]
-        whole_files.write_json(_path(pathlib.Path(folder), rows), {"results": found})
+        for name in (name for row in rows for name in self._pictures(row)):
+            if (scratch / name).is_file():
+                (target / name).parent.mkdir(parents=True, exist_ok=True)
+                os.replace(scratch / name, target / name)
+        whole_files.write_json(scratch / "part.json", {"results": found})
+        os.replace(scratch / "part.json", _path(target, number))
+        shutil.rmtree(scratch)
         return ""
 
-    def _is_done(self, rows, folder):
-        """Returns whether an earlier command predicted a part, and its images are the same."""
-        path = _path(folder, rows)
-        return path.is_file() and all(
-            not isinstance(result, str)
+    def _earlier(self, rows, folder):
+        """Returns (row, result) of each image that is done and the same as then."""
+        found = {}
+        for path in sorted((folder / PARTS).glob("*.json")):
+            good = (result for result in _results_in(path) if not isinstance(result, str))
+            found |= {result.image_id: result for result in good}
+        results = [(row, found.get(row["image_id"])) for row in rows]
+        return [
+            (row, result)
+            for row, result in results
+            if result
             and result.seen == written_predictions.seen(row)
             and all((folder / name).is_file() for name in self._pictures(row))
-            for row, result in zip(rows, _results_in(path), strict=True)
-        )
+        ]
 
     def _pictures(self, row):
         return written_predictions.picture_files(
@@ -97,9 +121,8 @@ def _load(work):
     return predictor.Predictor(work.settings, work.mask_rule)
 
 
-def _path(folder, rows):
-    names = json.dumps([[row["image_id"], row["image"]] for row in rows])
-    return folder / PARTS / f"{hashlib.sha256(names.encode()).hexdigest()[:32]}.json"
+def _path(folder, number):
+    return folder / PARTS / f"{number:08d}.json"
 
 
 def _results_in(path):

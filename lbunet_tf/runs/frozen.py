@@ -7,6 +7,7 @@ otherwise and has none.
 import pathlib
 from collections.abc import Sequence
 
+import numpy as np
 from absl import logging
 
 from lbunet_tf.runs import run_directory
@@ -44,7 +45,9 @@ def calibration_of(runs: Sequence[str], tta: str) -> calibrated.Calibration:
     if found is None:
         raise ValueError(
             f'"--calibrated" needs {runs[0]}/{run_directory.CALIBRATION}, which '
-            f"python -m lbunet_tf.evaluate --run={runs[0]} makes where val has both classes"
+            f"python -m lbunet_tf.evaluate --run={runs[0]} makes of a melanoma score and val "
+            "images of at least ten patients with melanoma and ten without; the network of the "
+            "package has none"
         )
     return found
 
@@ -57,7 +60,8 @@ def read_point(run: pathlib.Path) -> dict | None:
     """
     found = _read(run, run_directory.OPERATING_POINT, ("threshold", "rule"))
     threshold = found and found["threshold"]
-    if found and not (isinstance(threshold, float) and 0 <= threshold <= 1):
+    # Just above 1 nothing is flagged.
+    if found and not (isinstance(threshold, float) and 0 <= threshold <= np.nextafter(1, 2)):
         _refuse(run, run_directory.OPERATING_POINT, "a threshold between 0 and 1", threshold)
     return found
 

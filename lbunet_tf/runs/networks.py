@@ -6,6 +6,7 @@ Another runtime costs seconds at the start, for many images to win back.
 import os
 import pathlib
 import tempfile
+import threading
 from collections.abc import Callable
 from collections.abc import Sequence
 
@@ -38,19 +39,26 @@ def make_network(
     else:
         compute = _Converted(model, runtime, precision_name)
 
+    # A runtime computes one batch at a time, and Beam's threads share a network.
+    computing = threading.Lock()
+
     def logits_of(squares):
-        found = compute(np.stack(squares).astype("float32"))
+        with computing:
+            found = compute(np.stack(squares).astype("float32"))
         return {name: np.asarray(value, "float64") for name, value in found.items()}
 
     return logits_of
 
 
 def _by_keras(model, precision_name):
-    name = precision.set_precision(precision_name)
+    name = precision_name
+    if name != "float32":
+        before = keras.config.dtype_policy()
+        name = precision.set_precision(name)
+        # That of the layers to come is its caller's.
+        keras.config.set_dtype_policy(before)
     if name.startswith("mixed"):
         model = _in_policy(model, name)
-        # It was that of every layer to come.
-        keras.config.set_dtype_policy("float32")
     # The rewriting that reduces precision is of graphs.
     is_eager = name == "float32" and keras.backend.backend() == "tensorflow"
 
@@ -103,11 +111,12 @@ class _Converted:
     def __call__(self, images):
         count = len(images)
         if count > self._size:
-            self._size = count
             self._run = self._format.open(
                 self._path, images.shape, os.cpu_count() or 1, is_reduced=self._is_reduced
             )
+            self._size = count
         if count < self._size:
             images = np.pad(images, [(0, self._size - count), (0, 0), (0, 0), (0, 0)])
         found = self._run(images)
-        return {name: found[name][:count] for name in self._names}
+        # A copy: the next batch may overwrite what a runtime gives.
+        return {name: np.array(found[name][:count]) for name in self._names}

@@ -77,7 +77,10 @@ def make_serving_function(
                 found = calibration.apply_in_graph(score_logits)
                 outputs["calibrated_probability"] = _or_nan(is_good, found)
             if threshold is not None:
-                flagged = tf.cast(scores >= threshold, tf.float32)
+                # As predict: of 32 bits, many a certain score would be 1.
+                wide = {name: tf.cast(value, tf.float64) for name, value in logits.items()}
+                wide = postprocessing.image_scores(wide, score_rule, postprocessing.TENSORFLOW)
+                flagged = tf.cast(wide >= threshold, tf.float32)
                 outputs["flagged"] = _or_nan(is_good, flagged)
         if mask_rule:
             masks, shares = tf.map_fn(

@@ -136,8 +136,9 @@ def from_flags(entry: str, flag_values=flags.FLAGS) -> config.Config:
         field for field in config.accepted_by(entry) if field.name not in config.FLAGS["source"]
     ]
     given = _values(_present(taken, flag_values), flag_values)
-    # How a network was trained is not how it is asked.
-    given.setdefault("precision", config.FIELDS["precision"].default)
+    if entry in config.FIELDS["precision"].metadata["entries"]:
+        # How a network was trained is not how it is asked.
+        given.setdefault("precision", config.FIELDS["precision"].default)
     runs = given.pop("run", "")
     if not runs and entry in fields.RELEASED:
         runs = released_runs.DEFAULT

@@ -110,6 +110,53 @@ def test_a_calibration_keeps_the_order_of_scores(too_sure, kind):
     assert (np.diff(found) >= -1e-12).all() and 0 <= found.min() and found.max() <= 1
 
 
+@pytest.mark.parametrize(
+    "logits",
+    [np.repeat([-1.0, 1.0], 30), np.repeat([1.0, -1.0], 30), np.zeros(60)],
+    ids=["apart", "the wrong way round", "alike"],
+)
+def test_where_there_is_no_slope_none_is_stated(logits):
+    labels = np.repeat([0, 1], 30)
+
+    found = calibration.measure(labels, logits, np.arange(60))
+
+    assert found["slope"] is None and found["intercept"] is None
+    assert 0 <= found["expected_calibration_error"] <= 1
+
+
+def test_certain_scores_are_measured_as_they_are():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, 400)
+    logits = 30 * (labels - 0.5) + 60 * rng.normal(size=400)
+    table = pd.DataFrame(
+        {
+            "image_id": [str(number) for number in range(400)],
+            "label": labels,
+            "score": special.expit(logits),
+            "score_logit": logits,
+        }
+    )
+
+    found = calibration.measure_table(table)
+
+    assert (np.abs(logits) > 40).mean() > 0.3
+    assert found["slope"] == pytest.approx(
+        calibration.slope_and_intercept(labels, np.clip(logits, -100, 100))[0]
+    )
+    assert found["slope"] < 0.03
+
+
+@pytest.mark.parametrize("kind", calibrated.KINDS)
+def test_a_score_that_ranks_the_wrong_way_is_not_turned_round(kind):
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, 300)
+    logits = rng.normal(size=300) - 2 * labels
+
+    found = calibration.fit(kind, logits, labels).apply(np.sort(logits))
+
+    assert (np.diff(found) >= -1e-12).all()
+
+
 def test_the_kinds_are_compared_on_images_that_they_were_not_fitted_on(too_sure):
     labels, logits = too_sure
     patients = np.arange(3000) // 2

@@ -4,8 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from lbunet_tf.evaluation import contract
 from lbunet_tf.evaluation import differences
 from lbunet_tf.evaluation import intervals
+from lbunet_tf.storage import whole_files
 
 
 def table(seed, shift, images=80):
@@ -19,7 +21,7 @@ def table(seed, shift, images=80):
             "patient_id": [f"p{number // 2}" for number in range(images)],
             "label": labels.astype(float),
             "score": score,
-            "dice": np.clip(0.8 + shift / 20 + noise / 50, 0, 1),
+            "dice": 0.7 + shift / 20 + shift * noise / 100,
         }
     )
 
@@ -68,6 +70,21 @@ def test_images_are_matched_by_their_ids_and_not_by_their_place(tables):
     shuffled = tables | {("b", 0): tables["b", 0].sample(frac=1, random_state=0)}
 
     pd.testing.assert_frame_equal(differences.of_runs(shuffled), differences.of_runs(tables))
+
+
+def test_ids_of_digits_are_not_numbers(tables, tmp_path):
+    # As `compare` reads them.
+    first = tables["a", 0].assign(image_id=[f"{number:03}" for number in range(80)])
+    first["patient_id"] = [f"1234567890123456{number:02}" for number in range(80)]
+    first.loc[0, "patient_id"] = ""
+    first.to_csv(tmp_path / "predictions.csv", index=False)
+
+    read = whole_files.read_table(
+        tmp_path / "predictions.csv", dtype=dict.fromkeys(contract.KEYS, str)
+    )
+
+    assert read["image_id"].tolist() == first["image_id"].tolist()
+    assert len(set(contract.patients(read)[0])) == 80
 
 
 def test_one_experiment_has_nothing_to_differ_from(tables):

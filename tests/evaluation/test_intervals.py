@@ -99,6 +99,22 @@ def test_a_bootstrap_of_means_draws_patients_and_not_images():
     assert found.low == 0 and "11 patients" in found.method
 
 
+@pytest.mark.parametrize("value, expected", [(1.0, (0.7354, 1)), (0.0, (0, 0.2646))])
+def test_patients_who_are_all_alike_leave_it_open_what_others_are_like(value, expected):
+    # 12 of 12 by Clopper and Pearson: (1 - 0.025 ** (1 / 12)) from the end.
+    (found,) = intervals.means(np.full((24, 1), value), np.arange(24) // 2)
+
+    assert (found.low, found.high) == pytest.approx(expected, abs=1e-3)
+    (other,) = intervals.means(np.full((24, 1), 0.8), np.arange(24) // 2)
+    assert other.low is None and "12 patients are alike" in other.method
+
+
+def test_scores_that_are_all_alike_have_no_interval_and_are_not_called_perfect():
+    found = intervals.auc(np.repeat([0, 1], 20), np.full(40, 0.3), np.arange(40))
+
+    assert found.value == 0.5 and found.low is None and "all scores are alike" in found.method
+
+
 def test_missing_values_do_not_count():
     values = np.c_[np.arange(20.0), np.r_[np.full(12, np.nan), np.arange(8.0)]]
 

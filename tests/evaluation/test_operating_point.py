@@ -123,6 +123,18 @@ def test_a_threshold_lies_midway_between_two_scores():
     assert cut == pytest.approx((0.6 + 0.5) / 2)
 
 
+@pytest.mark.parametrize(
+    "rule", [Rule(cost_ratio=0.1), Rule(target_specificity=0.99)], ids=["cost", "specificity"]
+)
+@pytest.mark.parametrize("top", [0.9, 1.0])
+def test_where_nothing_is_to_be_flagged_not_even_a_score_of_1_is(rule, top):
+    labels, scores = np.array([1, 1, 0, 0]), np.array([0.1, 0.2, top, top])
+
+    cut = operating_point.choose(labels, scores, np.arange(4), rule)
+
+    assert top < cut <= np.nextafter(1, 2)
+
+
 def test_one_class_gives_no_operating_point():
     with pytest.raises(ValueError, match="with and without melanoma. Received: 3 melanomas of 3"):
         operating_point.choose(np.ones(3, int), np.ones(3), np.arange(3), Rule())
@@ -163,4 +175,6 @@ def test_a_guarantee_that_cannot_be_is_refused_before_anything_is_predicted():
     with pytest.raises(ValueError, match="22 needed. Received: 2 with melanoma in val .*patient"):
         operating_point.check_possible(rows, rule)
     operating_point.check_possible(rows, Rule(target_sensitivity=0.9))
+    with pytest.raises(ValueError, match="val images with and without melanoma. Received: 0 mel"):
+        operating_point.check_possible(rows.iloc[:0], Rule(target_sensitivity=0.9))
     operating_point.check_possible(rows, Rule())

@@ -1,5 +1,6 @@
 """Apache Beam's workers write what one process would, each image once, whatever happens."""
 
+import concurrent.futures
 import csv
 import pathlib
 
@@ -75,12 +76,12 @@ def test_parts_that_were_done_before_a_kill_are_kept_and_the_others_predicted(
     output, log = tmp_path / "out", tmp_path / "log"
     whole = beam_predictions.Work.predict_part
 
-    def killed(work, folder, rows):
-        if len(list(pathlib.Path(folder).glob(".parts/*"))) == 2:
+    def killed(work, folder, part):
+        if len(list(pathlib.Path(folder).glob(".parts/*.json"))) == 2:
             raise KeyboardInterrupt("killed")
         with open(log, "a", encoding="utf-8") as file:
-            file.writelines(row["image_id"] + "\n" for row in rows)
-        return whole(work, folder, rows)
+            file.writelines(row["image_id"] + "\n" for row in part[1])
+        return whole(work, folder, part)
 
     monkeypatch.setattr(beam_predictions.Work, "predict_part", killed)
     with pytest.raises(BaseException, match="killed"):
@@ -90,18 +91,70 @@ def test_parts_that_were_done_before_a_kill_are_kept_and_the_others_predicted(
     log.unlink()
     Image.new("RGB", (60, 40), (190, 120, 100)).save(folder / f"{done[0]}.png")
 
-    def counted(work, folder, rows):
+    def counted(work, folder, part):
         with open(log, "a", encoding="utf-8") as file:
-            file.writelines(row["image_id"] + "\n" for row in rows)
-        return whole(work, folder, rows)
+            file.writelines(row["image_id"] + "\n" for row in part[1])
+        return whole(work, folder, part)
 
     monkeypatch.setattr(beam_predictions.Work, "predict_part", counted)
     assert predict.predict(settings, [str(folder)]) == []
 
     every = {f"image{number}" for number in range(7)}
-    assert set(log.read_text().split()) == every - set(done[2:])
+    assert set(log.read_text().split()) == every - set(done[1:])
     assert image_ids(output) == sorted(every)
     assert not (output / beam_predictions.PARTS).exists()
+
+
+def test_a_kill_while_results_are_gathered_loses_none_and_predicts_none_again(
+    settings, folder, tmp_path, monkeypatch
+):
+    # Boundaries of the parts are others then: a bad image waits again, and batches are larger.
+    bad = folder / "image1.png"
+    good = bad.read_bytes()
+    bad.write_bytes(good[:100])
+    whole = beam_predictions.Work.results
+
+    def killed(work, rows, output):
+        results = whole(work, rows, output)
+        yield next(results)
+        yield next(results)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(beam_predictions.Work, "results", killed)
+    with pytest.raises(KeyboardInterrupt):
+        predict.predict(settings, [str(folder)])
+    assert image_ids(tmp_path / "out") == [f"image{number}" for number in (0, 2, 3)]
+
+    monkeypatch.setattr(beam_predictions.Work, "results", whole)
+    seen = []
+    load = beam_predictions.beam.for_each
+
+    def counted(function, parts, options):
+        seen.extend(row["image_id"] for _, rows in parts for row in rows)
+        load(function, parts, options)
+
+    monkeypatch.setattr(beam_predictions.beam, "for_each", counted)
+    (failure,) = predict.predict(settings.replace(batch_size=3), [str(folder)])
+    assert str(bad) in failure and seen == ["image1"]
+    bad.write_bytes(good)
+    assert predict.predict(settings, [str(folder)]) == []
+
+    assert seen == ["image1", "image1"]
+    assert image_ids(tmp_path / "out") == [f"image{number}" for number in range(7)]
+    assert not (tmp_path / "out" / beam_predictions.PARTS).exists()
+
+
+def test_a_part_that_is_done_twice_at_once_is_whole(settings, folder, tmp_path, monkeypatch):
+    def twice(function, parts, options):
+        with concurrent.futures.ThreadPoolExecutor(4) as threads:
+            list(threads.map(function, [*parts, *parts]))
+
+    monkeypatch.setattr(beam_predictions.beam, "for_each", twice)
+    assert predict.predict(settings, [str(folder)]) == []
+    alone = settings.replace(output=str(tmp_path / "alone"), beam_options="")
+    assert predict.predict(alone, [str(folder)]) == []
+
+    assert contents(tmp_path / "out") == contents(tmp_path / "alone")
 
 
 def test_a_part_that_no_worker_wrote_is_named(settings, folder, monkeypatch):

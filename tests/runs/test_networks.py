@@ -1,5 +1,6 @@
 """Whatever computes them, the logits of images are those of the Keras model."""
 
+import concurrent.futures
 import pathlib
 
 import keras
@@ -86,6 +87,32 @@ def test_a_runtime_that_is_not_installed_is_named_with_its_flag(model, monkeypat
 
     with pytest.raises(ValueError, match=r"--runtime=litert.* pip install 'lbunet_tf\[litert\]'"):
         networks.make_network(model, "litert", "float32")
+
+
+@pytest.mark.parametrize("runtime", networks.RUNTIMES)
+def test_threads_that_share_a_network_get_the_logits_of_their_own_images(model, squares, runtime):
+    logits_of = networks.make_network(model, runtime, "float32")
+    # A last batch is smaller.
+    batches = [squares[: 1 + number % 5] for number in range(40)]
+
+    with concurrent.futures.ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(logits_of, batches))
+
+    expected = model.predict(np.stack(squares).astype("float32"), verbose=0)
+    for batch, logits in zip(batches, found, strict=True):
+        for name, values in logits.items():
+            np.testing.assert_allclose(values, expected[name][: len(batch)], atol=1e-4)
+
+
+@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
+def test_the_policy_of_the_program_around_it_stays(model, squares, precision):
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        networks.make_network(model, "keras", precision)(squares)
+        assert keras.config.dtype_policy().name == "mixed_float16"
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 def test_what_a_runtime_converts_is_gone_with_it(model, squares, monkeypatch, tmp_path):
