@@ -102,8 +102,7 @@ def _evaluate(settings, source, asked, output):
     run = pathlib.Path(settings.paths.run)
     of_run = (run if _is_run_as_it_is(settings) else None, output == run)
     rule = choices.rule_of(settings.score)
-    val = scored.manifest[scored.manifest["split"] == "val"]
-    choices.check(val, rule, settings.outputs.score_rule != "none", of_run[0])
+    choices.check(scored.manifest, rule, settings.outputs.score_rule != "none", of_run[0])
     _write_scored(output, settings, scored, asked)
     start = time.perf_counter()
     scored, table, mask_rule = _predict(settings, output, model, scored)

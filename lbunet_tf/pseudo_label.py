@@ -81,6 +81,8 @@ def pseudo_label(settings: config.Config) -> dict[str, dict]:
     """
     _check(settings)
     of_run = manifests.read(pathlib.Path(settings.paths.run) / run_directory.MANIFEST)
+    # What thresholds were chosen on is no more to be learnt from than test.
+    of_run["split"] = of_run["split"].replace(manifests.CALIBRATION, "test")
     # Its images are told from new ones by their content. Those that are gone are not looked at.
     unchanged.check(
         of_run, settings.paths.run, settings.reading.verify_images == "whole", needs_all=False

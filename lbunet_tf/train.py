@@ -112,7 +112,7 @@ def _train(settings, run, flag_lines, placement, precision_name):
     train_rows = manifest[manifest["split"] == "train"]
     # Teachers, initial weights and makers of pseudo-labels must not have learnt from val or test.
     ancestors = held_out.read_ancestors([(settings, manifest)])
-    held_out.refuse_learnt({settings.paths.run: manifest, **ancestors}, ("val", "test"))
+    held_out.refuse_learnt({settings.paths.run: manifest, **ancestors}, held_out.SCORED)
     fitted = trainer.make_trainer(model, _batch_transforms(settings, teachers))
     # Fillers of short batches lack theirs.
     lacks_targets = placement.num_devices > 1 or _lacks_targets(settings, manifest)

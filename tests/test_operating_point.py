@@ -227,7 +227,7 @@ def test_a_damaged_calibration_is_named(run, content):
 )
 def test_flags_that_do_not_belong_together_are_refused(settings, flags, words):
     with pytest.raises(ValueError, match=words):
-        settings.replace(**flags)
+        evaluate.evaluate(settings.replace(**flags))
 
 
 def test_the_rule_is_said_in_words():

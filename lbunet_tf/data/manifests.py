@@ -42,6 +42,9 @@ OFFICIAL_ID = r"ISIC_\d{7}"
 # What belongs to the image file; the rest of a row is about the lesion.
 OF_FILE = ("image_id", "image", "mask", "pseudo_mask", "source")
 SPLITS = ("train", "val", "test")
+# May be there: what is chosen and calibrated after training is, on images that chose no epoch.
+CALIBRATION = "calibration"
+ALL_SPLITS = (*SPLITS, CALIBRATION)
 # Columns that evaluation adds to the rows; a manifest with them would hold them twice.
 RESERVED = (
     "score",
@@ -150,8 +153,8 @@ def check(manifest: pd.DataFrame) -> pd.DataFrame:
     )
     _refuse(
         manifest,
-        ~manifest["split"].isin(("", *SPLITS)),
-        f"split must be one of {', '.join(SPLITS)} or empty",
+        ~manifest["split"].isin(("", *ALL_SPLITS)),
+        f"split must be one of {', '.join(ALL_SPLITS)} or empty",
     )
     return manifest
 
@@ -348,7 +351,7 @@ def describe(manifest: pd.DataFrame) -> str:
     """Returns counts by split, source and class as a small text table."""
     rows = []
     groups = manifest.groupby(["split", "source"], sort=False)
-    order = {split: position for position, split in enumerate(SPLITS)}
+    order = {split: position for position, split in enumerate(ALL_SPLITS)}
     for (split, source), part in sorted(groups, key=lambda item: order.get(item[0][0], 3)):
         rows.append(
             {

@@ -60,9 +60,9 @@ def _shuffled(keys, seed, purpose):
 
 
 def assign(
-    manifest: pd.DataFrame, split_by: str, percents: tuple[int, int, int], seed: int
+    manifest: pd.DataFrame, split_by: str, percents: tuple[int, ...], seed: int
 ) -> pd.DataFrame:
-    """Returns the manifest with `split` filled: train, val or test.
+    """Returns the manifest with `split` filled: train, val, test; of four percents, calibration.
 
     Stratified by source, melanoma and mask; `split_by="patient"` keeps a patient, a
     lesion and known duplicates on one side; "image" is the paper's; "official" keeps
@@ -83,10 +83,11 @@ def assign(
         to_divide = (parts == "train") & ~given
         if given.all():
             return result
-        missing = [name not in set(parts) for name in manifests.SPLITS]
+        names = manifests.ALL_SPLITS[: len(percents)]
+        missing = [name not in set(parts) for name in names]
         shares = [
             share * (lacks or name == "train")
-            for share, lacks, name in zip(percents, missing, manifests.SPLITS, strict=True)
+            for share, lacks, name in zip(percents, missing, names, strict=True)
         ]
         result["split"] = parts
     else:
@@ -142,7 +143,7 @@ def _divide(rows, by_image, shares, seed):
         order = members.index[_shuffled(members["id"], seed, f"split/{stratum}")]
         images = members.loc[order, "images"].to_numpy()
         middle = (np.cumsum(images) - images / 2) / images.sum()
-        side[order] = np.array(manifests.SPLITS)[np.searchsorted(edges, middle, side="right")]
+        side[order] = np.array(manifests.ALL_SPLITS)[np.searchsorted(edges, middle, side="right")]
     return side[group].to_numpy()
 
 

@@ -81,7 +81,11 @@ def is_ours(path: str | os.PathLike) -> bool:
 
 def class_balance(manifest: pd.DataFrame, path: pathlib.Path) -> None:
     """Draws images by split and class (the paper's Fig. 2, which shows the whole subset)."""
-    groups = [name for name in ("train", "val", "test") if (manifest["split"] == name).any()]
+    groups = [
+        name
+        for name in ("train", "val", "calibration", "test")
+        if (manifest["split"] == name).any()
+    ]
     names = {1.0: ("melanoma", ORANGE), 0.0: ("not melanoma", BLUE), -1.0: ("unknown", GREY)}
     labels = manifest["label"].fillna(-1.0)
     with _drawing():

@@ -113,7 +113,6 @@ def fit_table(table: pd.DataFrame) -> tuple[calibrated.Calibration, dict] | None
     return function, {
         "kind": function.kind,
         "parameters": list(function.parameters),
-        "chosen_on": "val",
         "cross_fitted_log_loss": losses,
         "num_images": len(labels),
         "num_melanoma": int(labels.sum()),

@@ -1,10 +1,14 @@
-"""What is chosen on val and then frozen beside the run: operating point, calibration, sets."""
+"""What is chosen after training and frozen beside the run: operating point, calibration, sets.
+
+On the part of the split for it, else on val.
+"""
 
 import pathlib
 
 import pandas as pd
 from absl import logging
 
+from lbunet_tf.data import manifests
 from lbunet_tf.evaluation import calibration
 from lbunet_tf.evaluation import conformal
 from lbunet_tf.evaluation import contract
@@ -13,6 +17,12 @@ from lbunet_tf.runs import frozen
 from lbunet_tf.runs import run_directory
 from lbunet_tf.serving import calibrated
 from lbunet_tf.settings import command_groups
+
+
+def part_of(rows: pd.DataFrame) -> str:
+    """Returns where choices are made: calibration where a run has that part, else val."""
+    has_part = (rows["split"] == manifests.CALIBRATION).any()
+    return manifests.CALIBRATION if has_part else "val"
 
 
 def rule_of(score: command_groups.Score) -> operating_point.Rule:
@@ -31,7 +41,7 @@ def check(
     """Refuses, before hours of predictions, what `take_point` could not do.
 
     Args:
-        rows: Of the manifest, those on which the threshold is chosen.
+        rows: Of the manifest.
         rule: How.
         has_score: Whether an output scores melanoma.
         run: As in `take_point`.
@@ -49,7 +59,8 @@ def check(
             "an operating point needs a melanoma score: train with --heads=mask,melanoma. "
             f"Received: {rule}, of a run without one"
         )
-    operating_point.check_possible(rows, rule)
+    part = part_of(rows)
+    operating_point.check_possible(rows[rows["split"] == part], rule, part)
 
 
 def take_point(
@@ -70,10 +81,11 @@ def take_point(
     if kept:
         logging.info("operating point of %s: %s", run, kept["rule"])
         return kept
-    val = table[(table["split"] == "val") & table["label"].notna() & table["score"].notna()]
-    if val["label"].nunique() < 2:
+    part = part_of(table)
+    rows = table[(table["split"] == part) & table["label"].notna() & table["score"].notna()]
+    if rows["label"].nunique() < 2:
         return None
-    point = operating_point.describe(val, rule)
+    point = operating_point.describe(rows, rule, part)
     if may_freeze and run:
         frozen.write(run, run_directory.OPERATING_POINT, point)
     return point
@@ -84,21 +96,23 @@ def calibrate(
 ) -> tuple[dict[str, dict], calibrated.Calibration | None]:
     """Returns (how calibrated the scores of test are, by name; the calibration of val or None).
 
-    `calibration` is of the scores as they are, `calibration_by_val` by what is fitted on val; what
+    `calibration` is of the scores as they are, `calibrated` by what is fitted beside it; what
     is not estimable is left out. The arguments are those of `take_point`.
     """
-    parts = {split: table[table["split"] == split] for split in ("val", "test")}
+    part = part_of(table)
+    parts = {split: table[table["split"] == split] for split in (part, "test")}
     is_scored = (parts["test"]["score"].notna() & parts["test"]["label"].notna()).any()
-    found = calibration.fit_table(parts["val"])
+    found = calibration.fit_table(parts[part])
     measured = {}
     if is_scored:
         measured["calibration"] = calibration.measure_table(parts["test"])
     if found is None:
         return measured, None
     function, facts = found
+    facts["chosen_on"] = part
     if is_scored:
         after = calibration.measure_table(parts["test"], function)
-        measured["calibration_by_val"] = {**after, "kind": function.kind}
+        measured["calibrated"] = {**after, "kind": function.kind, "chosen_on": part}
     if may_freeze and run:
         frozen.write(run, run_directory.CALIBRATION, facts)
     return measured, function
@@ -115,7 +129,8 @@ def make_sets(
         run: As in `take_point`.
         may_freeze: As in `take_point`.
     """
-    labels, scores, key = _scored(table, "val")
+    part = part_of(table)
+    labels, scores, key = _scored(table, part)
     if len(set(labels)) < 2:
         return {}
     alpha = 1 - coverage
@@ -124,7 +139,7 @@ def make_sets(
         name: len(set(key[labels == label])) for label, name in ((1, "melanoma"), (0, "benign"))
     }
     if may_freeze and run:
-        facts = {"rule": "class-conditional LAC", "coverage": coverage, "chosen_on": "val"}
+        facts = {"rule": "class-conditional LAC", "coverage": coverage, "chosen_on": part}
         facts |= {f"num_patients_{name}": count for name, count in counts.items()}
         content = {"benign": found.benign, "melanoma": found.melanoma, **facts}
         frozen.write(run, run_directory.CONFORMAL, content)

@@ -49,7 +49,8 @@ def of_images(
         "Data": _data(own, source, test),
         "Leak check": _leak_check(settings.paths, source, checks),
         "Skipped images": f"{checks['skipped']} (skipped.csv)",
-        "Threshold": f"chosen on val, never on test: {test['operating_point']['rule']}"
+        "Threshold": f"chosen on {test['operating_point']['chosen_on']}, never on test: "
+        f"{test['operating_point']['rule']}"
         if "operating_point" in test
         else "none chosen: val does not have scored images of both classes",
         "Masks": f"scored at the network's size, {size} x {size} px, {_mask_rule(test)}",

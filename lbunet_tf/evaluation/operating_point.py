@@ -1,7 +1,7 @@
 """The operating point: from which score on an image is flagged, and what that means for patients.
 
-It is chosen once, on val, and then frozen. Val has also chosen the epoch, so what it promises is a
-little too good.
+It is chosen once and then frozen: on the part of the split for it (calibration), else on val. Val
+has also chosen the epoch, so what it promises is a little too good.
 """
 
 import dataclasses
@@ -34,6 +34,13 @@ class Rule:
     target_specificity: float | None = None
     cost_ratio: float | None = None
     guarantee: float | None = None
+
+    def __post_init__(self):
+        if self.guarantee and self.target_sensitivity is self.target_specificity is None:
+            raise ValueError(
+                '"--guarantee" is about --target_sensitivity or --target_specificity: give one of '
+                f"them. Received: --guarantee={self.guarantee:g} alone"
+            )
 
     def __str__(self):
         if self.cost_ratio is not None:
@@ -68,14 +75,15 @@ def needed(target: float, confidence: float) -> int:
     return int(np.ceil(np.log(1 - confidence) / np.log(target) - 1e-9))
 
 
-def check_possible(rows: pd.DataFrame, rule: Rule) -> None:
+def check_possible(rows: pd.DataFrame, rule: Rule, part: str = "val") -> None:
     """Raises a ValueError where a class is missing, or a guarantee asks for more patients.
 
     Args:
         rows: Of a manifest, those on which the threshold is chosen.
         rule: How.
+        part: What they are called.
     """
-    _refuse_one_class(rows["label"].dropna().to_numpy())
+    _refuse_one_class(rows["label"].dropna().to_numpy(), part)
     name, target = _target(rule)
     if not rule.guarantee or target is None:
         return
@@ -87,16 +95,17 @@ def check_possible(rows: pd.DataFrame, rule: Rule) -> None:
         raise ValueError(
             f'"--target_{name}={target:g}" with --guarantee={rule.guarantee:g} must be estimated '
             f"from enough patients: {least} needed. Received: {count} with"
-            f"{'' if is_sensitivity else 'out'} melanoma in val (a patient is the {words})"
+            f"{'' if is_sensitivity else 'out'} melanoma in {part} (a patient is the {words})"
         )
 
 
-def describe(rows: pd.DataFrame, rule: Rule) -> dict:
+def describe(rows: pd.DataFrame, rule: Rule, part: str = "val") -> dict:
     """Returns the operating point of the images of a predictions table, for JSON.
 
     Args:
         rows: All with `label` and `score`.
         rule: How.
+        part: What they are called.
 
     Raises:
         ValueError: As `choose`.
@@ -107,7 +116,7 @@ def describe(rows: pd.DataFrame, rule: Rule) -> dict:
     return {
         "threshold": choose(labels, scores, key, rule),
         "rule": str(rule),
-        "chosen_on": "val",
+        "chosen_on": part,
         "num_melanoma": int(labels.sum()),
         "num_other": int((labels == 0).sum()),
         "num_patients": len(np.unique(key)),
@@ -163,10 +172,10 @@ def choose(labels: np.ndarray, scores: np.ndarray, patients: np.ndarray, rule: R
     return float((above.min() - edge) / 2) if len(above) else _midway(scores, np.inf)
 
 
-def _refuse_one_class(labels):
+def _refuse_one_class(labels, part="val"):
     if not 0 < labels.sum() < len(labels):
         raise ValueError(
-            "an operating point is chosen on val images with and without melanoma. Received: "
+            f"an operating point is chosen on {part} images with and without melanoma. Received: "
             f"{int(labels.sum())} melanomas of {len(labels)} images"
         )
 

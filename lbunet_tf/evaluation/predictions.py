@@ -14,6 +14,7 @@ from absl import logging
 
 from lbunet_tf.data import pipeline
 from lbunet_tf.evaluation import scores
+from lbunet_tf.runs import held_out
 from lbunet_tf.runs import run_directory
 from lbunet_tf.serving import outlines
 from lbunet_tf.serving import postprocessing
@@ -24,7 +25,7 @@ from lbunet_tf.storage import whole_files
 
 NUM_BINS = 65536
 MAX_LOGIT = 30.0
-EVALUATED_SPLITS = ("val", "test")
+EVALUATED_SPLITS = held_out.SCORED
 # Probabilities from which the threshold of outlines is chosen.
 THRESHOLDS = tuple(step / 20 for step in range(2, 19))
 COUNTS = ("mask_tp", "mask_fp", "mask_fn", "mask_tn")
@@ -40,7 +41,7 @@ def predict_run(
     mask_rule: outlines.MaskRule = outlines.PLAIN,
     chooses_threshold: bool = True,
 ) -> tuple[pd.DataFrame, outlines.MaskRule]:
-    """Returns the predictions table of val and test, and the rule that made outlines of masks.
+    """Returns the predictions of val, calibration and test, and the rule that made outlines.
 
     Writes the table and the pixel histograms. The table has the manifest's columns, `score`
     (melanoma probability, NaN where no output gives one), `score_logit` (its logit, which tells

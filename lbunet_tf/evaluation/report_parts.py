@@ -137,6 +137,11 @@ def interval_note(test: dict) -> str:
             f"flagged. Chosen on {point['chosen_on']} ({point['num_melanoma']} melanomas, "
             f"{point['num_other']} others): {point['rule']}."
         )
+        if point["chosen_on"] == "val":
+            sentences.append(
+                "Val has also chosen the epoch that was kept, so what is chosen or calibrated "
+                "on it promises a little too much."
+            )
     return f"<p>{html.escape(' '.join(sentences))}</p>"
 
 
@@ -223,10 +228,10 @@ def calibration_table(test: dict) -> str:
     if "not_estimable" in before or not before:
         reason = before.get("not_estimable", "")
         return f"<h2>Calibration</h2><p>Not estimable: {html.escape(reason)}.</p>" if reason else ""
-    after = test.get("calibration_by_val", {})
+    after = test.get("calibrated", {})
     columns = {"as it is": before}
     if after:
-        columns[f"{after['kind']}, fitted on val"] = after
+        columns[f"{after['kind']}, fitted on {after['chosen_on']}"] = after
     rows = [
         [_title(name), *(_number(found.get(name)) for found in columns.values())] for name in before
     ]

@@ -24,7 +24,9 @@ from lbunet_tf.storage import whole_files
 # The best epoch and the threshold are chosen on val.
 LEARNT = ("train", "val")
 # By split, the sides whose images must not stand in it.
-EARLIER = {"train": (), "val": ("train",), "test": LEARNT}
+EARLIER = {"train": (), "val": ("train",), "test": LEARNT, manifests.CALIBRATION: LEARNT}
+# What is scored after training.
+SCORED = ("val", manifests.CALIBRATION, "test")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,19 +56,19 @@ def own_images(runs: Sequence[str], verify_images: str = "quick") -> Scored:
             f"own. Received: --run={pathlib.Path(runs[0]).name} without --source"
         )
     by_run = _read_manifests(runs)
-    refuse_learnt(by_run, ("val", "test"))
+    refuse_learnt(by_run, SCORED)
     checks = whole_files.read_json(
         pathlib.Path(runs[0]) / run_directory.CHECKS, ("images", "crossings", "known")
     )
     manifest = by_run[runs[0]]
     # Files of train are not read, and may be gone.
-    scored = manifests.check_files_exist(manifest[manifest["split"].isin(("val", "test"))])
+    scored = manifests.check_files_exist(manifest[manifest["split"].isin(SCORED)])
     unchanged.check(scored, runs[0], verify_images == "whole")
     return Scored(manifest, checks)
 
 
 def other_images(settings: config.Config, source: image_groups.Source) -> Scored:
-    """Returns all images of another source as test, and the val images of the first run.
+    """Returns all images of another source as test, and val and calibration of the first run.
 
     Those that stand in train or val of a run are left out, counted and listed in `skipped`,
     with all that share a patient, a lesion or more with one of them.
@@ -81,10 +83,11 @@ def other_images(settings: config.Config, source: image_groups.Source) -> Scored
     """
     runs = settings.paths.runs
     by_run = _read_manifests(runs)
-    refuse_learnt(by_run, ("val",))
+    refuse_learnt(by_run, SCORED[:2])
     own = [(flagfiles.read(run), rows) for run, rows in by_run.items()]
     every = pd.concat([*by_run.values(), *read_ancestors(own).values()], ignore_index=True)
-    learnt = every[every["split"].isin(LEARNT)]
+    # What thresholds were chosen on is no test either.
+    learnt = every[every["split"].isin((*LEARNT, manifests.CALIBRATION))]
     rows, missing = sources.make_manifest(source, settings.preprocessing)
     rows, seen = _leave_out(rows, learnt, runs)
     if source.max_images:
@@ -104,8 +107,8 @@ def other_images(settings: config.Config, source: image_groups.Source) -> Scored
 
 
 def _own_val(run, rows, verify_images):
-    """Returns the val images of a run; of a released one none, for it comes without images."""
-    val = rows[rows["split"] == "val"]
+    """Returns val and calibration of a run; of a released one none: it comes without images."""
+    val = rows[rows["split"].isin(SCORED[:2])]
     if released_runs.is_released(run):
         return val.iloc[:0]
     val = manifests.check_files_exist(val)

@@ -89,10 +89,10 @@ def _check_data(source, comparison, split, augmentation):
             f"Received: {_listed(comparison.seeds) or 'nothing'}"
         )
     percents = split.split_percent
-    if len(percents) != 3 or sum(percents) != 100 or min(percents) < 1:
+    if len(percents) not in (3, 4) or sum(percents) != 100 or min(percents) < 1:
         raise ValueError(
-            '"--split_percent" must be three whole numbers of at least 1 that add up to 100 '
-            f"(train,val,test). Received: {_listed(percents)}"
+            '"--split_percent" must be three or four whole numbers of at least 1 that add up to '
+            f"100 (train,val,test or train,val,test,calibration). Received: {_listed(percents)}"
         )
     if split.near_duplicates > 10:
         raise ValueError(
@@ -178,15 +178,10 @@ def _check_losses(loss, outputs, split, augmentation):
 def _check_operating_point(score):
     names = ("target_sensitivity", "target_specificity", "cost_ratio")
     given = {name: getattr(score, name) for name in names if getattr(score, name)}
-    listed = ", ".join(f"--{name}={value:g}" for name, value in given.items()) or "none of them"
     if len(given) > 1:
+        listed = ", ".join(f"--{name}={value:g}" for name, value in given.items())
         raise ValueError(
             f"only one of --{', --'.join(names)} can choose the threshold. Received: {listed}"
-        )
-    if score.guarantee and (not given or "cost_ratio" in given):
-        raise ValueError(
-            f'"--guarantee" is about --target_sensitivity or --target_specificity. '
-            f"Received: --guarantee={score.guarantee:g} with {listed}"
         )
 
 

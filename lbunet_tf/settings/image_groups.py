@@ -119,7 +119,9 @@ class Split:
     )
     split_percent: tuple[int, ...] = fields.flag(
         (70, 15, 15),
-        "Percentages of the images for train, val and test.",
+        "Percentages of the images for train, val and test; a fourth, for calibration, keeps "
+        "images on which evaluate chooses the operating point, the calibration and the prediction "
+        "sets, instead of val, which also chooses the epoch.",
         entries=fields.DATA,
         many=True,
     )

@@ -30,7 +30,7 @@ def test_defaults_are_the_papers_optimisation():
         ({"heads": ("melanoma",)}, '"--heads" must be "mask" or "mask,melanoma"'),
         ({"near_duplicates": 11}, '"--near_duplicates" must be at most 10 of 64 bits'),
         ({"near_duplicates": -2}, '"--near_duplicates" must be at least -1'),
-        ({"split_percent": (70, 15, 5)}, '"--split_percent" must be three whole numbers'),
+        ({"split_percent": (70, 15, 5)}, '"--split_percent" must be three or four whole numbers'),
         ({"learning_rate": 0.0}, '"--learning_rate" must be positive'),
         ({"seeds": ()}, '"--seeds" must name at least one seed, each once. Received: nothing'),
         ({"seeds": (1, 1)}, '"--seeds" must name at least one seed, each once. Received: 1,1'),
