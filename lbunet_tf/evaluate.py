@@ -275,6 +275,7 @@ def _draw(settings, output, model, manifest, table, metrics, mask_rule, function
     path = {name: folder / f"{name}.png" for name in report.CAPTIONS}
     for old in path.values():
         old.unlink(missing_ok=True)
+    (output / run_directory.DECISION_CURVE).unlink(missing_ok=True)
     figures.class_balance(manifest, path["class_balance"])
     if not settings.paths.other_runs:
         history = _read_history(settings)
@@ -282,8 +283,9 @@ def _draw(settings, output, model, manifest, table, metrics, mask_rule, function
         best = training_history.best_epoch(history, monitored) + 1
         figures.training_curves(history, best, path["training_curves"])
     if metrics["test"].get("num_scored"):
-        curves = score_figures.draw(table, metrics, settings.score.prevalence, function, path)
-        whole_files.write_table(output / run_directory.THRESHOLD_CURVES, curves)
+        tables = score_figures.draw(table, metrics, settings.score.prevalence, function, path)
+        for name, one in tables.items():
+            whole_files.write_table(output / "evaluation" / f"{name}.csv", one)
     if metrics["test"].get("num_masks"):
         rows = scores.best_median_worst(table[table["split"] == "test"])
         sheet = predictions.predict_sheet(

@@ -168,6 +168,31 @@ def reliability(curves: dict[str, tuple], path: pathlib.Path) -> None:
         _save(figure, path)
 
 
+def decision_curve(curve: pd.DataFrame, prevalence: float, path: pathlib.Path) -> None:
+    """Draws net benefit by threshold, at the prevalence of the images and at another."""
+    panels = (
+        ("At the prevalence of these images", ""),
+        (f"At a prevalence of {prevalence:.1%}", "_at_prevalence"),
+    )
+    with _drawing():
+        figure, axes = _make_axes(1, 2, (9, 3.6), layout="constrained")
+        for axis, (title, suffix) in zip(axes.flat, panels, strict=True):
+            lines = {"flag by the score": "net_benefit", "flag all": "flag_all"}
+            for (label, name), colour, line in zip(
+                lines.items(), (BLUE, ORANGE), ("-", "--"), strict=True
+            ):
+                values = curve[name + suffix]
+                axis.plot(curve["threshold"], values, color=colour, linestyle=line, label=label)
+            axis.axhline(0, color=GREY, linestyle=":", linewidth=1, label="flag none")
+            top = max(curve[["net_benefit" + suffix, "flag_all" + suffix]].to_numpy().max(), 1e-3)
+            axis.set_ylim(-0.5 * top, 1.1 * top)
+            axis.set_title(title)
+            axis.set_xlabel("calibrated probability from which an image is flagged")
+            axis.set_ylabel("net benefit per image")
+            axis.legend(fontsize=9)
+        _save(figure, path)
+
+
 def training_curves(history: pd.DataFrame, best: int, path: pathlib.Path) -> None:
     """Draws every logged number of train and val by epoch (the paper's Fig. 4 and more).
 

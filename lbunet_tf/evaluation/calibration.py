@@ -83,6 +83,14 @@ def measure_table(table: pd.DataFrame, function: calibrated.Calibration = AS_IT_
     return measure(labels, logits, key)
 
 
+def probabilities_of_table(
+    table: pd.DataFrame, function: calibrated.Calibration
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns (labels, calibrated probabilities) of the images that have both label and score."""
+    labels, logits, _ = _scored(table)
+    return labels, function.apply(logits)
+
+
 def curve_of_table(table: pd.DataFrame, function: calibrated.Calibration = AS_IT_IS) -> tuple:
     """Returns (probabilities, fractions, low, high): CORP's diagram and its band by patient.
 

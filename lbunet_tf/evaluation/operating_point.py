@@ -222,6 +222,27 @@ def at_threshold(
     }
 
 
+def decision_curve(
+    labels: np.ndarray, probabilities: np.ndarray, prevalence: float
+) -> pd.DataFrame:
+    """Returns a table of net benefit by threshold: of the score, of flagging all, of flagging none.
+
+    `net_benefit` and `flag_all` at the prevalence of these images, and with _at_prevalence behind
+    the name at the one that is given. Flagging none has 0.
+
+    Args:
+        labels: (N,) 0 or 1.
+        probabilities: (N,) calibrated.
+        prevalence: Of melanoma.
+    """
+    thresholds = np.linspace(0.01, 0.6, 60)
+    columns = {"threshold": thresholds}
+    for suffix, share in (("", None), ("_at_prevalence", prevalence)):
+        for name, values in (("net_benefit", probabilities), ("flag_all", np.ones(len(labels)))):
+            columns[name + suffix] = net_benefit(labels, values, thresholds, share)
+    return pd.DataFrame(columns)
+
+
 def net_benefit(
     labels: np.ndarray, scores: np.ndarray, thresholds: np.ndarray, prevalence: float | None = None
 ) -> np.ndarray:

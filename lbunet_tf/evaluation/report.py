@@ -19,6 +19,9 @@ CAPTIONS = {
     "reliability": "Test images: how many are melanomas where a probability is said. On the dotted "
     "line the two agree; below it the probability is too high. The band holds 95 of 100 "
     "repetitions with other patients.",
+    "decision_curve": "Net benefit: melanomas that are flagged, per image, less what false alarms "
+    "cost at the threshold. A score is of use at a threshold where its line is above the others. "
+    "Of calibrated probabilities.",
     "training_curves": "Training: train and validation by epoch. The dotted line is the epoch "
     "that was kept.",
     "mask_sheet": "Test images with the best, median and worst agreement of prediction "

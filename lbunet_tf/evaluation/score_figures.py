@@ -7,6 +7,7 @@ import pandas as pd
 
 from lbunet_tf.drawing import figures
 from lbunet_tf.evaluation import calibration
+from lbunet_tf.evaluation import operating_point
 from lbunet_tf.evaluation import scores
 from lbunet_tf.serving import calibrated
 
@@ -17,8 +18,8 @@ def draw(
     prevalence: float,
     function: calibrated.Calibration | None,
     path: Mapping[str, pathlib.Path],
-) -> pd.DataFrame:
-    """Draws them, and returns the table of the threshold curves.
+) -> dict[str, pd.DataFrame]:
+    """Draws them, and returns the tables of threshold curves and decision curve, by figure.
 
     Args:
         table: The predictions.
@@ -46,9 +47,15 @@ def draw(
     figures.confusion_matrix(at, path["confusion_matrix"])
     by_threshold = scores.threshold_curves(test, prevalence)
     figures.threshold_curves(by_threshold, marks, prevalence, path["threshold_curves"])
+    tables = {"threshold_curves": by_threshold}
     if "brier" in metrics["test"]["calibration"]:
         _draw_calibration(test, function, path["reliability"])
-    return by_threshold
+        if function is not None:
+            found = calibration.probabilities_of_table(test, function)
+            curve = operating_point.decision_curve(*found, prevalence)
+            figures.decision_curve(curve, prevalence, path["decision_curve"])
+            tables["decision_curve"] = curve
+    return tables
 
 
 def _draw_calibration(test, function, path):

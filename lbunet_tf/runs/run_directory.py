@@ -38,10 +38,12 @@ FIGURE_NAMES = (
     "confusion_matrix",
     "threshold_curves",
     "reliability",
+    "decision_curve",
     "training_curves",
     "mask_sheet",
 )
 SUBGROUPS = "evaluation/subgroups.csv"
+DECISION_CURVE = "evaluation/decision_curve.csv"
 THRESHOLD_CURVES = "evaluation/threshold_curves.csv"
 # A run's own, in folders by part of the data; a comparison's, in folders by run.
 EVENTS = f"{TENSORBOARD}/**/events.out.tfevents.*"
@@ -53,6 +55,7 @@ EVALUATION = (
     METRICS,
     THRESHOLD_CURVES,
     SUBGROUPS,
+    DECISION_CURVE,
     REPORT,
     failed_files.FILE,
     *(f"{FIGURES}/{name}.png" for name in FIGURE_NAMES),

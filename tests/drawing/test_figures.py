@@ -213,3 +213,22 @@ def test_the_users_own_style_changes_no_figure(tmp_path, changes):
     assert (tmp_path / "styled.png").read_bytes() == (tmp_path / "plain.png").read_bytes()
     with matplotlib.rc_context(changes):
         assert kept == {name: matplotlib.rcParams[name] for name in changes}
+
+
+def test_reliability_is_drawn_with_its_band(path):
+    x = np.linspace(0.1, 0.9, 30)
+    curves = {"as it is": (x, x**2, x**2 / 2, x), "platt": (x, x, x - 0.1, x + 0.1)}
+
+    figures.reliability(curves, path)
+
+    assert _is_drawn(path)
+
+
+@pytest.mark.parametrize("value", [0.05, 0.0, -0.2])
+def test_a_decision_curve_is_drawn_also_where_nothing_is_gained(path, value):
+    names = ("net_benefit", "flag_all", "net_benefit_at_prevalence", "flag_all_at_prevalence")
+    curve = pd.DataFrame({"threshold": np.linspace(0.01, 0.6, 60), **dict.fromkeys(names, value)})
+
+    figures.decision_curve(curve, 0.018, path)
+
+    assert _is_drawn(path)

@@ -151,6 +151,19 @@ def test_net_benefit_is_as_by_hand():
     assert everyone == pytest.approx([0], abs=1e-12)
 
 
+def test_a_decision_curve_is_net_benefit_by_threshold_here_and_elsewhere():
+    labels = np.repeat([1, 0], [10, 90])
+    scores = np.r_[np.repeat([0.5, 0], [8, 2]), np.repeat([0.5, 0], [18, 72])]
+
+    curve = operating_point.decision_curve(labels, scores, 0.02).set_index("threshold")
+
+    row = curve.loc[curve.index[np.abs(curve.index - 0.1).argmin()]]
+    assert row["net_benefit"] == pytest.approx(0.06)
+    assert row["net_benefit_at_prevalence"] == pytest.approx(-0.00577778)
+    assert row["flag_all"] == pytest.approx(0, abs=1e-12)
+    assert row["flag_all_at_prevalence"] == pytest.approx(0.02 - 0.98 / 9)
+
+
 def test_sensitivity_and_specificity_have_intervals_of_their_patients():
     labels = np.repeat([1, 0], [40, 60])
     scores = np.r_[np.repeat([0.9, 0.1], [30, 10]), np.repeat([0.9, 0.1], [6, 54])]
