@@ -223,15 +223,6 @@ def in_the_large(labels: np.ndarray, logits: np.ndarray) -> float:
     return float(optimize.brentq(excess, -widest, widest))
 
 
-def shift_prior(logits: np.ndarray, prevalence: float, new_prevalence: float) -> np.ndarray:
-    """Returns the logits at another prevalence, where nothing but the prevalence differs.
-
-    That is an assumption: melanomas of a clinic must look like those of the data, and so must
-    other lesions.
-    """
-    return logits + special.logit(new_prevalence) - special.logit(prevalence)
-
-
 def measure(labels: np.ndarray, logits: np.ndarray, patients: np.ndarray) -> dict:
     """Returns how calibrated scores are; numbers that too few patients give are None.
 

@@ -9,6 +9,7 @@ import hashlib
 
 import numpy as np
 import pandas as pd
+from scipy import special
 from scipy import stats
 from sklearn import metrics as sklearn_metrics
 
@@ -222,13 +223,23 @@ def at_threshold(
     }
 
 
+def shift_prior(logits: np.ndarray, prevalence: float, new_prevalence: float) -> np.ndarray:
+    """Returns the logits at another prevalence, where nothing but the prevalence differs.
+
+    That is an assumption: melanomas of a clinic must look like those of the data, and so must
+    other lesions.
+    """
+    return logits + special.logit(new_prevalence) - special.logit(prevalence)
+
+
 def decision_curve(
     labels: np.ndarray, probabilities: np.ndarray, prevalence: float
 ) -> pd.DataFrame:
     """Returns a table of net benefit by threshold: of the score, of flagging all, of flagging none.
 
     `net_benefit` and `flag_all` at the prevalence of these images, and with _at_prevalence behind
-    the name at the one that is given. Flagging none has 0.
+    the name at the one that is given, for which probabilities are shifted: melanomas and other
+    lesions are taken to look alike there. Flagging none has 0.
 
     Args:
         labels: (N,) 0 or 1.
@@ -236,9 +247,13 @@ def decision_curve(
         prevalence: Of melanoma.
     """
     thresholds = np.linspace(0.01, 0.6, 60)
+    here = labels.mean()
+    with np.errstate(divide="ignore"):
+        logits = special.logit(probabilities)
+    shifted = special.expit(shift_prior(logits, here, prevalence))
     columns = {"threshold": thresholds}
-    for suffix, share in (("", None), ("_at_prevalence", prevalence)):
-        for name, values in (("net_benefit", probabilities), ("flag_all", np.ones(len(labels)))):
+    for suffix, share, own in (("", here, probabilities), ("_at_prevalence", prevalence, shifted)):
+        for name, values in (("net_benefit", own), ("flag_all", np.ones(len(labels)))):
             columns[name + suffix] = net_benefit(labels, values, thresholds, share)
     return pd.DataFrame(columns)
 

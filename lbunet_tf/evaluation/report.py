@@ -21,7 +21,8 @@ CAPTIONS = {
     "repetitions with other patients.",
     "decision_curve": "Net benefit: melanomas that are flagged, per image, less what false alarms "
     "cost at the threshold. A score is of use at a threshold where its line is above the others. "
-    "Of calibrated probabilities.",
+    "Of calibrated probabilities; at another prevalence they are shifted, as if nothing else "
+    "differed.",
     "training_curves": "Training: train and validation by epoch. The dotted line is the epoch "
     "that was kept.",
     "mask_sheet": "Test images with the best, median and worst agreement of prediction "

@@ -53,14 +53,6 @@ def test_ties_are_one_step_of_the_diagram():
     assert fractions == pytest.approx([1 / 3, 1 / 3, 1 / 3, 1])
 
 
-def test_another_prevalence_is_a_shift_of_the_logit():
-    logits = special.logit(np.array([0.5, 0.9]))
-
-    found = special.expit(calibration.shift_prior(logits, 0.51049, 0.01763))
-
-    assert found == pytest.approx([0.016917, 0.134107], abs=2e-6)
-
-
 @pytest.fixture(scope="module")
 def too_sure():
     """Labels and logits of 3,000 patients whose logits are twice too large, and 0.7 too high."""

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import special
 from scipy import stats
 from sklearn import metrics as sklearn_metrics
 
@@ -151,6 +152,14 @@ def test_net_benefit_is_as_by_hand():
     assert everyone == pytest.approx([0], abs=1e-12)
 
 
+def test_another_prevalence_is_a_shift_of_the_logit():
+    logits = special.logit(np.array([0.5, 0.9]))
+
+    found = special.expit(operating_point.shift_prior(logits, 0.51049, 0.01763))
+
+    assert found == pytest.approx([0.016917, 0.134107], abs=2e-6)
+
+
 def test_a_decision_curve_is_net_benefit_by_threshold_here_and_elsewhere():
     labels = np.repeat([1, 0], [10, 90])
     scores = np.r_[np.repeat([0.5, 0], [8, 2]), np.repeat([0.5, 0], [18, 72])]
@@ -159,7 +168,10 @@ def test_a_decision_curve_is_net_benefit_by_threshold_here_and_elsewhere():
 
     row = curve.loc[curve.index[np.abs(curve.index - 0.1).argmin()]]
     assert row["net_benefit"] == pytest.approx(0.06)
+    # A probability of 0.5 at a prevalence of 0.1 is 0.155 at 0.02, still above 0.1.
     assert row["net_benefit_at_prevalence"] == pytest.approx(-0.00577778)
+    higher = curve.loc[curve.index[np.abs(curve.index - 0.16).argmin()]]
+    assert higher["net_benefit"] > 0 and higher["net_benefit_at_prevalence"] == 0
     assert row["flag_all"] == pytest.approx(0, abs=1e-12)
     assert row["flag_all_at_prevalence"] == pytest.approx(0.02 - 0.98 / 9)
 
