@@ -129,7 +129,9 @@ def _evaluate(settings, source, asked, output):
         if point and values.get("num_scored"):
             values["operating_point"] = point
     measured, function = choices.calibrate(table, *of_run)
-    metrics["test"] |= measured | choices.make_sets(table, settings.score.set_coverage, *of_run)
+    metrics["test"] |= measured | choices.make_sets(
+        table, settings.score.set_coverage or None, *of_run, is_own=source is None
+    )
     what = {"tta": settings.score.tta, "runs": len(settings.paths.runs)}
     if settings.outputs.mask_source == "lesion":
         what["mask_cleanup"] = mask_rule.cleanup
@@ -146,7 +148,9 @@ def _evaluate(settings, source, asked, output):
     (output / run_directory.SUBGROUPS).unlink(missing_ok=True)
     if not groups.empty:
         whole_files.write_table(output / run_directory.SUBGROUPS, spreadsheets.quoted_table(groups))
-    drawn = _draw(settings, output, model, scored.manifest, table, metrics, mask_rule, function)
+    drawn = _draw(
+        settings, source, output, model, scored.manifest, table, metrics, mask_rule, function
+    )
     _write_report(settings, source, output, scored.checks, metrics, drawn, groups)
     _log(output, metrics)
     return metrics
@@ -269,7 +273,7 @@ def _read_history(settings):
     return whole_files.read_table(path, ("epoch", "loss", "val_loss", column))
 
 
-def _draw(settings, output, model, manifest, table, metrics, mask_rule, function):
+def _draw(settings, source, output, model, manifest, table, metrics, mask_rule, function):
     """Draws every figure that the data allows; returns their paths in the report's order."""
     folder = output / run_directory.FIGURES
     path = {name: folder / f"{name}.png" for name in report.CAPTIONS}
@@ -283,7 +287,9 @@ def _draw(settings, output, model, manifest, table, metrics, mask_rule, function
         best = training_history.best_epoch(history, monitored) + 1
         figures.training_curves(history, best, path["training_curves"])
     if metrics["test"].get("num_scored"):
-        tables = score_figures.draw(table, metrics, settings.score.prevalence, function, path)
+        tables = score_figures.draw(
+            table, metrics, settings.score.prevalence, function, path, is_own=source is None
+        )
         for name, one in tables.items():
             whole_files.write_table(output / "evaluation" / f"{name}.csv", one)
     if metrics["test"].get("num_masks"):

@@ -28,6 +28,7 @@ from lbunet_tf.evaluation import weak_masks
 from lbunet_tf.models import activation_map
 from lbunet_tf.models import combined
 from lbunet_tf.runs import ensemble
+from lbunet_tf.runs import held_out
 from lbunet_tf.runs import networks
 from lbunet_tf.runs import predictor
 from lbunet_tf.runs import pseudo_labels
@@ -75,14 +76,12 @@ def pseudo_label(settings: config.Config) -> dict[str, dict]:
 
     Writes to --output (RUN/pseudo by default): `manifest.csv`, all rows train, with the
     columns `pseudo_mask` and `pseudo_label`, 1 where that target is the network's own;
-    `masks/ID.png` at the size of the image; `held_out.csv`, the run's val and test;
+    `masks/ID.png` at the size of the image; `held_out.csv`, the run's val, calibration and test;
     `targets.csv`, what decided for each image; `agreement.json`; `skipped.csv`; and
     `failures.txt`, why images could not be read or written, empty with --on_bad_image=skip.
     """
     _check(settings)
     of_run = manifests.read(pathlib.Path(settings.paths.run) / run_directory.MANIFEST)
-    # What thresholds were chosen on is no more to be learnt from than test.
-    of_run["split"] = of_run["split"].replace(manifests.CALIBRATION, "test")
     # Its images are told from new ones by their content. Those that are gone are not looked at.
     unchanged.check(
         of_run, settings.paths.run, settings.reading.verify_images == "whole", needs_all=False
@@ -106,7 +105,7 @@ def _pseudo_label(settings, predict, of_run, output):
     whole_files.write_table(output / TARGETS, spreadsheets.quoted_table(table))
     whole_files.write_table(output / run_directory.SKIPPED, spreadsheets.quoted_table(skipped))
     failed_files.write(output, failures if settings.source.on_bad_image == "error" else [])
-    kept_apart = of_run[of_run["split"].isin(("val", "test"))]
+    kept_apart = of_run[of_run["split"].isin(held_out.SCORED)]
     whole_files.write_table(output / HELD_OUT, pseudo_labels.with_absolute_paths(kept_apart))
     agreement.log(found, settings.pseudo_labels.targets)
     _log_targets(output, manifest)

@@ -141,7 +141,7 @@ def _check_placement(settings, placement):
 
 def _lacks_targets(settings, manifest):
     """Returns whether some image of train or val lacks the target of a head."""
-    rows = manifest[manifest["split"] != "test"]
+    rows = manifest[manifest["split"].isin(held_out.LEARNT)]
     needs_label = "melanoma" in settings.outputs.heads or settings.outputs.mask_source == "label"
     needs_mask = settings.outputs.mask_source == "lesion"
     lacks_label, lacks_mask = rows["label"].isna().any(), (rows["mask"] == "").any()

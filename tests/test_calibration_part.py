@@ -5,8 +5,10 @@ import pytest
 
 from lbunet_tf import evaluate
 from lbunet_tf import train
+from lbunet_tf.data import pipeline
 from lbunet_tf.runs import held_out
 from lbunet_tf.settings import config
+from lbunet_tf.settings import flagfiles
 from lbunet_tf.storage import whole_files
 
 pytestmark = pytest.mark.slow
@@ -14,7 +16,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def evaluated(tmp_path_factory):
-    """(run, metrics) of a run with such a part."""
+    """(run, metrics, ids of the images that training and its val passes were given)."""
     folder = tmp_path_factory.mktemp("parts")
     settings = config.make(
         run=str(folder / "run"),
@@ -28,12 +30,25 @@ def evaluated(tmp_path_factory):
         epochs=1,
         learning_rate=1e-3,
     )
-    train.train(settings)
-    return folder / "run", evaluate.evaluate(settings)
+    given = []
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("make_training_dataset", "make_evaluation_dataset"):
+            patch.setattr(pipeline, name, _recording(getattr(pipeline, name), given))
+        train.train(settings)
+    return folder / "run", evaluate.evaluate(settings), set(given)
+
+
+def _recording(make, given):
+    def recorded(*arguments):
+        tables = [one for one in arguments if isinstance(one, pd.DataFrame)]
+        given.extend(name for table in tables for name in table["image_id"])
+        return make(*arguments)
+
+    return recorded
 
 
 def test_the_part_has_its_share_and_is_scored(evaluated):
-    run, _ = evaluated
+    run, *_ = evaluated
     manifest = pd.read_csv(run / "manifest.csv")
     counts = manifest["split"].value_counts()
 
@@ -51,7 +66,7 @@ def test_the_part_has_its_share_and_is_scored(evaluated):
 
 
 def test_what_is_frozen_was_chosen_there(evaluated):
-    run, metrics = evaluated
+    run, metrics, _ = evaluated
     table = pd.read_csv(run / "predictions.csv")
     part = table[table["split"] == "calibration"]
 
@@ -63,18 +78,46 @@ def test_what_is_frozen_was_chosen_there(evaluated):
     assert metrics["test"]["calibrated"]["chosen_on"] == "calibration"
     report = (run / "evaluation/report.html").read_text()
     assert "Chosen on calibration" in report and "also chosen the epoch" not in report
+    # Of the mask's threshold alone.
+    assert report.lower().count("chosen on val") == 1 and "validation images" not in report
 
 
 def test_training_sees_none_of_it(evaluated):
-    run, _ = evaluated
-    training = whole_files.read_json(run / "training.json")
+    run, _, given = evaluated
     manifest = pd.read_csv(run / "manifest.csv")
-    history = pd.read_csv(run / "history.csv")
 
-    assert len(history) == training["epochs"] == 1
-    known = manifest[manifest["split"] == "calibration"]["image_id"]
-    assert "calibration" not in held_out.LEARNT
-    assert not set(known) & set(manifest[manifest["split"].isin(held_out.LEARNT)]["image_id"])
+    learnt = set(manifest[manifest["split"].isin(held_out.LEARNT)]["image_id"])
+    assert given == learnt and len(learnt) > 80
+    assert not given & set(manifest[manifest["split"] == "calibration"]["image_id"])
+
+
+def test_sets_that_a_run_has_are_kept_until_another_coverage_is_asked_for(evaluated):
+    run, *_ = evaluated
+    settings = flagfiles.read(str(run))
+
+    evaluate.evaluate(settings.replace(set_coverage=0.8))
+    asked = whole_files.read_json(run / "conformal.json")
+    found = evaluate.evaluate(settings)
+
+    assert asked["coverage"] == 0.8 == found["test"]["prediction_sets"]["asked"]
+    assert whole_files.read_json(run / "conformal.json") == asked
+
+
+def test_a_part_of_one_class_is_refused_before_training(tmp_path):
+    settings = config.make(
+        run=str(tmp_path / "run"),
+        source=("synthetic",),
+        data_dir=(str(tmp_path / "drawn"),),
+        synthetic_count=24,
+        split_percent=(40, 28, 28, 4),
+        image_size=32,
+        encoder="tiny",
+        heads=("mask", "melanoma"),
+    )
+
+    with pytest.raises(ValueError, match="calibration(, which|.* need both classes)"):
+        train.train(settings)
+    assert not (tmp_path / "run" / "history.csv").exists()
 
 
 @pytest.mark.parametrize("percents", [(70, 30), (50, 20, 20, 5), (50, 20, 20, 10, 0)])

@@ -42,6 +42,11 @@ def prepare(settings: config.Config) -> Prepared:
     if finds_alike:
         manifest = near_duplicates.with_groups(manifest, split.near_duplicates)
     manifest = splits.assign(manifest, split.split_by, split.split_percent, seed)
+    if len(split.split_percent) == 4 and manifests.CALIBRATION not in set(manifest["split"]):
+        raise ValueError(
+            f"calibration, which --split_percent asks for, has none of the {len(manifest)} images. "
+            "Use more images, another --split_percent, or --split_by=image"
+        )
     return of_manifest(split.split_by, manifest, pd.concat([missing, bad], ignore_index=True))
 
 
@@ -84,6 +89,13 @@ def check_targets(
             )
         if needs_label and len(classes) == 1:
             logging.warning("%s has images of only one class, so its AUC is undefined", split)
+    kept = manifest[manifest["split"] == manifests.CALIBRATION]
+    if len(kept) and "melanoma" in outputs.heads and set(kept["label"].dropna()) != {0.0, 1.0}:
+        raise ValueError(
+            "calibration images need both classes, or no threshold can be chosen on them. Use "
+            "another --split_percent or --seed. Received: labels "
+            f"{sorted(set(kept['label'].dropna()))}"
+        )
     train = manifest[manifest["split"] == "train"]
     if balance == "resample" and set(train["label"].dropna()) != {0.0, 1.0}:
         raise ValueError(

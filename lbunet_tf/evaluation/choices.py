@@ -16,7 +16,11 @@ from lbunet_tf.evaluation import operating_point
 from lbunet_tf.runs import frozen
 from lbunet_tf.runs import run_directory
 from lbunet_tf.serving import calibrated
+from lbunet_tf.serving import prediction_sets
 from lbunet_tf.settings import command_groups
+
+# What prediction sets cover where nothing else is asked for.
+COVERAGE = 0.9
 
 
 def part_of(rows: pd.DataFrame) -> str:
@@ -110,50 +114,79 @@ def calibrate(
         return measured, None
     function, facts = found
     facts["chosen_on"] = part
+    facts["prevalence"] = facts["num_melanoma"] / facts["num_images"]
     if is_scored:
         after = calibration.measure_table(parts["test"], function)
-        measured["calibrated"] = {**after, "kind": function.kind, "chosen_on": part}
+        chosen = {name: facts[name] for name in ("kind", "chosen_on", "prevalence")}
+        measured["calibrated"] = {**after, **chosen}
     if may_freeze and run:
         frozen.write(run, run_directory.CALIBRATION, facts)
     return measured, function
 
 
 def make_sets(
-    table: pd.DataFrame, coverage: float, run: pathlib.Path | None, may_freeze: bool
+    table: pd.DataFrame,
+    coverage: float | None,
+    run: pathlib.Path | None,
+    may_freeze: bool,
+    is_own: bool,
 ) -> dict:
-    """Returns how prediction sets that val calibrates do on test; {} without both classes there.
+    """Returns how prediction sets do on test; {} where there are none, or nothing to measure.
+
+    Those that the run has, unless a coverage is asked for; else new ones, of `COVERAGE`.
 
     Args:
         table: The predictions.
-        coverage: The fraction of each class whose set holds it.
+        coverage: The fraction of each class whose set holds it, None as it is.
         run: As in `take_point`.
         may_freeze: As in `take_point`.
+        is_own: Whether test is of the source that the sets are made on: nothing is promised of
+            another.
     """
-    part = part_of(table)
-    labels, scores, key = _scored(table, part)
-    if len(set(labels)) < 2:
+    kept = frozen.read_sets(run) if run and coverage is None else None
+    found = kept or _new_sets(table, coverage or COVERAGE)
+    if found is None:
         return {}
-    alpha = 1 - coverage
-    found = conformal.fit_binary(labels, scores, key, alpha)
-    counts = {
-        name: len(set(key[labels == label])) for label, name in ((1, "melanoma"), (0, "benign"))
-    }
-    if may_freeze and run:
-        facts = {"rule": "class-conditional LAC", "coverage": coverage, "chosen_on": part}
-        facts |= {f"num_patients_{name}": count for name, count in counts.items()}
-        content = {"benign": found.benign, "melanoma": found.melanoma, **facts}
-        frozen.write(run, run_directory.CONFORMAL, content)
+    if may_freeze and run and not kept:
+        frozen.write(run, run_directory.CONFORMAL, found)
     labels, scores, key = _scored(table, "test")
     if not len(labels):
         return {}
-    measured = {"asked": coverage, **conformal.measure_binary(found, labels, scores)}
+    sets = prediction_sets.BinarySets(found["benign"], found["melanoma"])
+    measured = {
+        "asked": found["coverage"],
+        "is_promised": is_own,
+        **conformal.measure_binary(sets, labels, scores),
+    }
     for label, name in ((1, "melanoma"), (0, "benign")):
-        count = len(set(key[labels == label]))
-        # Of one image a patient: where they repeat, coverage varies more.
-        if count == (labels == label).sum() and count:
-            band = conformal.coverage_band(counts[name], count, alpha)
+        # Of one image a patient, on both sides: where they repeat, coverage varies more.
+        count, patients = int((labels == label).sum()), len(set(key[labels == label]))
+        known, known_patients = found[f"num_{name}"], found[f"num_patients_{name}"]
+        if is_own and count and (count, known) == (patients, known_patients):
+            band = conformal.coverage_band(known, count, 1 - found["coverage"])
             measured[f"band_{name}"] = list(band)
     return {"prediction_sets": measured}
+
+
+def _new_sets(table, coverage):
+    """Returns the content of conformal.json, None where a class is missing."""
+    part = part_of(table)
+    labels, scores, key = _scored(table, part)
+    if len(set(labels)) < 2:
+        return None
+    found = conformal.fit_binary(labels, scores, key, 1 - coverage)
+    counts = {}
+    for label, name in ((1, "melanoma"), (0, "benign")):
+        counts[f"num_{name}"] = int((labels == label).sum())
+        counts[f"num_patients_{name}"] = len(set(key[labels == label]))
+    return {
+        "benign": found.benign,
+        "melanoma": found.melanoma,
+        "rule": "class-conditional LAC",
+        "coverage": coverage,
+        "chosen_on": part,
+        **counts,
+    }
 
 
 def _scored(table, split):

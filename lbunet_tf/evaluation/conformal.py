@@ -200,11 +200,11 @@ def fit_binary(
         patients: (N,) of any kind.
         alpha: The fraction of each class that may be missed.
     """
-    benign, melanoma = calibrate(
-        lac(np.stack([1 - scores, scores], axis=1)), labels, alpha, patients
-    )
-    # Strangeness of benign is the score itself; an infinite quantile rules nothing out.
-    return prediction_sets.BinarySets(min(benign, 1.0), max(1 - melanoma, 0.0))
+    # LAC without its 1 -, which would round: the order is the same.
+    strangeness = np.stack([scores, -scores], axis=1)
+    benign, melanoma = calibrate(strangeness, labels, alpha, patients)
+    # An infinite quantile rules nothing out.
+    return prediction_sets.BinarySets(float(min(benign, 1.0)), float(max(-melanoma, 0.0)))
 
 
 def measure_binary(

@@ -233,7 +233,7 @@ def shift_prior(logits: np.ndarray, prevalence: float, new_prevalence: float) ->
 
 
 def decision_curve(
-    labels: np.ndarray, probabilities: np.ndarray, prevalence: float
+    labels: np.ndarray, probabilities: np.ndarray, of_calibration: float, prevalence: float
 ) -> pd.DataFrame:
     """Returns a table of net benefit by threshold: of the score, of flagging all, of flagging none.
 
@@ -244,13 +244,14 @@ def decision_curve(
     Args:
         labels: (N,) 0 or 1.
         probabilities: (N,) calibrated.
-        prevalence: Of melanoma.
+        of_calibration: The prevalence of melanoma for which they are.
+        prevalence: Another one.
     """
     thresholds = np.linspace(0.01, 0.6, 60)
     here = labels.mean()
     with np.errstate(divide="ignore"):
         logits = special.logit(probabilities)
-    shifted = special.expit(shift_prior(logits, here, prevalence))
+    shifted = special.expit(shift_prior(logits, of_calibration, prevalence))
     columns = {"threshold": thresholds}
     for suffix, share, own in (("", here, probabilities), ("_at_prevalence", prevalence, shifted)):
         for name, values in (("net_benefit", own), ("flag_all", np.ones(len(labels)))):

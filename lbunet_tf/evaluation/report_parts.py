@@ -67,7 +67,7 @@ def headline(test: dict) -> str:
     sentences, cards = [], []
     if test.get("auc") is not None:
         at = test.get("at_val_threshold", test["at_0.5"])
-        chosen = ", chosen on validation images" if "at_val_threshold" in test else ""
+        chosen = f", chosen on {_chosen_on(test)}" if "at_val_threshold" in test else ""
         sentences.append(
             f"On {test['num_scored']} test images, {test['num_melanoma']} of them melanomas, the "
             f"score ranks a melanoma above another lesion in {test['auc']:.0%} of pairs (AUC). At "
@@ -203,9 +203,14 @@ def source_table(test: dict) -> str:
     )
 
 
+def _chosen_on(test):
+    return test.get("operating_point", {}).get("chosen_on", "val")
+
+
 def threshold_tables(test: dict) -> str:
     """Returns the test split's ratios at 0.5 and at the chosen threshold, side by side."""
-    chosen = {"0.5": test.get("at_0.5"), "chosen on val": test.get("at_val_threshold")}
+    chosen = {"0.5": test.get("at_0.5")}
+    chosen[f"chosen on {_chosen_on(test)}"] = test.get("at_val_threshold")
     chosen = {name: at for name, at in chosen.items() if at}
     if not chosen:
         return ""
@@ -251,9 +256,20 @@ def set_table(test: dict) -> str:
     ]
     return (
         "<h2>Prediction sets of test</h2><p>A set holds the classes that cannot be ruled out: "
-        "benign, melanoma, both (refer), or neither. It is made so that the true class is in it as "
-        "often as asked, for melanomas as for others.</p>"
+        f"benign, melanoma, both (refer), or neither. {_promise(found)}</p>"
         + html_table(["", "test", "95 of 100 valid sets lie in"], rows)
+    )
+
+
+def _promise(found):
+    if found["is_promised"]:
+        return (
+            "It is made so that the true class is in it as often as asked, for melanomas as for "
+            "others."
+        )
+    return (
+        "It was made on images of another source, so nothing is promised of these: the table says "
+        "what came of it."
     )
 
 

@@ -18,6 +18,7 @@ def draw(
     prevalence: float,
     function: calibrated.Calibration | None,
     path: Mapping[str, pathlib.Path],
+    is_own: bool = True,
 ) -> dict[str, pd.DataFrame]:
     """Draws them, and returns the tables of threshold curves and decision curve, by figure.
 
@@ -27,6 +28,8 @@ def draw(
         prevalence: At which PPV and NPV are also drawn.
         function: The calibration of val, None without one.
         path: Where each figure goes.
+        is_own: Whether test is of the source that the calibration is of: of another there is no
+            decision curve.
     """
     test = table[table["split"] == "test"]
     curves = {
@@ -42,17 +45,19 @@ def draw(
     marks = {"0.5": 0.5}
     chosen = metrics["test"].get("at_val_threshold")
     if chosen:
-        at[f"test, threshold {chosen['threshold']:.3f}\n(chosen on val)"] = chosen
-        marks["chosen on val"] = chosen["threshold"]
+        where = metrics["test"].get("operating_point", {}).get("chosen_on", "val")
+        at[f"test, threshold {chosen['threshold']:.3f}\n(chosen on {where})"] = chosen
+        marks[f"chosen on {where}"] = chosen["threshold"]
     figures.confusion_matrix(at, path["confusion_matrix"])
     by_threshold = scores.threshold_curves(test, prevalence)
     figures.threshold_curves(by_threshold, marks, prevalence, path["threshold_curves"])
     tables = {"threshold_curves": by_threshold}
     if "brier" in metrics["test"]["calibration"]:
         _draw_calibration(test, function, path["reliability"])
-        if function is not None:
+        if function is not None and is_own:
             found = calibration.probabilities_of_table(test, function)
-            curve = operating_point.decision_curve(*found, prevalence)
+            of_calibration = metrics["test"]["calibrated"]["prevalence"]
+            curve = operating_point.decision_curve(*found, of_calibration, prevalence)
             figures.decision_curve(curve, prevalence, path["decision_curve"])
             tables["decision_curve"] = curve
     return tables

@@ -110,6 +110,9 @@ def _difference(table, key, chosen, num_groups):
     alpha = (1 - intervals.CONFIDENCE) / num_groups
     half = stats.norm.ppf(1 - alpha / 2) * np.sqrt(variance + other_variance)
     difference = own - other
+    if min(variance, other_variance) <= 0:
+        # Perfect separation, or scores that are all alike, say nothing of other patients.
+        return {"auc_difference": difference}
     return {
         "auc_difference": difference,
         "auc_difference_low": difference - half,

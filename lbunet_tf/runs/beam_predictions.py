@@ -62,12 +62,17 @@ class Work:
         # What was yielded is in scores.csv now.
         shutil.rmtree(folder / PARTS, ignore_errors=True)
         size = BATCHES * self.settings.device.batch_size
+        # Of this command: a worker of an earlier one may still be at work.
+        token = uuid.uuid4().hex
         starts = range(0, len(left), size)
-        parts = [(number, left[start : start + size]) for number, start in enumerate(starts)]
+        parts = [
+            (f"{number:08d}-{token}", left[start : start + size])
+            for number, start in enumerate(starts)
+        ]
         work = functools.partial(self.predict_part, str(folder.absolute()))
         beam.for_each(work, parts, self.settings.preparation.beam_options)
-        for number, part in parts:
-            path = _path(folder, number)
+        for name, part in parts:
+            path = _path(folder, name)
             if not path.is_file():
                 raise ValueError(
                     f"{path} must have been written by a worker of Apache Beam. Workers need the "
@@ -75,9 +80,9 @@ class Work:
                 )
             yield part, _results_in(path)
 
-    def predict_part(self, folder: str, numbered: tuple[int, list[dict]]) -> str:
+    def predict_part(self, folder: str, named: tuple[str, list[dict]]) -> str:
         """Predicts a part and writes its file; returns "", that nothing is wrong with the whole."""
-        number, rows = numbered
+        part, rows = named
         # Threads of one worker share a network.
         with _loading:
             trained = _load(self)
@@ -91,7 +96,7 @@ class Work:
                 (target / name).parent.mkdir(parents=True, exist_ok=True)
                 os.replace(scratch / name, target / name)
         whole_files.write_json(scratch / "part.json", {"results": found})
-        os.replace(scratch / "part.json", _path(target, number))
+        os.replace(scratch / "part.json", _path(target, part))
         shutil.rmtree(scratch)
         return ""
 
@@ -121,8 +126,8 @@ def _load(work):
     return predictor.Predictor(work.settings, work.mask_rule)
 
 
-def _path(folder, number):
-    return folder / PARTS / f"{number:08d}.json"
+def _path(folder, name):
+    return folder / PARTS / f"{name}.json"
 
 
 def _results_in(path):

@@ -91,16 +91,22 @@ def sets_of(runs: Sequence[str], tta: str) -> prediction_sets.BinarySets | None:
     Raises:
         ValueError: The file is damaged.
     """
-    if not _is_one(runs, tta):
-        return None
-    run = pathlib.Path(runs[0])
-    found = _read(run, run_directory.CONFORMAL, ("benign", "melanoma"))
-    if not found:
-        return None
-    ends = (found["benign"], found["melanoma"])
-    if not all(isinstance(end, float) and 0 <= end <= 1 for end in ends):
+    found = read_sets(pathlib.Path(runs[0])) if _is_one(runs, tta) else None
+    return prediction_sets.BinarySets(found["benign"], found["melanoma"]) if found else None
+
+
+def read_sets(run: pathlib.Path) -> dict | None:
+    """Returns the prediction sets of a run, None where there are none of its present model.
+
+    Raises:
+        ValueError: As `sets_of`.
+    """
+    counts = [f"num_{what}{name}" for what in ("", "patients_") for name in ("melanoma", "benign")]
+    found = _read(run, run_directory.CONFORMAL, ("benign", "melanoma", "coverage", *counts))
+    ends = found and (found["benign"], found["melanoma"])
+    if found and not all(isinstance(end, float) and 0 <= end <= 1 for end in ends):
         _refuse(run, run_directory.CONFORMAL, "two probabilities", ends)
-    return prediction_sets.BinarySets(*ends)
+    return found
 
 
 def write(run: pathlib.Path, file: str, found: dict) -> None:

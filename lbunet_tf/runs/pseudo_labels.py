@@ -44,7 +44,7 @@ def list_images(
     rows["split_in_run"] = split_in_run(rows, of_run)
     counts = {name: int((rows["split_in_run"] == name).sum()) for name in (*manifests.SPLITS, NEW)}
     logging.info(
-        "of %d images %d are in the test split of %s (by image, patient, lesion, duplicate or "
+        "of %d images %d are in test or calibration of %s (by image, patient, lesion, duplicate or "
         "content) and are left out; %d are in its val split and only show how far targets agree; "
         "%d are in its train split; %d are new",
         len(rows),
@@ -81,6 +81,8 @@ def split_in_run(rows: pd.DataFrame, of_run: pd.DataFrame) -> np.ndarray:
     way of other rows. Of several splits the first counts in the order test, val, train:
     what may not be learnt from comes before what was.
     """
+    # What thresholds were chosen on is no more to be learnt from than test.
+    of_run = of_run.assign(split=of_run["split"].replace(manifests.CALIBRATION, "test"))
     group = splits.group_numbers(pd.concat([of_run, rows], ignore_index=True))
     theirs, ours = group[: len(of_run)], group[len(of_run) :]
     sides = ("test", "val", "train")

@@ -169,6 +169,28 @@ def test_a_group_that_is_too_small_has_every_class_and_a_warning(caplog):
     assert "group 1 has 8 patients, 9 needed at alpha 0.1" in caplog.text
 
 
+@pytest.mark.parametrize("score", [0.05, 0.07, 0.3, 0.0, 1.0])
+def test_scores_that_are_all_alike_rule_nothing_out(score):
+    labels, scores = np.repeat([0, 1], 100), np.full(200, score)
+
+    found = conformal.fit_binary(labels, scores, np.arange(200), 0.1)
+
+    assert set(found.names(scores)) == {"refer"}
+
+
+def test_the_default_is_lac_by_class():
+    rng = np.random.default_rng(0)
+    labels, scores = rng.integers(0, 2, 300), np.round(rng.random(300), 3)
+
+    found = conformal.fit_binary(labels, scores, np.arange(300), 0.1)
+    strange = conformal.lac(np.stack([1 - scores, scores], axis=1))
+    limits = conformal.calibrate(strange, labels, 0.1)
+
+    expected = conformal.sets(np.round(strange, 6), np.round(limits, 6))
+    names = np.array(prediction_sets.SETS)[expected[:, 0] + 2 * expected[:, 1]]
+    np.testing.assert_array_equal(found.names(scores), names)
+
+
 def test_binary_sets_in_words():
     found = prediction_sets.BinarySets(benign=0.3, melanoma=0.2)
     assert found.names([0.1, 0.2, 0.25, 0.3, 0.4]).tolist() == [

@@ -164,7 +164,7 @@ def test_a_decision_curve_is_net_benefit_by_threshold_here_and_elsewhere():
     labels = np.repeat([1, 0], [10, 90])
     scores = np.r_[np.repeat([0.5, 0], [8, 2]), np.repeat([0.5, 0], [18, 72])]
 
-    curve = operating_point.decision_curve(labels, scores, 0.02).set_index("threshold")
+    curve = operating_point.decision_curve(labels, scores, 0.1, 0.02).set_index("threshold")
 
     row = curve.loc[curve.index[np.abs(curve.index - 0.1).argmin()]]
     assert row["net_benefit"] == pytest.approx(0.06)
@@ -172,6 +172,10 @@ def test_a_decision_curve_is_net_benefit_by_threshold_here_and_elsewhere():
     assert row["net_benefit_at_prevalence"] == pytest.approx(-0.00577778)
     higher = curve.loc[curve.index[np.abs(curve.index - 0.16).argmin()]]
     assert higher["net_benefit"] > 0 and higher["net_benefit_at_prevalence"] == 0
+    # Calibrated where half are melanomas, 0.5 says 0.02 at a prevalence of 0.02.
+    other = operating_point.decision_curve(labels, scores, 0.5, 0.02).set_index("threshold")
+    assert other.loc[row.name, "net_benefit"] == row["net_benefit"]
+    assert other.loc[row.name, "net_benefit_at_prevalence"] == 0
     assert row["flag_all"] == pytest.approx(0, abs=1e-12)
     assert row["flag_all_at_prevalence"] == pytest.approx(0.02 - 0.98 / 9)
 

@@ -85,6 +85,16 @@ def test_a_difference_is_seen_where_there_is_one_and_is_wider_for_more_groups(ta
     )
 
 
+def test_a_group_of_perfect_separation_has_a_difference_without_an_interval(table):
+    women = table["sex"] == "female"
+    table.loc[women, "score"] = 0.1 + 0.8 * table.loc[women, "label"]
+
+    row = subgroups.measure(table, None, ["sex"]).set_index("group").loc["female"]
+
+    assert row["auc"] == 1 and row["auc_difference"] > 0.2
+    assert np.isnan(row["auc_low"]) and np.isnan(row["auc_difference_low"])
+
+
 def test_any_column_makes_groups_and_one_that_is_missing_is_left_out(table):
     found = subgroups.measure(table.assign(camera=["a", "b"] * 200), None, ["camera", "clinic"])
 

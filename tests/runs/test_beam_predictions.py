@@ -144,6 +144,31 @@ def test_a_kill_while_results_are_gathered_loses_none_and_predicts_none_again(
     assert not (tmp_path / "out" / beam_predictions.PARTS).exists()
 
 
+def test_a_worker_of_an_earlier_command_that_is_still_at_work_takes_no_place(
+    settings, folder, tmp_path, monkeypatch
+):
+    begun = []
+
+    def crossed(function, parts, options):
+        begun.append((function, parts))
+        if len(begun) == 1:
+            raise KeyboardInterrupt
+        for part in parts:
+            function(part)
+        # Its parts are others: image0 is done by then.
+        for part in begun[0][1]:
+            begun[0][0](part)
+
+    monkeypatch.setattr(beam_predictions.beam, "for_each", crossed)
+    with pytest.raises(KeyboardInterrupt):
+        predict.predict(settings, [str(folder)])
+    assert predict.predict(settings.replace(batch_size=3), [str(folder)]) == []
+
+    alone = settings.replace(output=str(tmp_path / "alone"), beam_options="")
+    assert predict.predict(alone, [str(folder)]) == []
+    assert contents(tmp_path / "out") == contents(tmp_path / "alone")
+
+
 def test_a_part_that_is_done_twice_at_once_is_whole(settings, folder, tmp_path, monkeypatch):
     def twice(function, parts, options):
         with concurrent.futures.ThreadPoolExecutor(4) as threads:
