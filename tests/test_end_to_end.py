@@ -17,11 +17,16 @@ from tensorboard.backend.event_processing import event_accumulator
 from lbunet_tf import evaluate
 from lbunet_tf import train
 from lbunet_tf.data.sources import synthetic
+from lbunet_tf.evaluation import choices
+from lbunet_tf.evaluation import contract
+from lbunet_tf.evaluation import operating_point
 from lbunet_tf.evaluation import predictions
 from lbunet_tf.evaluation import scores
+from lbunet_tf.evaluation import uncertainty
 from lbunet_tf.runs import run_directory
 from lbunet_tf.settings import config
 from lbunet_tf.settings import flagfiles
+from lbunet_tf.storage import whole_files
 
 pytestmark = pytest.mark.slow
 ROOT = pathlib.Path(__file__).parent.parent
@@ -72,11 +77,20 @@ def test_metrics_json_holds_val_and_test_with_plain_names(evaluated):
 
 def test_every_number_is_recomputed_from_the_predictions_table(evaluated):
     settings, run, metrics = evaluated
-    table = pd.read_csv(run / "predictions.csv")
+    ids = dict.fromkeys(contract.KEYS, str)
+    table = whole_files.read_table(run / "predictions.csv", dtype=ids)
+    mask_source, nobodys = settings.outputs.mask_source, (None, False)
+    point = choices.take_point(table, operating_point.Rule(), *nobodys)
     with np.load(run / "pixel_histograms.npz") as histograms:
         again = scores.evaluate_table(
-            table, dict(histograms), settings.outputs.mask_source, settings.score.prevalence
+            table, dict(histograms), mask_source, settings.score.prevalence, point["threshold"]
         )
+    for split, values in again.items():
+        part = table[table["split"] == split]
+        values |= uncertainty.estimate(part, point["threshold"], mask_source)
+        values |= {"operating_point": point}
+    again["test"] |= choices.calibrate(table, *nobodys)[0]
+    again["test"] |= choices.make_sets(table, None, *nobodys, is_own=True)
     what = {"tta": "none", "runs": 1, "mask_cleanup": "one_region"}
     what["mask_threshold"] = metrics["val"]["mask_threshold"]
     scored = {split: {**values, **what} for split, values in again.items()}

@@ -84,7 +84,8 @@ def take_point(
     kept = frozen.read_point(run) if run and rule == operating_point.Rule() else None
     if kept:
         logging.info("operating point of %s: %s", run, kept["rule"])
-        return kept
+        # As when it was chosen.
+        return {name: value for name, value in kept.items() if name != "model_crc32"}
     part = part_of(table)
     rows = table[(table["split"] == part) & table["label"].notna() & table["score"].notna()]
     if rows["label"].nunique() < 2:
