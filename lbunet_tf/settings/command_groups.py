@@ -114,8 +114,8 @@ class Score:
     target_sensitivity: float = fields.flag(
         0.0,
         "Flag images so that at least this fraction of melanomas is flagged; 0: by Youden's index, "
-        "the largest sensitivity + specificity. The threshold is chosen on val and frozen in "
-        "RUN/operating_point.json.",
+        "the largest sensitivity + specificity. The threshold is chosen on val, or on calibration "
+        "where the run has that part, and frozen in RUN/operating_point.json.",
         entries=("evaluate",),
         minimum=0,
         maximum=0.9999,
