@@ -51,12 +51,7 @@ def make_network(
 
 
 def _by_keras(model, precision_name):
-    name = precision_name
-    if name != "float32":
-        before = keras.config.dtype_policy()
-        name = precision.set_precision(name)
-        # That of the layers to come is its caller's.
-        keras.config.set_dtype_policy(before)
+    name = _set_precision(precision_name)
     if name.startswith("mixed"):
         model = _in_policy(model, name)
     # The rewriting that reduces precision is of graphs.
@@ -71,6 +66,15 @@ def _by_keras(model, precision_name):
         return model.predict_on_batch(images)
 
     return compute
+
+
+def _set_precision(name):
+    """Sets TensorFlow's precision, also back to float32; the policy of layers is its caller's."""
+    before = keras.config.dtype_policy()
+    try:
+        return precision.set_precision(name)
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 def _in_policy(model, policy):
@@ -105,6 +109,8 @@ class _Converted:
         # Deleted with this object: the file is opened anew for a larger batch.
         self._folder = tempfile.TemporaryDirectory(prefix="lbunet-")
         self._path = pathlib.Path(self._folder.name) / self._format.file
+        # What it is compared with must be float32.
+        _set_precision("float32")
         portable_models.convert(runtime, model, self._path, flag="--runtime")
         self._size, self._run = 0, None
 

@@ -6,6 +6,7 @@ import pathlib
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from lbunet_tf.runs import ensemble
 from lbunet_tf.runs import networks
@@ -102,6 +103,24 @@ def test_threads_that_share_a_network_get_the_logits_of_their_own_images(model, 
     for batch, logits in zip(batches, found, strict=True):
         for name, values in logits.items():
             np.testing.assert_allclose(values, expected[name][: len(batch)], atol=1e-4)
+
+
+@pytest.mark.parametrize("runtime", ["keras", "openvino"])
+def test_a_network_of_reduced_precision_before_leaves_float32_to_the_next(model, squares, runtime):
+    networks.make_network(model, "keras", "auto")(squares)
+    again = keras.models.clone_model(model)
+    again.set_weights(model.get_weights())
+
+    logits_of = networks.make_network(again, runtime, "float32")
+
+    for _ in range(2):
+        expect_same(logits_of, model, squares, atol=1e-4)
+    assert (
+        "bfloat16" not in str(tf.config.optimizer.get_experimental_options())
+        or not (
+            tf.config.optimizer.get_experimental_options()["auto_mixed_precision_onednn_bfloat16"]
+        )
+    )
 
 
 @pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
