@@ -242,11 +242,8 @@ def _write(settings, runs):
         metrics = whole_files.read_json(path / run_directory.METRICS, ("val", "test"))
         experiment = name.rpartition("/")[0]
         rows.append(comparison.make_row(experiment, run, training, metrics["test"]))
-        table = whole_files.read_table(
-            path / run_directory.PREDICTIONS, dtype=dict.fromkeys(contract.KEYS, str)
-        )
-        contract.check(table, str(path / run_directory.PREDICTIONS))
-        test = table[table["split"] == "test"]
+        predicted = contract.read(path / run_directory.PREDICTIONS)
+        test = predicted[predicted["split"] == "test"]
         tables[experiment, run.source.seed] = test
         if metrics["test"].get("auc") is not None:
             points = scores.roc_points(test)

@@ -31,6 +31,7 @@ from lbunet_tf.evaluation import scores
 from lbunet_tf.evaluation import subgroups
 from lbunet_tf.evaluation import uncertainty
 from lbunet_tf.runs import ensemble
+from lbunet_tf.runs import frozen
 from lbunet_tf.runs import held_out
 from lbunet_tf.runs import mask_threshold
 from lbunet_tf.runs import run_directory
@@ -100,7 +101,8 @@ def _evaluate(settings, source, asked, output):
         else held_out.own_images(settings.paths.runs, settings.reading.verify_images)
     )
     run = pathlib.Path(settings.paths.run)
-    of_run = (run if _is_run_as_it_is(settings) else None, output == run)
+    is_as_it_is = frozen.is_run_as_it_is(settings.paths.runs, settings.score.tta)
+    of_run = (run if is_as_it_is else None, output == run)
     rule = choices.rule_of(settings.score)
     choices.check(scored.manifest, rule, settings.outputs.score_rule != "none", of_run[0])
     _write_scored(output, settings, scored, asked)
@@ -140,7 +142,7 @@ def _evaluate(settings, source, asked, output):
     metrics = {split: {**values, **what} for split, values in metrics.items()}
     whole_files.write_json(output / run_directory.METRICS, metrics)
     num_masks = metrics["val"].get("num_masks", 0)
-    is_chosen = num_masks and mask_rule.cleanup != "none" and _is_run_as_it_is(settings)
+    is_chosen = num_masks and mask_rule.cleanup != "none" and is_as_it_is
     if is_chosen and output == run:
         mask_threshold.write(output, mask_rule, num_masks)
     test = table[table["split"] == "test"]
@@ -156,14 +158,6 @@ def _evaluate(settings, source, asked, output):
     return metrics
 
 
-def _is_run_as_it_is(settings):
-    """Returns whether this is one run without --tta, for which something can be chosen on val.
-
-    A mean is cut as predict and export cut it, by the thresholds of its runs.
-    """
-    return not settings.paths.other_runs and settings.score.tta == "none"
-
-
 def _predict(settings, output, model, scored):
     """Returns (what was scored, the predictions table, the mask rule).
 
@@ -171,7 +165,8 @@ def _predict(settings, output, model, scored):
     """
     flags = (settings.preprocessing, settings.outputs, settings.device)
     mask_rule = mask_threshold.rule_of(settings.paths.runs, settings.mask_cleanup, warns=False)
-    chooses = _is_run_as_it_is(settings)
+    # A mean is cut as predict and export cut it, by the thresholds of its runs.
+    chooses = frozen.is_run_as_it_is(settings.paths.runs, settings.score.tta)
     try:
         return scored, *predictions.predict_run(
             *flags, output, model, scored.manifest, mask_rule, chooses

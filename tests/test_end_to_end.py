@@ -26,7 +26,6 @@ from lbunet_tf.evaluation import uncertainty
 from lbunet_tf.runs import run_directory
 from lbunet_tf.settings import config
 from lbunet_tf.settings import flagfiles
-from lbunet_tf.storage import whole_files
 
 pytestmark = pytest.mark.slow
 ROOT = pathlib.Path(__file__).parent.parent
@@ -77,8 +76,7 @@ def test_metrics_json_holds_val_and_test_with_plain_names(evaluated):
 
 def test_every_number_is_recomputed_from_the_predictions_table(evaluated):
     settings, run, metrics = evaluated
-    ids = dict.fromkeys(contract.KEYS, str)
-    table = whole_files.read_table(run / "predictions.csv", dtype=ids)
+    table = contract.read(run / "predictions.csv")
     mask_source, nobodys = settings.outputs.mask_source, (None, False)
     point = choices.take_point(table, operating_point.Rule(), *nobodys)
     with np.load(run / "pixel_histograms.npz") as histograms:

@@ -129,7 +129,7 @@ def fit_table(table: pd.DataFrame) -> tuple[calibrated.Calibration, dict] | None
 
 def _scored(table):
     """Returns (labels, logits, patients) of the images that have both."""
-    rows = table[table["label"].notna() & table["score"].notna()]
+    rows = contract.with_score(table)
     # A probability of 0 or 1 has no logit.
     logits = np.clip(rows["score_logit"].to_numpy(float), -100, 100)
     return rows["label"].to_numpy(int), logits, contract.patients(rows)[0]

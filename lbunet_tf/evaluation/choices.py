@@ -87,7 +87,7 @@ def take_point(
         # As when it was chosen.
         return {name: value for name, value in kept.items() if name != "model_crc32"}
     part = part_of(table)
-    rows = table[(table["split"] == part) & table["label"].notna() & table["score"].notna()]
+    rows = contract.with_score(table[table["split"] == part])
     if rows["label"].nunique() < 2:
         return None
     point = operating_point.describe(rows, rule, part)
@@ -106,7 +106,7 @@ def calibrate(
     """
     part = part_of(table)
     parts = {split: table[table["split"] == split] for split in (part, "test")}
-    is_scored = (parts["test"]["score"].notna() & parts["test"]["label"].notna()).any()
+    is_scored = not contract.with_score(parts["test"]).empty
     found = calibration.fit_table(parts[part])
     measured = {}
     if is_scored:
@@ -150,7 +150,7 @@ def make_sets(
         return {}
     if may_freeze and run and not kept:
         frozen.write(run, run_directory.CONFORMAL, found)
-    labels, scores, key = _scored(table, "test")
+    labels, scores, key = contract.scored(table[table["split"] == "test"])
     if not len(labels):
         return {}
     sets = prediction_sets.BinarySets(found["benign"], found["melanoma"])
@@ -172,7 +172,7 @@ def make_sets(
 def _new_sets(table, coverage):
     """Returns the content of conformal.json, None where a class is missing."""
     part = part_of(table)
-    labels, scores, key = _scored(table, part)
+    labels, scores, key = contract.scored(table[table["split"] == part])
     if len(set(labels)) < 2:
         return None
     found = conformal.fit_binary(labels, scores, key, 1 - coverage)
@@ -188,9 +188,3 @@ def _new_sets(table, coverage):
         "chosen_on": part,
         **counts,
     }
-
-
-def _scored(table, split):
-    rows = table[(table["split"] == split) & table["label"].notna() & table["score"].notna()]
-    key, _ = contract.patients(rows)
-    return rows["label"].to_numpy(int), rows["score"].to_numpy(float), key

@@ -1,11 +1,26 @@
 """What a predictions table must be before a number is made of it, and who its patients are."""
 
+import os
+
 import numpy as np
 import pandas as pd
+
+from lbunet_tf.storage import whole_files
 
 # Who is one unit: the first of these that is known of an image.
 KEYS = ("patient_id", "lesion_id", "image_id")
 KEY_WORDS = {"patient_id": "patient", "lesion_id": "lesion", "image_id": "image"}
+
+
+def read(path: str | os.PathLike) -> pd.DataFrame:
+    """Returns a predictions table that was written, its ids as text, checked.
+
+    Raises:
+        ValueError: As `check`, or it is no table.
+    """
+    table = whole_files.read_table(path, dtype=dict.fromkeys(KEYS, str))
+    check(table, os.fspath(path))
+    return table
 
 
 def check(table: pd.DataFrame, name: str) -> None:
@@ -37,6 +52,17 @@ def check(table: pd.DataFrame, name: str) -> None:
                 f"so. Received: row {row + 1}, image {ids.iloc[row]!r}, {column} "
                 f"{table[column].iloc[row]!r}"
             )
+
+
+def with_score(table: pd.DataFrame) -> pd.DataFrame:
+    """Returns the rows that have both a label and a score."""
+    return table[table["label"].notna() & table["score"].notna()]
+
+
+def scored(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns (labels 0 or 1, scores, patients) of the rows that have both label and score."""
+    rows = with_score(table)
+    return rows["label"].to_numpy(int), rows["score"].to_numpy(float), patients(rows)[0]
 
 
 def patients(table: pd.DataFrame) -> tuple[np.ndarray, str]:

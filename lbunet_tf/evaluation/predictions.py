@@ -130,7 +130,10 @@ def _predict_rows(dataset, score_rule, model, rows, histogram, rules):
         known = np.asarray(weights["mask"])[:, 0, 0] > 0
         add_to_histogram(histogram, logits["mask"][known], mask[known])
         score = postprocessing.image_scores(logits, score_rule)
-        measures = {"score": score, "score_logit": postprocessing.score_logits(logits, score_rule)}
+        measures = {
+            "score": score,
+            "score_logit": postprocessing.score_logits(logits, score, score_rule),
+        }
         if rules[0].cleanup != "none":
             plain = confusion_counts(mask, logits["mask"] >= 0, known)
             measures |= {f"{scores.UNCLEANED}{name}": count for name, count in plain.items()}

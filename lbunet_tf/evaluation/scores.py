@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 from sklearn import metrics as sklearn_metrics
 
+from lbunet_tf.evaluation import contract
 from lbunet_tf.evaluation import operating_point
 
 # ISIC 2018 Task 1: a per-image Jaccard below this counts as a failure, 0.
@@ -26,12 +27,14 @@ def evaluate_table(
     """
     val = table[table["split"] == "val"]
     if threshold is None:
-        threshold = choose_threshold(*scored(val))
+        threshold = choose_threshold(*_scored(val))
     return {
         split: {
             "num_images": int((table["split"] == split).sum()),
             "mask_source": mask_source,
-            **classification_scores(*scored(table[table["split"] == split]), threshold, prevalence),
+            **classification_scores(
+                *_scored(table[table["split"] == split]), threshold, prevalence
+            ),
             **pixel_scores(histograms[split], mask_source),
             **mask_scores(table[table["split"] == split], mask_source),
             **_uncleaned_scores(table[table["split"] == split], mask_source),
@@ -63,17 +66,17 @@ def _by_source(table, mask_source):
     for source, rows in table.groupby("source"):
         scores = {
             "num_images": len(rows),
-            **classification_scores(*scored(rows), None, 0.5),
+            **classification_scores(*_scored(rows), None, 0.5),
             **mask_scores(rows, mask_source),
         }
         parts[source] = {name: value for name, value in scores.items() if name != "at_0.5"}
     return {"by_source": parts}
 
 
-def scored(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+def _scored(table):
     """Returns (labels, scores) of the images that have both."""
-    both = table["label"].notna() & table["score"].notna()
-    return table["label"][both].to_numpy(int), table["score"][both].to_numpy(float)
+    rows = contract.with_score(table)
+    return rows["label"].to_numpy(int), rows["score"].to_numpy(float)
 
 
 def classification_scores(
@@ -175,14 +178,14 @@ def choose_threshold(labels: np.ndarray, scores: np.ndarray) -> float | None:
 
 def threshold_curves(table: pd.DataFrame, prevalence: float) -> pd.DataFrame:
     """Returns the ratios of `threshold_scores` at 0.00, 0.01, ... 1.00, a row each."""
-    labels, scores = scored(table)
+    labels, scores = _scored(table)
     grid = np.linspace(0, 1, 101)
     return pd.DataFrame([threshold_scores(labels, scores, value, prevalence) for value in grid])
 
 
 def roc_points(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     """Returns false and true positive rates of every threshold."""
-    fpr, tpr, _ = sklearn_metrics.roc_curve(*scored(table), drop_intermediate=False)
+    fpr, tpr, _ = sklearn_metrics.roc_curve(*_scored(table), drop_intermediate=False)
     return fpr, tpr
 
 

@@ -58,7 +58,7 @@ def measure(
             chosen = group == one
             row = {"attribute": name, "group": one, **_counts(table[chosen], key[chosen])}
             row |= _numbers(table[chosen], key[chosen], threshold)
-            row |= _difference(table, key, chosen, len(names))
+            row |= _difference(table[chosen], table[~chosen], len(names))
             rows.append(row)
     return pd.DataFrame(rows)
 
@@ -77,13 +77,12 @@ def _counts(table, key):
 
 
 def _numbers(table, key, threshold):
-    both = (table["label"].notna() & table["score"].notna()).to_numpy()
-    labels, scores = table["label"][both].to_numpy(int), table["score"][both].to_numpy(float)
+    scored = contract.scored(table)
     found = {}
-    if both.any():
-        found["auc"] = intervals.auc(labels, scores, key[both])
+    if len(scored[0]):
+        found["auc"] = intervals.auc(*scored)
         if threshold is not None:
-            found |= operating_point.at_threshold(labels, scores, key[both], threshold)
+            found |= operating_point.at_threshold(*scored, threshold)
     if "dice" in table and table["dice"].notna().any():
         known = table["dice"].notna().to_numpy()
         (found["dice"],) = intervals.means(table["dice"][known].to_numpy()[:, None], key[known])
@@ -96,16 +95,15 @@ def _numbers(table, key, threshold):
     return row
 
 
-def _difference(table, key, chosen, num_groups):
+def _difference(own_rows, other_rows, num_groups):
     """Returns the AUC of a group minus that of the others; patients in both count as two."""
-    both = (table["label"].notna() & table["score"].notna()).to_numpy()
     parts = []
-    for rows in (chosen & both, ~chosen & both):
-        labels, scores = table["label"][rows].to_numpy(int), table["score"][rows].to_numpy(float)
-        if not 0 < labels.sum() < len(labels) or intervals.too_few(labels, key[rows]):
+    for rows in (own_rows, other_rows):
+        labels, scores, key = contract.scored(rows)
+        if not 0 < labels.sum() < len(labels) or intervals.too_few(labels, key):
             return {}
         value, *components = intervals.auc_components(labels, scores)
-        parts.append((value, intervals.auc_variance(labels, tuple(components), key[rows])))
+        parts.append((value, intervals.auc_variance(labels, tuple(components), key)))
     (own, variance), (other, other_variance) = parts
     alpha = (1 - intervals.CONFIDENCE) / num_groups
     half = stats.norm.ppf(1 - alpha / 2) * np.sqrt(variance + other_variance)

@@ -28,15 +28,13 @@ def estimate(table: pd.DataFrame, threshold: float | None, mask_source: str) -> 
         "num_unscored": int(table["score"].isna().sum()),
         "intervals": {},
     }
-    numbers = _of_scores(table, key, threshold) | _of_masks(table, key, mask_source)
+    numbers = _of_scores(table, threshold) | _of_masks(table, key, mask_source)
     found["intervals"] = {name: dataclasses.asdict(number) for name, number in numbers.items()}
     return found
 
 
-def _of_scores(table, key, threshold):
-    both = (table["label"].notna() & table["score"].notna()).to_numpy()
-    labels = table["label"][both].to_numpy(int)
-    values, key = table["score"][both].to_numpy(float), key[both]
+def _of_scores(table, threshold):
+    labels, values, key = contract.scored(table)
     if not len(labels):
         return {}
     found = {

@@ -16,6 +16,11 @@ from lbunet_tf.serving import prediction_sets
 from lbunet_tf.storage import whole_files
 
 
+def is_run_as_it_is(runs: Sequence[str], tta: str) -> bool:
+    """Returns whether this is one run without --tta, of which something can be frozen."""
+    return len(runs) == 1 and tta == "none"
+
+
 def threshold_of(runs: Sequence[str], tta: str) -> float | None:
     """Returns the melanoma probability from which an image is flagged, None where none is frozen.
 
@@ -26,7 +31,7 @@ def threshold_of(runs: Sequence[str], tta: str) -> float | None:
     Raises:
         ValueError: The file is damaged, or holds no threshold between 0 and 1.
     """
-    found = read_point(pathlib.Path(runs[0])) if _is_one(runs, tta) else None
+    found = read_point(pathlib.Path(runs[0])) if is_run_as_it_is(runs, tta) else None
     return found["threshold"] if found else None
 
 
@@ -36,7 +41,7 @@ def calibration_of(runs: Sequence[str], tta: str) -> calibrated.Calibration:
     Raises:
         ValueError: There is none for this run as it is, or its file is damaged.
     """
-    if not _is_one(runs, tta):
+    if not is_run_as_it_is(runs, tta):
         raise ValueError(
             '"--calibrated" is of one run as it is: the mean of several, and --tta, score '
             f"otherwise. Received: {len(runs)} runs, --tta={tta}"
@@ -91,7 +96,7 @@ def sets_of(runs: Sequence[str], tta: str) -> prediction_sets.BinarySets | None:
     Raises:
         ValueError: The file is damaged.
     """
-    found = read_sets(pathlib.Path(runs[0])) if _is_one(runs, tta) else None
+    found = read_sets(pathlib.Path(runs[0])) if is_run_as_it_is(runs, tta) else None
     return prediction_sets.BinarySets(found["benign"], found["melanoma"]) if found else None
 
 
@@ -113,10 +118,6 @@ def write(run: pathlib.Path, file: str, found: dict) -> None:
     """Freezes what was chosen, in a file of the run, for the present model of it."""
     content = {**found, "model_crc32": whole_files.crc32(run / run_directory.MODEL)}
     whole_files.write_json(run / file, content)
-
-
-def _is_one(runs, tta):
-    return len(runs) == 1 and tta == "none"
 
 
 def _read(run, file, names):

@@ -175,8 +175,9 @@ class Predictor:
             sizes: (height, width) of the images they were made of.
         """
         logits = self._logits_of(squares)
-        scores = postprocessing.image_scores(logits, self.settings.outputs.score_rule)
-        score_logits = postprocessing.score_logits(logits, self.settings.outputs.score_rule)
+        rule = self.settings.outputs.score_rule
+        scores = postprocessing.image_scores(logits, rule)
+        score_logits = postprocessing.score_logits(logits, scores, rule)
         are_good = postprocessing.are_finite(logits)
         has_outlines = self.settings.outputs.mask_source == "lesion"
         return [

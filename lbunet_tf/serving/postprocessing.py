@@ -55,24 +55,28 @@ def image_scores(
     return reduce(functions.sigmoid(logits["mask"]), axis=(1, 2, 3))
 
 
-def score_logits(logits: Mapping[str, np.ndarray], score_rule: str) -> np.ndarray:
-    """Returns (B,) logits of what `image_scores` returns, whose arguments these are.
+def score_logits(
+    logits: Mapping[str, np.ndarray],
+    scores: np.ndarray,
+    score_rule: str,
+    log: Callable = np.log,
+    log1p: Callable = np.log1p,
+) -> np.ndarray:
+    """Returns (B,) logits of melanoma probabilities.
 
     A probability of 1 - 1e-17 is 1 in 64 bits, and its logit is not.
+
+    Args:
+        logits: As in `image_scores`.
+        scores: What that returns of them.
+        score_rule: As there.
+        log: Of the library that the logits belong to.
+        log1p: Likewise.
     """
     if score_rule == "melanoma":
-        return np.asarray(logits["melanoma"], "float64")[:, 0]
-    scores = image_scores(logits, score_rule)
-    with np.errstate(divide="ignore"):
-        return np.log(scores) - np.log1p(-scores)
-
-
-def score_logits_in_graph(logits: Mapping[str, tf.Tensor], score_rule: str) -> tf.Tensor:
-    """Returns what `score_logits` does, of (B, ...) tensors."""
-    if score_rule == "melanoma":
         return logits["melanoma"][:, 0]
-    scores = image_scores(logits, score_rule, TENSORFLOW)
-    return tf.math.log(scores) - tf.math.log1p(-scores)
+    with np.errstate(divide="ignore"):
+        return log(scores) - log1p(-scores)
 
 
 def are_finite(logits: Mapping[str, np.ndarray]) -> np.ndarray:

@@ -73,7 +73,9 @@ def make_serving_function(
             scores = postprocessing.image_scores(logits, score_rule, postprocessing.TENSORFLOW)
             outputs["probability"] = _or_nan(is_good, scores)
             if calibration:
-                score_logits = postprocessing.score_logits_in_graph(logits, score_rule)
+                score_logits = postprocessing.score_logits(
+                    logits, scores, score_rule, tf.math.log, tf.math.log1p
+                )
                 found = calibration.apply_in_graph(score_logits)
                 outputs["calibrated_probability"] = _or_nan(is_good, found)
             if threshold is not None:

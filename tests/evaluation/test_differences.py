@@ -7,7 +7,6 @@ import pytest
 from lbunet_tf.evaluation import contract
 from lbunet_tf.evaluation import differences
 from lbunet_tf.evaluation import intervals
-from lbunet_tf.storage import whole_files
 
 
 def table(seed, shift, images=80):
@@ -79,9 +78,7 @@ def test_ids_of_digits_are_not_numbers(tables, tmp_path):
     first.loc[0, "patient_id"] = ""
     first.to_csv(tmp_path / "predictions.csv", index=False)
 
-    read = whole_files.read_table(
-        tmp_path / "predictions.csv", dtype=dict.fromkeys(contract.KEYS, str)
-    )
+    read = contract.read(tmp_path / "predictions.csv")
 
     assert read["image_id"].tolist() == first["image_id"].tolist()
     assert len(set(contract.patients(read)[0])) == 80
