@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
+from lbunet_tf.evaluation import auc_intervals
 from lbunet_tf.evaluation import contract
 from lbunet_tf.evaluation import intervals
 
@@ -56,7 +57,7 @@ def _row(seed, name, first_name, table, first):
     if len(scored):
         key, _ = contract.patients(scored)
         labels, own, other = (scored[column].to_numpy(float) for column in names)
-        found = intervals.auc_difference(labels.astype(int), own, other, key)
+        found = auc_intervals.auc_difference(labels.astype(int), own, other, key)
         row |= _ends("auc", found.interval) | {"auc_p": found.p}
     if "dice" in both and "dice_of_first" in both:
         known = both[both[["dice", "dice_of_first"]].notna().all(axis=1)]

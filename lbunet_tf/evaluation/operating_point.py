@@ -9,14 +9,11 @@ import hashlib
 
 import numpy as np
 import pandas as pd
-from scipy import special
 from scipy import stats
 from sklearn import metrics as sklearn_metrics
 
 from lbunet_tf.evaluation import contract
 from lbunet_tf.evaluation import intervals
-
-PREVALENCES = (0.005, 0.018, 0.05, 0.1, 0.2)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -221,90 +218,3 @@ def at_threshold(
         "sensitivity": intervals.mean(flagged[positive], patients[positive]),
         "specificity": intervals.mean(~flagged[negative], patients[negative]),
     }
-
-
-def shift_prior(logits: np.ndarray, prevalence: float, new_prevalence: float) -> np.ndarray:
-    """Returns the logits at another prevalence, where nothing but the prevalence differs.
-
-    That is an assumption: melanomas of a clinic must look like those of the data, and so must
-    other lesions.
-    """
-    return logits + special.logit(new_prevalence) - special.logit(prevalence)
-
-
-def decision_curve(
-    labels: np.ndarray, probabilities: np.ndarray, of_calibration: float, prevalence: float
-) -> pd.DataFrame:
-    """Returns a table of net benefit by threshold: of the score, of flagging all, of flagging none.
-
-    `net_benefit` and `flag_all` at the prevalence of these images, and with _at_prevalence behind
-    the name at the one that is given, for which probabilities are shifted: melanomas and other
-    lesions are taken to look alike there. Flagging none has 0.
-
-    Args:
-        labels: (N,) 0 or 1.
-        probabilities: (N,) calibrated.
-        of_calibration: The prevalence of melanoma for which they are.
-        prevalence: Another one.
-    """
-    thresholds = np.linspace(0.01, 0.6, 60)
-    here = labels.mean()
-    with np.errstate(divide="ignore"):
-        logits = special.logit(probabilities)
-    shifted = special.expit(shift_prior(logits, of_calibration, prevalence))
-    columns = {"threshold": thresholds}
-    for suffix, share, own in (("", here, probabilities), ("_at_prevalence", prevalence, shifted)):
-        for name, values in (("net_benefit", own), ("flag_all", np.ones(len(labels)))):
-            columns[name + suffix] = net_benefit(labels, values, thresholds, share)
-    return pd.DataFrame(columns)
-
-
-def net_benefit(
-    labels: np.ndarray, scores: np.ndarray, thresholds: np.ndarray, prevalence: float | None = None
-) -> np.ndarray:
-    """Returns (T,) net benefits: TP/n - FP/n t/(1 - t), scores being calibrated probabilities.
-
-    Source: Vickers and Elkin 2006. At another prevalence it follows from sensitivity and
-    specificity.
-    """
-    prevalence = labels.mean() if prevalence is None else prevalence
-    flagged = scores[None] >= thresholds[:, None]
-    sensitivity = flagged[:, labels == 1].mean(axis=1)
-    alarms = flagged[:, labels == 0].mean(axis=1)
-    odds = thresholds / (1 - thresholds)
-    return sensitivity * prevalence - alarms * (1 - prevalence) * odds
-
-
-def auc_sens_80(labels: np.ndarray, scores: np.ndarray, sensitivity: float = 0.8) -> float:
-    """Returns the area right of the leftmost point of the ROC curve that reaches a sensitivity.
-
-    Source: `auc_sens_80` of isic-challenge-scoring, which keeps the area below 80 % as well.
-    """
-    fpr, tpr = _roc(labels, scores)
-    first = _reach(fpr, tpr, sensitivity)
-    kept = fpr > first
-    x, y = np.r_[first, fpr[kept]], np.r_[sensitivity, tpr[kept]]
-    at_first = tpr[fpr == first]
-    # Where the curve is vertical there, the area begins at its top.
-    y[0] = max(sensitivity, at_first.max()) if len(at_first) else sensitivity
-    return float(np.trapezoid(y, x))
-
-
-def kaggle_2024_pauc(labels: np.ndarray, scores: np.ndarray, sensitivity: float = 0.8) -> float:
-    """Returns the area of the ROC curve above a sensitivity, 0 to 0.2 (Kaggle's ISIC 2024)."""
-    first = _reach(*_roc(labels, scores), sensitivity)
-    return auc_sens_80(labels, scores, sensitivity) - sensitivity * (1 - first)
-
-
-def _roc(labels, scores):
-    fpr, tpr, _ = sklearn_metrics.roc_curve(labels, scores, drop_intermediate=False)
-    return fpr, tpr
-
-
-def _reach(fpr, tpr, sensitivity):
-    """Returns the smallest false positive rate at which the curve reaches a sensitivity."""
-    number = int(np.argmax(tpr >= sensitivity))
-    if tpr[number] == sensitivity or number == 0 or tpr[number] == tpr[number - 1]:
-        return float(fpr[number])
-    step = (sensitivity - tpr[number - 1]) / (tpr[number] - tpr[number - 1])
-    return float(fpr[number - 1] + step * (fpr[number] - fpr[number - 1]))

@@ -7,7 +7,7 @@ import pandas as pd
 
 from lbunet_tf.drawing import figures
 from lbunet_tf.evaluation import calibration
-from lbunet_tf.evaluation import operating_point
+from lbunet_tf.evaluation import decision_curve
 from lbunet_tf.evaluation import scores
 from lbunet_tf.serving import calibrated
 
@@ -57,7 +57,7 @@ def draw(
         if function is not None and is_own:
             found = calibration.probabilities_of_table(test, function)
             of_calibration = metrics["test"]["calibrated"]["prevalence"]
-            curve = operating_point.decision_curve(*found, of_calibration, prevalence)
+            curve = decision_curve.make_curve(*found, of_calibration, prevalence)
             figures.decision_curve(curve, prevalence, path["decision_curve"])
             tables["decision_curve"] = curve
     return tables

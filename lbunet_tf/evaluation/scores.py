@@ -6,12 +6,15 @@ from sklearn import metrics as sklearn_metrics
 
 from lbunet_tf.evaluation import contract
 from lbunet_tf.evaluation import operating_point
+from lbunet_tf.evaluation import partial_auc
 
 # ISIC 2018 Task 1: a per-image Jaccard below this counts as a failure, 0.
 JACCARD_THRESHOLD = 0.65
 LABEL_AS_MASK = "label_as_mask_"
 # Before the name of what is counted before masks are cleaned up.
 UNCLEANED = "uncleaned_"
+# At which PPV and NPV are also stated.
+PREVALENCES = (0.005, 0.018, 0.05, 0.1, 0.2)
 
 
 def evaluate_table(
@@ -105,14 +108,14 @@ def classification_scores(
         "at_0.5": at_half,
     }
     if both_classes:
-        result["auc_sens_80"] = operating_point.auc_sens_80(labels, scores)
-        result["kaggle_2024_pauc"] = operating_point.kaggle_2024_pauc(labels, scores)
+        result["auc_sens_80"] = partial_auc.auc_sens_80(labels, scores)
+        result["kaggle_2024_pauc"] = partial_auc.kaggle_2024_pauc(labels, scores)
     if threshold is not None:
         at = threshold_scores(labels, scores, threshold, prevalence)
         result["at_val_threshold"] = at
         result["by_prevalence"] = {
             str(share): predictive_values(at["sensitivity"], at["specificity"], share)
-            for share in operating_point.PREVALENCES
+            for share in PREVALENCES
         }
     return result
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from lbunet_tf.evaluation import auc_intervals
 from lbunet_tf.evaluation import contract
 from lbunet_tf.evaluation import intervals
 from lbunet_tf.evaluation import operating_point
@@ -80,7 +81,7 @@ def _numbers(table, key, threshold):
     scored = contract.scored(table)
     found = {}
     if len(scored[0]):
-        found["auc"] = intervals.auc(*scored)
+        found["auc"] = auc_intervals.auc(*scored)
         if threshold is not None:
             found |= operating_point.at_threshold(*scored, threshold)
     if "dice" in table and table["dice"].notna().any():
@@ -102,8 +103,8 @@ def _difference(own_rows, other_rows, num_groups):
         labels, scores, key = contract.scored(rows)
         if not 0 < labels.sum() < len(labels) or intervals.too_few(labels, key):
             return {}
-        value, *components = intervals.auc_components(labels, scores)
-        parts.append((value, intervals.auc_variance(labels, tuple(components), key)))
+        value, *components = auc_intervals.auc_components(labels, scores)
+        parts.append((value, auc_intervals.auc_variance(labels, tuple(components), key)))
     (own, variance), (other, other_variance) = parts
     alpha = (1 - intervals.CONFIDENCE) / num_groups
     half = stats.norm.ppf(1 - alpha / 2) * np.sqrt(variance + other_variance)

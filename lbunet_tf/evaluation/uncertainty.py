@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pandas as pd
 
+from lbunet_tf.evaluation import auc_intervals
 from lbunet_tf.evaluation import contract
 from lbunet_tf.evaluation import intervals
 from lbunet_tf.evaluation import operating_point
@@ -38,7 +39,7 @@ def _of_scores(table, threshold):
     if not len(labels):
         return {}
     found = {
-        "auc": intervals.auc(labels, values, key),
+        "auc": auc_intervals.auc(labels, values, key),
         "accuracy": intervals.mean((values >= 0.5) == (labels == 1), key),
     }
     if threshold is not None:

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from lbunet_tf.evaluation import auc_intervals
 from lbunet_tf.evaluation import contract
 from lbunet_tf.evaluation import differences
 from lbunet_tf.evaluation import intervals
@@ -45,7 +46,7 @@ def test_each_experiment_is_compared_with_the_first_of_its_seed(tables):
         [1, "b", "a"],
     ]
     first = tables["a", 0]
-    expected = intervals.auc_difference(
+    expected = auc_intervals.auc_difference(
         first["label"].to_numpy(int),
         tables["b", 0]["score"].to_numpy(),
         first["score"].to_numpy(),

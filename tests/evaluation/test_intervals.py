@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from lbunet_tf.evaluation import auc_intervals
 from lbunet_tf.evaluation import intervals
 
 LABELS = np.array([1] * 5 + [0] * 5)
@@ -21,15 +22,15 @@ def any_number(monkeypatch):
 
 @pytest.mark.parametrize("patients, expected", [(EACH, 0.0312), (PATIENTS, 0.0360619)])
 def test_the_variance_of_an_auc_is_delongs_and_obuchowskis(patients, expected):
-    auc, *components = intervals.auc_components(LABELS, SCORES)
+    auc, *components = auc_intervals.auc_components(LABELS, SCORES)
 
     assert auc == pytest.approx(0.76)
-    variance = intervals.auc_variance(LABELS, tuple(components), patients)
+    variance = auc_intervals.auc_variance(LABELS, tuple(components), patients)
     assert variance == pytest.approx(expected, abs=5e-8)
 
 
 def test_a_paired_difference_is_that_of_delong(any_number):
-    found = intervals.auc_difference(LABELS, OTHERS, SCORES, EACH)
+    found = auc_intervals.auc_difference(LABELS, OTHERS, SCORES, EACH)
 
     assert found.interval.value == pytest.approx(-0.2)
     assert found.standard_error == pytest.approx(0.141421, abs=1e-6)
@@ -38,7 +39,7 @@ def test_a_paired_difference_is_that_of_delong(any_number):
 
 
 def test_the_interval_of_an_auc_lies_in_0_to_1_and_is_of_the_logit(any_number):
-    found = intervals.auc(LABELS, SCORES, EACH)
+    found = auc_intervals.auc(LABELS, SCORES, EACH)
 
     logits = [np.log(end / (1 - end)) for end in (found.low, found.value, found.high)]
     half = 1.959964 * np.sqrt(0.0312) / (0.76 * 0.24)
@@ -56,7 +57,7 @@ def test_the_interval_of_an_auc_lies_in_0_to_1_and_is_of_the_logit(any_number):
     ],
 )
 def test_an_auc_of_too_little_is_not_estimable(labels, scores, reason):
-    found = intervals.auc(labels, scores, np.arange(len(labels)))
+    found = auc_intervals.auc(labels, scores, np.arange(len(labels)))
 
     assert (found.low, found.high) == (None, None)
     assert reason in found.method and "not estimable" in str(found)
@@ -110,7 +111,7 @@ def test_patients_who_are_all_alike_leave_it_open_what_others_are_like(value, ex
 
 
 def test_scores_that_are_all_alike_have_no_interval_and_are_not_called_perfect():
-    found = intervals.auc(np.repeat([0, 1], 20), np.full(40, 0.3), np.arange(40))
+    found = auc_intervals.auc(np.repeat([0, 1], 20), np.full(40, 0.3), np.arange(40))
 
     assert found.value == 0.5 and found.low is None and "all scores are alike" in found.method
 
@@ -129,10 +130,12 @@ def test_a_weighted_auc_is_that_of_repeated_images():
     labels, scores = rng.integers(0, 2, 60), np.round(rng.random(60), 1)
     weights = rng.integers(0, 4, (5, 60))
 
-    found = intervals.weighted_auc(labels, scores)(weights)
+    found = auc_intervals.weighted_auc(labels, scores)(weights)
 
     for value, drawn in zip(found, weights, strict=True):
-        expected, *_ = intervals.auc_components(np.repeat(labels, drawn), np.repeat(scores, drawn))
+        expected, *_ = auc_intervals.auc_components(
+            np.repeat(labels, drawn), np.repeat(scores, drawn)
+        )
         assert value == pytest.approx(expected)
 
 
@@ -141,7 +144,7 @@ def test_the_bootstrap_repeats_with_its_seed():
     labels, scores, patients = rng.integers(0, 2, 200), rng.random(200), rng.integers(0, 60, 200)
 
     first, again, other = (
-        intervals.bootstrap_auc(labels, scores, patients, num_resamples=200, seed=seed)
+        auc_intervals.bootstrap_auc(labels, scores, patients, num_resamples=200, seed=seed)
         for seed in (0, 0, 1)
     )
 
@@ -165,11 +168,11 @@ def test_intervals_by_patient_hold_the_truth_in_95_of_100_draws_and_by_image_the
     for draw in range(draws):
         labels, scores, patients = simulate(rng, 200)
         found = {
-            "obuchowski": intervals.auc(labels, scores, patients),
-            "bootstrap": intervals.bootstrap_auc(
+            "obuchowski": auc_intervals.auc(labels, scores, patients),
+            "bootstrap": auc_intervals.bootstrap_auc(
                 labels, scores, patients, num_resamples=200, seed=draw
             ),
-            "delong": intervals.auc(labels, scores, np.arange(len(labels))),
+            "delong": auc_intervals.auc(labels, scores, np.arange(len(labels))),
         }
         for name, interval in found.items():
             covered[name] += interval.low <= truth <= interval.high

@@ -7,7 +7,9 @@ from scipy import special
 from scipy import stats
 from sklearn import metrics as sklearn_metrics
 
+from lbunet_tf.evaluation import decision_curve
 from lbunet_tf.evaluation import operating_point
+from lbunet_tf.evaluation import partial_auc
 
 LABELS = np.array([1] * 5 + [0] * 5)
 SCORES = np.array([0.9, 0.8, 0.7, 0.6, 0.2, 0.75, 0.5, 0.4, 0.3, 0.1])
@@ -29,10 +31,10 @@ Rule = operating_point.Rule
     ],
 )
 def test_partial_areas_are_those_of_isic_and_of_kaggle(labels_and_scores, above_80, kaggle):
-    found = operating_point.auc_sens_80(*labels_and_scores)
+    found = partial_auc.auc_sens_80(*labels_and_scores)
 
     assert above_80 is None or found == pytest.approx(above_80, abs=1e-12)
-    area = operating_point.kaggle_2024_pauc(*labels_and_scores)
+    area = partial_auc.kaggle_2024_pauc(*labels_and_scores)
     assert area == pytest.approx(kaggle, abs=1e-5)
 
 
@@ -46,7 +48,7 @@ def test_the_area_of_kaggle_is_what_scikit_learn_gives_on_flipped_scores(seed):
     standardised = sklearn_metrics.roc_auc_score(1 - labels, -scores, max_fpr=0.2)
     expected = 0.5 * 0.2**2 + (0.2 - 0.5 * 0.2**2) * (2 * standardised - 1)
 
-    assert operating_point.kaggle_2024_pauc(labels, scores) == pytest.approx(expected)
+    assert partial_auc.kaggle_2024_pauc(labels, scores) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("count, expected", [(58, 0), (59, 1), (100, 2), (167, 4), (200, 5)])
@@ -146,16 +148,16 @@ def test_net_benefit_is_as_by_hand():
     scores = np.r_[np.repeat([0.5, 0], [8, 2]), np.repeat([0.5, 0], [18, 72])]
     cut = np.array([0.1])
 
-    assert operating_point.net_benefit(labels, scores, cut) == pytest.approx([0.06])
-    assert operating_point.net_benefit(labels, scores, cut, 0.02) == pytest.approx([-0.00577778])
-    everyone = operating_point.net_benefit(labels, np.ones(100), cut)
+    assert decision_curve.net_benefit(labels, scores, cut) == pytest.approx([0.06])
+    assert decision_curve.net_benefit(labels, scores, cut, 0.02) == pytest.approx([-0.00577778])
+    everyone = decision_curve.net_benefit(labels, np.ones(100), cut)
     assert everyone == pytest.approx([0], abs=1e-12)
 
 
 def test_another_prevalence_is_a_shift_of_the_logit():
     logits = special.logit(np.array([0.5, 0.9]))
 
-    found = special.expit(operating_point.shift_prior(logits, 0.51049, 0.01763))
+    found = special.expit(decision_curve.shift_prior(logits, 0.51049, 0.01763))
 
     assert found == pytest.approx([0.016917, 0.134107], abs=2e-6)
 
@@ -164,7 +166,7 @@ def test_a_decision_curve_is_net_benefit_by_threshold_here_and_elsewhere():
     labels = np.repeat([1, 0], [10, 90])
     scores = np.r_[np.repeat([0.5, 0], [8, 2]), np.repeat([0.5, 0], [18, 72])]
 
-    curve = operating_point.decision_curve(labels, scores, 0.1, 0.02).set_index("threshold")
+    curve = decision_curve.make_curve(labels, scores, 0.1, 0.02).set_index("threshold")
 
     row = curve.loc[curve.index[np.abs(curve.index - 0.1).argmin()]]
     assert row["net_benefit"] == pytest.approx(0.06)
@@ -173,7 +175,7 @@ def test_a_decision_curve_is_net_benefit_by_threshold_here_and_elsewhere():
     higher = curve.loc[curve.index[np.abs(curve.index - 0.16).argmin()]]
     assert higher["net_benefit"] > 0 and higher["net_benefit_at_prevalence"] == 0
     # Calibrated where half are melanomas, 0.5 says 0.02 at a prevalence of 0.02.
-    other = operating_point.decision_curve(labels, scores, 0.5, 0.02).set_index("threshold")
+    other = decision_curve.make_curve(labels, scores, 0.5, 0.02).set_index("threshold")
     assert other.loc[row.name, "net_benefit"] == row["net_benefit"]
     assert other.loc[row.name, "net_benefit_at_prevalence"] == 0
     assert row["flag_all"] == pytest.approx(0, abs=1e-12)

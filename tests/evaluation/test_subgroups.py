@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lbunet_tf.evaluation import intervals
+from lbunet_tf.evaluation import auc_intervals
 from lbunet_tf.evaluation import subgroups
 
 
@@ -35,7 +35,7 @@ def test_each_group_has_the_numbers_of_its_rows(table):
 
     female = table[table["sex"] == "female"]
     row = found.loc[("sex", "female")]
-    expected = intervals.auc(
+    expected = auc_intervals.auc(
         female["label"].to_numpy(int),
         female["score"].to_numpy(),
         female["patient_id"].to_numpy(),
