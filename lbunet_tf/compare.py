@@ -48,9 +48,9 @@ def main(settings: config.Config) -> None:
 
 
 def compare(settings: config.Config, overrides: dict) -> pd.DataFrame:
-    """Returns the table, a row an experiment; everything is written to the run directory.
+    """Returns the table, one row per experiment; everything is written to the run directory.
 
-    Writes `table.md`, `table.csv`, `runs.csv` (a row a run), `differences.csv`, `roc.png`,
+    Writes `table.md`, `table.csv`, `runs.csv` (one row per run), `differences.csv`, `roc.png`,
     `report.html`, and `tensorboard/` with the HParams of all runs.
 
     Args:

@@ -14,21 +14,25 @@ from lbunet_tf.storage import whole_files
 pytestmark = pytest.mark.slow
 
 
+def make_settings(folder, **changes):
+    """Flags of a run on drawn images that keeps a part for calibration."""
+    return config.make(
+        run=str(folder / "run"),
+        source=("synthetic",),
+        data_dir=(str(folder / "drawn"),),
+        image_size=32,
+        encoder="tiny",
+        heads=("mask", "melanoma"),
+        **changes,
+    )
+
+
 @pytest.fixture(scope="module")
 def evaluated(tmp_path_factory):
     """(run, metrics, ids of the images that training and its val passes were given)."""
     folder = tmp_path_factory.mktemp("parts")
-    settings = config.make(
-        run=str(folder / "run"),
-        source=("synthetic",),
-        data_dir=(str(folder / "drawn"),),
-        synthetic_count=240,
-        split_percent=(30, 10, 10, 50),
-        image_size=32,
-        encoder="tiny",
-        heads=("mask", "melanoma"),
-        epochs=1,
-        learning_rate=1e-3,
+    settings = make_settings(
+        folder, synthetic_count=240, split_percent=(30, 10, 10, 50), epochs=1, learning_rate=1e-3
     )
     given = []
     with pytest.MonkeyPatch.context() as patch:
@@ -104,16 +108,7 @@ def test_sets_that_a_run_has_are_kept_until_another_coverage_is_asked_for(evalua
 
 
 def test_a_part_of_one_class_is_refused_before_training(tmp_path):
-    settings = config.make(
-        run=str(tmp_path / "run"),
-        source=("synthetic",),
-        data_dir=(str(tmp_path / "drawn"),),
-        synthetic_count=24,
-        split_percent=(40, 28, 28, 4),
-        image_size=32,
-        encoder="tiny",
-        heads=("mask", "melanoma"),
-    )
+    settings = make_settings(tmp_path, synthetic_count=24, split_percent=(40, 28, 28, 4))
 
     with pytest.raises(ValueError, match="calibration(, which|.* need both classes)"):
         train.train(settings)

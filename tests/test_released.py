@@ -45,8 +45,18 @@ def test_an_example_of_the_docs_has_one_outline_in_the_middle(network, path):
     assert found.mask[height // 2 - 10 : height // 2 + 10, width // 2 - 10 : width // 2 + 10].any()
 
 
+def run_in(folder, environment, *command):
+    """What became of a command in a folder, once it succeeded."""
+    ended = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 0, ended.stderr[-2000:]
+    return ended
+
+
 CONNECT = """
 import sys
+sys.stderr.write("CONNECTIONS ARE WATCHED\\n")
 def refuse(event, arguments):
     if event in ("socket.connect", "socket.getaddrinfo"):
         sys.stderr.write(f"TRIED THE NETWORK: {arguments}\\n")
@@ -70,16 +80,9 @@ def test_nothing_needs_or_tries_the_network_or_leaves_anything_at_home(runtime, 
     environment = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
     environment |= {"PYTHONPATH": f"{tmp_path}:{ROOT}", "HOME": str(home)}
 
-    ended = subprocess.run(
-        [*apart, *command],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    ended = run_in(tmp_path, environment, *apart, *command)
 
-    assert ended.returncode == 0, ended.stderr[-2000:]
+    assert "CONNECTIONS ARE WATCHED" in ended.stderr
     assert "TRIED THE NETWORK" not in ended.stderr
     assert any(output.rglob("*"))
     # Keras keeps its own settings there.
@@ -92,16 +95,8 @@ def test_predict_without_a_run_works_from_anywhere_and_writes_there(tmp_path, ne
     # Matplotlib and Keras keep files of their own there.
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "HOME": str(tmp_path / "home")}
 
-    ended = subprocess.run(
-        [sys.executable, "-m", "lbunet_tf.predict", str(image)],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    ended = run_in(tmp_path, environment, sys.executable, "-m", "lbunet_tf.predict", str(image))
 
-    assert ended.returncode == 0, ended.stderr[-2000:]
     assert "taking the network of the package, --run=isic2017" in ended.stderr
     folder = tmp_path / "runs/isic2017/predicted"
     with open(folder / "scores.csv", encoding="utf-8") as file:

@@ -1,6 +1,6 @@
 """Calibration: does a probability of 0.3 mean that three of ten are melanomas?
 
-Measured on any scored images; mended by a function of the score that is fitted on images which
+Measured on any scored images; corrected by a function of the score that is fitted on images which
 neither training nor this measurement saw.
 """
 

@@ -1,4 +1,4 @@
-"""What is chosen after training and frozen beside the run: operating point, calibration, sets.
+"""What is chosen after training and frozen with the run: operating point, calibration, sets.
 
 On the part of the split for it, else on val.
 """
@@ -76,7 +76,7 @@ def take_point(
         table: The predictions.
         rule: How; Youden's leaves a frozen one as it is.
         run: Whose it is, None of a mean.
-        may_freeze: Whether it is kept beside the run.
+        may_freeze: Whether it is kept with the run.
 
     Raises:
         ValueError: Too few patients for the guarantee.
@@ -101,7 +101,7 @@ def calibrate(
 ) -> tuple[dict[str, dict], calibrated.Calibration | None]:
     """Returns (how calibrated the scores of test are, by name; the calibration of val or None).
 
-    `calibration` is of the scores as they are, `calibrated` by what is fitted beside it; what
+    `calibration` is of the scores as they are, `calibrated` by what is fitted for them; what
     is not estimable is left out. The arguments are those of `take_point`.
     """
     part = part_of(table)
@@ -160,7 +160,7 @@ def make_sets(
         **conformal.measure_binary(sets, labels, scores),
     }
     for label, name in ((1, "melanoma"), (0, "benign")):
-        # Of one image a patient, on both sides: where they repeat, coverage varies more.
+        # With one image per patient, on both sides: where they repeat, coverage varies more.
         count, patients = int((labels == label).sum()), len(set(key[labels == label]))
         known, known_patients = found[f"num_{name}"], found[f"num_patients_{name}"]
         if is_own and count and (count, known) == (patients, known_patients):

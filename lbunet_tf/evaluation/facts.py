@@ -52,7 +52,7 @@ def of_images(
         "Threshold": f"chosen on {test['operating_point']['chosen_on']}, never on test: "
         f"{test['operating_point']['rule']}"
         if "operating_point" in test
-        else "none chosen: no images beside test have scores and both classes",
+        else "none chosen: no images except those of test have scores and both classes",
         "Masks": f"scored at the network's size, {size} x {size} px, {_mask_rule(test)}",
     }
 

@@ -13,7 +13,7 @@ CAPTIONS = {
     "roc": "ROC: each point is a threshold. The further above the dotted line, the better the "
     "score ranks melanomas above other lesions.",
     "confusion_matrix": "Test images by true and predicted class, at 0.5 and at the threshold "
-    "that was chosen beside them.",
+    "that was chosen on other images.",
     "threshold_curves": "What a threshold costs on the test images. PPV: the fraction of flagged "
     "images that are melanomas. It falls with prevalence.",
     "reliability": "Test images: how many are melanomas where a probability is said. On the dotted "

@@ -39,7 +39,7 @@ WORDS = {
     "expected_calibration_error": "expected calibration error, 10 bins (0 is best)",
     "brier": "Brier score: miscalibration - discrimination + uncertainty",
     "slope": "slope (1 is best; below, scores are too extreme)",
-    "intercept": "intercept beside that slope (0 is best)",
+    "intercept": "intercept with that slope (0 is best)",
     "in_the_large": "calibration in the large (above 0: more melanomas than said)",
     "asked": "coverage that is asked for",
     "coverage": "true class in the set",

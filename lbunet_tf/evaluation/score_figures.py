@@ -66,5 +66,7 @@ def draw(
 def _draw_calibration(test, function, path):
     curves = {"as it is": calibration.curve_of_table(test)}
     if function is not None and function.kind != "none":
-        curves[f"{function.kind}, fitted beside test"] = calibration.curve_of_table(test, function)
+        curves[f"{function.kind}, fitted on other images"] = calibration.curve_of_table(
+            test, function
+        )
     figures.reliability(curves, path)

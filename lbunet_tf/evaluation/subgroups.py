@@ -1,4 +1,4 @@
-"""The same numbers for women and men, young and old, one site and another: a row a group.
+"""The same numbers for women and men, young and old, one site and another: one row per group.
 
 A group without enough patients of a class has "not estimable" there, never 0. A value that is
 missing is a group of its own.

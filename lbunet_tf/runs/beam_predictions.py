@@ -37,7 +37,7 @@ class Work:
     Attributes:
         settings: --beam_options are those of Beam's runner.
         mask_rule: Of the run.
-        asked: What decides a prediction, as text: a worker that lives on loads another model anew.
+        asked: What decides a prediction, as text: a worker that lives on loads another model again.
     """
 
     settings: config.Config

@@ -1,4 +1,4 @@
-"""What `evaluate` chose on val once and keeps beside a run: operating point, calibration, sets.
+"""What `evaluate` chose on val once and keeps with a run: operating point, calibration, sets.
 
 Each belongs to one model as it is: the mean of several runs, or of test-time augmentation, scores
 otherwise and has none.
@@ -129,7 +129,7 @@ def _read(run, file, names):
         return found
     logging.warning(
         "%s is of another model than the run's and is not used. "
-        "python -m lbunet_tf.evaluate --run=%s chooses anew",
+        "python -m lbunet_tf.evaluate --run=%s chooses again",
         *(path, run),
     )
     return None
@@ -137,6 +137,6 @@ def _read(run, file, names):
 
 def _refuse(run, file, needed, received):
     raise ValueError(
-        f"{run / file} must hold {needed}. Received: {received!r}. Delete it, and choose anew "
+        f"{run / file} must hold {needed}. Received: {received!r}. Delete it, and choose again "
         f"with python -m lbunet_tf.evaluate --run={run}"
     )

@@ -106,7 +106,7 @@ class _Converted:
         self._is_reduced = precision_name == "auto"
         self._names = list(model.output)
         self._format = portable_models.FORMATS[runtime]
-        # Deleted with this object: the file is opened anew for a larger batch.
+        # Deleted with this object: the file is opened again for a larger batch.
         self._folder = tempfile.TemporaryDirectory(prefix="lbunet-")
         self._path = pathlib.Path(self._folder.name) / self._format.file
         # What it is compared with must be float32.

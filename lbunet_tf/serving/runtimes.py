@@ -13,7 +13,7 @@ from collections.abc import Sequence
 def open_openvino(
     path: pathlib.Path, shape: Sequence[int], num_threads: int = 1, is_reduced: bool = False
 ) -> Callable:
-    """Opens an .xml file, whose weights lie beside it."""
+    """Opens an .xml file, whose weights lie next to it."""
     import openvino
 
     core = openvino.Core()
@@ -28,7 +28,7 @@ def open_openvino(
     network = core.compile_model(model, "CPU", options)
 
     def run(images):
-        # An output may have the name of what gives it beside its own.
+        # An output may have a second name, that of the operation that gives it.
         found = network(images)
         return {name: value for output, value in found.items() for name in output.names}
 

@@ -92,7 +92,7 @@ def lines_of(name: str, files: Files, read_before: Sequence[pathlib.Path] = ()) 
 def find(path: pathlib.Path) -> pathlib.Path:
     """Returns a flagfile, or where flags/X.cfg is not here, the one that the package brings.
 
-    An installed package has `flags` inside, a checkout beside it.
+    An installed package has `flags` inside, a checkout next to it.
     """
     if path.exists() or path.parts[:-1] != ("flags",):
         return path

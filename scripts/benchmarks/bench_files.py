@@ -1,4 +1,4 @@
-"""Times `lbunet predict` from files to files beside a plain PyTorch script, in turn.
+"""Times `lbunet predict` from files to files next to a plain PyTorch script, in turn.
 
     python scripts/benchmarks/bench_files.py FOLDER... --peer_python=peer/bin/python
 

@@ -1,4 +1,4 @@
-"""Worked values of calibration, and what is fitted to scores of a known fault mends it."""
+"""Worked values of calibration, and what is fitted to scores of a known fault corrects it."""
 
 import numpy as np
 import pandas as pd
@@ -62,7 +62,7 @@ def too_sure():
 
 
 @pytest.mark.parametrize("kind", ["platt", "beta", "isotonic"])
-def test_a_fit_mends_slope_and_level(too_sure, kind):
+def test_a_fit_corrects_slope_and_level(too_sure, kind):
     labels, logits = too_sure
     half = np.arange(3000) < 1500
 
@@ -78,7 +78,7 @@ def test_a_fit_mends_slope_and_level(too_sure, kind):
         assert after["slope"] == pytest.approx(1, abs=0.2)
 
 
-def test_a_temperature_mends_the_slope_alone(too_sure):
+def test_a_temperature_corrects_the_slope_alone(too_sure):
     labels, logits = too_sure
 
     (temperature,) = calibration.fit("temperature", logits - 0.7, labels).parameters

@@ -31,7 +31,7 @@ def folder(tmp_path):
 
 @pytest.fixture
 def settings(untrained_run, tmp_path, monkeypatch):
-    """Two images a part."""
+    """Two images per part."""
     monkeypatch.setattr(beam_predictions, "BATCHES", 1)
     return flagfiles.read(str(untrained_run)).replace(
         output=str(tmp_path / "out"), batch_size=2, beam_options="--runner=DirectRunner"
