@@ -112,7 +112,8 @@ def build_lbunet(
     of Python, NumPy and Keras.
 
     Args:
-        encoder: "resnet101" (the paper's), "resnet50", "resnet34" or "efficientnet_lite0".
+        encoder: "resnet101" (the paper's), "resnet50", "resnet34", or "efficientnet_lite0",
+            "efficientnet_lite1" or "efficientnet_lite2".
         encoder_weights: "imagenet", "none" (random, by `seed`), or the path of a weights file:
             keras.applications' of the same ResNet, or a model.keras of ours.
         heads: ("mask",) or ("mask", "melanoma").

@@ -199,13 +199,17 @@ def _resnet34(weights, size):
     return Encoder(_for_training(keras.Model(backbone.input, outputs), "encoder"))
 
 
-def _efficientnet_lite0(weights, size):
-    model = efficientnet_lite.build_efficientnet_lite0(size)
-    if weights == "none":
-        return Encoder(model)
-    path = efficientnet_lite.shipped_weights_path() if weights == "imagenet" else weights
-    efficientnet_lite.load_torch_weights(model, path)
-    return Encoder(model, LITE_MEAN, LITE_STD)
+def _lite(name):
+    def build(weights, size):
+        model = efficientnet_lite.build(name, size)
+        if weights == "none":
+            return Encoder(model)
+        is_shipped = weights == "imagenet"
+        path = efficientnet_lite.shipped_weights_path(name) if is_shipped else weights
+        efficientnet_lite.load_torch_weights(model, name, path)
+        return Encoder(model, LITE_MEAN, LITE_STD)
+
+    return build
 
 
 def _resnet_skips(blocks):
@@ -220,5 +224,5 @@ ENCODERS: dict[str, Callable[[str, int], Encoder]] = {
         keras.applications.ResNet50, _resnet_skips(((2, 3), (3, 4), (4, 6), (5, 3)))
     ),
     "resnet34": _resnet34,
-    "efficientnet_lite0": _efficientnet_lite0,
+    **{name: _lite(name) for name in efficientnet_lite.VARIANTS},
 }

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0's weights: read without PyTorch, and without trusting the file."""
+"""EfficientNet-Lite's weights: read without PyTorch, and without trusting the file."""
 
 import keras
 import numpy as np
@@ -9,35 +9,65 @@ from lbunet_tf.models import encoders
 
 # A PyTorch file in the format before 1.6 opens with three pickles, which are not looked at.
 HEADER = b"I1\n." * 3
-# Made once with PyTorch 2.13 and efficientnet_lite_pytorch 0.1.0: extract_features of the
-# shipped weights in eval mode, on the image of `reference_image`.
-REFERENCE_MEAN, REFERENCE_STD = 0.10164685, 0.4681376
-REFERENCE_CHANNELS = {
-    113: 4.927077293395996,
-    974: 3.4919447898864746,
-    747: 3.0111818313598633,
-    403: 2.840665578842163,
-    468: 2.660969164703369,
-    71: 2.40994930267334,
-    897: 2.3845794200897217,
-    1126: 2.215453624725342,
+# Made once with PyTorch 2.13 and efficientnet_lite_pytorch 0.1.0 (image_size=None: padding for the
+# image as it is): extract_features of the shipped weights in eval mode, on the image of
+# `_features`: mean, standard deviation and the means of the eight strongest channels.
+REFERENCE = {
+    "efficientnet_lite0": (
+        0.10164685,
+        0.4681376,
+        {
+            113: 4.927077293395996,
+            974: 3.4919447898864746,
+            747: 3.0111818313598633,
+            403: 2.840665578842163,
+            468: 2.660969164703369,
+            71: 2.40994930267334,
+            897: 2.3845794200897217,
+            1126: 2.215453624725342,
+        },
+    ),
+    "efficientnet_lite1": (
+        0.14174993,
+        0.5750681,
+        {
+            1176: 5.225234508514404,
+            1196: 4.305128574371338,
+            605: 3.975132465362549,
+            124: 3.740905284881592,
+            604: 3.7046079635620117,
+            903: 3.447279214859009,
+            1073: 3.362363338470459,
+            777: 3.316554307937622,
+        },
+    ),
+    "efficientnet_lite2": (
+        0.32254165,
+        0.9464393,
+        {
+            140: 5.743311405181885,
+            115: 5.5884809494018555,
+            852: 5.527472972869873,
+            1028: 5.452392101287842,
+            197: 5.363203048706055,
+            29: 5.293573379516602,
+            933: 5.110769271850586,
+            439: 5.023904323577881,
+        },
+    ),
 }
+NUM_PARAMETERS = {
+    "efficientnet_lite0": 3_413_024,
+    "efficientnet_lite1": 4_189_344,
+    "efficientnet_lite2": 4_869_168,
+}
+LITE0 = efficientnet_lite.VARIANTS["efficientnet_lite0"]
 
 
 @pytest.fixture(scope="module")
 def shipped():
     """The bytes of the shipped weights file."""
-    return efficientnet_lite.shipped_weights_path().read_bytes()
-
-
-@pytest.fixture(scope="module")
-def reference_features():
-    """(3, 3, 1280): our features of the reference image."""
-    row, column, channel = np.meshgrid(np.arange(96), np.arange(96), np.arange(3), indexing="ij")
-    image = ((row * 2 + column + channel * 29) % 256).astype("float32")
-    encoder = encoders.build_encoder("efficientnet_lite0", "imagenet", 96)
-    normalized = (image - np.array(encoder.mean)) / np.array(encoder.std)
-    return np.asarray(encoder.model(normalized[None].astype("float32"), training=False)[-1][0])
+    return efficientnet_lite.shipped_weights_path(LITE0.name).read_bytes()
 
 
 def _load(path, contents):
@@ -45,26 +75,52 @@ def _load(path, contents):
     return encoders.build_encoder("efficientnet_lite0", str(path), 32)
 
 
-def test_top_features_have_the_mean_and_deviation_of_pytorchs(reference_features):
-    assert reference_features.shape == (3, 3, 1280)
-    assert reference_features.mean() == pytest.approx(REFERENCE_MEAN, abs=1e-5)
-    assert reference_features.std() == pytest.approx(REFERENCE_STD, abs=1e-5)
+def _features(encoder):
+    """Returns (3, 3, 1280): the deepest features of a fixed pattern."""
+    row, column, channel = np.meshgrid(np.arange(96), np.arange(96), np.arange(3), indexing="ij")
+    image = ((row * 2 + column + channel * 29) % 256).astype("float32")
+    normalized = (image - np.array(encoder.mean)) / np.array(encoder.std)
+    return np.asarray(encoder.model(normalized[None].astype("float32"), training=False)[-1][0])
 
 
-def test_top_features_have_the_channel_means_of_pytorchs(reference_features):
-    means = reference_features.mean(axis=(0, 1))
+@pytest.mark.parametrize("name", REFERENCE)
+def test_top_features_are_pytorchs(name):
+    mean, std, channels = REFERENCE[name]
 
-    ours = [means[channel] for channel in REFERENCE_CHANNELS]
+    encoder = encoders.build_encoder(name, "imagenet", 96)
 
-    np.testing.assert_allclose(ours, list(REFERENCE_CHANNELS.values()), atol=1e-4)
+    features = _features(encoder)
+    assert encoder.model.count_params() == NUM_PARAMETERS[name]
+    assert features.shape == (3, 3, 1280)
+    assert features.mean() == pytest.approx(mean, abs=1e-5)
+    assert features.std() == pytest.approx(std, abs=1e-5)
+    means = features.mean(axis=(0, 1))
+    ours = [means[channel] for channel in channels]
+    np.testing.assert_allclose(ours, list(channels.values()), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "of, given",
+    [
+        ("efficientnet_lite1", "efficientnet_lite0"),
+        ("efficientnet_lite2", "efficientnet_lite1"),
+        # All its weights are there, in the shapes that are needed, and more.
+        ("efficientnet_lite0", "efficientnet_lite1"),
+    ],
+)
+def test_the_file_of_another_size_is_refused(of, given):
+    path = efficientnet_lite.shipped_weights_path(given)
+
+    with pytest.raises(ValueError, match=f"{path.name} must hold {of}"):
+        encoders.build_encoder(of, str(path), 32)
 
 
 def test_a_shipped_file_with_one_flipped_bit_is_refused(shipped, tmp_path):
     damaged = bytearray(shipped)
     damaged[len(damaged) // 2] ^= 1
 
-    with pytest.raises(ValueError, match=f"SHA-256 {efficientnet_lite.SHA256}"):
-        _load(tmp_path / efficientnet_lite.FILE_NAME, bytes(damaged))
+    with pytest.raises(ValueError, match=f"SHA-256 {LITE0.sha256}"):
+        _load(tmp_path / LITE0.file_name, bytes(damaged))
 
 
 def test_the_shipped_file_under_another_name_gives_the_same_weights(shipped, tmp_path):
@@ -81,7 +137,7 @@ def test_random_depthwise_outputs_are_not_drowned_by_the_epsilon_of_their_norm()
     # A depthwise kernel sees one channel: started as if it saw all, its outputs would vary
     # less than epsilon, 1e-3, and the norm would divide by the epsilon.
     keras.utils.set_random_seed(3)
-    encoder = efficientnet_lite.build_efficientnet_lite0(128)
+    encoder = efficientnet_lite.build(LITE0.name, 128)
     outputs = {
         layer.name: layer.output
         for layer in encoder.layers
