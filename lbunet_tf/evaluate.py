@@ -134,6 +134,13 @@ def _evaluate(settings, source, asked, output):
     metrics["test"] |= measured | choices.make_sets(
         table, settings.score.set_coverage or None, *of_run, is_own=source is None
     )
+    metrics["test"] |= choices.make_contours(
+        table,
+        output / run_directory.MASK_HISTOGRAMS,
+        settings.score.set_coverage or None,
+        *of_run,
+        is_own=source is None,
+    )
     what = {"tta": settings.score.tta, "runs": len(settings.paths.runs)}
     if settings.outputs.mask_source == "lesion":
         what["mask_cleanup"] = mask_rule.cleanup

@@ -152,21 +152,23 @@ def _asked(settings, mask_rule):
         "models": models,
         "tta": settings.score.tta,
         "precision": settings.device.precision,
-        **_frozen(settings.paths.runs, settings.score),
+        **_frozen(settings.paths.runs, settings.score, settings.results.contours),
         "mask_source": settings.outputs.mask_source,
         "mask_rule": dataclasses.asdict(mask_rule),
         **{name: _as_json(value) for name, value in vars(settings.results).items()},
     }
 
 
-def _frozen(runs, score):
+def _frozen(runs, score, has_contours):
     """Returns what the run has frozen, as JSON has it; None of what it has not."""
     sets = frozen.sets_of(runs, score.tta)
+    contours = frozen.asked_contours(runs, score.tta) if has_contours else None
     calibration = frozen.calibration_of(runs, score.tta) if score.calibrated else None
     return {
         "threshold": frozen.threshold_of(runs, score.tta),
         "calibrated": calibration and [calibration.kind, *calibration.parameters],
         "sets": sets and list(dataclasses.astuple(sets)),
+        "mask_contours": contours and list(dataclasses.astuple(contours)),
     }
 
 

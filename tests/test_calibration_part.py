@@ -79,6 +79,9 @@ def test_what_is_frozen_was_chosen_there(evaluated):
     assert point["num_melanoma"] == part["label"].sum()
     for name in ("calibration.json", "conformal.json"):
         assert whole_files.read_json(run / name)["chosen_on"] == "calibration"
+    contours = whole_files.read_json(run / "conformal.json")["mask_contours"]
+    assert contours["chosen_on"] == "calibration"
+    assert contours["num_masks"] + contours["num_empty"] == part["mask_tp"].notna().sum()
     assert metrics["test"]["calibrated"]["chosen_on"] == "calibration"
     report = (run / "evaluation/report.html").read_text()
     assert "Chosen on calibration" in report and "also chosen the epoch" not in report
@@ -104,6 +107,7 @@ def test_sets_that_a_run_has_are_kept_until_another_coverage_is_asked_for(evalua
     found = evaluate.evaluate(settings)
 
     assert asked["coverage"] == 0.8 == found["test"]["prediction_sets"]["asked"]
+    assert asked["mask_contours"]["coverage"] == 0.8 == found["test"]["mask_contours"]["asked"]
     assert whole_files.read_json(run / "conformal.json") == asked
 
 

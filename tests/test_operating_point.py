@@ -164,6 +164,54 @@ def test_that_of_another_model_is_not_used(run, images, caplog):
     assert "of another model" in caplog.text
 
 
+def test_contours_are_drawn_where_they_are_asked_for(run, settings, images, tmp_path):
+    plain, asked = (settings.replace(output=str(tmp_path / name)) for name in ("plain", "asked"))
+    predict.predict(plain.replace(write=("overlays",)), images[:3])
+
+    predict.predict(asked.replace(write=("overlays",), contours=True), images[:3])
+
+    found = lbunet_tf.load(run).predict(images[:3])
+    assert all((one.outer_mask >= one.mask).all() for one in found)
+    assert all((one.inner_mask <= one.outer_mask).all() for one in found)
+    without, with_them = (
+        sorted((tmp_path / name / "overlays").iterdir()) for name in ("plain", "asked")
+    )
+    assert len(with_them) == 3
+    assert all(a.read_bytes() != b.read_bytes() for a, b in zip(without, with_them, strict=True))
+
+
+def test_contours_of_a_mean_are_refused(run, settings, images):
+    with pytest.raises(ValueError, match='"--contours" needs one run without --tta.*--tta=flips'):
+        predict.predict(settings.replace(contours=True, tta="flips"), images)
+
+
+def test_contours_of_no_overlays_are_refused(settings):
+    with pytest.raises(ValueError, match='"--contours" are drawn on overlays.*--write=scores'):
+        settings.replace(contours=True, write=("scores",))
+
+
+@pytest.mark.parametrize("contours", [{"outer": "0.5", "inner": 0.9}, {"outer": 0.5}, 7, []])
+def test_damaged_contours_are_named(run, contours):
+    content = whole_files.read_json(run / "conformal.json")
+    whole_files.write_json(run / "conformal.json", {**content, "mask_contours": contours})
+
+    with pytest.raises(ValueError, match="conformal.json must hold two probabilities of mask"):
+        frozen.contours_of([str(run)], "none")
+
+
+def test_sets_and_contours_do_without_each_other(run):
+    content = whole_files.read_json(run / "conformal.json")
+    contours = content.pop("mask_contours")
+    crc = {"model_crc32": content["model_crc32"]}
+
+    whole_files.write_json(run / "conformal.json", content)
+    assert frozen.contours_of([str(run)], "none") is None
+    assert frozen.sets_of([str(run)], "none") is not None
+    whole_files.write_json(run / "conformal.json", {"mask_contours": contours, **crc})
+    assert frozen.contours_of([str(run)], "none") is not None
+    assert frozen.sets_of([str(run)], "none") is None
+
+
 def test_a_damaged_one_is_named(run):
     point = whole_files.read_json(run / FILE)
     whole_files.write_json(run / FILE, {**point, "threshold": 2.0})

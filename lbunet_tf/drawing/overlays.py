@@ -3,6 +3,8 @@
 import numpy as np
 from PIL import Image
 
+GREEN, MAGENTA, CYAN, YELLOW = (0, 255, 0), (255, 0, 255), (0, 255, 255), (255, 255, 0)
+
 
 def draw(images: np.ndarray, true: np.ndarray, predicted: np.ndarray) -> np.ndarray:
     """Returns (B, H, W, 3) uint8: images with the outlines of true and predicted masks.
@@ -11,15 +13,30 @@ def draw(images: np.ndarray, true: np.ndarray, predicted: np.ndarray) -> np.ndar
     tell them apart. Images are RGB in 0..255, masks (B, H, W, 1).
     """
     result = images.astype("uint8").copy()
-    for mask, colour in ((true, (0, 255, 0)), (predicted, (255, 0, 255))):
+    for mask, colour in ((true, GREEN), (predicted, MAGENTA)):
         result[outline(mask[..., 0] > 0)] = colour
     return result
 
 
-def draw_one(image: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """Returns (H, W, 3) uint8: an image with the outline of a predicted mask (H, W) bool."""
-    nothing = np.zeros((1, *predicted.shape, 1), bool)
-    return draw(image[None], nothing, predicted[None, ..., None])[0]
+def draw_one(
+    image: np.ndarray,
+    predicted: np.ndarray,
+    outer: np.ndarray | None = None,
+    inner: np.ndarray | None = None,
+) -> np.ndarray:
+    """Returns (H, W, 3) uint8: an image with the outline of a predicted mask, in magenta.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        predicted: (H, W) bool.
+        outer: (H, W) bool, whose outline is drawn in cyan; None without it.
+        inner: (H, W) bool, in yellow; None without it.
+    """
+    result = image.astype("uint8").copy()
+    for mask, colour in ((outer, CYAN), (inner, YELLOW), (predicted, MAGENTA)):
+        if mask is not None:
+            result[outline(mask[None])[0]] = colour
+    return result
 
 
 def shrink(image: np.ndarray, side: int) -> np.ndarray:

@@ -5,6 +5,7 @@ On the part of the split for it, else on val.
 
 import pathlib
 
+import numpy as np
 import pandas as pd
 from absl import logging
 
@@ -12,10 +13,12 @@ from lbunet_tf.data import manifests
 from lbunet_tf.evaluation import calibration
 from lbunet_tf.evaluation import conformal
 from lbunet_tf.evaluation import contract
+from lbunet_tf.evaluation import mask_contours
 from lbunet_tf.evaluation import operating_point
 from lbunet_tf.runs import frozen
 from lbunet_tf.runs import run_directory
 from lbunet_tf.serving import calibrated
+from lbunet_tf.serving import outlines
 from lbunet_tf.serving import prediction_sets
 from lbunet_tf.settings import command_groups
 
@@ -149,7 +152,7 @@ def make_sets(
     if found is None:
         return {}
     if may_freeze and run and not kept:
-        frozen.write(run, run_directory.CONFORMAL, found)
+        frozen.add(run, run_directory.CONFORMAL, found)
     labels, scores, key = contract.scored(table[table["split"] == "test"])
     if not len(labels):
         return {}
@@ -188,3 +191,71 @@ def _new_sets(table, coverage):
         "chosen_on": part,
         **counts,
     }
+
+
+def make_contours(
+    table: pd.DataFrame,
+    histograms: pathlib.Path,
+    coverage: float | None,
+    run: pathlib.Path | None,
+    may_freeze: bool,
+    is_own: bool,
+) -> dict:
+    """Returns how mask contours do on test; {} where there are none, or nothing to measure.
+
+    Args:
+        table: The predictions.
+        histograms: `mask_histograms.npz` of them, which need not be there.
+        coverage: 1 - coverage of a lesion may be missed, and of the inner region wrong; None as
+            in `make_sets`.
+        run: As in `take_point`.
+        may_freeze: As in `take_point`.
+        is_own: As in `make_sets`.
+    """
+    kept = frozen.read_contours(run) if run and coverage is None else None
+    found = kept or _new_contours(table, histograms, coverage or COVERAGE)
+    if found is None:
+        return {}
+    if may_freeze and run and not kept:
+        frozen.add(run, run_directory.CONFORMAL, {frozen.CONTOURS: found})
+    rows, counts, num_empty = _mask_counts(table[table["split"] == "test"], histograms)
+    if rows.empty:
+        return {}
+    contours = outlines.Contours(found["outer"], found["inner"])
+    chosen = {name: found[name] for name in ("outer", "inner", "confidence", "chosen_on")}
+    measured = mask_contours.measure(contours, counts, contract.patients(rows)[0])
+    counted = {"num_masks": len(rows), "num_empty": num_empty, "is_promised": is_own}
+    return {frozen.CONTOURS: {"asked": found["coverage"], **chosen, **counted, **measured}}
+
+
+def _new_contours(table, histograms, coverage):
+    """Returns the contours' part of conformal.json, None without masks to choose on."""
+    part = part_of(table)
+    rows, counts, num_empty = _mask_counts(table[table["split"] == part], histograms)
+    if rows.empty:
+        return None
+    key = contract.patients(rows)[0]
+    found = mask_contours.fit(counts, key, 1 - coverage)
+    return {
+        "outer": found.outer,
+        "inner": found.inner,
+        "coverage": coverage,
+        "confidence": mask_contours.CONFIDENCE,
+        "chosen_on": part,
+        "num_masks": len(rows),
+        "num_patients": len(set(key)),
+        "num_empty": num_empty,
+    }
+
+
+def _mask_counts(table, histograms):
+    """Returns (rows whose mask is not empty, their (N, 2, 128) counts, how many are empty)."""
+    nothing = table.iloc[:0], np.zeros((0, 2, mask_contours.NUM_BINS)), 0
+    if not histograms.is_file():
+        return nothing
+    rows = table[table["mask_tp"].notna()]
+    if rows.empty:
+        return nothing
+    counts = mask_contours.read(histograms, rows["image_id"].tolist())
+    has_lesion = counts[:, 1].sum(axis=1) > 0
+    return rows[has_lesion], counts[has_lesion], int((~has_lesion).sum())

@@ -13,6 +13,7 @@ import pandas as pd
 from absl import logging
 
 from lbunet_tf.data import pipeline
+from lbunet_tf.evaluation import mask_contours
 from lbunet_tf.evaluation import scores
 from lbunet_tf.runs import held_out
 from lbunet_tf.runs import run_directory
@@ -23,6 +24,7 @@ from lbunet_tf.settings import training_groups
 from lbunet_tf.storage import spreadsheets
 from lbunet_tf.storage import whole_files
 
+# Histograms of all pixels reach from minus this to this, in the logit.
 NUM_BINS = 65536
 MAX_LOGIT = 30.0
 EVALUATED_SPLITS = held_out.SCORED
@@ -53,11 +55,14 @@ def predict_run(
     memory at a time; the histograms have a fixed size, (2, 65,536) a split: pixels of target 0 and
     1 by logit.
 
+    Of outlines it also writes `mask_histograms.npz`: `image_id` (N,) of the images with a mask, and
+    `counts` (N, 2, 128), each image's pixels outside and inside its mask, by logit.
+
     Where `mask_rule` cleans masks up, its threshold is replaced by one of `THRESHOLDS`, chosen on
     val: that of the largest mean Dice, of several the one nearest to 0.5. Without masks in val, or
     `chooses_threshold`, it stays.
     """
-    parts, histograms = [], {}
+    parts, histograms, of_masks = [], {}, []
     rules = [mask_rule]
     if mask_rule.cleanup != "none" and chooses_threshold and _has_masks(manifest):
         rules = [dataclasses.replace(mask_rule, threshold=threshold) for threshold in THRESHOLDS]
@@ -72,7 +77,7 @@ def predict_run(
         logging.info("scoring %d images of %s", len(rows), split)
         dataset = pipeline.make_evaluation_dataset(preprocessing, run_outputs, device, rows)
         measures, counts = _predict_rows(
-            dataset, run_outputs.score_rule, model, rows, histograms[split], rules
+            dataset, run_outputs.score_rule, model, rows, histograms[split], rules, of_masks
         )
         # Chosen on val, which comes first; test is counted by that rule alone.
         number = _best_rule(counts, rules)
@@ -85,7 +90,23 @@ def predict_run(
     whole_files.write_table(output / run_directory.PREDICTIONS, quoted)
     with whole_files.whole_file(output / run_directory.HISTOGRAMS) as partial:
         np.savez_compressed(partial, **histograms)
+    _write_mask_histograms(
+        output / run_directory.MASK_HISTOGRAMS, of_masks, run_outputs.mask_source
+    )
     return table, rules[0]
+
+
+def _write_mask_histograms(path, of_masks, mask_source):
+    if mask_source != "lesion":
+        path.unlink(missing_ok=True)
+        return
+    counts = [histogram for _, histogram in of_masks]
+    with whole_files.whole_file(path) as partial:
+        np.savez_compressed(
+            partial,
+            image_id=np.array([name for name, _ in of_masks], dtype=str),
+            counts=np.array(counts, "uint32").reshape((-1, 2, mask_contours.NUM_BINS)),
+        )
 
 
 def _has_masks(manifest):
@@ -112,10 +133,11 @@ def _as_table(counts):
     return pd.DataFrame(counts, columns=[*COUNTS, "predicted_share"])
 
 
-def _predict_rows(dataset, score_rule, model, rows, histogram, rules):
+def _predict_rows(dataset, score_rule, model, rows, histogram, rules, of_masks):
     """Returns (table of scores, (N, rules, 5): pixel counts and share of the mask by each rule).
 
-    Where rules clean masks up, the table has the counts without it too.
+    Where rules clean masks up, the table has the counts without it too. Adds to `histogram`, and
+    to `of_masks` (image_id, histogram) of each image with a mask.
     """
     parts, counts = [], []
     progress = keras.utils.Progbar(len(rows), unit_name="image")
@@ -125,10 +147,12 @@ def _predict_rows(dataset, score_rule, model, rows, histogram, rules):
             for name, value in model.predict_on_batch(np.asarray(images)).items()
         }
         first = sum(map(len, parts))
-        refuse_not_finite(logits, rows["image_id"].iloc[first : first + len(images)])
+        names = rows["image_id"].iloc[first : first + len(images)]
+        refuse_not_finite(logits, names)
         mask = np.asarray(targets["mask"])
         known = np.asarray(weights["mask"])[:, 0, 0] > 0
         add_to_histogram(histogram, logits["mask"][known], mask[known])
+        of_masks += _mask_histograms(names, logits["mask"], mask, known)
         score = postprocessing.image_scores(logits, score_rule)
         measures = {
             "score": score,
@@ -186,14 +210,25 @@ def confusion_counts(
     return {name: np.where(known, count, np.nan) for name, count in counts.items()}
 
 
-def add_to_histogram(histogram: np.ndarray, logits: np.ndarray, target: np.ndarray) -> None:
+def _mask_histograms(names, logits, mask, known):
+    """Yields (image_id, (2, 128) counts) of each image of a batch whose mask is known."""
+    for name, one, true, is_known in zip(names, logits, mask, known, strict=True):
+        if is_known:
+            counts = np.zeros((2, mask_contours.NUM_BINS), "int64")
+            add_to_histogram(counts, one, true, mask_contours.MAX_LOGIT)
+            yield name, counts
+
+
+def add_to_histogram(
+    histogram: np.ndarray, logits: np.ndarray, target: np.ndarray, max_logit: float = MAX_LOGIT
+) -> None:
     """Adds pixels to a (2, bins) histogram in place: row 0 target 0, row 1 target 1.
 
-    Bins are equally wide in the logit, from -30 to 30, with 0 (probability 0.5) on an
-    edge. Bins of probability would tie nearly all pixels of a confident network.
+    Bins are equally wide in the logit, from -max_logit to max_logit, with 0 (probability 0.5) on
+    an edge. Bins of probability would tie nearly all pixels of a confident network.
     """
     bins = histogram.shape[1]
-    positions = (logits + MAX_LOGIT) * (bins / (2 * MAX_LOGIT))
+    positions = (logits + max_logit) * (bins / (2 * max_logit))
     positions = np.clip(np.floor(positions), 0, bins - 1).astype("int64")
     for value in (0, 1):
         chosen = positions[(target > 0.5) == value]

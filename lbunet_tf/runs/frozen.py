@@ -12,8 +12,12 @@ from absl import logging
 
 from lbunet_tf.runs import run_directory
 from lbunet_tf.serving import calibrated
+from lbunet_tf.serving import outlines
 from lbunet_tf.serving import prediction_sets
 from lbunet_tf.storage import whole_files
+
+# What conformal.json calls the contours of masks, among the prediction sets of scores.
+CONTOURS = "mask_contours"
 
 
 def is_run_as_it_is(runs: Sequence[str], tta: str) -> bool:
@@ -107,6 +111,9 @@ def read_sets(run: pathlib.Path) -> dict | None:
         ValueError: As `sets_of`.
     """
     counts = [f"num_{what}{name}" for what in ("", "patients_") for name in ("melanoma", "benign")]
+    if read_contours(run) and "benign" not in _read(run, run_directory.CONFORMAL, ()):
+        # Of a network that finds outlines alone.
+        return None
     found = _read(run, run_directory.CONFORMAL, ("benign", "melanoma", "coverage", *counts))
     ends = found and (found["benign"], found["melanoma"])
     if found and not all(isinstance(end, float) and 0 <= end <= 1 for end in ends):
@@ -114,10 +121,58 @@ def read_sets(run: pathlib.Path) -> dict | None:
     return found
 
 
+def contours_of(runs: Sequence[str], tta: str) -> outlines.Contours | None:
+    """Returns the contours of a run, None where there are none of this run as it is.
+
+    Raises:
+        ValueError: The file is damaged.
+    """
+    found = read_contours(pathlib.Path(runs[0])) if is_run_as_it_is(runs, tta) else None
+    return outlines.Contours(found["outer"], found["inner"]) if found else None
+
+
+def asked_contours(runs: Sequence[str], tta: str) -> outlines.Contours:
+    """Returns the contours of a run, for --contours.
+
+    Raises:
+        ValueError: There are none for this run as it is, or its file is damaged.
+    """
+    found = contours_of(runs, tta)
+    if found is None:
+        raise ValueError(
+            '"--contours" needs one run without --tta whose '
+            f"{run_directory.CONFORMAL} has contours: python -m lbunet_tf.evaluate --run={runs[0]} "
+            "makes them, of val images with lesion masks (--mask_source=lesion). "
+            f"Received: {len(runs)} runs, --tta={tta}"
+        )
+    return found
+
+
+def read_contours(run: pathlib.Path) -> dict | None:
+    """Returns the mask contours of a run, None where there are none of its present model.
+
+    Raises:
+        ValueError: As `contours_of`.
+    """
+    found = (_read(run, run_directory.CONFORMAL, ()) or {}).get(CONTOURS)
+    if found is None:
+        return None
+    ends = [found.get(name) for name in ("outer", "inner")] if isinstance(found, dict) else found
+    is_good = isinstance(found, dict) and all(isinstance(end, float) for end in ends)
+    if not is_good or not 0 <= ends[0] <= 1 or not 0 < ends[1] <= np.nextafter(1, 2):
+        _refuse(run, run_directory.CONFORMAL, "two probabilities of mask contours", ends)
+    return found
+
+
 def write(run: pathlib.Path, file: str, found: dict) -> None:
     """Freezes what was chosen, in a file of the run, for the present model of it."""
     content = {**found, "model_crc32": whole_files.crc32(run / run_directory.MODEL)}
     whole_files.write_json(run / file, content)
+
+
+def add(run: pathlib.Path, file: str, found: dict) -> None:
+    """Does what `write` does; what else the file holds of the present model stays."""
+    write(run, file, {**(_read(run, file, ()) or {}), **found})
 
 
 def _read(run, file, names):

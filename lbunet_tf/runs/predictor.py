@@ -43,6 +43,8 @@ class Prediction:
         calibrated_score: The calibrated probability, where that is asked for.
         prediction_set: "benign", "melanoma", "refer" (either may be) or "neither", where the run
             has prediction sets.
+        contours: Two thresholds around that of the mask, where the run has them: `outer_mask` and
+            `inner_mask` are made of them.
     """
 
     score: float | None
@@ -52,6 +54,7 @@ class Prediction:
     flagged: bool | None = None
     calibrated_score: float | None = None
     prediction_set: str | None = None
+    contours: outlines.Contours | None = None
 
     @functools.cached_property
     def mask(self) -> np.ndarray | None:
@@ -62,6 +65,23 @@ class Prediction:
         """Returns the mask at another size: (height, width) bool."""
         logits = self.mask_rule.clean(self.mask_logits)
         return postprocessing.mask_at_size(logits, size, self.mask_rule.logit).numpy()[..., 0]
+
+    @property
+    def outer_mask(self) -> np.ndarray | None:
+        """(H, W) bool: what holds the lesion, but for a small fraction; None without contours."""
+        return None if self.contours is None else self.region_at(self.size, self.contours.outer)
+
+    @property
+    def inner_mask(self) -> np.ndarray | None:
+        """(H, W) bool: what is lesion, but for a small fraction; None without contours."""
+        return None if self.contours is None else self.region_at(self.size, self.contours.inner)
+
+    def region_at(self, size: tuple[int, int], probability: float) -> np.ndarray:
+        """Returns (height, width) bool: every pixel of this lesion probability or more."""
+        if not 0 < probability < 1:
+            return np.full(size, probability <= 0)
+        threshold = outlines.MaskRule(probability).logit
+        return postprocessing.mask_at_size(self.mask_logits, size, threshold).numpy()[..., 0]
 
     @property
     def lesion_fraction(self) -> float | None:
@@ -99,6 +119,7 @@ class Predictor:
         threshold: Melanoma probability from which an image is flagged, that of the run's operating
             point; None without one.
         sets: The run's prediction sets, None without them.
+        contours: The run's mask contours, None without them.
         calibration: What makes calibrated probabilities; None where they are not asked for.
         keras_model: The model: (B, S, S, 3) RGB in 0..255, prepared as the run's images are, to a
             dict of logits, `mask` (B, S, S, 1) and where that head is on `melanoma` (B, 1).
@@ -113,6 +134,7 @@ class Predictor:
         )
         self.threshold = frozen.threshold_of(settings.paths.runs, settings.score.tta)
         self.sets = frozen.sets_of(settings.paths.runs, settings.score.tta)
+        self.contours = frozen.contours_of(settings.paths.runs, settings.score.tta)
         self.calibration = (
             frozen.calibration_of(settings.paths.runs, settings.score.tta)
             if settings.score.calibrated
@@ -189,6 +211,7 @@ class Predictor:
                 self._is_flagged(scores[number]),
                 self._calibrated(score_logits[number]),
                 self._set_of(scores[number]),
+                self.contours if has_outlines else None,
             )
             if are_good[number]
             else None

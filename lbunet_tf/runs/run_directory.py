@@ -28,6 +28,7 @@ CALIBRATION = "calibration.json"
 CONFORMAL = "conformal.json"
 PREDICTIONS = "predictions.csv"
 HISTOGRAMS = "pixel_histograms.npz"
+MASK_HISTOGRAMS = "mask_histograms.npz"
 METRICS = "evaluation/metrics.json"
 FIGURES = "evaluation/figures"
 REPORT = "evaluation/report.html"
@@ -52,6 +53,7 @@ BACKUPS = (f"{BACKUP}/[0-9]*.weights.h5", f"{BACKUP}/.*.{whole_files.PARTIAL}*")
 EVALUATION = (
     PREDICTIONS,
     HISTOGRAMS,
+    MASK_HISTOGRAMS,
     METRICS,
     THRESHOLD_CURVES,
     SUBGROUPS,

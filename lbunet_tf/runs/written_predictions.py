@@ -137,7 +137,7 @@ def results(
                 picture = image.picture
                 if picture is None:
                     picture = new_images.read_image(image.path, max_megapixels)
-                overlay = overlays.draw_one(picture, prediction.mask_at(picture.shape[:2]))
+                overlay = _overlay(picture, prediction, settings.results.contours)
                 num_bytes += pictures.write_jpeg(folder / name, overlay)
         return Written(row["image_id"], image.seen, cells, num_bytes)
 
@@ -147,6 +147,16 @@ def results(
     return pipelining.in_batches(
         rows, settings.device.batch_size, tried(read), predict, tried(write)
     )
+
+
+def _overlay(picture, prediction, has_contours):
+    """Returns (H, W, 3) uint8: a picture with the outline, and where asked for both contours."""
+    size = picture.shape[:2]
+    around = []
+    if has_contours:
+        ends = (prediction.contours.outer, prediction.contours.inner)
+        around = [prediction.region_at(size, end) for end in ends]
+    return overlays.draw_one(picture, prediction.mask_at(size), *around)
 
 
 def _cells(row, image, prediction, trained):

@@ -57,6 +57,19 @@ class MaskRule:
 PLAIN = MaskRule()
 
 
+@dataclasses.dataclass(frozen=True)
+class Contours:
+    """Two probabilities around that of the outline, with promises (`evaluation.mask_contours`).
+
+    Attributes:
+        outer: Pixels of this lesion probability or more hold the lesion; 0 is the whole image.
+        inner: Pixels of this or more are lesion; above 1 there is no such region.
+    """
+
+    outer: float
+    inner: float
+
+
 def one_region(logits: np.ndarray, threshold: float) -> np.ndarray:
     """Returns (S, S) bool: one region without holes, or nothing where no logit is high enough.
 

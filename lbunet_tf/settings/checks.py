@@ -191,6 +191,11 @@ def _check_results(results):
         raise ValueError(
             f'"--write" must name some of {", ".join(known)}. Received: {_listed(results.write)}'
         )
+    if results.contours and "overlays" not in results.write:
+        raise ValueError(
+            '"--contours" are drawn on overlays: give --write=overlays too. '
+            f"Received: --write={_listed(results.write)}"
+        )
     numbers = re.fullmatch(r"([1-9]\d{0,8})/([1-9]\d{0,8})", results.shard)
     if not numbers or int(numbers[1]) > int(numbers[2]):
         raise ValueError(

@@ -152,8 +152,9 @@ class Score:
     set_coverage: float = fields.flag(
         0.0,
         "Prediction sets (benign, melanoma, or both: refer) hold the true class in this fraction "
-        "of the images of each class, frozen in RUN/conformal.json. 0: those that the run has, "
-        "else 0.9.",
+        "of the images of each class; the outer contour holds this fraction of a lesion, and this "
+        "fraction of the inner one is lesion. Frozen in RUN/conformal.json. 0: those that the run "
+        "has, else 0.9.",
         entries=("evaluate",),
         minimum=0,
         maximum=0.999,
@@ -197,6 +198,13 @@ class Results:
         "have the size of the image ('full').",
         entries=("predict",),
         choices=("1024", "2048", "full"),
+    )
+    contours: bool = fields.flag(
+        False,
+        "Draw two more contours on overlays, by RUN/conformal.json that evaluate made: a cyan one "
+        "that holds the lesion, and a yellow one that is all lesion, up to a small fraction of the "
+        "pixels (--set_coverage).",
+        entries=("predict",),
     )
     runtime: str = fields.flag(
         "keras",

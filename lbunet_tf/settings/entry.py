@@ -146,11 +146,13 @@ def _flag_help(field):
     if isinstance(default, (list, tuple)):
         default = ",".join(map(str, default))
     choices = field.metadata["choices"]
-    is_one_of = choices and not field.metadata["many"]
+    one_of = "|".join(choices or ())
+    # Many choices stand in the text, where they are wrapped.
+    is_one_of = choices and not field.metadata["many"] and len(one_of) < 60
     if isinstance(default, bool):
         default, shown = str(default).lower(), f"--[no]{field.name}"
     else:
-        shown = f"--{field.name}=" + ("|".join(choices) if is_one_of else _placeholder(field))
+        shown = f"--{field.name}=" + (one_of if is_one_of else _placeholder(field))
     text = field.metadata["help"]
     text += f" Choices: {', '.join(choices)}." if choices and not is_one_of else ""
     text += f" Default: {default}." if default != "" else ""

@@ -34,6 +34,9 @@ def predict(make_config, make_network, drawn_manifest, tmp_path_factory):
         assert [path.name for path in folder.iterdir() if "partial" in path.name] == []
         with np.load(folder / run_directory.HISTOGRAMS) as file:
             histograms = dict(file)
+        if (folder / run_directory.MASK_HISTOGRAMS).is_file():
+            with np.load(folder / run_directory.MASK_HISTOGRAMS) as file:
+                histograms["of_masks"] = dict(file)
         return pd.read_csv(folder / run_directory.PREDICTIONS), histograms
 
     once = functools.cache(run)
@@ -332,3 +335,24 @@ def test_images_whose_logits_are_not_finite_are_counted_and_named():
 
 def test_finite_logits_of_any_size_pass():
     predictions.refuse_not_finite({"mask": np.full((1, 2, 2, 1), -3e38)}, ["a"])
+
+
+def test_each_image_with_a_mask_has_its_own_histogram(predict, manifest):
+    _, histograms = predict()
+
+    found = histograms["of_masks"]
+    known = (manifest["mask"] != "").to_numpy()
+    assert found["image_id"].tolist() == manifest["image_id"][known].tolist()
+    true, logits = _masks(manifest)[known], _mask_logits(manifest)[known]
+    assert found["counts"].shape == (known.sum(), 2, 128)
+    np.testing.assert_array_equal(found["counts"][:, 1].sum(1), true.sum((1, 2)))
+    # Bin 80 begins at a logit of 3.
+    above = (true & (logits >= 3)).sum((1, 2)), (~true & (logits >= 3)).sum((1, 2))
+    np.testing.assert_array_equal(found["counts"][:, 1, 80:].sum(1), above[0])
+    np.testing.assert_array_equal(found["counts"][:, 0, 80:].sum(1), above[1])
+
+
+def test_label_masks_have_no_histograms_of_their_own(predict):
+    _, histograms = predict(mask_source="label", heads=("mask",))
+
+    assert "of_masks" not in histograms
