@@ -102,12 +102,12 @@ def test_sets_that_a_run_has_are_kept_until_another_coverage_is_asked_for(evalua
     run, *_ = evaluated
     settings = flagfiles.read(str(run))
 
-    evaluate.evaluate(settings.replace(set_coverage=0.8))
+    evaluate.evaluate(settings.replace(set_coverage=0.8, contour_coverage=0.7))
     asked = whole_files.read_json(run / "conformal.json")
     found = evaluate.evaluate(settings)
 
     assert asked["coverage"] == 0.8 == found["test"]["prediction_sets"]["asked"]
-    assert asked["mask_contours"]["coverage"] == 0.8 == found["test"]["mask_contours"]["asked"]
+    assert asked["mask_contours"]["coverage"] == 0.7 == found["test"]["mask_contours"]["asked"]
     assert whole_files.read_json(run / "conformal.json") == asked
 
 

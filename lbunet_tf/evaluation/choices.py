@@ -22,8 +22,9 @@ from lbunet_tf.serving import outlines
 from lbunet_tf.serving import prediction_sets
 from lbunet_tf.settings import command_groups
 
-# What prediction sets cover where nothing else is asked for.
+# What prediction sets, and contours of masks, cover where nothing else is asked for.
 COVERAGE = 0.9
+CONTOUR_COVERAGE = 0.95
 
 
 def part_of(rows: pd.DataFrame) -> str:
@@ -213,7 +214,7 @@ def make_contours(
         is_own: As in `make_sets`.
     """
     kept = frozen.read_contours(run) if run and coverage is None else None
-    found = kept or _new_contours(table, histograms, coverage or COVERAGE)
+    found = kept or _new_contours(table, histograms, coverage or CONTOUR_COVERAGE)
     if found is None:
         return {}
     if may_freeze and run and not kept:

@@ -152,9 +152,17 @@ class Score:
     set_coverage: float = fields.flag(
         0.0,
         "Prediction sets (benign, melanoma, or both: refer) hold the true class in this fraction "
-        "of the images of each class; the outer contour holds this fraction of a lesion, and this "
-        "fraction of the inner one is lesion. Frozen in RUN/conformal.json. 0: those that the run "
-        "has, else 0.9.",
+        "of the images of each class, frozen in RUN/conformal.json. 0: those that the run has, "
+        "else 0.9.",
+        entries=("evaluate",),
+        minimum=0,
+        maximum=0.999,
+    )
+    contour_coverage: float = fields.flag(
+        0.0,
+        "The outer contour of a mask holds this fraction of the lesion, and this fraction of the "
+        "inner one is lesion, on average; frozen in RUN/conformal.json. 0: those that the run has, "
+        "else 0.95.",
         entries=("evaluate",),
         minimum=0,
         maximum=0.999,
@@ -203,7 +211,7 @@ class Results:
         False,
         "Draw two more contours on overlays, by RUN/conformal.json that evaluate made: a cyan one "
         "that holds the lesion, and a yellow one that is all lesion, up to a small fraction of the "
-        "pixels (--set_coverage).",
+        "pixels (evaluate --contour_coverage).",
         entries=("predict",),
     )
     runtime: str = fields.flag(
