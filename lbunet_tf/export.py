@@ -88,8 +88,7 @@ def _write_saved_model(settings, model, mask_rule, precision, folder):
         lambda image: preprocessing.prepare_image(image, settings.preprocessing),
         settings.outputs.score_rule,
         mask_rule,
-        _threshold(settings),
-        _calibration(settings),
+        _frozen(settings),
     )
     # Not `track`: it would save each weight twice; what the endpoints use is saved once.
     archive = keras.export.ExportArchive()
@@ -161,29 +160,25 @@ def _mask_rule(settings):
     return mask_threshold.rule_of(settings.paths.runs, settings.mask_cleanup)
 
 
-def _threshold(settings):
-    """Returns that of the operating point, None where there is none, or nothing scores."""
+def _frozen(settings):
+    """Returns what the run has frozen; the calibration only where it is asked for."""
     if settings.outputs.score_rule == "none":
-        return None
-    return frozen.threshold_of(settings.paths.runs, settings.score.tta)
-
-
-def _calibration(settings):
-    """Returns what makes calibrated probabilities, None where they are not asked for."""
-    if not settings.score.calibrated or settings.outputs.score_rule == "none":
-        return None
-    return frozen.calibration_of(settings.paths.runs, settings.score.tta)
+        return signature.NOTHING_FROZEN
+    of_run = (settings.paths.runs, settings.score.tta)
+    calibration = frozen.calibration_of(*of_run) if settings.score.calibrated else None
+    return signature.Frozen(frozen.threshold_of(*of_run), calibration, frozen.sets_of(*of_run))
 
 
 def _identity(settings, mask_rule):
-    threshold, calibration = _threshold(settings), _calibration(settings)
+    chosen = _frozen(settings)
     others = [_run_identity(flagfiles.read(run)) for run in settings.paths.other_runs]
     return {
         "package": f"lbunet_tf {lbunet_tf.__version__}",
         "tta": settings.score.tta,
         **({"mask_rule": dataclasses.asdict(mask_rule)} if mask_rule else {}),
-        **({"calibration": dataclasses.asdict(calibration)} if calibration else {}),
-        **({"flagged_from_probability": threshold} if threshold is not None else {}),
+        **({"calibration": dataclasses.asdict(chosen.calibration)} if chosen.calibration else {}),
+        **({} if chosen.threshold is None else {"flagged_from_probability": chosen.threshold}),
+        **({"prediction_sets": dataclasses.asdict(chosen.sets)} if chosen.sets else {}),
         **_run_identity(settings),
         "other_runs": others,
     }

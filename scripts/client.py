@@ -38,9 +38,11 @@ SIGNATURE = "serving_default"
 INPUT = "image_bytes"
 FLAGGED = "flagged"
 NUMBERS = ("probability", "calibrated_probability", FLAGGED, "lesion_share")
+SET, SETS = "prediction_set", ("neither", "benign", "melanoma", "refer")
 MASK = "mask_png_bytes"
 # Newer exports say here, for each image, why they did not read it; "" where they did.
 ERROR = "error"
+OUTPUTS = (*NUMBERS, SET, MASK, ERROR)
 STARTS = (b"\xff\xd8\xff", b"\x89PNG")
 PNG_START, PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
 MAX_IMAGE_BYTES = 100_000_000
@@ -382,7 +384,7 @@ def make_grpc_sender(address, timeout_seconds, tls=False, ca_file=None):
             code, details = error.code().name, error.details() or ""
             message = f"{address} gives {code}: {_one_line(details)}"
             raise _kind_of_code(code, details)(message) from error
-        known = [name for name in (*NUMBERS, MASK, ERROR) if name in outputs]
+        known = [name for name in OUTPUTS if name in outputs]
         try:
             return {name: _items(tf.make_ndarray, outputs[name], len(contents)) for name in known}
         except ValueError as error:
@@ -517,7 +519,7 @@ def _answers_of_group(ask, group, outcomes):
             yield from _answers_of_group(ask, group[middle:], outcomes)
             return
     else:
-        known = {name: columns[name] for name in (*NUMBERS, MASK, ERROR) if name in columns}
+        known = {name: columns[name] for name in OUTPUTS if name in columns}
         problem = _problem_of_columns(known, len(group))
     for position, (number, _) in enumerate(group):
         if problem:
@@ -549,11 +551,21 @@ def _write(answers, options, outcomes):
         if problem:
             continue
         if names is None:
-            names = [name for name in NUMBERS if name in outputs]
+            names = [name for name in (*NUMBERS, SET) if name in outputs]
             _print_row("image", names)
-        values = {name: min(max(outputs[name], 0), 1) for name in names}
-        shown = [f"{value:.{0 if name == FLAGGED else 6}f}" for name, value in values.items()]
-        _print_row(str(path), shown)
+        _print_row(str(path), [_shown(name, outputs[name]) for name in names])
+
+
+def _shown(name, value):
+    """Returns the cell of an output that is sound."""
+    if name == SET:
+        return _text(value)
+    return f"{min(max(value, 0), 1):.{0 if name == FLAGGED else 6}f}"
+
+
+def _text(value):
+    """Returns text: gRPC gives bytes."""
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
 
 
 def _problem(outputs, names):
@@ -571,6 +583,8 @@ def _problem(outputs, names):
         # A mean of ones may be a little more than 1 in float32.
         if not (is_number and -1e-6 <= value <= 1 + 1e-6):
             return f"{name} must be a number in 0..1. The server gave: {_one_line(value)}"
+    if SET in outputs and _text(outputs[SET]) not in SETS:
+        return f"{SET} must be one of {', '.join(SETS)}. The server gave: {_one_line(outputs[SET])}"
     mask = outputs.get(MASK, PNG_START + PNG_END)
     if not (isinstance(mask, bytes) and mask.startswith(PNG_START) and mask.endswith(PNG_END)):
         return f"{MASK} must be a whole PNG; the server's is none"

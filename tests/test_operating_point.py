@@ -16,6 +16,7 @@ from lbunet_tf import export
 from lbunet_tf import predict
 from lbunet_tf.evaluation import operating_point
 from lbunet_tf.runs import frozen
+from lbunet_tf.serving import prediction_sets
 from lbunet_tf.serving import signature
 from lbunet_tf.settings import flagfiles
 from lbunet_tf.storage import whole_files
@@ -113,12 +114,13 @@ def test_a_threshold_near_1_flags_a_certain_score_in_64_bits_everywhere(run, ima
         lambda image: image,
         "melanoma",
         None,
-        1 - 1e-9,
+        signature.Frozen(1 - 1e-9, sets=prediction_sets.BinarySets(1 - 1e-9, 1.0)),
     )
     # Both are 1 in 32 bits; of 64 the first is 1 - 1.5e-8.
     found = serve(tf.constant([b"\xff\xd8\xff\xe0"] * 2))
     assert found["probability"].numpy().tolist() == [1, 1]
     assert found["flagged"].numpy().tolist() == [0, 1]
+    assert found["prediction_set"].numpy().tolist() == [b"benign", b"neither"]
 
 
 def test_predict_load_and_exports_flag_alike(run, settings, images, tmp_path):
@@ -138,10 +140,15 @@ def test_predict_load_and_exports_flag_alike(run, settings, images, tmp_path):
     contents = [pathlib.Path(path).read_bytes() for path in images]
     contents.append(b"no image")
     served = model.signatures["serving_default"](image_bytes=tf.constant(contents))
+    sets = [row["prediction_set"].encode() for row in rows]
+    assert served["prediction_set"].numpy().tolist() == [*sets, b""]
     served = served["flagged"].numpy()
     assert [str(int(one)) for one in served[:-1]] == flagged and np.isnan(served[-1])
     identity = json.loads(model.signatures["identity"]()["identity"].numpy())
     assert identity["flagged_from_probability"] == threshold
+    frozen_sets = frozen.read_sets(run)
+    ends = {name: frozen_sets[name] for name in ("benign", "melanoma")}
+    assert identity["prediction_sets"] == ends
 
     folder = export.export(settings.replace(output=str(tmp_path / "xml"), format="openvino"))
     identity = whole_files.read_json(folder / "identity.json")

@@ -23,3 +23,11 @@ class BinarySets:
         """Returns (N,) of `SETS`: refer holds both classes."""
         scores = np.asarray(scores, float)
         return np.array(SETS)[(scores <= self.benign) + 2 * (scores >= self.melanoma)]
+
+    def names_in_graph(self, scores):
+        """Returns what `names` does, of a tensor (B,) float64, as TensorFlow's operations."""
+        import tensorflow as tf
+
+        may_be_benign, may_be_melanoma = scores <= self.benign, scores >= self.melanoma
+        number = tf.cast(may_be_benign, tf.int32) + 2 * tf.cast(may_be_melanoma, tf.int32)
+        return tf.gather(tf.constant(SETS), number)

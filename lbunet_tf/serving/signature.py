@@ -3,6 +3,7 @@
 Everything here becomes TensorFlow ops; it runs where only TensorFlow is installed.
 """
 
+import dataclasses
 import json
 from collections.abc import Callable
 
@@ -12,11 +13,30 @@ import tensorflow as tf
 from lbunet_tf.serving import calibrated
 from lbunet_tf.serving import outlines
 from lbunet_tf.serving import postprocessing
+from lbunet_tf.serving import prediction_sets
 
 NAME = "serving_default"
 INPUT = "image_bytes"
 NO_IMAGE = "image_bytes must be a JPEG or PNG; these bytes are neither"
 DAMAGED = "image_bytes must be a complete JPEG or PNG: this one is cut short or damaged"
+
+
+@dataclasses.dataclass(frozen=True)
+class Frozen:
+    """What was chosen for a model after training, each None where it is not there.
+
+    Attributes:
+        threshold: Melanoma probability from which an image is flagged.
+        calibration: What makes calibrated probabilities.
+        sets: The prediction sets.
+    """
+
+    threshold: float | None = None
+    calibration: calibrated.Calibration | None = None
+    sets: prediction_sets.BinarySets | None = None
+
+
+NOTHING_FROZEN = Frozen()
 
 
 def make_serving_function(
@@ -26,15 +46,15 @@ def make_serving_function(
     resize: Callable[[tf.Tensor], tf.Tensor],
     score_rule: str,
     mask_rule: outlines.MaskRule | None,
-    threshold: float | None = None,
-    calibration: calibrated.Calibration | None = None,
+    frozen: Frozen = NOTHING_FROZEN,
 ) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
     """Returns (B,) bytes -> dict of outputs, for images of any sizes in one batch, or of none.
 
     `error` (B,), empty where all is well; `probability` (B,) of melanoma, where an output of the
-    model scores it; `flagged` (B,), 1 where that reaches the operating point, else 0, where there
-    is one; and, where the mask head learnt outlines, `mask_png_bytes` (B,), 0 or 255 at
-    the size of the image as a viewer shows it, and `lesion_share` (B,) of the image.
+    model scores it; `flagged` (B,), 1 where that reaches the operating point, else 0, and
+    `prediction_set` (B,), a word, where the run has them; `calibrated_probability` (B,) with a
+    calibration; and, where the mask head learnt outlines, `mask_png_bytes` (B,), 0 or 255 at the
+    size of the image as a viewer shows it, and `lesion_share` (B,) of the image.
 
     An image with an error has NaN for numbers, which no threshold takes for a result, and no
     bytes for its mask; the others of its request have their answers. TF Serving writes NaN in
@@ -48,8 +68,7 @@ def make_serving_function(
         score_rule: "melanoma", "mean", "max" or "none" (`Config.score_rule`).
         mask_rule: How the logits of `mask` become an outline; None where it is the label on every
             pixel.
-        threshold: Of the operating point, None without one.
-        calibration: What makes `calibrated_probability` (B,), None without that output.
+        frozen: What was chosen for the model.
     """
 
     def read(contents):
@@ -70,20 +89,7 @@ def make_serving_function(
         is_good = errors == ""
         outputs = {"error": errors}
         if score_rule != "none":
-            scores = postprocessing.image_scores(logits, score_rule, postprocessing.TENSORFLOW)
-            outputs["probability"] = _or_nan(is_good, scores)
-            if calibration:
-                score_logits = postprocessing.score_logits(
-                    logits, scores, score_rule, tf.math.log, tf.math.log1p
-                )
-                found = calibration.apply_in_graph(score_logits)
-                outputs["calibrated_probability"] = _or_nan(is_good, found)
-            if threshold is not None:
-                # As predict: of 32 bits, many a certain score would be 1.
-                wide = {name: tf.cast(value, tf.float64) for name, value in logits.items()}
-                wide = postprocessing.image_scores(wide, score_rule, postprocessing.TENSORFLOW)
-                flagged = tf.cast(wide >= threshold, tf.float32)
-                outputs["flagged"] = _or_nan(is_good, flagged)
+            outputs |= _score_outputs(logits, score_rule, frozen, is_good)
         if mask_rule:
             masks, shares = tf.map_fn(
                 lambda found: _outline(*found, mask_rule.logit),
@@ -98,6 +104,26 @@ def make_serving_function(
         return outputs
 
     return serve
+
+
+def _score_outputs(logits, score_rule, frozen, is_good):
+    """Returns what is said of the score of each image, by output."""
+    scores = postprocessing.image_scores(logits, score_rule, postprocessing.TENSORFLOW)
+    outputs = {"probability": _or_nan(is_good, scores)}
+    if frozen.calibration:
+        score_logits = postprocessing.score_logits(
+            logits, scores, score_rule, tf.math.log, tf.math.log1p
+        )
+        found = frozen.calibration.apply_in_graph(score_logits)
+        outputs["calibrated_probability"] = _or_nan(is_good, found)
+    # As predict: of 32 bits, many a certain score would be 1.
+    wide = {name: tf.cast(value, tf.float64) for name, value in logits.items()}
+    wide = postprocessing.image_scores(wide, score_rule, postprocessing.TENSORFLOW)
+    if frozen.threshold is not None:
+        outputs["flagged"] = _or_nan(is_good, tf.cast(wide >= frozen.threshold, tf.float32))
+    if frozen.sets:
+        outputs["prediction_set"] = tf.where(is_good, frozen.sets.names_in_graph(wide), "")
+    return outputs
 
 
 def _logits(model, images):

@@ -15,6 +15,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from lbunet_tf.serving import prediction_sets
 from lbunet_tf.serving import signature
 from lbunet_tf.serving import warmup
 
@@ -57,10 +58,11 @@ def test_the_rest_request_fits_the_signature(client, serve):
 
 
 def test_the_client_reads_the_outputs_that_signatures_have(client, serve, serve_score):
-    # Those of a run with an operating point and --calibrated.
-    more = {client.FLAGGED, "calibrated_probability"}
-    assert {*client.NUMBERS, client.MASK, client.ERROR} - more == set(serve.structured_outputs)
-    assert more < set(client.NUMBERS)
+    # Those of a run with an operating point, prediction sets and --calibrated.
+    more = {client.FLAGGED, client.SET, "calibrated_probability"}
+    assert set(client.OUTPUTS) - more == set(serve.structured_outputs)
+    assert more < set(client.OUTPUTS)
+    assert client.SETS == prediction_sets.SETS
     assert set(serve_score.structured_outputs) == {"probability", client.ERROR}
 
 

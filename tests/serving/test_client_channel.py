@@ -170,6 +170,18 @@ def test_a_grpc_output_that_no_such_model_has_is_not_read(ask, start_grpc, files
     assert ask(f"--grpc=127.0.0.1:{port}", *files(1))[0] == 0
 
 
+def test_prediction_sets_are_printed_alike_over_rest_and_grpc(ask, start, start_grpc, files):
+    sets = ["benign", "refer"]
+    url, _ = start(lambda images: stand_in.outputs(probability=[0.1, 0.5], prediction_set=sets))
+    of_grpc = {"probability": [0.1, 0.5], "prediction_set": [b"benign", b"refer"]}
+    port, _ = start_grpc(lambda images, context: of_grpc)
+
+    for server in (f"--url={url}", f"--grpc=127.0.0.1:{port}"):
+        status, rows, _ = ask(server, *files(2))
+        assert status == 0
+        assert [row["prediction_set"] for row in rows.values()] == sets
+
+
 def test_an_error_of_one_image_comes_over_grpc_too(ask, start_grpc, files):
     port, _ = start_grpc(
         lambda images, _: {"probability": [0.5, float("nan")], "error": ["", "too many pixels"]}

@@ -133,6 +133,8 @@ def test_an_answer_without_an_end_is_not_read_to_it(client, ask, start, files):
         ({"probability": [0.5, None]}, "in 0..1"),
         ({"probability": [0.5, [0.5]]}, "in 0..1"),
         ({"probability": [0.5, 0.5], "lesion_share": [0.5, 2]}, "lesion_share must be a number"),
+        ({"probability": [0.5, 0.5], "prediction_set": ["refer", "no"]}, "one of neither, benign"),
+        ({"probability": [0.5, 0.5], "prediction_set": ["refer", 3]}, "one of neither, benign"),
         (
             {"probability": [0.5, 0.5], "mask_png_bytes": [stand_in.B64, {"b64": "?"}]},
             "a whole PNG",
