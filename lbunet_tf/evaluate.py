@@ -137,6 +137,7 @@ def _evaluate(settings, source, asked, output):
     metrics["test"] |= choices.make_contours(
         table,
         output / run_directory.MASK_HISTOGRAMS,
+        mask_rule.threshold,
         settings.score.contour_coverage or None,
         *of_run,
         is_own=source is None,

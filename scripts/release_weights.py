@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """Puts a finished, evaluated run into the package as a released one, its weights in float16.
 
-    python scripts/release_weights.py RUN NAME [--antialias]
+    python scripts/release_weights.py RUN NAME [--antialias] [--target_sensitivity=0.9]
 
 Writes lbunet_tf/released/NAME: model.keras, flags.cfg, training.json, history.csv, manifest.csv
-(without folders), mask_threshold.json, scores.json, data_license.txt and SHA256SUMS. The run is
-evaluated for it; with --antialias it predicts with that flag, which it need not have been trained
-with: the images of its users may be larger than those that it was trained on. A model card,
-model_card.md, is written by hand beside them, from scores.json.
+(without folders), scores.json, data_license.txt, SHA256SUMS, and what is chosen on val:
+mask_threshold.json, operating_point.json, calibration.json and conformal.json. What is released,
+weights in float16, is evaluated for it; with --antialias it predicts with that flag, which it need
+not have been trained with: the images of its users may be larger than those that it was trained
+on. A model card, model_card.md, is written by hand next to them, from scores.json.
 
 Only images that anyone may use for anything are learnt from: a run that has learnt from another
 source than ISIC 2017's training part (CC0) is refused.
@@ -15,6 +16,7 @@ source than ISIC 2017's training part (CC0) is refused.
 
 import argparse
 import io
+import os
 import pathlib
 import shutil
 import sys
@@ -27,9 +29,7 @@ import numpy as np
 from lbunet_tf import evaluate
 from lbunet_tf.data import manifests
 from lbunet_tf.runs import held_out
-from lbunet_tf.runs import mask_threshold
 from lbunet_tf.runs import run_directory
-from lbunet_tf.serving import outlines
 from lbunet_tf.settings import config
 from lbunet_tf.settings import flagfiles
 from lbunet_tf.settings import released_runs
@@ -38,6 +38,19 @@ from lbunet_tf.storage import archives
 from lbunet_tf.storage import whole_files
 
 SOURCE, PART = "isic2017", "train"
+# Of a run: what an evaluation reads next to model, flags and manifest, and what it chooses.
+COPIED = (
+    run_directory.CHECKS,
+    run_directory.SKIPPED,
+    run_directory.HISTORY,
+    run_directory.FINISHED,
+)
+CHOSEN = (
+    run_directory.MASK_THRESHOLD,
+    run_directory.OPERATING_POINT,
+    run_directory.CALIBRATION,
+    run_directory.CONFORMAL,
+)
 STARTS = ("imagenet", "none")
 # What leaking into a score, or a search for known images, needs; no folder.
 COLUMNS = (
@@ -108,18 +121,40 @@ def write_half(model: pathlib.Path, path: pathlib.Path) -> None:
             archive.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)
 
 
-def release(run: str, name: str, antialias: bool) -> pathlib.Path:
+def _evaluate(settings, manifest, folder):
+    """Returns the metrics of the released model; what is chosen for it on val goes to its folder.
+
+    In a copy of the run that has the released weights.
+    """
+    with tempfile.TemporaryDirectory() as place:
+        copy = pathlib.Path(place, "run")
+        copy.mkdir()
+        for name in COPIED:
+            shutil.copyfile(pathlib.Path(settings.paths.run, name), copy / name)
+        shutil.copyfile(folder / run_directory.MODEL, copy / run_directory.MODEL)
+        settings = settings.replace(run=str(copy))
+        lines = flagfiles.flag_lines(settings)
+        whole_files.write_text(copy / run_directory.FLAGS, "\n".join(lines) + "\n")
+        for column in ("image", "mask"):
+            manifest[column] = [os.path.abspath(file) if file else "" for file in manifest[column]]
+        whole_files.write_table(copy / run_directory.MANIFEST, manifest)
+        metrics = evaluate.evaluate(settings)
+        for name in CHOSEN:
+            shutil.copyfile(copy / name, folder / name)
+    return metrics
+
+
+def release(run: str, name: str, antialias: bool, target_sensitivity: float) -> pathlib.Path:
     """Returns the folder of the released run."""
     settings = flagfiles.read(run)
     settings = settings.replace(antialias=antialias or settings.preprocessing.antialias)
     path = pathlib.Path(run)
     manifest = manifests.read(path / run_directory.MANIFEST)
     refuse_other_sources(settings, manifest)
-    with tempfile.TemporaryDirectory() as evaluated:
-        metrics = evaluate.evaluate(settings.replace(output=f"{evaluated}/scores"))
     folder = released_runs.FOLDER / name
     folder.mkdir(parents=True, exist_ok=True)
     write_half(path / run_directory.MODEL, folder / run_directory.MODEL)
+    metrics = _evaluate(settings.replace(target_sensitivity=target_sensitivity), manifest, folder)
     shutil.copyfile(path / run_directory.HISTORY, folder / run_directory.HISTORY)
     shown = settings.replace(run=name, data_dir=(SOURCE,))
     lines = flagfiles.flag_lines(shown)
@@ -130,8 +165,6 @@ def release(run: str, name: str, antialias: bool) -> pathlib.Path:
     for column in ("image", "mask"):
         manifest[column] = [pathlib.PurePath(file).name for file in manifest[column]]
     whole_files.write_table(folder / run_directory.MANIFEST, manifest[list(COLUMNS)])
-    rule = outlines.MaskRule(metrics["val"]["mask_threshold"], metrics["val"]["mask_cleanup"])
-    mask_threshold.write(folder, rule, metrics["val"]["num_masks"])
     whole_files.write_json(folder / "scores.json", metrics)
     whole_files.write_text(folder / "data_license.txt", LICENSE)
     others = (released_runs.SUMS, released_runs.CARD)
@@ -147,9 +180,10 @@ def main() -> int:
     parser.add_argument("run", help="a run directory")
     parser.add_argument("name", help="its name in the package")
     parser.add_argument("--antialias", action="store_true", help="predict with --antialias")
+    parser.add_argument("--target_sensitivity", type=float, default=0.9, help="of val")
     arguments = parser.parse_args()
     try:
-        print(release(arguments.run, arguments.name, arguments.antialias))
+        print(release(*vars(arguments).values()))
     except (ValueError, OSError) as error:
         print(f"ERROR: {error}", file=sys.stderr)
         return 1

@@ -197,6 +197,7 @@ def _new_sets(table, coverage):
 def make_contours(
     table: pd.DataFrame,
     histograms: pathlib.Path,
+    threshold: float,
     coverage: float | None,
     run: pathlib.Path | None,
     may_freeze: bool,
@@ -207,6 +208,7 @@ def make_contours(
     Args:
         table: The predictions.
         histograms: `mask_histograms.npz` of them, which need not be there.
+        threshold: Probability from which a pixel belongs to the outline.
         coverage: 1 - coverage of a lesion may be missed, and of the inner region wrong; None as
             in `make_sets`.
         run: As in `take_point`.
@@ -214,7 +216,7 @@ def make_contours(
         is_own: As in `make_sets`.
     """
     kept = frozen.read_contours(run) if run and coverage is None else None
-    found = kept or _new_contours(table, histograms, coverage or CONTOUR_COVERAGE)
+    found = kept or _new_contours(table, histograms, threshold, coverage or CONTOUR_COVERAGE)
     if found is None:
         return {}
     if may_freeze and run and not kept:
@@ -229,14 +231,14 @@ def make_contours(
     return {frozen.CONTOURS: {"asked": found["coverage"], **chosen, **counted, **measured}}
 
 
-def _new_contours(table, histograms, coverage):
+def _new_contours(table, histograms, threshold, coverage):
     """Returns the contours' part of conformal.json, None without masks to choose on."""
     part = part_of(table)
     rows, counts, num_empty = _mask_counts(table[table["split"] == part], histograms)
     if rows.empty:
         return None
     key = contract.patients(rows)[0]
-    found = mask_contours.fit(counts, key, 1 - coverage)
+    found = mask_contours.fit(counts, key, 1 - coverage, threshold)
     return {
         "outer": found.outer,
         "inner": found.inner,

@@ -131,16 +131,24 @@ def by_patient(risk: np.ndarray, patients: np.ndarray) -> np.ndarray:
     return sums / np.bincount(number)[:, None]
 
 
-def fit(counts: np.ndarray, patients: np.ndarray, alpha: float) -> outlines.Contours:
+def fit(
+    counts: np.ndarray, patients: np.ndarray, alpha: float, threshold: float = 0.5
+) -> outlines.Contours:
     """Returns both contours, of images that neither training nor selection saw.
+
+    The outline lies between them: where a promise would hold further in, or further out, than the
+    outline, it holds there as well, and the contour is drawn next to the outline.
 
     Args:
         counts: (N, 2, 128), as `missed` takes them.
         patients: (N,) of any kind.
         alpha: The fraction that may be missed, and that may be wrong.
+        threshold: Probability from which a pixel belongs to the outline, above 0 and below 1.
     """
-    outer = outer_bin(by_patient(missed(counts), patients), alpha)
-    inner = inner_bin(by_patient(wrong(counts), patients), alpha)
+    place = _place(threshold)
+    # What is missed falls with the threshold, and every higher bin passed the test of the inner.
+    outer = min(outer_bin(by_patient(missed(counts), patients), alpha), math.floor(place))
+    inner = max(inner_bin(by_patient(wrong(counts), patients), alpha), math.ceil(place))
     return outlines.Contours(probability(outer), probability(inner))
 
 
@@ -184,5 +192,10 @@ def _bin_of(end):
         return 0
     if end >= 1:
         return NUM_BINS
+    return round(_place(end))
+
+
+def _place(end):
+    """Returns where a probability above 0 and below 1 lies among the bins, 0 to 128."""
     logit = math.log(end / (1 - end))
-    return min(round((logit / MAX_LOGIT + 1) / 2 * NUM_BINS), NUM_BINS)
+    return min(max((logit / MAX_LOGIT + 1) / 2, 0), 1) * NUM_BINS

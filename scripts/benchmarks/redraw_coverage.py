@@ -14,6 +14,7 @@ import numpy as np
 from lbunet_tf.evaluation import conformal
 from lbunet_tf.evaluation import contract
 from lbunet_tf.evaluation import mask_contours
+from lbunet_tf.runs import mask_threshold
 from lbunet_tf.runs import run_directory
 
 
@@ -42,6 +43,7 @@ def main() -> None:
             alpha,
             arguments.redraws,
             random,
+            mask_threshold.rule_of([str(arguments.run)], "one_region", warns=False).threshold,
         )
 
 
@@ -83,12 +85,12 @@ def _mean_by_patient(values, patients):
     return float(mask_contours.by_patient(values[:, None].astype(float), patients).mean())
 
 
-def _print_contours(counts, patients, alpha, redraws, random):
+def _print_contours(counts, patients, alpha, redraws, random, threshold):
     print(f"mask contours: {len(counts)} masks, {len(set(patients))} patients")
     found = []
     for _ in range(redraws):
         first = _halves(patients, random)
-        contours = mask_contours.fit(counts[first], patients[first], alpha)
+        contours = mask_contours.fit(counts[first], patients[first], alpha, threshold)
         found.append(mask_contours.measure(contours, counts[~first], patients[~first]))
     missed, wrong = (
         np.array([one[name] for one in found])

@@ -107,7 +107,8 @@ def test_the_outer_contour_misses_what_was_asked_for_over_redraws():
     missed = []
     for seed in range(60):
         counts = drawn(140, seed)
-        found = mask_contours.fit(counts[:40], np.arange(40), 0.1)
+        # Of an outline that says nothing.
+        found = mask_contours.fit(counts[:40], np.arange(40), 0.1, threshold=1 - 1e-6)
         missed.append(mask_contours.measure(found, counts[40:], np.arange(100))["missed_fraction"])
 
     # Not above, and no more than 2 / (n + 1) and a bin below.
@@ -138,6 +139,16 @@ def test_patients_of_many_hard_images_do_not_break_the_outer_contour():
 
     # A quarter of the patients is hard: only below bin 30 is a tenth of a patient's lesion missed.
     assert found.outer == mask_contours.probability(30)
+
+
+def test_the_outline_lies_between_its_contours():
+    # A network that is nearly always right: both promises hold at almost any threshold.
+    counts = counts_of([{127: 100}] * 60, [{0: 100}] * 60)
+
+    found = mask_contours.fit(counts, np.arange(60), 0.1, threshold=0.55)
+
+    assert found.outer == mask_contours.probability(65) < 0.55 < mask_contours.probability(66)
+    assert found.inner == mask_contours.probability(66)
 
 
 def test_what_is_measured_by_hand():
