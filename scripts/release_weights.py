@@ -43,7 +43,6 @@ COPIED = (
     run_directory.CHECKS,
     run_directory.SKIPPED,
     run_directory.HISTORY,
-    run_directory.FINISHED,
 )
 CHOSEN = (
     run_directory.MASK_THRESHOLD,
@@ -132,16 +131,23 @@ def _evaluate(settings, manifest, folder):
         for name in COPIED:
             shutil.copyfile(pathlib.Path(settings.paths.run, name), copy / name)
         shutil.copyfile(folder / run_directory.MODEL, copy / run_directory.MODEL)
-        settings = settings.replace(run=str(copy))
-        lines = flagfiles.flag_lines(settings)
-        whole_files.write_text(copy / run_directory.FLAGS, "\n".join(lines) + "\n")
+        _write_flags(settings, copy, pathlib.Path(settings.paths.run) / run_directory.FINISHED)
         for column in ("image", "mask"):
             manifest[column] = [os.path.abspath(file) if file else "" for file in manifest[column]]
         whole_files.write_table(copy / run_directory.MANIFEST, manifest)
-        metrics = evaluate.evaluate(settings)
+        metrics = evaluate.evaluate(settings.replace(run=str(copy)))
         for name in CHOSEN:
             shutil.copyfile(copy / name, folder / name)
     return metrics
+
+
+def _write_flags(settings, folder, finished):
+    """Writes flags.cfg to a folder, and the training.json of a run, which must agree with it."""
+    lines = flagfiles.flag_lines(settings)
+    whole_files.write_text(folder / run_directory.FLAGS, "\n".join(lines) + "\n")
+    content = whole_files.read_json(finished)
+    content[trained_flags.KEY] = trained_flags.kept(lines, flagfiles.PATH_FLAGS)
+    whole_files.write_json(folder / run_directory.FINISHED, content)
 
 
 def release(run: str, name: str, antialias: bool, target_sensitivity: float) -> pathlib.Path:
@@ -157,11 +163,7 @@ def release(run: str, name: str, antialias: bool, target_sensitivity: float) -> 
     metrics = _evaluate(settings.replace(target_sensitivity=target_sensitivity), manifest, folder)
     shutil.copyfile(path / run_directory.HISTORY, folder / run_directory.HISTORY)
     shown = settings.replace(run=name, data_dir=(SOURCE,))
-    lines = flagfiles.flag_lines(shown)
-    whole_files.write_text(folder / run_directory.FLAGS, "\n".join(lines) + "\n")
-    finished = whole_files.read_json(path / run_directory.FINISHED)
-    finished[trained_flags.KEY] = trained_flags.kept(lines, flagfiles.PATH_FLAGS)
-    whole_files.write_json(folder / run_directory.FINISHED, finished)
+    _write_flags(shown, folder, path / run_directory.FINISHED)
     for column in ("image", "mask"):
         manifest[column] = [pathlib.PurePath(file).name for file in manifest[column]]
     whole_files.write_table(folder / run_directory.MANIFEST, manifest[list(COLUMNS)])

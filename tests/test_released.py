@@ -17,9 +17,11 @@ from lbunet_tf import export
 from lbunet_tf import models
 from lbunet_tf.models import saved_models
 from lbunet_tf.runs import networks
+from lbunet_tf.serving import prediction_sets
 from lbunet_tf.settings import config
 from lbunet_tf.settings import flagfiles
 from lbunet_tf.settings import released_runs
+from lbunet_tf.storage import whole_files
 
 pytestmark = pytest.mark.slow
 ROOT = pathlib.Path(__file__).parents[1]
@@ -103,9 +105,25 @@ def test_predict_without_a_run_works_from_anywhere_and_writes_there(tmp_path, ne
         (row,) = csv.DictReader(file)
     found = network.predict(image)
     assert float(row["score"]) == pytest.approx(found.score, abs=1e-5)
+    assert row["flagged"] == str(int(found.flagged))
+    assert row["prediction_set"] == found.prediction_set in prediction_sets.SETS
     mask = np.asarray(Image.open(folder / row["mask"]))
     assert (mask != found.mask).mean() < 1e-4
     assert {path.name for path in tmp_path.iterdir()} == {"home", "runs"}
+
+
+def test_it_has_all_that_evaluate_chooses_on_val():
+    scores = whole_files.read_json(released_runs.FOLDER / "isic2017/scores.json")["test"]
+
+    found = lbunet_tf.load("isic2017", calibrated=True)
+
+    assert found.threshold == scores["operating_point"]["threshold"]
+    assert found.calibration.kind == scores["calibrated"]["kind"]
+    contours = scores["mask_contours"]
+    assert (found.contours.outer, found.contours.inner) == (contours["outer"], contours["inner"])
+    assert found.contours.outer < found.mask_rule.threshold < found.contours.inner
+    # A melanoma is in the set of most of them.
+    assert found.sets.melanoma < found.threshold < found.sets.benign
 
 
 def test_a_damaged_file_of_the_package_is_named(tmp_path, monkeypatch):
@@ -160,4 +178,10 @@ def test_it_is_evaluated_on_another_source_and_not_on_its_own(settings, tmp_path
     assert metrics["test"]["num_images"] == 12 and metrics["val"]["num_images"] == 0
     threshold = metrics["test"]["mask_threshold"]
     assert threshold == lbunet_tf.load("isic2017").mask_rule.threshold
+    # What was chosen on images that are not here, and no promise of these.
+    chosen = whole_files.read_json(released_runs.FOLDER / "isic2017/calibration.json")
+    assert metrics["test"]["calibrated"]["kind"] == chosen["kind"]
+    assert metrics["test"]["operating_point"]["chosen_on"] == "val"
+    assert metrics["test"]["prediction_sets"]["is_promised"] is False
+    assert metrics["test"]["mask_contours"]["is_promised"] is False
     assert (tmp_path / "runs/isic2017/on_synthetic/evaluation/report.html").is_file()

@@ -21,6 +21,7 @@ from lbunet_tf.serving import calibrated
 from lbunet_tf.serving import outlines
 from lbunet_tf.serving import prediction_sets
 from lbunet_tf.settings import command_groups
+from lbunet_tf.storage import whole_files
 
 # What prediction sets, and contours of masks, cover where nothing else is asked for.
 COVERAGE = 0.9
@@ -105,6 +106,8 @@ def calibrate(
 ) -> tuple[dict[str, dict], calibrated.Calibration | None]:
     """Returns (how calibrated the scores of test are, by name; the calibration of val or None).
 
+    That is fitted each time; where no image of val is at hand, it is the run's own.
+
     `calibration` is of the scores as they are, `calibrated` by what is fitted for them; what
     is not estimable is left out. The arguments are those of `take_point`.
     """
@@ -112,19 +115,25 @@ def calibrate(
     parts = {split: table[table["split"] == split] for split in (part, "test")}
     is_scored = not contract.with_score(parts["test"]).empty
     found = calibration.fit_table(parts[part])
+    is_new = found is not None
+    if not is_new and run and parts[part].empty and frozen.read_calibration(run):
+        # A released run comes without the images that it was fitted on.
+        function = frozen.read_calibration(run)
+        found = function, whole_files.read_json(run / run_directory.CALIBRATION)
     measured = {}
     if is_scored:
         measured["calibration"] = calibration.measure_table(parts["test"])
     if found is None:
         return measured, None
     function, facts = found
-    facts["chosen_on"] = part
-    facts["prevalence"] = facts["num_melanoma"] / facts["num_images"]
+    if is_new:
+        facts["chosen_on"] = part
+        facts["prevalence"] = facts["num_melanoma"] / facts["num_images"]
     if is_scored:
         after = calibration.measure_table(parts["test"], function)
         chosen = {name: facts[name] for name in ("kind", "chosen_on", "prevalence")}
         measured["calibrated"] = {**after, **chosen}
-    if may_freeze and run:
+    if may_freeze and run and is_new:
         frozen.write(run, run_directory.CALIBRATION, facts)
     return measured, function
 

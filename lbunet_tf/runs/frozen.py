@@ -55,8 +55,7 @@ def calibration_of(runs: Sequence[str], tta: str) -> calibrated.Calibration:
         raise ValueError(
             f'"--calibrated" needs {runs[0]}/{run_directory.CALIBRATION}, which '
             f"python -m lbunet_tf.evaluate --run={runs[0]} makes of a melanoma score and val "
-            "images of at least ten patients with melanoma and ten without; the network of the "
-            "package has none"
+            "images of at least ten patients with melanoma and ten without"
         )
     return found
 
