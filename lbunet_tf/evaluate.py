@@ -22,6 +22,7 @@ from absl import logging
 from lbunet_tf.data.pixels import file_check
 from lbunet_tf.drawing import figures
 from lbunet_tf.evaluation import choices
+from lbunet_tf.evaluation import clinic
 from lbunet_tf.evaluation import contract
 from lbunet_tf.evaluation import facts
 from lbunet_tf.evaluation import predictions
@@ -104,7 +105,12 @@ def _evaluate(settings, source, asked, output):
     is_as_it_is = frozen.is_run_as_it_is(settings.paths.runs, settings.score.tta)
     of_run = (run if is_as_it_is else None, output == run)
     rule = choices.rule_of(settings.score)
-    choices.check(scored.manifest, rule, settings.outputs.score_rule != "none", of_run[0])
+    has_score = settings.outputs.score_rule != "none"
+    choices.check(scored.manifest, rule, has_score, of_run[0])
+    calibrated_on = scored.manifest[scored.manifest["split"] == choices.part_of(scored.manifest)]
+    clinic.check(
+        settings.score.clinic_prevalence, calibrated_on, has_score, source is None, all(of_run)
+    )
     _write_scored(output, settings, scored, asked)
     start = time.perf_counter()
     scored, table, mask_rule = _predict(settings, output, model, scored)
@@ -130,7 +136,12 @@ def _evaluate(settings, source, asked, output):
         values |= uncertainty.estimate(part, threshold, settings.outputs.mask_source)
         if point and values.get("num_scored"):
             values["operating_point"] = point
-    measured, function = choices.calibrate(table, *of_run)
+    measured, function = choices.calibrate(
+        table,
+        *of_run,
+        settings.score.clinic_prevalence,
+        metrics["test"].get("at_val_threshold"),
+    )
     metrics["test"] |= measured | choices.make_sets(
         table, settings.score.set_coverage or None, *of_run, is_own=source is None
     )

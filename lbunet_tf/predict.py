@@ -163,9 +163,12 @@ def _frozen(runs, score):
     """Returns what the run has frozen, as JSON has it; None of what it has not."""
     sets = frozen.sets_of(runs, score.tta)
     calibration = frozen.calibration_of(runs, score.tta) if score.calibrated else None
+    calibrated = calibration and [calibration.kind, *calibration.parameters]
+    if calibration and calibration.offset:
+        calibrated.append(calibration.offset)
     return {
         "threshold": frozen.threshold_of(runs, score.tta),
-        "calibrated": calibration and [calibration.kind, *calibration.parameters],
+        "calibrated": calibrated,
         "sets": sets and list(dataclasses.astuple(sets)),
     }
 

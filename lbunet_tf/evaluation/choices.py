@@ -10,6 +10,7 @@ from absl import logging
 
 from lbunet_tf.data import manifests
 from lbunet_tf.evaluation import calibration
+from lbunet_tf.evaluation import clinic
 from lbunet_tf.evaluation import conformal
 from lbunet_tf.evaluation import contract
 from lbunet_tf.evaluation import operating_point
@@ -97,12 +98,26 @@ def take_point(
 
 
 def calibrate(
-    table: pd.DataFrame, run: pathlib.Path | None, may_freeze: bool
+    table: pd.DataFrame,
+    run: pathlib.Path | None,
+    may_freeze: bool,
+    clinic_prevalence: float = 0.0,
+    at: dict | None = None,
 ) -> tuple[dict[str, dict], calibrated.Calibration | None]:
     """Returns (how calibrated the scores of test are, by name; the calibration of val or None).
 
     `calibration` is of the scores as they are, `calibrated` by what is fitted for them; what
-    is not estimable is left out. The arguments are those of `take_point`.
+    is not estimable is left out. Both are at the prevalence of val; what is frozen is shifted.
+
+    Args:
+        table: The predictions.
+        run: As in `take_point`.
+        may_freeze: As in `take_point`.
+        clinic_prevalence: That of melanoma for which probabilities are frozen, 0 for that of val.
+        at: Sensitivity and specificity of test at the operating point, None without one.
+
+    Raises:
+        ValueError: A prevalence is asked for, and there is no calibration.
     """
     part = part_of(table)
     parts = {split: table[table["split"] == split] for split in (part, "test")}
@@ -112,6 +127,8 @@ def calibrate(
     if is_scored:
         measured["calibration"] = calibration.measure_table(parts["test"])
     if found is None:
+        if clinic_prevalence:
+            clinic.refuse_without_calibration(clinic_prevalence, f"too few in {part}")
         return measured, None
     function, facts = found
     facts["chosen_on"] = part
@@ -120,6 +137,11 @@ def calibrate(
         after = calibration.measure_table(parts["test"], function)
         chosen = {name: facts[name] for name in ("kind", "chosen_on", "prevalence")}
         measured["calibrated"] = {**after, **chosen}
+    if clinic_prevalence:
+        facts |= clinic.shift(facts["prevalence"], clinic_prevalence)
+        if is_scored:
+            found = clinic.describe(facts["prevalence"], clinic_prevalence, at)
+            measured["calibrated"]["clinic_prevalence"] = found
     if may_freeze and run:
         frozen.write(run, run_directory.CALIBRATION, facts)
     return measured, function

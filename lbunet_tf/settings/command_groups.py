@@ -111,6 +111,15 @@ class Score:
         "Prevalence of melanoma at which PPV and NPV are also stated (ISIC 2020: 0.018).",
         entries=("evaluate",),
     )
+    clinic_prevalence: float = fields.flag(
+        0.0,
+        "Shift calibrated probabilities to a clinic where this fraction of lesions is melanoma, "
+        "and keep that in RUN/calibration.json for --calibrated. It assumes that nothing but the "
+        "prevalence differs. 0: as frequent as in val.",
+        entries=("evaluate",),
+        minimum=0,
+        maximum=0.9999,
+    )
     target_sensitivity: float = fields.flag(
         0.0,
         "Flag images so that at least this fraction of melanomas is flagged; 0: by Youden's index, "
