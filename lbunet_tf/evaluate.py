@@ -29,6 +29,8 @@ from lbunet_tf.evaluation import predictions
 from lbunet_tf.evaluation import report
 from lbunet_tf.evaluation import score_figures
 from lbunet_tf.evaluation import scores
+from lbunet_tf.evaluation import skin_tone
+from lbunet_tf.evaluation import subgroup_tables
 from lbunet_tf.evaluation import subgroups
 from lbunet_tf.evaluation import uncertainty
 from lbunet_tf.runs import ensemble
@@ -111,6 +113,11 @@ def _evaluate(settings, source, asked, output):
     clinic.check(
         settings.score.clinic_prevalence, calibrated_on, has_score, source is None, all(of_run)
     )
+    attributes = subgroup_tables.read(
+        settings.score.subgroup_table,
+        scored.manifest[scored.manifest["split"] == "test"],
+        settings.score.subgroups,
+    )
     _write_scored(output, settings, scored, asked)
     start = time.perf_counter()
     scored, table, mask_rule = _predict(settings, output, model, scored)
@@ -142,9 +149,13 @@ def _evaluate(settings, source, asked, output):
         settings.score.clinic_prevalence,
         metrics["test"].get("at_val_threshold"),
     )
-    metrics["test"] |= measured | choices.make_sets(
+    of_sets, sets = choices.make_sets(
         table, settings.score.set_coverage or None, *of_run, is_own=source is None
     )
+    metrics["test"] |= measured | of_sets
+    test = table[table["split"] == "test"]
+    if settings.score.ita_estimate:
+        metrics["test"]["ita_estimate"] = skin_tone.describe(test)
     what = {"tta": settings.score.tta, "runs": len(settings.paths.runs)}
     if settings.outputs.mask_source == "lesion":
         what["mask_cleanup"] = mask_rule.cleanup
@@ -156,17 +167,30 @@ def _evaluate(settings, source, asked, output):
     is_chosen = num_masks and mask_rule.cleanup != "none" and is_as_it_is
     if is_chosen and output == run:
         mask_threshold.write(output, mask_rule, num_masks)
-    test = table[table["split"] == "test"]
-    groups = subgroups.measure(test, threshold, settings.score.subgroups)
-    (output / run_directory.SUBGROUPS).unlink(missing_ok=True)
-    if not groups.empty:
-        whole_files.write_table(output / run_directory.SUBGROUPS, spreadsheets.quoted_table(groups))
+    chosen = subgroups.Choices(threshold, function, sets)
+    groups = _measure_groups(output, test, chosen, settings.score.subgroups, attributes)
     drawn = _draw(
         settings, source, output, model, scored.manifest, table, metrics, mask_rule, function
     )
     _write_report(settings, source, output, scored.checks, metrics, drawn, groups)
     _log(output, metrics)
     return metrics
+
+
+def _measure_groups(output, test, chosen, asked, attributes):
+    """Returns the numbers of groups of test, and writes them where there are any."""
+    if skin_tone.COLUMNS[0] in asked:
+        logging.warning(
+            "groups by ita_estimate are groups of photographs: light and camera move the estimate, "
+            "and it is no measure of anybody's skin type"
+        )
+    names = [*(name for name in asked if name not in attributes), *attributes]
+    test = test.join(attributes, on="image_id")
+    groups = subgroups.measure(test, chosen, names)
+    (output / run_directory.SUBGROUPS).unlink(missing_ok=True)
+    if not groups.empty:
+        whole_files.write_table(output / run_directory.SUBGROUPS, spreadsheets.quoted_table(groups))
+    return groups
 
 
 def _predict(settings, output, model, scored):
@@ -178,10 +202,11 @@ def _predict(settings, output, model, scored):
     mask_rule = mask_threshold.rule_of(settings.paths.runs, settings.mask_cleanup, warns=False)
     # A mean is cut as predict and export cut it, by the thresholds of its runs.
     chooses = frozen.is_run_as_it_is(settings.paths.runs, settings.score.tta)
+    how = (mask_rule, chooses, settings.score.ita_estimate)
+    if settings.score.ita_estimate and settings.preprocessing.shades_of_gray:
+        logging.warning("--shades_of_gray changes colours, and with them --ita_estimate")
     try:
-        return scored, *predictions.predict_run(
-            *flags, output, model, scored.manifest, mask_rule, chooses
-        )
+        return scored, *predictions.predict_run(*flags, output, model, scored.manifest, *how)
     except Exception:
         # tf.data names no file. Whether one is at fault, a look at each tells.
         is_read = scored.manifest["split"].isin(predictions.EVALUATED_SPLITS)
@@ -193,9 +218,7 @@ def _predict(settings, output, model, scored):
     manifest = pd.concat([scored.manifest[~is_read], rows], ignore_index=True)
     failures = [*scored.failures, *bad["reason"]]
     scored = dataclasses.replace(scored, manifest=manifest, failures=failures)
-    return scored, *predictions.predict_run(
-        *flags, output, model, scored.manifest, mask_rule, chooses
-    )
+    return scored, *predictions.predict_run(*flags, output, model, scored.manifest, *how)
 
 
 def _other_source(other_source):

@@ -153,8 +153,8 @@ def make_sets(
     run: pathlib.Path | None,
     may_freeze: bool,
     is_own: bool,
-) -> dict:
-    """Returns how prediction sets do on test; {} where there are none, or nothing to measure.
+) -> tuple[dict, prediction_sets.BinarySets | None]:
+    """Returns (how prediction sets do on test, the sets); {} of nothing to measure, None of none.
 
     Those that the run has, unless a coverage is asked for; else new ones, of `COVERAGE`.
 
@@ -169,13 +169,13 @@ def make_sets(
     kept = frozen.read_sets(run) if run and coverage is None else None
     found = kept or _new_sets(table, coverage or COVERAGE)
     if found is None:
-        return {}
+        return {}, None
     if may_freeze and run and not kept:
         frozen.write(run, run_directory.CONFORMAL, found)
+    sets = prediction_sets.BinarySets(found["benign"], found["melanoma"])
     labels, scores, key = contract.scored(table[table["split"] == "test"])
     if not len(labels):
-        return {}
-    sets = prediction_sets.BinarySets(found["benign"], found["melanoma"])
+        return {}, sets
     measured = {
         "asked": found["coverage"],
         "is_promised": is_own,
@@ -188,7 +188,7 @@ def make_sets(
         if is_own and count and (count, known) == (patients, known_patients):
             band = conformal.coverage_band(known, count, 1 - found["coverage"])
             measured[f"band_{name}"] = list(band)
-    return {"prediction_sets": measured}
+    return {"prediction_sets": measured}, sets
 
 
 def _new_sets(table, coverage):

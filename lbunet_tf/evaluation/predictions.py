@@ -14,6 +14,7 @@ from absl import logging
 
 from lbunet_tf.data import pipeline
 from lbunet_tf.evaluation import scores
+from lbunet_tf.evaluation import skin_tone
 from lbunet_tf.runs import held_out
 from lbunet_tf.runs import run_directory
 from lbunet_tf.serving import outlines
@@ -40,6 +41,7 @@ def predict_run(
     manifest: pd.DataFrame,
     mask_rule: outlines.MaskRule = outlines.PLAIN,
     chooses_threshold: bool = True,
+    has_skin_tone: bool = False,
 ) -> tuple[pd.DataFrame, outlines.MaskRule]:
     """Returns the predictions of val, calibration and test, and the rule that made outlines.
 
@@ -55,7 +57,7 @@ def predict_run(
 
     Where `mask_rule` cleans masks up, its threshold is replaced by one of `THRESHOLDS`, chosen on
     val: that of the largest mean Dice, of several the one nearest to 0.5. Without masks in val, or
-    `chooses_threshold`, it stays.
+    `chooses_threshold`, it stays. With `has_skin_tone` the table has `skin_tone.COLUMNS` too.
     """
     parts, histograms = [], {}
     rules = [mask_rule]
@@ -72,7 +74,7 @@ def predict_run(
         logging.info("scoring %d images of %s", len(rows), split)
         dataset = pipeline.make_evaluation_dataset(preprocessing, run_outputs, device, rows)
         measures, counts = _predict_rows(
-            dataset, run_outputs.score_rule, model, rows, histograms[split], rules
+            dataset, run_outputs.score_rule, model, rows, histograms[split], rules, has_skin_tone
         )
         # Chosen on val, which comes first; test is counted by that rule alone.
         number = _best_rule(counts, rules)
@@ -112,7 +114,7 @@ def _as_table(counts):
     return pd.DataFrame(counts, columns=[*COUNTS, "predicted_share"])
 
 
-def _predict_rows(dataset, score_rule, model, rows, histogram, rules):
+def _predict_rows(dataset, score_rule, model, rows, histogram, rules, has_skin_tone=False):
     """Returns (table of scores, (N, rules, 5): pixel counts and share of the mask by each rule).
 
     Where rules clean masks up, the table has the counts without it too.
@@ -137,6 +139,8 @@ def _predict_rows(dataset, score_rule, model, rows, histogram, rules):
         if rules[0].cleanup != "none":
             plain = confusion_counts(mask, logits["mask"] >= 0, known)
             measures |= {f"{scores.UNCLEANED}{name}": count for name, count in plain.items()}
+        if has_skin_tone:
+            measures |= skin_tone.estimate_batch(np.asarray(images), mask, known, logits["mask"])
         counts.append(np.stack([_counts(rule, logits, mask, known) for rule in rules], axis=1))
         # As one array: a table of a small batch takes ten times the memory of its numbers.
         parts.append(np.column_stack(list(measures.values())))

@@ -174,6 +174,22 @@ class Score:
         entries=("evaluate",),
         many=True,
     )
+    subgroup_table: tuple[str, ...] = fields.flag(
+        (),
+        "CSV files, comma-separated, with a column image_id, image_name, image or isic_id and "
+        "flags such as artefacts: test is also scored in groups by their columns of 0 and 1, or by "
+        "those that --subgroups names. An image that a file lacks is in the group unknown.",
+        entries=("evaluate",),
+        many=True,
+        is_path=True,
+    )
+    ita_estimate: bool = fields.flag(
+        False,
+        "Add to predictions.csv an estimate of how light the skin is (ITA, in degrees), from the "
+        "pixels outside the lesion, and what it is at 10 % less and more brightness. It depends on "
+        "light and camera, and makes groups only with --subgroups=ita_estimate.",
+        entries=("evaluate",),
+    )
     calibrated: bool = fields.flag(
         False,
         "Add the calibrated probability, by RUN/calibration.json that evaluate made: in predict "
