@@ -65,8 +65,9 @@ def measure(table: pd.DataFrame, chosen: Choices, columns: Sequence[str] = COLUM
 
     `attribute`, `group`, `num_images`, `num_melanoma`, `num_patients`; NAME, NAME_low, NAME_high
     and NAME_note (the method, or why there is no interval) of each of `NUMBERS`; and
-    `auc_difference` from all other images, with an interval that holds for all groups of the
-    attribute at once (Bonferroni). `observed_to_expected`: melanomas per melanoma that the
+    `auc_difference` from the other images whose group is known, with an interval that holds for all
+    groups of the attribute at once (Bonferroni); of `UNKNOWN`, and where one other group is all
+    there is, from all other images. `observed_to_expected`: melanomas per melanoma that the
     probabilities expect; `coverage_melanoma`, `coverage_benign`: how often the prediction sets
     hold the true class; `set_size`: of how many classes, on average.
 
@@ -88,9 +89,17 @@ def measure(table: pd.DataFrame, chosen: Choices, columns: Sequence[str] = COLUM
             is_in = group == one
             row = {"attribute": name, "group": one, **_counts(table[is_in], key[is_in])}
             row |= _numbers(table[is_in], key[is_in], chosen)
-            row |= _difference(table[is_in], table[~is_in], len(names))
+            row |= _difference(table[is_in], table[_others(group, one)], len(names))
             rows.append(row)
     return pd.DataFrame(rows)
+
+
+def _others(group, one):
+    """Returns (N,) bool: which images a group is compared with."""
+    others = group != one
+    known = others & (group != UNKNOWN)
+    # What a table of flags does not know may be of another source, which differs anyhow.
+    return known if one != UNKNOWN and known.any() else others
 
 
 def _place(name):

@@ -91,6 +91,24 @@ def test_a_difference_is_seen_where_there_is_one_and_is_wider_for_more_groups(ta
     )
 
 
+def test_groups_differ_from_those_that_are_known_and_the_unknown_from_all(table):
+    # Of the unknown the score says the opposite of the truth.
+    table["hair"] = np.tile(["no", "yes", "", ""], 100)
+    unknown = table["hair"] == ""
+    table.loc[unknown, "score"] = 1 - table.loc[unknown, "score"]
+
+    found = subgroups.measure(table, subgroups.Choices(), ["hair"]).set_index("group")
+
+    auc = found["auc"]
+    assert found.loc["yes", "auc_difference"] == pytest.approx(auc["yes"] - auc["no"])
+    assert found.loc["no", "auc_difference"] == pytest.approx(auc["no"] - auc["yes"])
+    assert found.loc["unknown", "auc_difference"] < -0.3
+    # With one group that is known, the unknown are all there is to compare it with.
+    table.loc[~unknown, "hair"] = "yes"
+    one = subgroups.measure(table, subgroups.Choices(), ["hair"]).set_index("group")
+    assert one.loc["yes", "auc_difference"] == pytest.approx(-one.loc["unknown", "auc_difference"])
+
+
 def test_a_group_of_perfect_separation_has_a_difference_without_an_interval(table):
     women = table["sex"] == "female"
     table.loc[women, "score"] = 0.1 + 0.8 * table.loc[women, "label"]
@@ -98,7 +116,7 @@ def test_a_group_of_perfect_separation_has_a_difference_without_an_interval(tabl
     row = subgroups.measure(table, subgroups.Choices(), ["sex"]).set_index("group").loc["female"]
 
     assert row["auc"] == 1 and row["auc_difference"] > 0.2
-    assert np.isnan(row["auc_low"]) and np.isnan(row["auc_difference_low"])
+    assert pd.isna(row["auc_low"]) and pd.isna(row.get("auc_difference_low"))
 
 
 def test_any_column_makes_groups_and_one_that_is_missing_is_left_out(table):
