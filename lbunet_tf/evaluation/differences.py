@@ -80,7 +80,7 @@ def _row(seed, name, first_name, table, first, cuts):
         if len(known):
             key, _ = contract.patients(known)
             values = (known["dice"] - known["dice_of_first"]).to_numpy(float)[:, None]
-            row |= _ends("dice", intervals.means(values, key)[0])
+            row |= _ends("dice", intervals.means(values, key, are_fractions=False)[0])
     return row
 
 

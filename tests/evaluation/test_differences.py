@@ -165,3 +165,12 @@ def test_decisions_are_not_compared_without_an_operating_point(tables):
 
     assert found["mcnemar_p"].isna().all()
     assert found["mcnemar_note"].str.contains("no operating point").all()
+
+
+def test_two_runs_that_are_one_differ_by_nothing_and_have_no_interval(tables):
+    found = differences.of_runs({("a", 0): tables["a", 0], ("copy", 0): tables["a", 0]})
+
+    row = found.iloc[0]
+    # 0 is a difference here and no fraction of images, whose interval would begin there.
+    assert row["dice_difference"] == row["auc_difference"] == 0
+    assert pd.isna(row["dice_low"]) and pd.isna(row["dice_high"]) and pd.isna(row["auc_low"])
