@@ -234,7 +234,7 @@ def _check_split(first, settings):
 
 def _write(settings, runs):
     folder = pathlib.Path(settings.paths.run)
-    rows, curves, trials, tables = [], {}, {}, {}
+    rows, curves, trials, tables, thresholds = [], {}, {}, {}, {}
     hyperparameters = _hyperparameters(runs)
     for name, run in runs.items():
         path = pathlib.Path(run.paths.run)
@@ -245,6 +245,8 @@ def _write(settings, runs):
         predicted = contract.read(path / run_directory.PREDICTIONS)
         test = predicted[predicted["split"] == "test"]
         tables[experiment, run.source.seed] = test
+        chosen = metrics["test"].get("at_val_threshold")
+        thresholds[experiment, run.source.seed] = chosen["threshold"] if chosen else None
         if metrics["test"].get("auc") is not None:
             points = scores.roc_points(test)
             curves.setdefault(experiment, []).append(points)
@@ -256,7 +258,7 @@ def _write(settings, runs):
     summary = comparison.summarise(table)
     whole_files.write_table(folder / "runs.csv", spreadsheets.quoted_table(table))
     whole_files.write_table(folder / "table.csv", spreadsheets.quoted_table(summary))
-    found = differences.of_runs(tables)
+    found = differences.of_runs(tables, thresholds)
     if not found.empty:
         whole_files.write_table(folder / "differences.csv", spreadsheets.quoted_table(found))
     _write_pages(settings, next(iter(runs.values())), summary, curves, found)

@@ -22,12 +22,15 @@ from absl import logging
 from lbunet_tf.data.pixels import file_check
 from lbunet_tf.drawing import figures
 from lbunet_tf.evaluation import choices
+from lbunet_tf.evaluation import clinic
 from lbunet_tf.evaluation import contract
 from lbunet_tf.evaluation import facts
 from lbunet_tf.evaluation import predictions
 from lbunet_tf.evaluation import report
 from lbunet_tf.evaluation import score_figures
 from lbunet_tf.evaluation import scores
+from lbunet_tf.evaluation import skin_tone
+from lbunet_tf.evaluation import subgroup_tables
 from lbunet_tf.evaluation import subgroups
 from lbunet_tf.evaluation import uncertainty
 from lbunet_tf.runs import ensemble
@@ -104,7 +107,17 @@ def _evaluate(settings, source, asked, output):
     is_as_it_is = frozen.is_run_as_it_is(settings.paths.runs, settings.score.tta)
     of_run = (run if is_as_it_is else None, output == run)
     rule = choices.rule_of(settings.score)
-    choices.check(scored.manifest, rule, settings.outputs.score_rule != "none", of_run[0])
+    has_score = settings.outputs.score_rule != "none"
+    choices.check(scored.manifest, rule, has_score, of_run[0])
+    calibrated_on = scored.manifest[scored.manifest["split"] == choices.part_of(scored.manifest)]
+    clinic.check(
+        settings.score.clinic_prevalence, calibrated_on, has_score, source is None, all(of_run)
+    )
+    attributes = subgroup_tables.read(
+        settings.score.subgroup_table,
+        scored.manifest[scored.manifest["split"] == "test"],
+        settings.score.subgroups,
+    )
     _write_scored(output, settings, scored, asked)
     start = time.perf_counter()
     scored, table, mask_rule = _predict(settings, output, model, scored)
@@ -130,10 +143,16 @@ def _evaluate(settings, source, asked, output):
         values |= uncertainty.estimate(part, threshold, settings.outputs.mask_source)
         if point and values.get("num_scored"):
             values["operating_point"] = point
-    measured, function = choices.calibrate(table, *of_run)
-    metrics["test"] |= measured | choices.make_sets(
+    measured, function = choices.calibrate(
+        table,
+        *of_run,
+        settings.score.clinic_prevalence,
+        metrics["test"].get("at_val_threshold"),
+    )
+    of_sets, sets = choices.make_sets(
         table, settings.score.set_coverage or None, *of_run, is_own=source is None
     )
+    metrics["test"] |= measured | of_sets
     metrics["test"] |= choices.make_contours(
         table,
         output / run_directory.MASK_HISTOGRAMS,
@@ -142,6 +161,9 @@ def _evaluate(settings, source, asked, output):
         *of_run,
         is_own=source is None,
     )
+    test = table[table["split"] == "test"]
+    if settings.score.ita_estimate:
+        metrics["test"]["ita_estimate"] = skin_tone.describe(test)
     what = {"tta": settings.score.tta, "runs": len(settings.paths.runs)}
     if settings.outputs.mask_source == "lesion":
         what["mask_cleanup"] = mask_rule.cleanup
@@ -153,17 +175,30 @@ def _evaluate(settings, source, asked, output):
     is_chosen = num_masks and mask_rule.cleanup != "none" and is_as_it_is
     if is_chosen and output == run:
         mask_threshold.write(output, mask_rule, num_masks)
-    test = table[table["split"] == "test"]
-    groups = subgroups.measure(test, threshold, settings.score.subgroups)
-    (output / run_directory.SUBGROUPS).unlink(missing_ok=True)
-    if not groups.empty:
-        whole_files.write_table(output / run_directory.SUBGROUPS, spreadsheets.quoted_table(groups))
+    chosen = subgroups.Choices(threshold, function, sets)
+    groups = _measure_groups(output, test, chosen, settings.score.subgroups, attributes)
     drawn = _draw(
         settings, source, output, model, scored.manifest, table, metrics, mask_rule, function
     )
     _write_report(settings, source, output, scored.checks, metrics, drawn, groups)
     _log(output, metrics)
     return metrics
+
+
+def _measure_groups(output, test, chosen, asked, attributes):
+    """Returns the numbers of groups of test, and writes them where there are any."""
+    if skin_tone.COLUMNS[0] in asked:
+        logging.warning(
+            "groups by ita_estimate are groups of photographs: light and camera move the estimate, "
+            "and it is no measure of anybody's skin type"
+        )
+    names = [*(name for name in asked if name not in attributes), *attributes]
+    test = test.join(attributes, on="image_id")
+    groups = subgroups.measure(test, chosen, names)
+    (output / run_directory.SUBGROUPS).unlink(missing_ok=True)
+    if not groups.empty:
+        whole_files.write_table(output / run_directory.SUBGROUPS, spreadsheets.quoted_table(groups))
+    return groups
 
 
 def _predict(settings, output, model, scored):
@@ -175,10 +210,11 @@ def _predict(settings, output, model, scored):
     mask_rule = mask_threshold.rule_of(settings.paths.runs, settings.mask_cleanup, warns=False)
     # A mean is cut as predict and export cut it, by the thresholds of its runs.
     chooses = frozen.is_run_as_it_is(settings.paths.runs, settings.score.tta)
+    how = (mask_rule, chooses, settings.score.ita_estimate)
+    if settings.score.ita_estimate and settings.preprocessing.shades_of_gray:
+        logging.warning("--shades_of_gray changes colours, and with them --ita_estimate")
     try:
-        return scored, *predictions.predict_run(
-            *flags, output, model, scored.manifest, mask_rule, chooses
-        )
+        return scored, *predictions.predict_run(*flags, output, model, scored.manifest, *how)
     except Exception:
         # tf.data names no file. Whether one is at fault, a look at each tells.
         is_read = scored.manifest["split"].isin(predictions.EVALUATED_SPLITS)
@@ -190,9 +226,7 @@ def _predict(settings, output, model, scored):
     manifest = pd.concat([scored.manifest[~is_read], rows], ignore_index=True)
     failures = [*scored.failures, *bad["reason"]]
     scored = dataclasses.replace(scored, manifest=manifest, failures=failures)
-    return scored, *predictions.predict_run(
-        *flags, output, model, scored.manifest, mask_rule, chooses
-    )
+    return scored, *predictions.predict_run(*flags, output, model, scored.manifest, *how)
 
 
 def _other_source(other_source):

@@ -164,9 +164,12 @@ def _frozen(runs, score, has_contours):
     sets = frozen.sets_of(runs, score.tta)
     contours = frozen.asked_contours(runs, score.tta) if has_contours else None
     calibration = frozen.calibration_of(runs, score.tta) if score.calibrated else None
+    calibrated = calibration and [calibration.kind, *calibration.parameters]
+    if calibration and calibration.offset:
+        calibrated.append(calibration.offset)
     return {
         "threshold": frozen.threshold_of(runs, score.tta),
-        "calibrated": calibration and [calibration.kind, *calibration.parameters],
+        "calibrated": calibrated,
         "sets": sets and list(dataclasses.astuple(sets)),
         "mask_contours": contours and list(dataclasses.astuple(contours)),
     }

@@ -111,6 +111,33 @@ def test_sets_that_a_run_has_are_kept_until_another_coverage_is_asked_for(evalua
     assert whole_files.read_json(run / "conformal.json") == asked
 
 
+def test_a_clinics_prevalence_is_frozen_until_an_evaluation_without_it(evaluated):
+    run, *_ = evaluated
+    settings = flagfiles.read(str(run))
+
+    metrics = evaluate.evaluate(settings.replace(clinic_prevalence=0.02))
+    kept = whole_files.read_json(run / "calibration.json")
+    evaluate.evaluate(settings)
+
+    assert kept["clinic_prevalence"] == 0.02 and kept["offset"] < 0
+    found = metrics["test"]["calibrated"]["clinic_prevalence"]
+    assert found["prevalence"] == 0.02 and found["of_calibration"] == kept["prevalence"]
+    at = metrics["test"]["at_val_threshold"]
+    flagged = at["sensitivity"] * 0.02, (1 - at["specificity"]) * 0.98
+    assert found["ppv"] == pytest.approx(flagged[0] / sum(flagged))
+    assert "offset" not in whole_files.read_json(run / "calibration.json")
+
+
+def test_a_clinics_prevalence_is_refused_for_a_mean_before_anything_is_predicted(
+    evaluated, monkeypatch, tmp_path
+):
+    settings = flagfiles.read(str(evaluated[0])).replace(clinic_prevalence=0.02)
+    monkeypatch.setattr(evaluate, "_predict", None)
+
+    with pytest.raises(ValueError, match='"--clinic_prevalence" is kept in calibration.json'):
+        evaluate.evaluate(settings.replace(output=str(tmp_path / "flips"), tta="flips"))
+
+
 def test_a_part_of_one_class_is_refused_before_training(tmp_path):
     settings = make_settings(tmp_path, synthetic_count=24, split_percent=(40, 28, 28, 4))
 

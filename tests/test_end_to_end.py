@@ -88,7 +88,7 @@ def test_every_number_is_recomputed_from_the_predictions_table(evaluated):
         values |= uncertainty.estimate(part, point["threshold"], mask_source)
         values |= {"operating_point": point}
     again["test"] |= choices.calibrate(table, *nobodys)[0]
-    again["test"] |= choices.make_sets(table, None, *nobodys, is_own=True)
+    again["test"] |= choices.make_sets(table, None, *nobodys, is_own=True)[0]
     what = {"tta": "none", "runs": 1, "mask_cleanup": "one_region"}
     what["mask_threshold"] = metrics["val"]["mask_threshold"]
     scored = {split: {**values, **what} for split, values in again.items()}

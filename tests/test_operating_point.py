@@ -228,7 +228,8 @@ def test_a_damaged_one_is_named(run):
 
 
 def test_predict_load_and_exports_calibrate_alike(run, settings, images, tmp_path):
-    kept = {"kind": "platt", "parameters": [0.7, -0.4]}
+    # The offset is what --clinic_prevalence adds.
+    kept = {"kind": "platt", "parameters": [0.7, -0.4], "offset": -1.5}
     frozen.write(run, "calibration.json", kept)
     asked = settings.replace(calibrated=True, output=str(tmp_path / "out"))
     predict.predict(asked, images)
@@ -237,7 +238,7 @@ def test_predict_load_and_exports_calibrate_alike(run, settings, images, tmp_pat
 
     scores = np.array([float(row["score"]) for row in rows])
     logits = np.log(scores / (1 - scores))
-    np.testing.assert_allclose(found, 1 / (1 + np.exp(0.4 - 0.7 * logits)), atol=1e-4)
+    np.testing.assert_allclose(found, 1 / (1 + np.exp(1.9 - 0.7 * logits)), atol=1e-4)
     loaded = lbunet_tf.load(run, calibrated=True).predict(images)
     np.testing.assert_allclose([one.calibrated_score for one in loaded], found, atol=1e-5)
     folder = export.export(asked.replace(output=str(tmp_path / "saved")))
@@ -246,6 +247,17 @@ def test_predict_load_and_exports_calibrate_alike(run, settings, images, tmp_pat
     served = model.signatures["serving_default"](image_bytes=tf.constant(contents))
     np.testing.assert_allclose(served["calibrated_probability"].numpy(), found, atol=1e-5)
     assert lbunet_tf.load(run).predict(images[0]).calibrated_score is None
+
+
+def test_predictions_of_another_clinic_are_not_continued(run, settings, images, tmp_path):
+    asked = settings.replace(calibrated=True, output=str(tmp_path / "out"))
+    kept = {"kind": "platt", "parameters": [0.7, -0.4]}
+    frozen.write(run, "calibration.json", kept)
+    predict.predict(asked, images[:2])
+    frozen.write(run, "calibration.json", {**kept, "offset": -1.5})
+
+    with pytest.raises(ValueError, match="calibrated"):
+        predict.predict(asked, images[:2])
 
 
 @pytest.mark.parametrize(

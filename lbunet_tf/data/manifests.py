@@ -59,6 +59,9 @@ RESERVED = (
         for name in ("dice", "iou", "thresholded_jaccard")
     ),
     "place",
+    "ita_estimate",
+    "ita_darker",
+    "ita_brighter",
 )
 
 

@@ -108,6 +108,35 @@ def curve_of_table(table: pd.DataFrame, function: calibrated.Calibration = AS_IT
     return x, fractions, *np.quantile(drawn, [0.025, 0.975], axis=0)
 
 
+def observed_to_expected(
+    table: pd.DataFrame, function: calibrated.Calibration = AS_IT_IS
+) -> intervals.Interval:
+    """Returns melanomas there are per melanoma that the probabilities expect, 1 where they agree.
+
+    The interval is of the patient bootstrap. Not estimable where too few patients are of a class.
+    """
+    labels, logits, key = _scored(table)
+    reason = intervals.too_few(labels, key)
+    if reason:
+        return intervals.not_estimable(None, reason)
+    expected = function.apply(logits)
+    if not expected.sum():
+        return intervals.not_estimable(None, "no melanoma is expected")
+    _, number = np.unique(key, return_inverse=True)
+    parts = np.stack([np.bincount(number, labels), np.bincount(number, expected)], axis=1)
+    draws = []
+    for weights in intervals.resampled_weights(len(parts), intervals.RESAMPLES, seed=0):
+        observed, said = (weights @ parts).T
+        draws.append(np.divide(observed, said, np.full(len(said), np.nan), where=said > 0))
+    kind = "as they are" if function.kind == "none" else f"calibrated ({function.kind})"
+    return intervals.percentiles(
+        float(labels.sum() / expected.sum()),
+        np.concatenate(draws),
+        intervals.CONFIDENCE,
+        f"bootstrap of {len(parts)} patients, probabilities {kind}",
+    )
+
+
 def fit_table(table: pd.DataFrame) -> tuple[calibrated.Calibration, dict] | None:
     """Returns the calibration of the least cross-fitted log loss, and facts on it for JSON.
 

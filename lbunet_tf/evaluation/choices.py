@@ -11,6 +11,7 @@ from absl import logging
 
 from lbunet_tf.data import manifests
 from lbunet_tf.evaluation import calibration
+from lbunet_tf.evaluation import clinic
 from lbunet_tf.evaluation import conformal
 from lbunet_tf.evaluation import contract
 from lbunet_tf.evaluation import mask_contours
@@ -102,14 +103,28 @@ def take_point(
 
 
 def calibrate(
-    table: pd.DataFrame, run: pathlib.Path | None, may_freeze: bool
+    table: pd.DataFrame,
+    run: pathlib.Path | None,
+    may_freeze: bool,
+    clinic_prevalence: float = 0.0,
+    at: dict | None = None,
 ) -> tuple[dict[str, dict], calibrated.Calibration | None]:
     """Returns (how calibrated the scores of test are, by name; the calibration of val or None).
 
     That is fitted each time; where no image of val is at hand, it is the run's own.
 
     `calibration` is of the scores as they are, `calibrated` by what is fitted for them; what
-    is not estimable is left out. The arguments are those of `take_point`.
+    is not estimable is left out. Both are at the prevalence of val; what is frozen is shifted.
+
+    Args:
+        table: The predictions.
+        run: As in `take_point`.
+        may_freeze: As in `take_point`.
+        clinic_prevalence: That of melanoma for which probabilities are frozen, 0 for that of val.
+        at: Sensitivity and specificity of test at the operating point, None without one.
+
+    Raises:
+        ValueError: A prevalence is asked for, and there is no calibration.
     """
     part = part_of(table)
     parts = {split: table[table["split"] == split] for split in (part, "test")}
@@ -124,6 +139,8 @@ def calibrate(
     if is_scored:
         measured["calibration"] = calibration.measure_table(parts["test"])
     if found is None:
+        if clinic_prevalence:
+            clinic.refuse_without_calibration(clinic_prevalence, f"too few in {part}")
         return measured, None
     function, facts = found
     if is_new:
@@ -133,6 +150,11 @@ def calibrate(
         after = calibration.measure_table(parts["test"], function)
         chosen = {name: facts[name] for name in ("kind", "chosen_on", "prevalence")}
         measured["calibrated"] = {**after, **chosen}
+    if clinic_prevalence:
+        facts |= clinic.shift(facts["prevalence"], clinic_prevalence)
+        if is_scored:
+            found = clinic.describe(facts["prevalence"], clinic_prevalence, at)
+            measured["calibrated"]["clinic_prevalence"] = found
     if may_freeze and run and is_new:
         frozen.write(run, run_directory.CALIBRATION, facts)
     return measured, function
@@ -144,8 +166,8 @@ def make_sets(
     run: pathlib.Path | None,
     may_freeze: bool,
     is_own: bool,
-) -> dict:
-    """Returns how prediction sets do on test; {} where there are none, or nothing to measure.
+) -> tuple[dict, prediction_sets.BinarySets | None]:
+    """Returns (how prediction sets do on test, the sets); {} of nothing to measure, None of none.
 
     Those that the run has, unless a coverage is asked for; else new ones, of `COVERAGE`.
 
@@ -160,13 +182,13 @@ def make_sets(
     kept = frozen.read_sets(run) if run and coverage is None else None
     found = kept or _new_sets(table, coverage or COVERAGE)
     if found is None:
-        return {}
+        return {}, None
     if may_freeze and run and not kept:
         frozen.add(run, run_directory.CONFORMAL, found)
+    sets = prediction_sets.BinarySets(found["benign"], found["melanoma"])
     labels, scores, key = contract.scored(table[table["split"] == "test"])
     if not len(labels):
-        return {}
-    sets = prediction_sets.BinarySets(found["benign"], found["melanoma"])
+        return {}, sets
     measured = {
         "asked": found["coverage"],
         "is_promised": is_own,
@@ -179,7 +201,7 @@ def make_sets(
         if is_own and count and (count, known) == (patients, known_patients):
             band = conformal.coverage_band(known, count, 1 - found["coverage"])
             measured[f"band_{name}"] = list(band)
-    return {"prediction_sets": measured}
+    return {"prediction_sets": measured}, sets
 
 
 def _new_sets(table, coverage):

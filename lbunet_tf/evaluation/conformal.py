@@ -211,16 +211,25 @@ def measure_binary(
     found: prediction_sets.BinarySets, labels: np.ndarray, scores: np.ndarray
 ) -> dict:
     """Returns coverage, of all and of each class, and the fraction of each set."""
-    names = found.names(scores)
-    is_covered = np.where(
-        labels == 1, np.isin(names, ("melanoma", "refer")), np.isin(names, ("benign", "refer"))
-    )
+    names, is_covered = found.names(scores), covered(found, labels, scores)
     return {
         "coverage": float(is_covered.mean()),
         "coverage_melanoma": _mean(is_covered[labels == 1]),
         "coverage_benign": _mean(is_covered[labels == 0]),
         **{f"fraction_{name}": float((names == name).mean()) for name in prediction_sets.SETS},
     }
+
+
+def covered(
+    found: prediction_sets.BinarySets, labels: np.ndarray, scores: np.ndarray
+) -> np.ndarray:
+    """Returns (N,) bool: whether the set of an image holds its true class."""
+    return np.where(labels == 1, scores >= found.melanoma, scores <= found.benign)
+
+
+def sizes(found: prediction_sets.BinarySets, scores: np.ndarray) -> np.ndarray:
+    """Returns (N,) 0, 1 or 2: how many classes the set of an image holds."""
+    return (scores <= found.benign).astype(int) + (scores >= found.melanoma)
 
 
 def _mean(values):

@@ -31,8 +31,9 @@ def check(table: pd.DataFrame, name: str) -> None:
         name: Of the table, as its path.
 
     Raises:
-        ValueError: An image stands twice, a label is not 0, 1 or missing, or a score is not in
-            0..1 or missing. It names the first such row, counted from 1 below the header.
+        ValueError: An image stands twice, a label is not 0, 1 or missing, a score is not in
+            0..1 or missing, or has no logit. It names the first such row, counted from 1 below
+            the header.
     """
     ids = table["image_id"].astype(str)
     faults = [("image_id", ids.duplicated(), "each image once")]
@@ -44,6 +45,9 @@ def check(table: pd.DataFrame, name: str) -> None:
         is_number = score.notna() | table["score"].isna()
         outside = ~is_number | (score < 0) | (score > 1)
         faults.append(("score", outside, "in 0..1 or empty"))
+        if "score_logit" in table:
+            is_without = score.notna() & pd.to_numeric(table["score_logit"], errors="coerce").isna()
+            faults.append(("score_logit", is_without, "where there is a score"))
     for column, is_bad, needed in faults:
         if is_bad.any():
             row = int(np.argmax(is_bad))

@@ -6,6 +6,7 @@ seeds, which the table of a comparison shows apart.
 
 from collections.abc import Mapping
 
+import numpy as np
 import pandas as pd
 
 from lbunet_tf.evaluation import auc_intervals
@@ -18,32 +19,46 @@ COLUMNS = (
     *(f"auc_{end}" for end in ENDS),
     *("auc_p", "auc_p_holm"),
     *(f"dice_{end}" for end in ENDS),
+    # Images that only one of the two decides rightly, each at its own threshold.
+    *("only_this_right", "only_other_right", "mcnemar_p", "mcnemar_p_holm", "mcnemar_note"),
 )
 
 
-def of_runs(tables: Mapping[tuple[str, int], pd.DataFrame]) -> pd.DataFrame:
+def of_runs(
+    tables: Mapping[tuple[str, int], pd.DataFrame],
+    thresholds: Mapping[tuple[str, int], float | None] | None = None,
+) -> pd.DataFrame:
     """Returns a row for each experiment but the first, and seed: that minus the first.
 
-    AUC by Obuchowski's paired test, with Holm's correction over the experiments of a seed; Dice by
-    the patient bootstrap of each image's difference. Empty where there is one experiment.
+    AUC by Obuchowski's paired test, Dice by the patient bootstrap of each image's difference, and
+    the decisions at the two operating points by McNemar's exact test, which takes images for
+    independent: `mcnemar_note` says why it is not estimable. Both p with Holm's correction over
+    the experiments of a seed. Empty where there is one experiment.
 
     Args:
         tables: The test rows of predictions by (experiment, seed), in the order of the experiments.
+        thresholds: Of the operating points, by the same keys; None or missing without one.
     """
+    thresholds = thresholds or {}
     rows = []
     for seed in dict.fromkeys(seed for _, seed in tables):
         of_seed = {name: table for (name, other), table in tables.items() if other == seed}
         first, *others = of_seed
-        found = [_row(seed, name, first, of_seed[name], of_seed[first]) for name in others]
-        known = [row for row in found if row["auc_p"] is not None]
-        adjusted = intervals.holm([row["auc_p"] for row in known])
-        for row, p in zip(known, adjusted, strict=True):
-            row["auc_p_holm"] = p
+        cuts = {name: thresholds.get((name, seed)) for name in of_seed}
+        found = [
+            _row(seed, name, first, of_seed[name], of_seed[first], (cuts[name], cuts[first]))
+            for name in others
+        ]
+        for test in ("auc_p", "mcnemar_p"):
+            known = [row for row in found if row[test] is not None]
+            adjusted = intervals.holm([row[test] for row in known])
+            for row, p in zip(known, adjusted, strict=True):
+                row[f"{test}_holm"] = p
         rows += found
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def _row(seed, name, first_name, table, first):
+def _row(seed, name, first_name, table, first, cuts):
     both = table.merge(
         first[["image_id", "score", *(["dice"] if "dice" in first else [])]],
         on="image_id",
@@ -59,13 +74,32 @@ def _row(seed, name, first_name, table, first):
         labels, own, other = (scored[column].to_numpy(float) for column in names)
         found = auc_intervals.auc_difference(labels.astype(int), own, other, key)
         row |= _ends("auc", found.interval) | {"auc_p": found.p}
+        row |= _mcnemar(labels, own, other, key, cuts)
     if "dice" in both and "dice_of_first" in both:
         known = both[both[["dice", "dice_of_first"]].notna().all(axis=1)]
         if len(known):
             key, _ = contract.patients(known)
             values = (known["dice"] - known["dice_of_first"]).to_numpy(float)[:, None]
-            row |= _ends("dice", intervals.means(values, key)[0])
+            row |= _ends("dice", intervals.means(values, key, are_fractions=False)[0])
     return row
+
+
+def _mcnemar(labels, own, other, key, cuts):
+    """Returns how often only one of the two is right at its threshold, and the exact p."""
+    if None in cuts:
+        return {"mcnemar_note": "not estimable: an experiment has no operating point"}
+    if len(np.unique(key)) < len(key):
+        return {"mcnemar_note": "not estimable: patients repeat"}
+    first, second = (
+        (one >= cut) == (labels == 1) for one, cut in zip((own, other), cuts, strict=True)
+    )
+    only_first, only_second = int((first & ~second).sum()), int((~first & second).sum())
+    return {
+        "only_this_right": only_first,
+        "only_other_right": only_second,
+        "mcnemar_p": intervals.mcnemar(only_first, only_second),
+        "mcnemar_note": f"exact, n = {len(key)} images",
+    }
 
 
 def _ends(name, interval):
@@ -86,9 +120,21 @@ def in_words(found: pd.DataFrame) -> dict[str, str]:
             continue
         if not pd.isna(row.auc_p_holm):
             parts[0] += f", p = {row.auc_p_holm:.3f} by Holm"
+        if not pd.isna(row.mcnemar_note):
+            parts.append(_decisions(row))
         title = f"{row.experiment} minus {row.compared_with}, seed {row.seed}"
         words[title] = f"{'; '.join(parts)} ({row.num_images} images, 95 % intervals by patient)"
     return words
+
+
+def _decisions(row):
+    if pd.isna(row.mcnemar_p):
+        return f"decisions at the operating points (McNemar) {row.mcnemar_note}"
+    return (
+        f"at the operating points {row.only_this_right:.0f} images are right in this one alone, "
+        f"{row.only_other_right:.0f} in the other alone (McNemar's exact "
+        f"p = {row.mcnemar_p_holm:.3f} by Holm)"
+    )
 
 
 def _of(row, key):

@@ -126,6 +126,7 @@ def means(
     confidence: float = CONFIDENCE,
     num_resamples: int = RESAMPLES,
     seed: int = 0,
+    are_fractions: bool = True,
 ) -> list[Interval]:
     """Returns means over images with percentile intervals of the patient bootstrap.
 
@@ -135,6 +136,8 @@ def means(
         confidence: Of the intervals.
         num_resamples: How many draws.
         seed: Of the draws.
+        are_fractions: Whether values lie in 0..1, so that of patients who are all at an end the
+            interval is Clopper and Pearson's. Differences do not.
     """
     _, number = np.unique(patients, return_inverse=True)
     is_known = ~np.isnan(values)
@@ -159,16 +162,16 @@ def means(
             method = f"bootstrap of {num_patients} patients, {num_resamples} draws"
             one = percentiles(value, draws[:, column], confidence, method)
             found.append(
-                _of_all_alike(one, num_patients, confidence)
+                _of_all_alike(one, num_patients, confidence, are_fractions)
                 if np.isclose(one.low, one.high, rtol=1e-9, atol=0)
                 else one
             )
     return found
 
 
-def _of_all_alike(one, num_patients, confidence):
+def _of_all_alike(one, num_patients, confidence, are_fractions):
     """Returns the interval where every patient is the same, which no draw can change."""
-    if one.value in (0, 1):
+    if are_fractions and one.value in (0, 1):
         exact = exact_proportion(round(one.value * num_patients), num_patients, confidence)
         return dataclasses.replace(exact, method=f"Clopper-Pearson, {num_patients} patients alike")
     return not_estimable(one.value, f"all {num_patients} patients are alike")

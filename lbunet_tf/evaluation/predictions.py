@@ -15,6 +15,7 @@ from absl import logging
 from lbunet_tf.data import pipeline
 from lbunet_tf.evaluation import mask_contours
 from lbunet_tf.evaluation import scores
+from lbunet_tf.evaluation import skin_tone
 from lbunet_tf.runs import held_out
 from lbunet_tf.runs import run_directory
 from lbunet_tf.serving import outlines
@@ -42,6 +43,7 @@ def predict_run(
     manifest: pd.DataFrame,
     mask_rule: outlines.MaskRule = outlines.PLAIN,
     chooses_threshold: bool = True,
+    has_skin_tone: bool = False,
 ) -> tuple[pd.DataFrame, outlines.MaskRule]:
     """Returns the predictions of val, calibration and test, and the rule that made outlines.
 
@@ -60,7 +62,7 @@ def predict_run(
 
     Where `mask_rule` cleans masks up, its threshold is replaced by one of `THRESHOLDS`, chosen on
     val: that of the largest mean Dice, of several the one nearest to 0.5. Without masks in val, or
-    `chooses_threshold`, it stays.
+    `chooses_threshold`, it stays. With `has_skin_tone` the table has `skin_tone.COLUMNS` too.
     """
     parts, histograms, of_masks = [], {}, []
     rules = [mask_rule]
@@ -77,7 +79,14 @@ def predict_run(
         logging.info("scoring %d images of %s", len(rows), split)
         dataset = pipeline.make_evaluation_dataset(preprocessing, run_outputs, device, rows)
         measures, counts = _predict_rows(
-            dataset, run_outputs.score_rule, model, rows, histograms[split], rules, of_masks
+            dataset,
+            run_outputs.score_rule,
+            model,
+            rows,
+            histograms[split],
+            rules,
+            of_masks,
+            has_skin_tone,
         )
         # Chosen on val, which comes first; test is counted by that rule alone.
         number = _best_rule(counts, rules)
@@ -133,7 +142,7 @@ def _as_table(counts):
     return pd.DataFrame(counts, columns=[*COUNTS, "predicted_share"])
 
 
-def _predict_rows(dataset, score_rule, model, rows, histogram, rules, of_masks):
+def _predict_rows(dataset, score_rule, model, rows, histogram, rules, of_masks, has_skin_tone):
     """Returns (table of scores, (N, rules, 5): pixel counts and share of the mask by each rule).
 
     Where rules clean masks up, the table has the counts without it too. Adds to `histogram`, and
@@ -161,6 +170,8 @@ def _predict_rows(dataset, score_rule, model, rows, histogram, rules, of_masks):
         if rules[0].cleanup != "none":
             plain = confusion_counts(mask, logits["mask"] >= 0, known)
             measures |= {f"{scores.UNCLEANED}{name}": count for name, count in plain.items()}
+        if has_skin_tone:
+            measures |= skin_tone.estimate_batch(np.asarray(images), mask, known, logits["mask"])
         counts.append(np.stack([_counts(rule, logits, mask, known) for rule in rules], axis=1))
         # As one array: a table of a small batch takes ten times the memory of its numbers.
         parts.append(np.column_stack(list(measures.values())))

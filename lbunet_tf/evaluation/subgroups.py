@@ -4,6 +4,7 @@ A group without enough patients of a class has "not estimable" there, never 0. A
 missing is a group of its own.
 """
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,39 +12,68 @@ import pandas as pd
 from scipy import stats
 
 from lbunet_tf.evaluation import auc_intervals
+from lbunet_tf.evaluation import calibration
+from lbunet_tf.evaluation import conformal
 from lbunet_tf.evaluation import contract
 from lbunet_tf.evaluation import intervals
 from lbunet_tf.evaluation import operating_point
+from lbunet_tf.evaluation import skin_tone
+from lbunet_tf.serving import calibrated
+from lbunet_tf.serving import prediction_sets
 
 UNKNOWN = "unknown"
 AGES = (0, 30, 50, 70, np.inf)
 AGE_NAMES = ("below 30", "30 to 49", "50 to 69", "70 and more")
 # What is looked at where a table has it.
 COLUMNS = ("sex", "age", "site", "skin_type", "source")
-NUMBERS = ("auc", "sensitivity", "specificity", "dice")
+NUMBERS = (
+    *("auc", "sensitivity", "specificity", "observed_to_expected"),
+    *("coverage_melanoma", "coverage_benign", "set_size", "dice"),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Choices:
+    """What was chosen on other images, each None where there is none.
+
+    Attributes:
+        threshold: Of the operating point.
+        calibration: Of the scores; without one, probabilities are taken as they are.
+        sets: Of the scores.
+    """
+
+    threshold: float | None = None
+    calibration: calibrated.Calibration | None = None
+    sets: prediction_sets.BinarySets | None = None
 
 
 def groups_of(column: pd.Series) -> np.ndarray:
-    """Returns (N,) the group of each image: its value; of ages the band; of nothing `UNKNOWN`."""
+    """Returns (N,) the group of each image: its value; of nothing `UNKNOWN`.
+
+    Of ages it is the band, of `ita_estimate` the category.
+    """
+    if column.name == skin_tone.COLUMNS[0]:
+        return skin_tone.category(column).fillna(UNKNOWN).to_numpy(str)
     if column.name == "age":
         bands = pd.cut(pd.to_numeric(column), AGES, right=False, labels=AGE_NAMES)
         return bands.astype(object).fillna(UNKNOWN).to_numpy(str)
     return column.fillna(UNKNOWN).astype(str).replace("", UNKNOWN).to_numpy(str)
 
 
-def measure(
-    table: pd.DataFrame, threshold: float | None, columns: Sequence[str] = COLUMNS
-) -> pd.DataFrame:
+def measure(table: pd.DataFrame, chosen: Choices, columns: Sequence[str] = COLUMNS) -> pd.DataFrame:
     """Returns a row for each group of each column that has several.
 
     `attribute`, `group`, `num_images`, `num_melanoma`, `num_patients`; NAME, NAME_low, NAME_high
     and NAME_note (the method, or why there is no interval) of each of `NUMBERS`; and
-    `auc_difference` from all other images, with an interval that holds for all groups of the
-    attribute at once (Bonferroni).
+    `auc_difference` from the other images whose group is known, with an interval that holds for all
+    groups of the attribute at once (Bonferroni); of `UNKNOWN`, and where one other group is all
+    there is, from all other images. `observed_to_expected`: melanomas per melanoma that the
+    probabilities expect; `coverage_melanoma`, `coverage_benign`: how often the prediction sets
+    hold the true class; `set_size`: of how many classes, on average.
 
     Args:
         table: Rows of one split of predictions.
-        threshold: Of the operating point, None without one.
+        chosen: On other images.
         columns: Those of the table that define groups; one that it lacks is left out.
     """
     key, _ = contract.patients(table)
@@ -56,17 +86,26 @@ def measure(
         if len(names) < 2:
             continue
         for one in names:
-            chosen = group == one
-            row = {"attribute": name, "group": one, **_counts(table[chosen], key[chosen])}
-            row |= _numbers(table[chosen], key[chosen], threshold)
-            row |= _difference(table[chosen], table[~chosen], len(names))
+            is_in = group == one
+            row = {"attribute": name, "group": one, **_counts(table[is_in], key[is_in])}
+            row |= _numbers(table[is_in], key[is_in], chosen)
+            row |= _difference(table[is_in], table[_others(group, one)], len(names))
             rows.append(row)
     return pd.DataFrame(rows)
 
 
+def _others(group, one):
+    """Returns (N,) bool: which images a group is compared with."""
+    others = group != one
+    known = others & (group != UNKNOWN)
+    # What a table of flags does not know may be of another source, which differs anyhow.
+    return known if one != UNKNOWN and known.any() else others
+
+
 def _place(name):
-    """Ages in their order, what is unknown last."""
-    return (name == UNKNOWN, AGE_NAMES.index(name) if name in AGE_NAMES else -1, name)
+    """Ages and skin tones in their order, what is unknown last."""
+    ordered = (*AGE_NAMES, *skin_tone.CATEGORIES)
+    return (name == UNKNOWN, ordered.index(name) if name in ordered else -1, name)
 
 
 def _counts(table, key):
@@ -77,13 +116,17 @@ def _counts(table, key):
     }
 
 
-def _numbers(table, key, threshold):
+def _numbers(table, key, chosen):
     scored = contract.scored(table)
     found = {}
     if len(scored[0]):
         found["auc"] = auc_intervals.auc(*scored)
-        if threshold is not None:
-            found |= operating_point.at_threshold(*scored, threshold)
+        if chosen.threshold is not None:
+            found |= operating_point.at_threshold(*scored, chosen.threshold)
+        function = chosen.calibration or calibration.AS_IT_IS
+        found["observed_to_expected"] = calibration.observed_to_expected(table, function)
+        if chosen.sets:
+            found |= _sets(*scored, chosen.sets)
     if "dice" in table and table["dice"].notna().any():
         known = table["dice"].notna().to_numpy()
         (found["dice"],) = intervals.means(table["dice"][known].to_numpy()[:, None], key[known])
@@ -94,6 +137,19 @@ def _numbers(table, key, threshold):
             row |= {name: one.value, f"{name}_low": one.low, f"{name}_high": one.high}
             row[f"{name}_note"] = one.method
     return row
+
+
+def _sets(labels, scores, key, sets):
+    is_covered = conformal.covered(sets, labels, scores)
+    found = {
+        f"coverage_{name}": intervals.mean(is_covered[labels == label], key[labels == label])
+        for label, name in ((1, "melanoma"), (0, "benign"))
+    }
+    # Of 0 to 1, so that groups whose patients are all alike are told apart.
+    (half,) = intervals.means(conformal.sizes(sets, scores)[:, None] / 2, key)
+    ends = {end: getattr(half, end) for end in ("value", "low", "high")}
+    twice = {end: None if value is None else 2 * value for end, value in ends.items()}
+    return found | {"set_size": dataclasses.replace(half, **twice)}
 
 
 def _difference(own_rows, other_rows, num_groups):

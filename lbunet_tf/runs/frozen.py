@@ -57,6 +57,12 @@ def calibration_of(runs: Sequence[str], tta: str) -> calibrated.Calibration:
             f"python -m lbunet_tf.evaluate --run={runs[0]} makes of a melanoma score and val "
             "images of at least ten patients with melanoma and ten without"
         )
+    if found.offset:
+        logging.info(
+            "calibrated probabilities are for another prevalence, as --clinic_prevalence of "
+            "evaluate asked: their logits are shifted by %+.3f",
+            found.offset,
+        )
     return found
 
 
@@ -90,7 +96,10 @@ def read_calibration(run: pathlib.Path) -> calibrated.Calibration | None:
     fits = is_known and len(parameters) in counts.get(kind, range(4, 10**6, 2))
     if not fits:
         _refuse(run, run_directory.CALIBRATION, "a kind and its parameters", (kind, parameters))
-    return calibrated.Calibration(kind, tuple(parameters))
+    offset = found.get("offset", 0.0)
+    if not (isinstance(offset, float) and np.isfinite(offset)):
+        _refuse(run, run_directory.CALIBRATION, "a finite number as its offset", offset)
+    return calibrated.Calibration(kind, tuple(parameters), offset)
 
 
 def sets_of(runs: Sequence[str], tta: str) -> prediction_sets.BinarySets | None:

@@ -139,6 +139,7 @@ def _check_outputs(outputs, score):
             "--mask_source=label"
         )
     _check_operating_point(score)
+    _check_skin_tone(score, outputs)
     if not 0 < score.prevalence < 1:
         raise ValueError(
             f'"--prevalence" must lie between 0 and 1, both excluded. Received: {score.prevalence}'
@@ -182,6 +183,16 @@ def _check_operating_point(score):
         listed = ", ".join(f"--{name}={value:g}" for name, value in given.items())
         raise ValueError(
             f"only one of --{', --'.join(names)} can choose the threshold. Received: {listed}"
+        )
+
+
+def _check_skin_tone(score, outputs):
+    if "ita_estimate" in score.subgroups and not score.ita_estimate:
+        raise ValueError('"--subgroups=ita_estimate" needs that estimate: add --ita_estimate')
+    if score.ita_estimate and outputs.mask_source == "label":
+        raise ValueError(
+            '"--ita_estimate" needs the outline of the lesion, outside of which skin is. '
+            f"Received: --mask_source={outputs.mask_source}"
         )
 
 

@@ -111,6 +111,15 @@ class Score:
         "Prevalence of melanoma at which PPV and NPV are also stated (ISIC 2020: 0.018).",
         entries=("evaluate",),
     )
+    clinic_prevalence: float = fields.flag(
+        0.0,
+        "Shift calibrated probabilities to a clinic where this fraction of lesions is melanoma, "
+        "and keep that in RUN/calibration.json for --calibrated. It assumes that nothing but the "
+        "prevalence differs. 0: as frequent as in val.",
+        entries=("evaluate",),
+        minimum=0,
+        maximum=0.9999,
+    )
     target_sensitivity: float = fields.flag(
         0.0,
         "Flag images so that at least this fraction of melanomas is flagged; 0: by Youden's index, "
@@ -173,6 +182,22 @@ class Score:
         "has one value only, is left out.",
         entries=("evaluate",),
         many=True,
+    )
+    subgroup_table: tuple[str, ...] = fields.flag(
+        (),
+        "CSV files, comma-separated, with a column image_id, image_name, image or isic_id and "
+        "flags such as artefacts: test is also scored in groups by their columns of 0 and 1, or by "
+        "those that --subgroups names. An image that a file lacks is in the group unknown.",
+        entries=("evaluate",),
+        many=True,
+        is_path=True,
+    )
+    ita_estimate: bool = fields.flag(
+        False,
+        "Add to predictions.csv an estimate of how light the skin is (ITA, in degrees), from the "
+        "pixels outside the lesion, and what it is at 10 % less and more brightness. It depends on "
+        "light and camera, and makes groups only with --subgroups=ita_estimate.",
+        entries=("evaluate",),
     )
     calibrated: bool = fields.flag(
         False,

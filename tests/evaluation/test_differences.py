@@ -106,3 +106,71 @@ def test_words_say_what_minus_what_and_of_how_many(tables):
     assert list(words) == ["b minus a, seed 0", "c minus a, seed 0", "b minus a, seed 1"]
     text = words["b minus a, seed 0"]
     assert text.startswith("AUC +0.") and "by Holm; Dice +0.0" in text and "80 images" in text
+
+
+def one_image_each(table):
+    return table.assign(patient_id=[f"p{number}" for number in range(len(table))])
+
+
+def test_decisions_at_the_operating_points_are_compared_by_mcnemars_exact_test():
+    # At its threshold the first is wrong on ten images on which the other is right, and the other
+    # on two: 2:10 gives p = .038574.
+    labels = np.repeat([1.0, 0.0], 20)
+    base = pd.DataFrame(
+        {
+            "image_id": [f"i{number}" for number in range(40)],
+            "patient_id": [f"p{number}" for number in range(40)],
+            "label": labels,
+        }
+    )
+    right = np.where(labels == 1, 0.7, 0.1)
+    first, second = right.copy(), np.where(labels == 1, 0.95, 0.85)
+    first[:10] = 0.1
+    second[10:12] = 0.2
+    tables = {("a", 0): base.assign(score=first), ("b", 0): base.assign(score=second)}
+
+    found = differences.of_runs(tables, {("a", 0): 0.5, ("b", 0): 0.9})
+
+    row = found.iloc[0]
+    assert (row["only_this_right"], row["only_other_right"]) == (10, 2)
+    assert row["mcnemar_p"] == pytest.approx(0.038574, abs=1e-6) == row["mcnemar_p_holm"]
+    assert row["mcnemar_note"] == "exact, n = 40 images"
+    text = differences.in_words(found)["b minus a, seed 0"]
+    assert "10 images are right in this one alone, 2 in the other alone" in text
+    assert "p = 0.039 by Holm" in text
+
+
+def test_the_p_of_several_decisions_is_adjusted_by_holm(tables):
+    each = {key: one_image_each(one) for key, one in tables.items()}
+
+    found = differences.of_runs(each, dict.fromkeys(each, 0.6))
+
+    assert found["mcnemar_p_holm"][:2].tolist() == pytest.approx(
+        intervals.holm(found["mcnemar_p"][:2].tolist())
+    )
+
+
+def test_decisions_are_not_compared_where_patients_repeat(tables):
+    found = differences.of_runs(tables, dict.fromkeys(tables, 0.5))
+
+    assert found[["mcnemar_p", "mcnemar_p_holm", "only_this_right"]].isna().all(axis=None)
+    assert set(found["mcnemar_note"]) == {"not estimable: patients repeat"}
+    assert "not estimable: patients repeat" in differences.in_words(found)["b minus a, seed 0"]
+
+
+def test_decisions_are_not_compared_without_an_operating_point(tables):
+    each = {key: one_image_each(one) for key, one in tables.items()}
+
+    found = differences.of_runs(each, {("a", 0): 0.5, ("b", 0): None})
+
+    assert found["mcnemar_p"].isna().all()
+    assert found["mcnemar_note"].str.contains("no operating point").all()
+
+
+def test_two_runs_that_are_one_differ_by_nothing_and_have_no_interval(tables):
+    found = differences.of_runs({("a", 0): tables["a", 0], ("copy", 0): tables["a", 0]})
+
+    row = found.iloc[0]
+    # 0 is a difference here and no fraction of images, whose interval would begin there.
+    assert row["dice_difference"] == row["auc_difference"] == 0
+    assert pd.isna(row["dice_low"]) and pd.isna(row["dice_high"]) and pd.isna(row["auc_low"])

@@ -350,6 +350,7 @@ def test_every_flag_that_names_files_is_known_as_a_path():
         "preview",
         "calibration_images",
         "records",
+        "subgroup_table",
     }
 
 
