@@ -31,6 +31,7 @@ HISTOGRAMS = "pixel_histograms.npz"
 METRICS = "evaluation/metrics.json"
 FIGURES = "evaluation/figures"
 REPORT = "evaluation/report.html"
+MODEL_CARD = "evaluation/model_card.md"
 # The figures of an evaluation, by the name of their file.
 FIGURE_NAMES = (
     "class_balance",
@@ -41,6 +42,7 @@ FIGURE_NAMES = (
     "decision_curve",
     "training_curves",
     "mask_sheet",
+    "example_sheet",
 )
 SUBGROUPS = "evaluation/subgroups.csv"
 DECISION_CURVE = "evaluation/decision_curve.csv"
@@ -57,6 +59,7 @@ EVALUATION = (
     SUBGROUPS,
     DECISION_CURVE,
     REPORT,
+    MODEL_CARD,
     failed_files.FILE,
     *(f"{FIGURES}/{name}.png" for name in FIGURE_NAMES),
 )
