@@ -154,7 +154,10 @@ def _evaluate(settings, source, asked, output):
         settings, source, output, model, scored.manifest, table, metrics, mask_rule, function
     )
     how_scored = ensemble.describe(settings.score.tta, len(settings.paths.runs))
-    report_files.write(settings, source, output, scored, metrics, drawn, groups, test, how_scored)
+    described = report_files.describe(settings, source, scored, metrics, how_scored)
+    report_files.write(
+        output, dataclasses.replace(described, test=test, groups=groups, figures=drawn)
+    )
     _log(output, metrics)
     return metrics
 

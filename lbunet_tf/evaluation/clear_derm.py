@@ -9,7 +9,7 @@ from lbunet_tf.evaluation import report_words
 
 def answers(run: evaluated_run.EvaluatedRun) -> list[card_facts.Item]:
     """Returns the items in their order, each answered, or with what the reader must supply."""
-    named = {**_of_images(run), **_of_data(run), **_of_technique(run), **_of_use(run)}
+    named = {**_of_images(run), **_of_data(run), **_of_technique(run), **_of_use()}
     return [
         card_facts.Item(number, name, answer)
         for number, (name, answer) in enumerate(named.items(), start=1)
@@ -78,8 +78,7 @@ def _of_technique(run):
     }
 
 
-def _of_use(run):
-    del run
+def _of_use():
     return {
         "Uses and conditions": "Research on single lesions in dermoscopic images. It knows "
         "melanoma and its absence, no other disease. Not for diagnosis.",

@@ -50,7 +50,7 @@ def build_comparison(
         figures: As `report_figures.of_comparison` gives them.
     """
     rows = table.astype(str).to_numpy().tolist()
-    experiments = document.Table("Experiments", list(table.columns), rows)
+    experiments = document.Table("Scores of the test images", list(table.columns), rows)
     sections = [
         document.Section("experiments", "Experiments", [experiments]),
         document.Section("facts", "How to read it", [document.Facts(facts)]),

@@ -163,10 +163,10 @@ def _example_sheet(run):
         return ""
     rows = examples.choose(run.test, threshold_of(run))
     parts = [
-        f"{rank}: {', '.join(f'{row.score:.2f} ({row.truth})' for row in part.itertuples())}"
+        f"{rank} {', '.join(f'{row.score:.2f} ({row.truth})' for row in part.itertuples())}"
         for rank, part in rows.groupby("rank", sort=False)
     ]
-    return f"Test images by score. {'. '.join(parts)}." if parts else ""
+    return f"Test images with their scores: {'; '.join(parts)}." if parts else ""
 
 
 def threshold_of(run: evaluated_run.EvaluatedRun) -> float:

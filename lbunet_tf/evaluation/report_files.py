@@ -2,7 +2,6 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Sequence
 
 import pandas as pd
 
@@ -21,28 +20,20 @@ from lbunet_tf.settings import published_flags
 from lbunet_tf.storage import whole_files
 
 
-def write(
+def describe(
     settings: config.Config,
     source: image_groups.Source | None,
-    output: pathlib.Path,
     scored: held_out.Scored,
     metrics: dict[str, dict],
-    figures: Sequence[pathlib.Path],
-    groups: pd.DataFrame,
-    test: pd.DataFrame,
     how_scored: str,
-) -> None:
-    """Writes both files; the report last, by which `compare` knows that an evaluation is whole.
+) -> evaluated_run.EvaluatedRun:
+    """Returns an evaluation with the facts of its runs, without figures, groups and test rows.
 
     Args:
         settings: Of the first run, with the others in `other_runs`.
         source: Of another source than the run's own, or None.
-        output: Where the evaluation is.
         scored: Which images were scored.
         metrics: `metrics.json`.
-        figures: PNG files that were drawn.
-        groups: As `subgroups.measure` gives them.
-        test: The rows of test in the predictions.
         how_scored: What was averaged, in words.
     """
     shown = published_flags.without_folders(settings)
@@ -51,30 +42,35 @@ def write(
         shown, source=dataclasses.replace(shown.source, source=_sources(settings.paths.runs))
     )
     training = {name: _training(run) for name, run in runs.items()}
-    curve = output / run_directory.DECISION_CURVE
-    run = evaluated_run.EvaluatedRun(
+    of_images = facts.of_images(learnt, source, scored.checks, metrics["test"])
+    return evaluated_run.EvaluatedRun(
         title=facts.title(learnt.model, len(runs), learnt.source, source),
         metrics=metrics,
         settings=learnt,
         source=_shown_source(settings, source),
-        facts={
-            "Scored": how_scored,
-            **facts.of_images(learnt, source, scored.checks, metrics["test"]),
-        },
+        facts={"Scored": how_scored, **of_images},
         training_facts=facts.of_training(training),
         training=training,
         checks=scored.checks,
         counts=evaluated_run.count_parts(_counted(settings.paths.run, source, scored.manifest)),
-        test=test,
-        groups=groups,
-        decision_curve=whole_files.read_table(curve) if curve.is_file() else None,
         flag_lines=flagfiles.flag_lines(shown),
-        figures=figures,
         model_crc32={
             name: whole_files.crc32(run / run_directory.MODEL) for name, run in runs.items()
         },
         version=lbunet_tf.__version__,
     )
+
+
+def write(output: pathlib.Path, run: evaluated_run.EvaluatedRun) -> None:
+    """Writes both files; the report last, by which `compare` knows that an evaluation is whole.
+
+    Args:
+        output: Where the evaluation is; its decision curve is read there.
+        run: With its figures, groups and test rows.
+    """
+    curve = output / run_directory.DECISION_CURVE
+    if curve.is_file():
+        run = dataclasses.replace(run, decision_curve=whole_files.read_table(curve))
     whole_files.write_text(output / run_directory.MODEL_CARD, model_card.build_card(run))
     whole_files.write_text(output / run_directory.REPORT, report.build_report(run))
 

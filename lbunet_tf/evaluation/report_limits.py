@@ -75,18 +75,18 @@ def _of_sources(run):
         return []
     return [
         f"No external test set: the test images are of what was also trained on ({learnt}). On "
-        "images of another camera or clinic the numbers are mostly worse, and nothing here says "
-        "by how much."
+        "images of another camera or clinic the numbers are often worse, and nothing here says by "
+        "how much."
     ]
 
 
 def _of_patients(run):
     found = []
+    known, images = run.checks.get("known", {}).get("patient_id"), run.checks.get("images", 0)
     if run.scores.get("patient_key") == "image":
-        found.append(
-            "Patients are not known: images of one patient may be on two sides of the split, "
-            "which makes scores too high and intervals too short."
-        )
+        found.append(f"Patients are not known: {_UNKNOWN_PATIENTS}")
+    elif known is not None and known < images:
+        found.append(f"Patients are known for {known:,} of {images:,} images: {_UNKNOWN_PATIENTS}")
     crossings = {name: count for name, count in run.checks.get("crossings", {}).items() if count}
     if crossings:
         words = report_words.listing([f"{count} {name}" for name, count in crossings.items()])
@@ -98,6 +98,12 @@ def _of_patients(run):
         skipped = report_words.plural(run.checks["skipped"], "image")
         found.append(f"{skipped} could not be used and are in no number (skipped.csv).")
     return found
+
+
+_UNKNOWN_PATIENTS = (
+    "images of one patient may be on two sides of the split, which makes scores too high and "
+    "intervals too short."
+)
 
 
 def _of_scores(run):
@@ -129,7 +135,7 @@ def _of_groups(groups):
     return [
         f"For {len(small)} of {len(groups)} groups there are too few patients for an interval of "
         f"the AUC ({intervals.LEAST} of each class are needed): {report_words.listing(shown)}. "
-        "Nothing is known of them."
+        "Their numbers say little."
     ]
 
 

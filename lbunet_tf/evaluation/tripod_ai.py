@@ -12,9 +12,9 @@ def answers(run: evaluated_run.EvaluatedRun) -> list[card_facts.Item]:
         **_of_introduction(run),
         **_of_methods(run),
         **_of_analysis(run),
-        **_of_openness(run),
+        **_of_openness(),
         **_of_results(run),
-        **_of_discussion(run),
+        **_of_discussion(),
     }
     return [
         card_facts.Item(number, name, answer)
@@ -73,9 +73,8 @@ def _of_analysis(run):
     }
 
 
-def _of_openness(run):
+def _of_openness():
     ask = card_facts.not_answered
-    del run
     return {
         "Ethical approval": ask("approval and consent for the images"),
         "Open science": ask(
@@ -106,9 +105,8 @@ def _of_results(run):
     }
 
 
-def _of_discussion(run):
+def _of_discussion():
     ask = card_facts.not_answered
-    del run
     return {
         "Interpretation": ask("what the results mean, also for fairness, next to other studies"),
         "Limitations": "The section Limits has them.",
