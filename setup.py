@@ -1,9 +1,13 @@
-"""What pyproject.toml cannot say: all packages, flags/ as package data, and released networks."""
+"""What pyproject.toml cannot say: all packages, and what they hold besides modules."""
 
 import setuptools
 
 setuptools.setup(
     packages=[*setuptools.find_packages(include=["lbunet_tf*"]), "lbunet_tf.flags"],
     package_dir={"lbunet_tf.flags": "flags"},
-    package_data={"lbunet_tf.flags": ["*.cfg"], "lbunet_tf": ["released/*/*"]},
+    package_data={
+        "lbunet_tf.flags": ["*.cfg"],
+        "lbunet_tf": ["released/*/*"],
+        "lbunet_tf.evaluation": ["templates/*.jinja", "templates/*.css"],
+    },
 )

@@ -22,6 +22,7 @@ from lbunet_tf.evaluation import comparison
 from lbunet_tf.evaluation import contract
 from lbunet_tf.evaluation import differences
 from lbunet_tf.evaluation import report
+from lbunet_tf.evaluation import report_figures
 from lbunet_tf.evaluation import scores
 from lbunet_tf.runs import run_directory
 from lbunet_tf.settings import config
@@ -295,7 +296,8 @@ def _write_pages(settings, run, summary, curves, found):
             {f"{name}, AUC {auc[name]}": several for name, several in curves.items()},
             folder / "roc.png",
         )
-        drawn.append(folder / "roc.png")
+        names = [f"{name}, AUC {cell}" for name, cell in auc.items()]
+        drawn.append(report_figures.of_comparison(folder / "roc.png", names))
     title = f"{len(summary)} experiments on {', '.join(run.source.source)}"
     facts = comparison.facts(summary, run.split.split_by, run.budget, settings.comparison.seeds)
     facts |= differences.in_words(found)

@@ -24,9 +24,10 @@ from lbunet_tf.drawing import figures
 from lbunet_tf.evaluation import choices
 from lbunet_tf.evaluation import clinic
 from lbunet_tf.evaluation import contract
-from lbunet_tf.evaluation import facts
+from lbunet_tf.evaluation import examples
 from lbunet_tf.evaluation import predictions
-from lbunet_tf.evaluation import report
+from lbunet_tf.evaluation import report_figures
+from lbunet_tf.evaluation import report_files
 from lbunet_tf.evaluation import score_figures
 from lbunet_tf.evaluation import scores
 from lbunet_tf.evaluation import skin_tone
@@ -42,7 +43,6 @@ from lbunet_tf.runs import training_history
 from lbunet_tf.settings import config
 from lbunet_tf.settings import entry
 from lbunet_tf.settings import flagfiles
-from lbunet_tf.settings import published_flags
 from lbunet_tf.storage import failed_files
 from lbunet_tf.storage import output_folder
 from lbunet_tf.storage import spreadsheets
@@ -180,7 +180,11 @@ def _evaluate(settings, source, asked, output):
     drawn = _draw(
         settings, source, output, model, scored.manifest, table, metrics, mask_rule, function
     )
-    _write_report(settings, source, output, scored.checks, metrics, drawn, groups)
+    how_scored = ensemble.describe(settings.score.tta, len(settings.paths.runs))
+    described = report_files.describe(settings, source, scored, metrics, how_scored)
+    report_files.write(
+        output, dataclasses.replace(described, test=test, groups=groups, figures=drawn)
+    )
     _log(output, metrics)
     return metrics
 
@@ -313,7 +317,7 @@ def _read_history(settings):
 def _draw(settings, source, output, model, manifest, table, metrics, mask_rule, function):
     """Draws every figure that the data allows; returns their paths in the report's order."""
     folder = output / run_directory.FIGURES
-    path = {name: folder / f"{name}.png" for name in report.CAPTIONS}
+    path = {name: folder / f"{name}.png" for name in report_figures.CAPTIONS}
     for old in path.values():
         old.unlink(missing_ok=True)
     (output / run_directory.DECISION_CURVE).unlink(missing_ok=True)
@@ -329,37 +333,23 @@ def _draw(settings, source, output, model, manifest, table, metrics, mask_rule, 
         )
         for name, one in tables.items():
             whole_files.write_table(output / "evaluation" / f"{name}.csv", one)
-    if metrics["test"].get("num_masks"):
-        rows = scores.best_median_worst(table[table["split"] == "test"])
-        sheet = predictions.predict_sheet(
-            settings.preprocessing, settings.outputs, model, rows, mask_rule
-        )
-        figures.mask_sheet(sheet, rows, settings.outputs.mask_source == "label", path["mask_sheet"])
+    _draw_sheets(settings, model, table[table["split"] == "test"], metrics["test"], mask_rule, path)
     return [file for file in path.values() if file.is_file()]
 
 
-def _write_report(settings, source, output, checks, metrics, drawn, groups):
-    shown = published_flags.without_folders(settings)
-    sources = [name for run in settings.paths.runs for name in flagfiles.read(run).source.source]
-    source_learnt = dataclasses.replace(shown.source, source=tuple(dict.fromkeys(sources)))
-    learnt = dataclasses.replace(shown, source=source_learnt)
-    training = {}
-    for name, run in zip(shown.paths.runs, settings.paths.runs, strict=True):
-        finished = pathlib.Path(run) / run_directory.FINISHED
-        training[name] = whole_files.read_json(finished) if finished.is_file() else {}
-    text = report.build_report(
-        facts.title(learnt.model, len(learnt.paths.runs), learnt.source, source),
-        metrics,
-        drawn,
-        {
-            "Scored": ensemble.describe(shown.score.tta, len(shown.paths.runs)),
-            **facts.of_images(learnt, source, checks, metrics["test"]),
-            **facts.of_training(training),
-        },
-        flagfiles.flag_lines(shown),
-        groups,
-    )
-    whole_files.write_text(output / run_directory.REPORT, text)
+def _draw_sheets(settings, model, test, measured, mask_rule, path):
+    """Draws test images: those that their score makes worth a look, and outlines by agreement."""
+    chosen = {}
+    if measured.get("num_scored"):
+        at = measured.get("at_val_threshold", measured["at_0.5"])
+        chosen["example_sheet"] = (figures.example_sheet, examples.choose(test, at["threshold"]))
+    if measured.get("num_masks"):
+        chosen["mask_sheet"] = (figures.mask_sheet, scores.best_median_worst(test))
+    for name, (draw, rows) in chosen.items():
+        sheet = predictions.predict_sheet(
+            settings.preprocessing, settings.outputs, model, rows, mask_rule
+        )
+        draw(sheet, rows, settings.outputs.mask_source == "label", path[name])
 
 
 def _log(output, metrics):
@@ -377,6 +367,7 @@ def _log(output, metrics):
     logging.info("numbers: %s", output / run_directory.METRICS)
     logging.info("figures: %s", output / run_directory.FIGURES)
     logging.info("report:  %s", output / run_directory.REPORT)
+    logging.info("card:    %s", output / run_directory.MODEL_CARD)
 
 
 if __name__ == "__main__":

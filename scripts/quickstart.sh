@@ -27,6 +27,7 @@ cat <<EOF
 Done. The images are drawn, not photographed: these numbers show that the package works and say
 nothing about real lesions.
   report       $run/evaluation/report.html
+  model card   $run/evaluation/model_card.md
   numbers      $run/evaluation/metrics.json
   figures      $run/evaluation/figures/
   predictions  $run/predictions.csv

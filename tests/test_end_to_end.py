@@ -50,12 +50,13 @@ def test_a_run_leaves_every_file_of_the_contract(evaluated):
     _, run, _ = evaluated
     names = ["flags.cfg", "manifest.csv", "skipped.csv", "model.keras", "history.csv"]
     names += ["predictions.csv", "pixel_histograms.npz", "evaluation/metrics.json"]
-    names += ["evaluation/report.html", "training.json", "checks.json"]
+    names += ["evaluation/report.html", "evaluation/model_card.md", "training.json", "checks.json"]
     names += [
         f"evaluation/figures/{name}.png"
         for name in ("class_balance", "roc", "training_curves", "confusion_matrix")
     ]
     names += ["evaluation/figures/threshold_curves.png", "evaluation/figures/mask_sheet.png"]
+    names += ["evaluation/figures/example_sheet.png"]
     assert [name for name in names if not (run / name).is_file()] == []
 
 

@@ -124,6 +124,14 @@ def test_one_class_of_test_images_has_a_confusion_matrix(one_class):
     assert (run / run_directory.FIGURES / "confusion_matrix.png").is_file()
 
 
+def test_one_class_of_test_images_has_examples_and_a_model_card(one_class):
+    run, metrics = one_class
+
+    assert (run / run_directory.FIGURES / "example_sheet.png").is_file()
+    card = (run / run_directory.MODEL_CARD).read_text()
+    assert f"of {metrics['test']['num_scored']} scored test images 0 are melanomas" in card
+
+
 def test_one_class_of_test_images_is_given_as_the_reason_in_the_report(one_class):
     run, metrics = one_class
 

@@ -45,8 +45,12 @@ def test_it_holds_every_module_every_flagfile_and_the_command(wheel):
         for path in (ROOT / "lbunet_tf/released").rglob("*")
         if path.is_file()
     }
+    templates = {
+        str(path.relative_to(ROOT)) for path in (ROOT / "lbunet_tf/evaluation/templates").iterdir()
+    }
     ours = {name for name in names if ".dist-info/" not in name}
-    assert ours == modules | recipes | released
+    assert "lbunet_tf/evaluation/templates/page.html.jinja" in templates
+    assert ours == modules | recipes | released | templates
     (entries,) = (name for name in names if name.endswith("entry_points.txt"))
     assert b"lbunet = lbunet_tf.settings.console:main" in wheel.read(entries)
     for name in recipes:

@@ -326,6 +326,48 @@ def mask_sheet(
         _save(figure, path)
 
 
+def example_sheet(
+    sheet: Sequence[dict[str, np.ndarray]],
+    rows: pd.DataFrame,
+    label_masks: bool,
+    path: pathlib.Path,
+) -> None:
+    """Draws images with label and score, one line per rank; with outlines where masks are those.
+
+    Args:
+        sheet: As in `mask_sheet`; `true` is 0 everywhere where it is not known.
+        rows: Of the same order, with `image_id`, `score`, `truth` and `rank`; rows of one rank
+            stand together.
+        label_masks: The masks are the label on every pixel: no outlines.
+        path: Where the PNG goes.
+    """
+    counts = rows["rank"].value_counts(sort=False)
+    lines, columns = len(counts), counts.max()
+    numbers = rows.groupby("rank", sort=False).cumcount()
+    with _drawing(**{"axes.grid": False}):
+        figure, axes = _make_axes(
+            lines, columns, (2.6 * columns, 2.9 * lines + 0.2), layout="constrained"
+        )
+        for axis in axes.flat:
+            axis.set_axis_off()
+        for picture, row, column in zip(sheet, rows.itertuples(), numbers, strict=True):
+            axis = axes[counts.index.get_loc(row.rank), column]
+            axis.imshow(picture["image"])
+            if not label_masks:
+                _outline(axis, picture["true"], "lime", 1.6)
+                _outline(axis, picture["predicted"], "magenta", 1.2)
+            words = f"{row.rank}\n{_drawn(row.image_id)}\n{row.truth}, score {row.score:.3f}"
+            axis.set_title(words, fontsize=8)
+        if not label_masks:
+            figure.supxlabel("green: true outline    magenta: predicted outline", fontsize=9)
+        _save(figure, path)
+
+
+def _outline(axis, mask, colour, width):
+    if mask.min() < 0.5 < mask.max():
+        axis.contour(mask, [0.5], colors=colour, linewidths=width)
+
+
 def contact_sheet(
     columns: dict[str, tuple[np.ndarray, np.ndarray]], names: Sequence[str], path: pathlib.Path
 ) -> None:

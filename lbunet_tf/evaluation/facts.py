@@ -100,7 +100,7 @@ def of_training(training: dict[str, dict]) -> dict[str, str]:
     """
     return {
         "Training" if len(training) == 1 else f"Training of {run}": ", ".join(
-            f"{name} {value}"
+            f"{name} {value:.6g}" if isinstance(value, float) else f"{name} {value}"
             for name, value in (values or {"state": "unfinished"}).items()
             if name != trained_flags.KEY
         )

@@ -1,135 +1,179 @@
-"""The report of a run: one HTML file that needs nothing beside it."""
+"""The report of a run: one HTML file that needs no other, and that of a comparison."""
 
-import base64
-import html
-import pathlib
+from collections.abc import Sequence
 
 import pandas as pd
 
-from lbunet_tf.evaluation import report_parts
-
-CAPTIONS = {
-    "class_balance": "Images by part of the data and class.",
-    "roc": "ROC: each point is a threshold. The further above the dotted line, the better the "
-    "score ranks melanomas above other lesions.",
-    "confusion_matrix": "Test images by true and predicted class, at 0.5 and at the threshold "
-    "that was chosen on other images.",
-    "threshold_curves": "What a threshold costs on the test images. PPV: the fraction of flagged "
-    "images that are melanomas. It falls with prevalence.",
-    "reliability": "Test images: how many are melanomas where a probability is said. On the dotted "
-    "line the two agree; below it the probability is too high. The band holds 95 of 100 "
-    "repetitions with other patients.",
-    "decision_curve": "Net benefit: melanomas that are flagged, per image, less what false alarms "
-    "cost at the threshold. A score is of use at a threshold where its line is above the others. "
-    "Of calibrated probabilities; at another prevalence they are shifted, as if nothing else "
-    "differed.",
-    "training_curves": "Training: train and validation by epoch. The dotted line is the epoch "
-    "that was kept.",
-    "mask_sheet": "Test images with the best, median and worst agreement of prediction "
-    "and target mask.",
-}
-STYLE = """
-body{font:16px/1.5 system-ui,sans-serif;color:#1a1a1a;margin:0 auto;max-width:62rem;padding:1rem}
-h1{font-size:1.5rem}h2{font-size:1.2rem;margin-top:2rem}
-.note{background:#fff4e5;border-left:4px solid #d55e00;padding:.6rem 1rem}
-.cards{display:flex;flex-wrap:wrap;gap:.8rem}.card{border:1px solid #ccc;border-radius:.4rem;
-padding:.5rem .9rem;min-width:8rem}.card b{display:block;font-size:1.4rem}
-.scroll{overflow-x:auto}table{border-collapse:collapse}td,th{padding:.25rem .7rem;
-border-bottom:1px solid #ddd;text-align:right}td:first-child,th:first-child{text-align:left}
-figure{margin:1rem 0}img{max-width:100%;height:auto}.scroll img{min-width:40rem}
-figcaption{color:#444;font-size:.9rem}
-.wide{max-width:82rem}.wide td{white-space:nowrap}.wide td,.wide th{padding:.25rem .4rem}
-pre{overflow-x:auto;background:#f5f5f5;padding:.6rem}
-"""
-NO_DEVICE = (
-    '<p class="note">Research software, not a medical device. The numbers hold for the images '
-    "named here and for nothing else; a score is no diagnosis.</p>"
-)
-# On a phone it is scrolled in its box: shrunk to the page it could not be read.
-WIDE = ("mask_sheet",)
+from lbunet_tf.evaluation import document
+from lbunet_tf.evaluation import evaluated_run
+from lbunet_tf.evaluation import rendering
+from lbunet_tf.evaluation import repetition
+from lbunet_tf.evaluation import report_figures
+from lbunet_tf.evaluation import report_limits
+from lbunet_tf.evaluation import report_sentences
+from lbunet_tf.evaluation import report_tables
 
 
-def build_report(
-    title: str,
-    metrics: dict[str, dict],
-    figures: list[pathlib.Path],
-    context: dict[str, str],
-    flag_lines: list[str],
-    groups: pd.DataFrame | None = None,
-) -> str:
-    """Returns the HTML of a run's report.
-
-    Args:
-        title: What was trained.
-        metrics: `metrics.json`.
-        figures: PNG files; each is embedded.
-        context: Further facts, name -> sentence (leak check, training, skipped).
-        flag_lines: The resolved flags.
-        groups: As `subgroups.measure` gives them.
-    """
-    test = metrics["test"]
-    parts = [
-        f"<h1>{html.escape(title)}</h1>",
-        NO_DEVICE,
-        report_parts.headline(test),
-        report_parts.label_note(test),
-        "<h2>All numbers</h2>",
-        report_parts.interval_note(test),
-        report_parts.numbers_table(metrics),
-        report_parts.source_table(test),
-        report_parts.threshold_tables(test),
-        report_parts.calibration_table(test),
-        report_parts.set_table(test),
-        report_parts.group_table(groups),
-        "<h2>Figures</h2>",
-        *(_figure(path) for path in figures),
-        "<h2>How it was made</h2>",
-        _facts(context),
-        f"<pre>{html.escape(chr(10).join(flag_lines))}</pre>",
+def build_report(run: evaluated_run.EvaluatedRun) -> str:
+    """Returns the HTML of a run's report, from what a reviewer asks first to all numbers."""
+    sections = [
+        document.Section("summary", "Summary", _summary(run)),
+        document.Section("data", "Data and splits", _data(run)),
+        document.Section("ranking", "Ranking", _ranking(run)),
+        document.Section("operating-point", "Operating point", _operating_point(run)),
+        document.Section("calibration", "Calibration", _calibration(run)),
+        document.Section("sets", "Prediction sets", _sets(run.scores)),
+        document.Section("outlines", "Outlines", _outlines(run)),
+        document.Section("groups", "Groups", _groups(run)),
+        document.Section("sources", "Sources", _sources(run.scores)),
+        document.Section("examples", "Examples", _examples(run)),
+        document.Section("val", "What val was used for", _val(run)),
+        document.Section("limits", "Limits", [document.Items(report_limits.of_run(run))]),
+        document.Section("repeat", "How to repeat it", _repetition(run)),
+        document.Section("numbers", "All numbers", report_tables.numbers(run.metrics)),
     ]
-    return _page(title, parts)
+    return rendering.page(run.title, [section for section in sections if section.blocks])
 
 
 def build_comparison(
-    title: str, table: pd.DataFrame, facts: dict[str, str], figures: list[pathlib.Path]
+    title: str,
+    table: pd.DataFrame,
+    facts: dict[str, str],
+    figures: Sequence[document.Figure] = (),
 ) -> str:
     """Returns the HTML of a comparison.
 
     Args:
         title: What was compared.
-        table: A row an experiment, text in the cells, words as names.
-        facts: What a reader must know beside the numbers, name -> sentences.
-        figures: PNG files; each is embedded.
+        table: One row per experiment, text in the cells, words as names.
+        facts: What a reader must know next to the numbers, name -> sentences.
+        figures: As `report_figures.of_comparison` gives them.
     """
-    parts = [
-        f"<h1>{html.escape(title)}</h1>",
-        NO_DEVICE,
-        report_parts.html_table(list(table.columns), table.astype(str).to_numpy().tolist()),
-        _facts(facts),
-        *(_figure(path) for path in figures),
+    rows = table.astype(str).to_numpy().tolist()
+    experiments = document.Table("Scores of the test images", list(table.columns), rows)
+    sections = [
+        document.Section("experiments", "Experiments", [experiments]),
+        document.Section("facts", "How to read it", [document.Facts(facts)]),
+        document.Section("figures", "Figures", list(figures)),
     ]
-    return _page(title, parts, "wide")
+    return rendering.page(title, [one for one in sections if one.blocks], is_wide=True)
 
 
-def _page(title, parts, body_class=""):
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"<title>{html.escape(title)}</title><style>{STYLE}</style></head>"
-        f'<body class="{body_class}">' + "\n".join(parts) + "</body></html>\n"
-    )
+def _paragraphs(*texts):
+    return [document.Paragraph(text) for text in texts if text]
 
 
-def _facts(facts):
-    items = (f"<li><b>{html.escape(k)}:</b> {html.escape(v)}</li>" for k, v in facts.items())
-    return "<ul>" + "\n".join(items) + "</ul>"
+def _summary(run):
+    test = run.scores
+    return [
+        *_paragraphs(" ".join(report_sentences.summary(test, run.chosen_on))),
+        *report_sentences.cards(test),
+        *_paragraphs(" ".join(report_sentences.intervals(test))),
+        *report_sentences.label_note(test),
+    ]
 
 
-def _figure(path):
-    data = base64.b64encode(path.read_bytes()).decode()
-    caption = html.escape(CAPTIONS[path.stem])
-    box = ' class="scroll"' if path.stem in WIDE else ""
-    return (
-        f'<figure><div{box}><img alt="{caption}" src="data:image/png;base64,{data}"></div>'
-        f"<figcaption>{caption}</figcaption></figure>"
-    )
+def _data(run):
+    facts = [document.Facts(run.facts)] if run.facts else []
+    return [
+        *_paragraphs(report_sentences.prevalence(run.scores)),
+        *report_tables.parts(run.counts),
+        *report_figures.drawn(run, "class_balance"),
+        *facts,
+    ]
+
+
+def _ranking(run):
+    return [*report_tables.ranking(run.metrics), *report_figures.drawn(run, "roc")]
+
+
+def _operating_point(run):
+    test = run.scores
+    return [
+        *_paragraphs(
+            *report_sentences.operating_point(test),
+            report_sentences.optimism(test, run.chosen_on),
+        ),
+        *report_tables.thresholds(test, run.chosen_on),
+        *report_figures.drawn(run, "confusion_matrix"),
+        *report_tables.prevalences(test),
+        *report_figures.drawn(run, "threshold_curves", "decision_curve"),
+    ]
+
+
+def _calibration(run):
+    reason = run.scores.get("calibration", {}).get("not_estimable")
+    return [
+        *_paragraphs(f"Not estimable: {reason}." if reason else ""),
+        *report_tables.calibration(run.scores),
+        *report_figures.drawn(run, "reliability"),
+    ]
+
+
+def _sets(test):
+    if "prediction_sets" not in test:
+        return []
+    return [
+        *_paragraphs(report_sentences.sets(test["prediction_sets"])),
+        *report_tables.sets(test),
+    ]
+
+
+def _outlines(run):
+    test = run.scores
+    found = test.get("mask_contours")
+    return [
+        *report_tables.masks(test),
+        *_paragraphs(report_sentences.contours(found) if found else ""),
+        *report_tables.contours(test),
+    ]
+
+
+def _groups(run):
+    tables = report_tables.groups(run.groups)
+    if not tables:
+        return []
+    return [
+        *_paragraphs(
+            "In brackets 95 % intervals by patient; those of the last column hold for all groups "
+            "of an attribute at once. A difference may come from the images, the labels, or how "
+            "ill a group is, as well as from the network."
+        ),
+        *tables,
+    ]
+
+
+def _sources(test):
+    tables = report_tables.sources(test)
+    if not tables:
+        return []
+    return [
+        *_paragraphs(
+            "The sources contain melanoma in different proportions, so the pooled AUC partly "
+            "measures how well the sources are told apart. The scores below do not."
+        ),
+        *tables,
+    ]
+
+
+def _examples(run):
+    return report_figures.drawn(run, "mask_sheet", "example_sheet")
+
+
+def _val(run):
+    uses = report_sentences.uses_of_val(run)
+    return [
+        *([document.Facts(uses)] if uses else []),
+        *_paragraphs("Nothing was chosen on test."),
+        *report_figures.drawn(run, "training_curves"),
+    ]
+
+
+def _repetition(run):
+    known = {**repetition.version(run.version, run.model_crc32), **run.training_facts}
+    commands = repetition.commands(run.settings, run.source) if run.settings.paths.run else []
+    return [
+        *([document.Facts(known)] if known else []),
+        *([document.Code("Commands", commands)] if commands else []),
+        document.Code("Flags of the training", list(run.flag_lines)),
+    ]

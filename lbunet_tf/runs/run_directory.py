@@ -32,6 +32,7 @@ MASK_HISTOGRAMS = "mask_histograms.npz"
 METRICS = "evaluation/metrics.json"
 FIGURES = "evaluation/figures"
 REPORT = "evaluation/report.html"
+MODEL_CARD = "evaluation/model_card.md"
 # The figures of an evaluation, by the name of their file.
 FIGURE_NAMES = (
     "class_balance",
@@ -42,6 +43,7 @@ FIGURE_NAMES = (
     "decision_curve",
     "training_curves",
     "mask_sheet",
+    "example_sheet",
 )
 SUBGROUPS = "evaluation/subgroups.csv"
 DECISION_CURVE = "evaluation/decision_curve.csv"
@@ -59,6 +61,7 @@ EVALUATION = (
     SUBGROUPS,
     DECISION_CURVE,
     REPORT,
+    MODEL_CARD,
     failed_files.FILE,
     *(f"{FIGURES}/{name}.png" for name in FIGURE_NAMES),
 )

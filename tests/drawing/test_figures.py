@@ -149,6 +149,42 @@ def test_a_mask_sheet_of_empty_or_full_masks_is_drawn_without_warnings(
     assert _is_drawn(path)
 
 
+@pytest.fixture
+def example_rows(make_predictions):
+    """Three ranks of two, one and one images."""
+    ranks = ["nearest", "nearest", "melanomas", "others"]
+    return make_predictions(label=[1.0] * 4, score=[0.5] * 4, image_id=list("abcd")).assign(
+        rank=ranks, truth="melanoma"
+    )
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("label_masks", [False, True], ids=["lesion masks", "label masks"])
+@pytest.mark.parametrize("count", [1, 3, 4])
+def test_an_example_sheet_is_drawn(path, example_rows, count, label_masks):
+    figures.example_sheet(_sheet(count), example_rows.head(count), label_masks, path)
+
+    assert _is_drawn(path)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("value", [0, 1], ids=["empty", "full"])
+def test_an_example_sheet_without_outlines_is_drawn_without_warnings(path, example_rows, value):
+    figures.example_sheet(_sheet(4, value), example_rows, False, path)
+
+    assert _is_drawn(path)
+
+
+def test_an_example_sheet_has_a_line_for_each_rank(tmp_path, example_rows):
+    for number in (2, 4):
+        figures.example_sheet(
+            _sheet(number), example_rows.head(number), True, tmp_path / f"{number}.png"
+        )
+
+    one, three = (Image.open(tmp_path / f"{number}.png").height for number in (2, 4))
+    assert three > 2 * one
+
+
 NAMES = {
     "formula": "a_$1^{2$",
     "two dollars": r"$\frac{1}$",
@@ -173,6 +209,9 @@ def test_any_name_is_drawn_as_text_of_bounded_size(tmp_path, make_predictions, n
     figures.roc({name: [points], f"{name} again": [points]}, tmp_path / "roc.png")
     figures.mask_sheet(_sheet(3), rows, False, tmp_path / "mask_sheet.png")
     figures.contact_sheet(columns, [name, name], tmp_path / "preview.png")
+    figures.example_sheet(
+        _sheet(3), rows.assign(truth="melanoma", score=0.5), False, tmp_path / "example_sheet.png"
+    )
 
     for path in tmp_path.iterdir():
         with Image.open(path) as image:

@@ -1,3 +1,5 @@
+import copy
+
 import keras
 import numpy as np
 import pandas as pd
@@ -7,6 +9,7 @@ from PIL import Image
 from lbunet_tf.data import manifests
 from lbunet_tf.evaluation import predictions
 from lbunet_tf.settings import config
+from tests.evaluation import pages
 
 SIZE = 16
 
@@ -32,6 +35,42 @@ def random_table(make_predictions):
     return make_predictions(
         split=["val"] * 60 + ["test"] * 60, label=label.astype(float), score=score
     )
+
+
+@pytest.fixture
+def whole_table(random_table):
+    """The random table with masks and sexes."""
+    rng = np.random.default_rng(43)
+    counts = {f"mask_{name}": rng.integers(1, 50, len(random_table)) for name in ("tp", "fp", "fn")}
+    counts["dice"] = rng.random(len(random_table))
+    sex = np.where(np.arange(len(random_table)) % 2, "female", "male")
+    return random_table.assign(**counts, sex=sex)
+
+
+@pytest.fixture(scope="session")
+def _measured():
+    """Metrics by what was asked: to fit calibrations takes most of a test's time."""
+    return {}
+
+
+@pytest.fixture
+def evaluate_whole(whole_table, make_histogram, _measured):
+    """A function: an EvaluatedRun, after changes to the table, the metrics and its fields."""
+
+    def evaluate(change=None, mask_source="lesion", is_own=True, added=None, **fields):
+        table = change(whole_table) if change else whole_table
+        asked = (mask_source, is_own)
+        if change or asked not in _measured:
+            histogram = make_histogram([-1.0, 2.0, 0.5], [0, 1, 1])
+            metrics = pages.measure(table, histogram, mask_source, is_own)
+            if not change:
+                _measured[asked] = copy.deepcopy(metrics)
+        else:
+            metrics = copy.deepcopy(_measured[asked])
+        metrics["test"] |= added or {}
+        return pages.evaluation(table, metrics, **fields)
+
+    return evaluate
 
 
 @pytest.fixture(scope="session")

@@ -1,39 +1,18 @@
-import html.parser
+"""The report holds every number, reads without anything else, and is honest about its limits."""
+
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from lbunet_tf.drawing import figures
+from lbunet_tf.evaluation import evaluated_run
 from lbunet_tf.evaluation import report
+from lbunet_tf.evaluation import report_figures
 from lbunet_tf.evaluation import scores
-
-
-class _Page(html.parser.HTMLParser):
-    """Collects text, attributes, and tags that are opened and not closed."""
-
-    VOID = ("meta", "img", "br", "hr", "link", "input")
-
-    def __init__(self, text):
-        super().__init__()
-        self.words, self.links, self.open, self.tags = [], [], [], set()
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.add(tag)
-        self.links += [value for name, value in attrs if name in ("src", "href", "srcset")]
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.words.append(data)
-
-    @property
-    def text(self):
-        return " ".join(self.words)
+from lbunet_tf.runs import run_directory
+from tests.evaluation import pages
 
 
 @pytest.fixture
@@ -53,14 +32,17 @@ def evaluate(random_table, make_histogram):
 
 
 def _build(metrics, drawn=(), title="lbunet on isic2020", context=None, flag_lines=("--seed=0",)):
-    return report.build_report(title, metrics, list(drawn), context or {}, list(flag_lines))
+    run = evaluated_run.EvaluatedRun(
+        title, metrics, facts=context or {}, flag_lines=list(flag_lines), figures=list(drawn)
+    )
+    return report.build_report(run)
 
 
 def test_the_report_is_well_formed_html(evaluate):
     text = _build(evaluate())
 
     assert text.startswith("<!doctype html>")
-    assert _Page(text).open == []
+    assert pages.Page(text).open == []
 
 
 def test_the_report_needs_nothing_beside_it(evaluate, tmp_path):
@@ -69,28 +51,31 @@ def test_the_report_needs_nothing_beside_it(evaluate, tmp_path):
 
     text = _build(evaluate(), [path])
 
-    page = _Page(text)
-    assert page.links and all(link.startswith("data:image/png;base64,") for link in page.links)
-    assert not page.tags & {"script", "link", "iframe"}
+    page = pages.Page(text)
+    own = ("data:image/png;base64,", "#")
+    assert page.images and all(link.startswith(own) for link in page.links)
+    assert not page.tag_names & {"script", "link", "iframe"}
     assert not re.search(r"https?://|@import|url\(", text)
 
 
 def test_every_figure_has_a_caption(evaluate, tmp_path):
-    paths = [tmp_path / f"{name}.png" for name in report.CAPTIONS]
-    for path in paths:
-        path.write_bytes(b"png")
+    paths = pages.draw_nothing(tmp_path)
 
-    page = _Page(_build(evaluate(), paths))
+    page = pages.Page(_build(evaluate(), paths))
 
-    assert len(page.links) == len(paths)
-    assert all(caption in page.text for caption in report.CAPTIONS.values())
+    assert len(page.images) == len(paths)
+    assert all(caption in page.text for caption in report_figures.CAPTIONS.values())
+
+
+def test_every_figure_is_known_to_the_run_directory():
+    assert set(report_figures.CAPTIONS) == set(run_directory.FIGURE_NAMES)
 
 
 @pytest.mark.parametrize("mask_source", ["lesion", "label"])
 def test_the_report_holds_every_number_of_val_and_test(evaluate, mask_source):
     metrics = evaluate(mask_source)
 
-    text = _Page(_build(metrics)).text
+    text = pages.Page(_build(metrics)).text
 
     numbers = [
         value
@@ -105,7 +90,7 @@ def test_the_report_holds_every_number_of_val_and_test(evaluate, mask_source):
 def test_the_report_holds_every_number_of_the_thresholds(evaluate):
     metrics = evaluate()
 
-    words = _Page(_build(metrics)).words
+    words = pages.Page(_build(metrics)).words
 
     for place in ("at_0.5", "at_val_threshold"):
         for value in metrics["test"][place].values():
@@ -120,37 +105,37 @@ def test_the_report_escapes_what_comes_from_outside(evaluate, where):
     text = _build(evaluate(), **{where: given[where]})
 
     assert "<script" not in text
-    assert evil in _Page(text).text
+    assert evil in pages.Page(text).text
 
 
 def test_the_report_says_that_it_is_no_medical_device(evaluate):
-    assert "not a medical device" in _Page(_build(evaluate())).text
+    assert "not a medical device" in pages.Page(_build(evaluate())).text
 
 
 def test_label_masks_are_named_as_such(evaluate):
-    text = _Page(_build(evaluate("label"))).text
+    text = pages.Page(_build(evaluate("label"))).text
 
     assert "Label-as-mask" in text
     assert "outline of the lesion" not in text
 
 
 def test_pixel_numbers_of_label_masks_are_named_as_such(evaluate):
-    words = _Page(_build(evaluate("label"))).words
+    words = pages.Page(_build(evaluate("label"))).words
 
     assert {"label-as-mask: pixel AUC", "label-as-mask: pixel accuracy at 0.5"} <= set(words)
     assert not {"pixel AUC", "pixel accuracy at 0.5"} & set(words)
 
 
 def test_lesion_masks_are_not_called_label_masks(evaluate):
-    assert "abel-as-mask" not in _Page(_build(evaluate("lesion"))).text
+    assert "abel-as-mask" not in pages.Page(_build(evaluate("lesion"))).text
 
 
 def test_an_undefined_number_is_said_to_be_so(evaluate):
     metrics = evaluate(change=lambda table: table.assign(label=0.0))
 
-    words = _Page(_build(metrics)).words
+    text = pages.section(_build(metrics), "numbers")
 
-    assert words[words.index("AUC") + 1 :][:2] == ["not defined", "not defined"]
+    assert re.search(r"\bAUC +not defined +not defined", text)
 
 
 def test_a_threshold_that_was_not_chosen_is_not_said_to_be(evaluate):
@@ -159,7 +144,7 @@ def test_a_threshold_that_was_not_chosen_is_not_said_to_be(evaluate):
         change=lambda table: table.assign(label=table["label"].where(table["split"] == "test", 0.0))
     )
 
-    text = _Page(_build(metrics)).text
+    text = pages.Page(_build(metrics)).text
 
     assert "chosen on validation images" not in text
 
@@ -167,20 +152,20 @@ def test_a_threshold_that_was_not_chosen_is_not_said_to_be(evaluate):
 def test_an_undefined_auc_is_explained(evaluate):
     metrics = evaluate(change=lambda table: table.assign(label=0.0))
 
-    text = _Page(_build(metrics)).text
+    text = pages.Page(_build(metrics)).text
 
     reason = "AUC is not defined: of 60 scored test images 0 are melanomas, and it needs both"
     assert reason in text
 
 
 def test_a_defined_auc_is_not_said_to_be_undefined(evaluate):
-    assert "not defined" not in _Page(_build(evaluate())).text
+    assert "not defined" not in pages.Page(_build(evaluate())).text
 
 
 def test_a_report_without_scored_images_says_that_nothing_scores_melanoma(evaluate):
     metrics = evaluate(change=lambda table: table.assign(score=np.nan))
 
-    page = _Page(_build(metrics))
+    page = pages.Page(_build(metrics))
 
     assert page.open == []
     assert "No output of this network scores melanoma; it finds outlines only." in page.text
@@ -188,15 +173,15 @@ def test_a_report_without_scored_images_says_that_nothing_scores_melanoma(evalua
 
 
 def test_accuracy_in_the_table_of_thresholds_is_not_said_to_be_at_a_half(evaluate):
-    words = _Page(_build(evaluate())).words
+    text = _build(evaluate())
 
-    start = words.index("Test images at a threshold")
-    assert "accuracy at 0.5" in words[:start]
-    assert "accuracy" in words[start:] and "accuracy at 0.5" not in words[start:]
+    table = pages.section(text, "operating-point")
+    assert "accuracy" in table and "accuracy at 0.5" not in table
+    assert "accuracy at 0.5" in pages.section(text, "numbers")
 
 
 def test_the_report_ends_with_the_flags_that_repeat_the_run(evaluate):
-    text = _Page(_build(evaluate(), flag_lines=["--seed=7", "--model=unet"])).text
+    text = pages.Page(_build(evaluate(), flag_lines=["--seed=7", "--model=unet"])).text
 
     assert "--seed=7\n--model=unet" in text
 
@@ -204,7 +189,7 @@ def test_the_report_ends_with_the_flags_that_repeat_the_run(evaluate):
 def test_several_sources_stand_in_a_table_of_their_own(evaluate):
     metrics = evaluate(change=lambda table: table.assign(source=["ab"[n % 2] for n in table.index]))
 
-    page = _Page(_build(metrics))
+    page = pages.Page(_build(metrics))
 
     assert "Test images by source" in page.text
     for part in metrics["test"]["by_source"].values():
@@ -213,3 +198,19 @@ def test_several_sources_stand_in_a_table_of_their_own(evaluate):
 
 def test_one_source_has_no_such_table(evaluate):
     assert "by source" not in _build(evaluate())
+
+
+def test_a_comparison_is_a_page_of_the_same_kind(tmp_path):
+    path = tmp_path / "roc.png"
+    figures.roc({"small": [([0, 1], [0, 1])]}, path)
+    table = pd.DataFrame({"experiment": ["small", "<b>large</b>"], "AUC": ["0.750", "0.875"]})
+    drawn = report_figures.of_comparison(path, ["small, AUC 0.750"])
+
+    text = report.build_comparison("two & more", table, {"Test images": "8 of them"}, [drawn])
+
+    page = pages.Page(text)
+    assert page.open == [] and "<b>large" not in text
+    assert "<b>large</b>" in page.text and "two & more" in page.text and "8 of them" in page.text
+    (image,) = page.images
+    assert image["alt"] == "ROC curves of the test images: small, AUC 0.750."
+    assert "not a medical device" in page.text

@@ -99,6 +99,8 @@ def test_overwrite_deletes_what_a_run_wrote_and_nothing_else(tmp_path):
         "model.keras",
         "tensorboard/train/events.out.tfevents.1.host.v2",
         "evaluation/report.html",
+        "evaluation/model_card.md",
+        "evaluation/figures/example_sheet.png",
         "evaluation/figures/roc.png",
         ".manifest.lbunet-partial.csv",
         "backup/.backup.lbunet-partial.weights.h5",

@@ -1,0 +1,175 @@
+"""What a run's facts answer to the questions of a model card, as sentences."""
+
+import dataclasses
+
+from lbunet_tf.evaluation import evaluated_run
+from lbunet_tf.evaluation import report_limits
+from lbunet_tf.evaluation import report_sentences
+from lbunet_tf.evaluation import report_words
+
+NOT_ANSWERED = "Not answered:"
+METADATA = ("age", "sex", "site", "skin_type", "diagnosis")
+
+
+@dataclasses.dataclass(frozen=True)
+class Item:
+    """One item of a checklist: its number there, what it asks for, and the answer."""
+
+    number: int
+    name: str
+    answer: str
+
+
+def not_answered(what: str) -> str:
+    """Returns the answer to what no file of a run can say; `what` the reader must supply."""
+    return f"{NOT_ANSWERED} {what}."
+
+
+def network(run: evaluated_run.EvaluatedRun) -> str:
+    """Returns the architecture and where its weights start."""
+    model = run.settings.model
+    words = [model.model]
+    if model.model == "lbunet":
+        words.append(f"encoder {model.encoder}, initial weights {model.encoder_weights}")
+    parameters = [
+        f"{one['trainable_parameters']:,} trainable parameters"
+        for one in run.training.values()
+        if "trainable_parameters" in one
+    ]
+    several = len(run.settings.paths.runs)
+    mean = [f"the mean of {several} runs"] if several > 1 else []
+    return f"{'; '.join([*words, *dict.fromkeys(parameters), *mean])}."
+
+
+def inputs(run: evaluated_run.EvaluatedRun) -> str:
+    """Returns what the network sees."""
+    size = run.settings.preprocessing.image_size
+    changes = {
+        "antialias": "averaged where it is made smaller",
+        "shades_of_gray": "colours balanced (shades of gray)",
+        "remove_hair": "hair removed",
+    }
+    done = [words for name, words in changes.items() if getattr(run.settings.preprocessing, name)]
+    return (
+        f"The pixels of one RGB image, resized to {size} x {size} px"
+        f"{''.join(f', {words}' for words in done)}; nothing about the patient."
+    )
+
+
+def outputs(run: evaluated_run.EvaluatedRun) -> str:
+    """Returns what the network says."""
+    found = []
+    if run.scores["mask_source"] == "label":
+        found.append("a probability of melanoma for each pixel, of the class of the image")
+    else:
+        found.append("the outline of the lesion, from a probability of lesion for each pixel")
+    if run.settings.outputs.score_rule != "none":
+        found.append("a probability of melanoma for the image")
+    if "operating_point" in run.scores:
+        found.append("whether the image is flagged")
+    if "prediction_sets" in run.scores:
+        found.append("the set of classes that cannot be ruled out")
+    return f"{report_words.listing(found)}."
+
+
+def development(run: evaluated_run.EvaluatedRun) -> str:
+    """Returns how the network was trained."""
+    loss, optimizer = run.settings.loss, run.settings.optimizer
+    losses = [f"mask loss {loss.mask_loss}"]
+    if "melanoma" in run.settings.outputs.heads:
+        losses.append(f"melanoma loss {loss.melanoma_loss}")
+    epochs = [
+        f"{one['epochs']} epochs, of which number {one['best_epoch']} was kept"
+        for one in run.training.values()
+        if "best_epoch" in one
+    ]
+    return (
+        f"{report_words.listing(losses)}; learning rate {optimizer.learning_rate:g}; augmentation "
+        f"{run.settings.augmentation.augment}; {'; '.join(epochs) or 'unfinished'}. All flags are "
+        "in report.html."
+    )
+
+
+def part(run: evaluated_run.EvaluatedRun, name: str) -> str:
+    """Returns the counts of one part of the split, "" where they are not known."""
+    found = evaluated_run.counts_of(run, name)
+    if not found:
+        return ""
+    key = found["patient_key"]
+    patients = "" if key == "image" else f", {found['num_patients']:,} patients (by {key})"
+    return (
+        f"{name} {report_words.plural(found['num_images'], 'image')}, "
+        f"{report_words.plural(found['num_melanoma'], 'melanoma')}{patients}"
+    )
+
+
+def parts(run: evaluated_run.EvaluatedRun) -> str:
+    """Returns the counts of all parts of the split."""
+    found = [part(run, name) for name in evaluated_run.PARTS]
+    known = [words for words in found if words]
+    return f"{'; '.join(known)}." if known else not_answered("how many images there were")
+
+
+def partition(run: evaluated_run.EvaluatedRun) -> str:
+    """Returns how images were divided, and whether something stands on two sides."""
+    leak = run.facts.get("Leak check", "")
+    return f"Split by {run.settings.split.split_by}.{f' Leak check: {leak}.' if leak else ''}"
+
+
+def imbalance(run: evaluated_run.EvaluatedRun) -> str:
+    """Returns how frequent melanomas are, and what training did about it."""
+    classes = ",".join(run.settings.loss.class_weights) or "none"
+    return (
+        f"{report_sentences.prevalence(run.scores) or 'Test has no labels with scores.'} In "
+        f"training: balance {run.settings.split.balance}, class weights {classes}."
+    )
+
+
+def metadata(run: evaluated_run.EvaluatedRun) -> str:
+    """Returns for how many test images something is known of the patient, "" for none."""
+    if run.test is None:
+        return ""
+    counts = {
+        name: int((run.test[name].notna() & (run.test[name].astype(str) != "")).sum())
+        for name in METADATA
+        if name in run.test
+    }
+    known = [f"{name.replace('_', ' ')} {count}" for name, count in counts.items() if count]
+    return f"Known, of {len(run.test)} test images: {', '.join(known)}." if known else ""
+
+
+def performance(run: evaluated_run.EvaluatedRun) -> str:
+    """Returns the headline numbers of test with their intervals."""
+    test = run.scores
+    at = test.get("at_val_threshold", test.get("at_0.5", {}))
+    values = {"AUC": ("auc", test.get("auc"))} if "num_scored" in test else {}
+    values |= {name: (name, at[name]) for name in ("sensitivity", "specificity") if name in at}
+    values |= (
+        {"Dice": ("dice", test["dice"]), "IoU": ("iou", test["iou"])} if "dice" in test else {}
+    )
+    found = [
+        f"{name} {report_words.with_interval(test, key, value)}"
+        for name, (key, value) in values.items()
+    ]
+    return f"{', '.join(found)}." if found else "No number could be computed."
+
+
+def groups(run: evaluated_run.EvaluatedRun) -> str:
+    """Returns which groups were scored apart, "" where none were."""
+    if run.groups is None or run.groups.empty:
+        return ""
+    names = report_words.listing(list(dict.fromkeys(run.groups["attribute"])))
+    small = report_limits.without_interval(run.groups)
+    return (
+        f"{len(run.groups)} groups by {names} were scored apart; for {len(small)} of them there "
+        "are too few patients for an interval of the AUC."
+    )
+
+
+def study(run: evaluated_run.EvaluatedRun) -> str:
+    """Returns whether this is an evaluation on a run's own images or on others."""
+    learnt = report_words.listing(list(run.settings.source.source)) or "images that are not named"
+    if run.source:
+        tested = report_words.listing(list(run.source.source))
+        return f"Evaluation on another source ({tested}) of a network developed on {learnt}."
+    return f"Development, and evaluation on test images of the same sources ({learnt})."

@@ -1,0 +1,104 @@
+"""What a report and a model card are made of: one evaluation, its numbers and its facts."""
+
+import dataclasses
+import pathlib
+from collections.abc import Mapping
+from collections.abc import Sequence
+
+import pandas as pd
+
+from lbunet_tf.data import manifests
+from lbunet_tf.evaluation import contract
+from lbunet_tf.settings import config
+from lbunet_tf.settings import image_groups
+
+PARTS = ("train", "val", manifests.CALIBRATION, "test")
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluatedRun:
+    """One evaluation; what is not known stays at its default, and nothing is said of it.
+
+    Attributes:
+        title: What was scored on which images.
+        metrics: `metrics.json`.
+        settings: Of the runs, as others may see them.
+        source: How another source than the runs' own was read, None without one.
+        facts: On runs and images, name -> sentence.
+        training_facts: On how each run was trained, likewise.
+        training: Run -> `training.json`, {} of an unfinished one.
+        checks: `checks.json`.
+        counts: As `count_parts` gives it; train, val and calibration are of the first run.
+        test: The rows of test in the predictions.
+        groups: As `subgroups.measure` gives them.
+        decision_curve: As `decision_curve.make_curve` gives it.
+        flag_lines: The resolved flags.
+        figures: PNG files.
+        model_crc32: Run -> checksum of its model.
+        version: Of the package.
+    """
+
+    title: str
+    metrics: Mapping[str, dict]
+    settings: config.Config = config.Config()
+    source: image_groups.Source | None = None
+    facts: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    training_facts: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    training: Mapping[str, dict] = dataclasses.field(default_factory=dict)
+    checks: Mapping[str, object] = dataclasses.field(default_factory=dict)
+    counts: pd.DataFrame | None = None
+    test: pd.DataFrame | None = None
+    groups: pd.DataFrame | None = None
+    decision_curve: pd.DataFrame | None = None
+    flag_lines: Sequence[str] = ()
+    figures: Sequence[pathlib.Path] = ()
+    model_crc32: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    version: str = ""
+
+    @property
+    def scores(self) -> dict:
+        """The part of the metrics on the test images."""
+        return self.metrics["test"]
+
+    @property
+    def chosen_on(self) -> str:
+        """The part of the split on which the operating point and the like were chosen."""
+        return self.scores.get("operating_point", {}).get("chosen_on", "val")
+
+
+def count_parts(manifest: pd.DataFrame) -> pd.DataFrame:
+    """Returns a row for each part of the split that has images, in the order of `PARTS`.
+
+    `split`, `num_images`, `num_melanoma`, `num_other`, `num_unlabelled`, `num_masks`,
+    `num_patients`, and `patient_key`, what counts as a patient.
+
+    Args:
+        manifest: With `image_id`, `split`, `label` and `mask`.
+    """
+    rows = []
+    for name in PARTS:
+        part = manifest[manifest["split"] == name]
+        if part.empty:
+            continue
+        key, words = contract.patients(part)
+        rows.append(
+            {
+                "split": name,
+                "num_images": len(part),
+                "num_melanoma": int((part["label"] == 1).sum()),
+                "num_other": int((part["label"] == 0).sum()),
+                "num_unlabelled": int(part["label"].isna().sum()),
+                "num_masks": int((part["mask"].fillna("") != "").sum()),
+                "num_patients": len(set(key)),
+                "patient_key": words,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def counts_of(run: EvaluatedRun, part: str) -> dict:
+    """Returns the counts of one part of the split, {} where they are not known."""
+    if run.counts is None or run.counts.empty:
+        return {}
+    rows = run.counts[run.counts["split"] == part].to_dict("records")
+    return rows[0] if rows else {}

@@ -1,0 +1,66 @@
+"""The model card of an evaluation: Markdown, from the same numbers as the report."""
+
+from lbunet_tf.evaluation import card_facts
+from lbunet_tf.evaluation import clear_derm
+from lbunet_tf.evaluation import document
+from lbunet_tf.evaluation import evaluated_run
+from lbunet_tf.evaluation import rendering
+from lbunet_tf.evaluation import repetition
+from lbunet_tf.evaluation import report_limits
+from lbunet_tf.evaluation import report_sentences
+from lbunet_tf.evaluation import report_tables
+from lbunet_tf.evaluation import tripod_ai
+
+
+def build_card(run: evaluated_run.EvaluatedRun) -> str:
+    """Returns the Markdown of a run's model card.
+
+    What a run's files cannot say is "Not answered", with what the reader must supply.
+    """
+    return rendering.markdown(
+        "model_card.md.jinja",
+        title=run.title,
+        description={
+            "Network": card_facts.network(run),
+            "It sees": card_facts.inputs(run),
+            "It says": card_facts.outputs(run),
+            "Training": card_facts.development(run),
+            **repetition.version(run.version, run.model_crc32),
+        },
+        data={"Study": card_facts.study(run), **run.facts},
+        counts=report_tables.parts(run.counts),
+        sections=[section for section in _sections(run) if section.blocks],
+        limits=report_limits.of_run(run),
+        commands=repetition.commands(run.settings, run.source) if run.settings.paths.run else [],
+        checklists={
+            "CLEAR-Derm (Daneshjou et al., JAMA Dermatology 2022)": clear_derm.answers(run),
+            "TRIPOD+AI (Collins et al., BMJ 2024)": tripod_ai.answers(run),
+        },
+    )
+
+
+def _sections(run):
+    test = run.scores
+    summary = [*report_sentences.summary(test, run.chosen_on), *report_sentences.intervals(test)]
+    point = report_sentences.operating_point(test)
+    point.append(report_sentences.optimism(test, run.chosen_on))
+    sets = [report_sentences.sets(test["prediction_sets"])] if "prediction_sets" in test else []
+    contours = [report_sentences.contours(test["mask_contours"])] if "mask_contours" in test else []
+    notes = [note.text for note in report_sentences.label_note(test)]
+    return [
+        _section("Evaluation", [*notes, *summary, card_facts.performance(run)], []),
+        _section(
+            "Operating point",
+            point,
+            [*report_tables.thresholds(test, run.chosen_on), *report_tables.prevalences(test)],
+        ),
+        _section("Calibration", [], report_tables.calibration(test)),
+        _section("Prediction sets", sets, report_tables.sets(test)),
+        _section("Outlines", contours, [*report_tables.masks(test), *report_tables.contours(test)]),
+        _section("Groups", [card_facts.groups(run)], report_tables.groups(run.groups)),
+    ]
+
+
+def _section(title, sentences, tables):
+    text = " ".join(sentence for sentence in sentences if sentence)
+    return document.Section("", title, [*([document.Paragraph(text)] if text else []), *tables])

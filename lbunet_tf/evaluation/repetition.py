@@ -1,0 +1,59 @@
+"""What it takes to repeat a run and its evaluation: versions and commands."""
+
+import shlex
+from collections.abc import Mapping
+
+from lbunet_tf.settings import config
+from lbunet_tf.settings import image_groups
+
+
+def version(package: str, model_crc32: Mapping[str, int]) -> dict[str, str]:
+    """Returns which package and which model it was, name -> value; what is not known is left out.
+
+    Args:
+        package: Its version.
+        model_crc32: Run -> checksum of its model.
+    """
+    checksums = [f"{value} ({name})" for name, value in model_crc32.items()]
+    facts = {"Version of lbunet_tf": package, "CRC-32 of the model": ", ".join(checksums)}
+    return {name: text for name, text in facts.items() if text}
+
+
+def commands(settings: config.Config, source: image_groups.Source | None = None) -> list[str]:
+    """Returns the commands, one per line, as a shell reads them.
+
+    Args:
+        settings: Of the runs, with folders as others may see them.
+        source: How another source than the runs' own is read, likewise; None without one.
+    """
+    lines = [
+        ["train", f"--flagfile={run}/flags.cfg", f"--run={run}-again"]
+        for run in settings.paths.runs
+    ]
+    evaluation = ["evaluate", *(f"--run={run}" for run in settings.paths.runs)]
+    if source:
+        evaluation += _changed({config.FIELDS[name]: value for name, value in vars(source).items()})
+    asked = {
+        field: getattr(settings.score, field.name)
+        for field in config.fields_of("evaluate")
+        if field.name in config.FLAGS["score"]
+    }
+    evaluation += _changed(asked)
+    if settings.paths.other_runs:
+        evaluation.append("--output=runs/mean")
+    return [shlex.join(["lbunet", *words]) for words in (*lines, evaluation)]
+
+
+def _changed(values):
+    """Returns the flags that are not at their default."""
+    return [
+        f"--{field.name}={_as_text(value)}"
+        for field, value in values.items()
+        if value != field.default
+    ]
+
+
+def _as_text(value):
+    if isinstance(value, bool):
+        return str(value).lower()
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -1,0 +1,156 @@
+"""What an evaluation cannot say, from its own facts, as sentences."""
+
+import pandas as pd
+
+from lbunet_tf.evaluation import evaluated_run
+from lbunet_tf.evaluation import intervals
+from lbunet_tf.evaluation import report_words
+
+DRAWN = "synthetic"
+
+
+def of_run(run: evaluated_run.EvaluatedRun) -> list[str]:
+    """Returns the limits of an evaluation, what weighs most first."""
+    return [
+        *_of_images(run),
+        *_of_counts(run.scores),
+        *_of_sources(run),
+        *_of_patients(run),
+        *_of_scores(run),
+        *_of_groups(run.groups),
+        *_of_training(run),
+        "Nothing here was tried on patients: whether anybody is helped by it is not known. This is "
+        "research software, not a medical device.",
+    ]
+
+
+def _of_images(run):
+    found = []
+    if DRAWN in sources_of(run):
+        found.append("The images are drawn by a program: the numbers say nothing of real lesions.")
+    if run.scores["mask_source"] == "label":
+        found.append(
+            "The masks are the image's class on every pixel, so no number says how well an "
+            "outline is found."
+        )
+    return found
+
+
+def sources_of(run: evaluated_run.EvaluatedRun) -> tuple[str, ...]:
+    """Returns the sources of the test images."""
+    return tuple((run.source or run.settings.source).source)
+
+
+def _of_counts(test):
+    if not test.get("num_scored"):
+        return []
+    melanomas = test["num_melanoma"]
+    others = test["num_scored"] - melanomas
+    if not melanomas or not others:
+        missing = "melanomas" if not melanomas else "other lesions"
+        return [f"No {missing} are among the scored test images: nothing is known of them."]
+    fewest, words = min((melanomas, "melanoma"), (others, "other lesion"))
+    found = [
+        f"Test has {report_words.plural(fewest, words)}: one image more or less that is rightly "
+        f"flagged moves {'sensitivity' if words == 'melanoma' else 'specificity'} by "
+        f"{100 / fewest:.1f} percentage points."
+    ]
+    here = melanomas / test["num_scored"]
+    found.append(
+        f"{here:.1%} of the scored test images are melanomas. Where melanoma is rarer, more of "
+        "the flagged lesions are harmless."
+    )
+    return found
+
+
+def _of_sources(run):
+    learnt = report_words.listing(list(dict.fromkeys(run.settings.source.source)))
+    if run.source:
+        tested = report_words.listing(list(run.source.source))
+        return [
+            f"One other source was tested ({tested}); nothing here says how the network does on "
+            "further cameras and clinics."
+        ]
+    if not learnt:
+        return []
+    return [
+        f"No external test set: the test images are of what was also trained on ({learnt}). On "
+        "images of another camera or clinic the numbers are often worse, and nothing here says by "
+        "how much."
+    ]
+
+
+def _of_patients(run):
+    found = []
+    known, images = run.checks.get("known", {}).get("patient_id"), run.checks.get("images", 0)
+    if run.scores.get("patient_key") == "image":
+        found.append(f"Patients are not known: {_UNKNOWN_PATIENTS}")
+    elif known is not None and known < images:
+        found.append(f"Patients are known for {known:,} of {images:,} images: {_UNKNOWN_PATIENTS}")
+    crossings = {name: count for name, count in run.checks.get("crossings", {}).items() if count}
+    if crossings:
+        words = report_words.listing([f"{count} {name}" for name, count in crossings.items()])
+        found.append(
+            f"The split is not clean: on more than one side of it are {words}. Scores may be too "
+            "high."
+        )
+    if run.checks.get("skipped"):
+        skipped = report_words.plural(run.checks["skipped"], "image")
+        found.append(f"{skipped} could not be used and are in no number (skipped.csv).")
+    return found
+
+
+_UNKNOWN_PATIENTS = (
+    "images of one patient may be on two sides of the split, which makes scores too high and "
+    "intervals too short."
+)
+
+
+def _of_scores(run):
+    test, found = run.scores, []
+    if not test.get("num_scored"):
+        return ["Nothing scores melanoma here: no number says anything about a diagnosis."]
+    if test.get("num_unscored"):
+        unscored = report_words.plural(test["num_unscored"], "test image")
+        found.append(f"{unscored} without a score do not count.")
+    if "calibrated" not in test:
+        found.append("Scores are not calibrated: a score of 0.3 is not a risk of 30 %.")
+    elif run.source:
+        found.append(
+            "The calibration is of another source: here the probabilities may be far off, and no "
+            "decision curve is drawn."
+        )
+    if "prediction_sets" in test and not test["prediction_sets"]["is_promised"]:
+        found.append("Nothing is promised of the prediction sets of this source.")
+    return found
+
+
+def _of_groups(groups):
+    if groups is None or groups.empty:
+        return ["No groups of patients were scored apart: nothing is known of differences."]
+    small = without_interval(groups)
+    if not small:
+        return []
+    shown = [*small[:8], f"{len(small) - 8} more"] if len(small) > 9 else small
+    return [
+        f"For {len(small)} of {len(groups)} groups there are too few patients for an interval of "
+        f"the AUC ({intervals.LEAST} of each class are needed): {report_words.listing(shown)}. "
+        "Their numbers say little."
+    ]
+
+
+def without_interval(groups: pd.DataFrame | None) -> list[str]:
+    """Returns the groups whose AUC has no interval; [] where no AUC was asked for."""
+    if groups is None or "auc_low" not in groups:
+        return []
+    small = groups[groups["auc_low"].isna()]
+    return [f"{row['attribute']} {row['group']}" for row in small.to_dict("records")]
+
+
+def _of_training(run):
+    if len(run.training) != 1:
+        return []
+    (training,) = run.training.values()
+    if not training:
+        return ["The training is unfinished: the network is its best epoch until now."]
+    return ["One training was done, with one seed: another seed gives other numbers."]

@@ -1,0 +1,210 @@
+"""What a report says in sentences: the summary, who counts, what val was used for.
+
+All are plain text, from `metrics.json`; `test` is its part on the test images.
+"""
+
+from lbunet_tf.evaluation import document
+from lbunet_tf.evaluation import evaluated_run
+from lbunet_tf.evaluation import report_words
+
+# Below this many images of a class a ratio moves by more than 0.05 with one image.
+FEW = 20
+
+
+def summary(test: dict, chosen_on: str) -> list[str]:
+    """Returns what the numbers say, in plain words."""
+    sentences = []
+    if test.get("auc") is not None:
+        sentences += _of_scores(test, chosen_on)
+    elif "num_scored" not in test:
+        sentences.append("No output of this network scores melanoma; it finds outlines only.")
+    else:
+        sentences.append(
+            f"AUC is not defined: of {test['num_scored']} scored test images "
+            f"{test['num_melanoma']} are melanomas, and it needs both classes."
+        )
+    if "dice" in test:
+        sentences.append(
+            f"The outline of the lesion overlaps the true one with a mean Dice of "
+            f"{test['dice']:.3f} over {test['num_masks']} test images; "
+            f"{test['share_below_iou_0.65']:.0%} of outlines are poor (IoU below 0.65)."
+        )
+    return sentences
+
+
+def _of_scores(test, chosen_on):
+    at = test.get("at_val_threshold", test["at_0.5"])
+    chosen = f", chosen on {chosen_on}" if "at_val_threshold" in test else ""
+    sentences = [
+        f"On {test['num_scored']} test images, {test['num_melanoma']} of them melanomas, the "
+        f"score ranks a melanoma above another lesion in {test['auc']:.0%} of pairs (AUC).",
+        f"At the threshold {at['threshold']:.2f}{chosen}, it flags {at['tp']} of "
+        f"{at['tp'] + at['fn']} melanomas and wrongly flags {at['fp']} of {at['fp'] + at['tn']} "
+        "others.",
+        f"Where {at['stated_prevalence']:.1%} of lesions are melanomas, "
+        f"{report_words.percent(at['ppv_at_prevalence'])} of flagged lesions would be.",
+    ]
+    fewest = min(test["num_melanoma"], test["num_scored"] - test["num_melanoma"])
+    if fewest < FEW:
+        sentences.append(
+            f"With {report_words.plural(fewest, 'image')} in one of the classes these numbers "
+            "mean little: one image changes them."
+        )
+    return sentences
+
+
+def cards(test: dict) -> list[document.Cards]:
+    """Returns the numbers to see first, with their intervals; [] where there are none."""
+    at = test.get("at_val_threshold", test.get("at_0.5", {}))
+    values = {}
+    if test.get("auc") is not None:
+        values = {"auc": test["auc"]} | {
+            name: at[name] for name in ("sensitivity", "specificity") if at[name] is not None
+        }
+    words = {"auc": "AUC", "dice": "lesion Dice", "iou": "lesion IoU"}
+    values |= {name: test[name] for name in ("dice", "iou") if name in test}
+    shown = [
+        document.Card(words.get(name, name), f"{value:.3f}", report_words.interval(test, name))
+        for name, value in values.items()
+    ]
+    return [document.Cards(shown)] if shown else []
+
+
+def intervals(test: dict) -> list[str]:
+    """Returns what the intervals are of, who counts as one patient, and why some are missing."""
+    found = test.get("intervals", {})
+    if not found:
+        return []
+    missing = sorted({one["method"] for one in found.values() if one["low"] is None})
+    sentences = [
+        "Of 100 intervals made like these, 95 hold the number that all patients of the same kind "
+        "would give.",
+        who_counts(test),
+    ]
+    if missing:
+        sentences.append(f"Not estimable: {'; '.join(missing)}.")
+    return sentences
+
+
+def who_counts(test: dict) -> str:
+    """Returns whose images count as one in the intervals."""
+    count, key = test["num_patients"], test["patient_key"]
+    if key == "image":
+        return f"No patients are known: each of the {count} images counts as one."
+    return f"Images of one {key} count as one of the {count} patients of test."
+
+
+def label_note(test: dict) -> list[document.Paragraph]:
+    """Returns what label-as-mask scores measure, [] where masks are outlines."""
+    if test["mask_source"] != "label":
+        return []
+    text = (
+        "Label-as-mask: the network was trained with the image's class painted on every pixel, as "
+        "in the paper. What is computed from such masks measures the class, not where the lesion "
+        "is, and carries that name below. Where a prediction is the same on all pixels of an "
+        "image, pixel accuracy is image accuracy, pooled Dice is the F1 score of the class, and "
+        "the mean Dice is again the accuracy."
+    )
+    return [document.Paragraph(text, is_note=True)]
+
+
+def prevalence(test: dict) -> str:
+    """Returns how frequent melanoma is in test, and what that means; "" without labels."""
+    if not test.get("num_scored"):
+        return ""
+    here = test["num_melanoma"] / test["num_scored"]
+    return (
+        f"{here:.1%} of the scored test images are melanomas, as these images were collected, "
+        "which is not how frequent melanoma is among patients. PPV and NPV of these images hold "
+        "at this prevalence only."
+    )
+
+
+def operating_point(test: dict) -> list[str]:
+    """Returns how the threshold was chosen, [] where none was."""
+    if "operating_point" not in test:
+        return []
+    point = test["operating_point"]
+    return [
+        f"Operating point: images of a probability of {point['threshold']:.4f} or more are "
+        f"flagged. Chosen on {point['chosen_on']} ({point['num_melanoma']} melanomas, "
+        f"{point['num_other']} others): {point['rule']}."
+    ]
+
+
+def sets(found: dict) -> str:
+    """Returns what a prediction set is, and what is promised of it."""
+    meaning = (
+        "A set holds the classes that cannot be ruled out: benign, melanoma, both (refer), or "
+        "neither."
+    )
+    if found["is_promised"]:
+        return (
+            f"{meaning} It is made so that the true class is in it as often as asked, for "
+            "melanomas as for others."
+        )
+    return (
+        f"{meaning} It was made on images of another source, so nothing is promised of these: the "
+        "table says what came of it."
+    )
+
+
+def contours(found: dict) -> str:
+    """Returns what the outer and inner contours of a lesion are, and what is promised of them."""
+    part = 1 - found["asked"]
+    text = (
+        "Two contours around the outline: on average over patients the outer one misses at most "
+        f"{part:.0%} of a lesion, and at most {part:.0%} of what the inner one holds is not "
+        f"lesion. They were chosen so that both hold with confidence {found['confidence']:.0%}."
+    )
+    if found["is_promised"]:
+        return text
+    return f"{text} Nothing is promised of these images: the table says what came of it."
+
+
+def uses_of_val(run: evaluated_run.EvaluatedRun) -> dict[str, str]:
+    """Returns what was chosen or fitted on images that are not test, name -> where and what."""
+    test, found = run.scores, {}
+    for name, training in run.training.items():
+        if "best_epoch" in training:
+            key = "Epoch" if len(run.training) == 1 else f"Epoch of {name}"
+            monitor = training.get("monitor", "val_loss").replace("_", " ")
+            monitor = monitor.replace("auc", "AUC").replace("dice", "Dice")
+            found[key] = (
+                f"on val: of {training['epochs']} epochs, number {training['best_epoch']} was "
+                f"kept, by {monitor}"
+            )
+    if test.get("mask_cleanup", "none") != "none":
+        found["Threshold of outlines"] = (
+            f"on val, where val has masks: a pixel is lesion from {test['mask_threshold']:.2f}"
+        )
+    return found | _choices(test, run.chosen_on)
+
+
+def _choices(test, chosen_on):
+    found = {}
+    if "operating_point" in test:
+        point = test["operating_point"]
+        found["Operating point"] = f"on {chosen_on}: {point['threshold']:.4f}, {point['rule']}"
+    if "calibrated" in test:
+        fitted = test["calibrated"]
+        found["Calibration"] = f"on {fitted['chosen_on']}: {fitted['kind']}"
+    if "prediction_sets" in test:
+        found["Prediction sets"] = f"on {chosen_on}: coverage {test['prediction_sets']['asked']:g}"
+    if "mask_contours" in test:
+        drawn = test["mask_contours"]
+        where = drawn.get("chosen_on", chosen_on)
+        found["Contours"] = f"on {where}: {drawn['asked']:g} of the lesion"
+    return found
+
+
+def optimism(test: dict, chosen_on: str) -> str:
+    """Returns whether what was chosen promises too much, "" where nothing was."""
+    if not _choices(test, chosen_on):
+        return ""
+    if chosen_on == "val":
+        return (
+            "Val has also chosen the epoch that was kept, so what is chosen or calibrated on it "
+            "promises a little too much."
+        )
+    return f"The images of {chosen_on} chose nothing else, and the network has not seen them."
