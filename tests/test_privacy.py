@@ -55,7 +55,7 @@ def words(path):
 
 def test_every_kind_of_file_is_looked_at(shared):
     suffixes = {path.suffix for path in shared}
-    assert {".keras", ".pb", ".xml", ".json", ".html", ".png", ".csv"} <= suffixes
+    assert {".keras", ".pb", ".xml", ".json", ".html", ".md", ".png", ".csv"} <= suffixes
     assert any("tfevents" in path.name for path in shared)
 
 
@@ -81,5 +81,5 @@ def test_no_file_for_others_holds_the_name_of_this_host(shared):
 def test_the_report_still_names_the_run_and_its_data(evaluated):
     settings, run, _ = evaluated
     report = (run / run_directory.REPORT).read_text()
-    assert f"<b>Run:</b> {run.name}<" in report
+    assert f"<dt>Run</dt><dd>{run.name}</dd>" in report
     assert f"--data_dir={pathlib.Path(settings.source.data_dir[0]).name}\n" in report

@@ -83,10 +83,11 @@ def _of_sources(run):
 def _of_patients(run):
     found = []
     known, images = run.checks.get("known", {}).get("patient_id"), run.checks.get("images", 0)
-    if run.scores.get("patient_key") == "image":
-        found.append(f"Patients are not known: {_UNKNOWN_PATIENTS}")
+    effect = _OF_SEVERAL if run.source else _OF_SPLIT
+    if run.scores.get("patient_key") == "image" or known == 0:
+        found.append(f"Patients are not known: {effect}")
     elif known is not None and known < images:
-        found.append(f"Patients are known for {known:,} of {images:,} images: {_UNKNOWN_PATIENTS}")
+        found.append(f"Patients are known for {known:,} of {images:,} images: {effect}")
     crossings = {name: count for name, count in run.checks.get("crossings", {}).items() if count}
     if crossings:
         words = report_words.listing([f"{count} {name}" for name, count in crossings.items()])
@@ -100,10 +101,11 @@ def _of_patients(run):
     return found
 
 
-_UNKNOWN_PATIENTS = (
+_OF_SPLIT = (
     "images of one patient may be on two sides of the split, which makes scores too high and "
     "intervals too short."
 )
+_OF_SEVERAL = "images of one patient may count as several, which makes intervals too short."
 
 
 def _of_scores(run):

@@ -12,6 +12,7 @@ from lbunet_tf.evaluation import scores
 RANKING = ("auc", "average_precision", "auc_sens_80", "kaggle_2024_pauc")
 WITH_INTERVAL = ("sensitivity", "specificity")
 GROUP_NUMBERS = ("auc", "sensitivity", "specificity", "dice")
+DIFFERENCE = "auc_difference"
 
 
 def parts(counts: pd.DataFrame | None) -> list[document.Table]:
@@ -32,10 +33,17 @@ def parts(counts: pd.DataFrame | None) -> list[document.Table]:
     # A column of zeros says nothing.
     shown = [name for name in columns if counts[name].any()]
     rows = [
-        [row["split"], *(f"{row[name]:,}" for name in shown)] for row in counts.to_dict("records")
+        [row["split"], *(_count(row, name) for name in shown)] for row in counts.to_dict("records")
     ]
     header = ["", *(columns[name] for name in shown)]
     return [document.Table("Images by part of the split", header, rows)]
+
+
+def _count(row, name):
+    if name != "num_patients" or row["patient_key"] == "patient":
+        return f"{row[name]:,}"
+    key = row["patient_key"]
+    return "not known" if key == "image" else f"{row[name]:,} (by {key})"
 
 
 def ranking(metrics: dict[str, dict]) -> list[document.Table]:
@@ -207,15 +215,16 @@ def groups(found: pd.DataFrame | None) -> list[document.Table]:
     """Returns the numbers of each group of test; of too few patients "not estimable"."""
     if found is None or found.empty:
         return []
-    names = [name for name in GROUP_NUMBERS if name in found]
-    rows = []
-    for row in found.to_dict("records"):
-        counts = f"{row['num_images']} ({row['num_melanoma']})"
-        cells = [_of_group(row, name) for name in names]
-        difference = _of_group(row, "auc_difference") if "auc_difference" in row else ""
-        rows.append([f"{row['attribute']}: {row['group']}", counts, *cells, difference])
-    words = map(report_words.name_of, names)
-    header = ["", "images (melanomas)", *words, "AUC minus that of the others"]
+    names = [name for name in (*GROUP_NUMBERS, DIFFERENCE) if name in found]
+    rows = [
+        [
+            f"{row['attribute']}: {row['group']}",
+            f"{row['num_images']} ({row['num_melanoma']})",
+            *(_of_group(row, name) for name in names),
+        ]
+        for row in found.to_dict("records")
+    ]
+    header = ["", "images (melanomas)", *map(report_words.name_of, names)]
     return [document.Table("Groups of the test images", header, rows, is_stacked=True)]
 
 

@@ -16,6 +16,7 @@ WORDS = {
     "num_masks": "images with a target mask",
     "accuracy": "accuracy at 0.5",
     "auc": "AUC",
+    "auc_difference": "AUC minus that of the others",
     "average_precision": "average precision",
     "pixel_accuracy": "pixel accuracy at 0.5",
     "pixel_auc": "pixel AUC",

@@ -105,7 +105,8 @@ def test_parts_of_the_split_are_counted(build_whole):
                 "split": ["train"] * 3 + ["val", "calibration", "test"],
                 "label": [1, 0, np.nan, 1, 0, 1],
                 "mask": ["m", "", "m", "m", "m", "m"],
-                "patient_id": ["p", "p", "q", "r", "s", "t"],
+                "patient_id": ["p", "p", "q", "r", "", ""],
+                "lesion_id": [""] * 5 + ["l"],
             }
         )
     )
@@ -114,7 +115,8 @@ def test_parts_of_the_split_are_counted(build_whole):
 
     assert re.search(r"images +melanomas +others +without a label +with a mask +patients", data)
     assert re.search(r"train +3 +1 +1 +1 +2 +2 ", data)
-    assert re.search(r"calibration +1 +0 +1 +0 +1 +1 ", data)
+    assert re.search(r"calibration +1 +0 +1 +0 +1 +not known ", data)
+    assert re.search(r"test +1 +1 +0 +0 +1 +1 \(by lesion\)", data)
 
 
 def test_patients_that_nobody_knows_are_not_counted(build_whole):
@@ -145,6 +147,7 @@ def test_nothing_is_promised_of_sets_on_another_source(build_whole):
     assert "nothing is promised of these" in pages.section(text, "sets")
     limits = pages.section(text, "limits")
     assert "One other source was tested (ham10000)" in limits
+    assert "images of one patient may count as several" in limits
     assert "Nothing is promised of the prediction sets" in limits
     assert "--source=ham10000 --data_dir=data/ham" in pages.section(text, "repeat")
 
@@ -153,7 +156,7 @@ def test_own_images_are_said_to_be_no_external_test(build_whole):
     limits = pages.section(build_whole(), "limits")
 
     assert "No external test set" in limits and "isic2017" in limits
-    assert "Patients are not known" in limits
+    assert "Patients are not known: images of one patient may be on two sides" in limits
     assert "3 images could not be used" in limits
     assert "not a medical device" in limits
 
@@ -191,6 +194,20 @@ def test_without_groups_the_report_says_that_nothing_is_known_of_them(build_whol
 
     assert pages.section(text, "groups") == ""
     assert "No groups of patients were scored apart" in pages.section(text, "limits")
+
+
+def test_groups_have_their_numbers_with_intervals_and_no_empty_column(build_whole):
+    row = {"attribute": "sex", "group": "male", "num_images": 90, "num_melanoma": 23}
+    row |= {"auc": 0.8537, "auc_low": 0.7581, "auc_high": 0.9164, "auc_note": "Obuchowski"}
+    row |= {"sensitivity": 0.6, "sensitivity_low": np.nan, "sensitivity_high": np.nan}
+
+    groups = pages.section(build_whole(groups=pd.DataFrame([row])), "groups")
+
+    assert "sex: male 90 (23) 0.854\n(0.758 to 0.916) 0.600\n(not estimable)" in groups
+    assert "minus that of the others" not in groups
+    row |= {"auc_difference": 0.05, "auc_difference_low": np.nan}
+    groups = pages.section(build_whole(groups=pd.DataFrame([row])), "groups")
+    assert "minus that of the others" in groups
 
 
 def test_scores_without_outlines_make_no_section_of_outlines(build_whole):
