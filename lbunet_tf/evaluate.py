@@ -15,25 +15,20 @@ import pathlib
 import shutil
 import time
 
-import numpy as np
 import pandas as pd
 from absl import logging
 
 from lbunet_tf.data.pixels import file_check
 from lbunet_tf.drawing import figures
+from lbunet_tf.evaluation import assessment
 from lbunet_tf.evaluation import choices
-from lbunet_tf.evaluation import clinic
-from lbunet_tf.evaluation import contract
 from lbunet_tf.evaluation import examples
 from lbunet_tf.evaluation import predictions
 from lbunet_tf.evaluation import report_figures
 from lbunet_tf.evaluation import report_files
 from lbunet_tf.evaluation import score_figures
 from lbunet_tf.evaluation import scores
-from lbunet_tf.evaluation import skin_tone
 from lbunet_tf.evaluation import subgroup_tables
-from lbunet_tf.evaluation import subgroups
-from lbunet_tf.evaluation import uncertainty
 from lbunet_tf.runs import ensemble
 from lbunet_tf.runs import frozen
 from lbunet_tf.runs import held_out
@@ -103,16 +98,9 @@ def _evaluate(settings, source, asked, output):
         if source
         else held_out.own_images(settings.paths.runs, settings.reading.verify_images)
     )
-    run = pathlib.Path(settings.paths.run)
-    is_as_it_is = frozen.is_run_as_it_is(settings.paths.runs, settings.score.tta)
-    of_run = (run if is_as_it_is else None, output == run)
-    rule = choices.rule_of(settings.score)
+    target = _target(settings, source, output)
     has_score = settings.outputs.score_rule != "none"
-    choices.check(scored.manifest, rule, has_score, of_run[0])
-    calibrated_on = scored.manifest[scored.manifest["split"] == choices.part_of(scored.manifest)]
-    clinic.check(
-        settings.score.clinic_prevalence, calibrated_on, has_score, source is None, all(of_run)
-    )
+    assessment.check(scored.manifest, settings.score, has_score, target)
     attributes = subgroup_tables.read(
         settings.score.subgroup_table,
         scored.manifest[scored.manifest["split"] == "test"],
@@ -127,58 +115,20 @@ def _evaluate(settings, source, asked, output):
         settings.score.tta, len(settings.paths.runs), len(table), time.perf_counter() - start
     )
     logging.info("scored %s", speed)
-    contract.check(table, str(output / run_directory.PREDICTIONS))
-    point = choices.take_point(table, rule, *of_run)
-    threshold = point["threshold"] if point else None
-    with np.load(output / run_directory.HISTOGRAMS) as histograms:
-        metrics = scores.evaluate_table(
-            table,
-            dict(histograms),
-            settings.outputs.mask_source,
-            settings.score.prevalence,
-            threshold,
-        )
-    for split, values in metrics.items():
-        part = table[table["split"] == split]
-        values |= uncertainty.estimate(part, threshold, settings.outputs.mask_source)
-        if point and values.get("num_scored"):
-            values["operating_point"] = point
-    measured, function = choices.calibrate(
-        table,
-        *of_run,
-        settings.score.clinic_prevalence,
-        metrics["test"].get("at_val_threshold"),
+    metrics, found = assessment.assess(
+        table, output, settings.outputs, settings.score, mask_rule, target
     )
-    of_sets, sets = choices.make_sets(
-        table, settings.score.set_coverage or None, *of_run, is_own=source is None
-    )
-    metrics["test"] |= measured | of_sets
-    metrics["test"] |= choices.make_contours(
-        table,
-        output / run_directory.MASK_HISTOGRAMS,
-        mask_rule.threshold,
-        settings.score.contour_coverage or None,
-        *of_run,
-        is_own=source is None,
-    )
-    test = table[table["split"] == "test"]
-    if settings.score.ita_estimate:
-        metrics["test"]["ita_estimate"] = skin_tone.describe(test)
-    what = {"tta": settings.score.tta, "runs": len(settings.paths.runs)}
-    if settings.outputs.mask_source == "lesion":
-        what["mask_cleanup"] = mask_rule.cleanup
-    if mask_rule.cleanup != "none":
-        what["mask_threshold"] = mask_rule.threshold
-    metrics = {split: {**values, **what} for split, values in metrics.items()}
+    how = _how_scored(settings, mask_rule)
+    metrics = {split: {**values, **how} for split, values in metrics.items()}
     whole_files.write_json(output / run_directory.METRICS, metrics)
     num_masks = metrics["val"].get("num_masks", 0)
-    is_chosen = num_masks and mask_rule.cleanup != "none" and is_as_it_is
-    if is_chosen and output == run:
+    if num_masks and mask_rule.cleanup != "none" and target.run and target.may_freeze:
         mask_threshold.write(output, mask_rule, num_masks)
-    chosen = subgroups.Choices(threshold, function, sets)
-    groups = _measure_groups(output, test, chosen, settings.score.subgroups, attributes)
+    test = table[table["split"] == "test"]
+    groups = assessment.assess_groups(test, found, settings.score.subgroups, attributes)
+    _write_groups(output, groups)
     drawn = _draw(
-        settings, source, output, model, scored.manifest, table, metrics, mask_rule, function
+        settings, source, output, model, scored.manifest, table, metrics, mask_rule, found
     )
     how_scored = ensemble.describe(settings.score.tta, len(settings.paths.runs))
     described = report_files.describe(settings, source, scored, metrics, how_scored)
@@ -189,20 +139,27 @@ def _evaluate(settings, source, asked, output):
     return metrics
 
 
-def _measure_groups(output, test, chosen, asked, attributes):
-    """Returns the numbers of groups of test, and writes them where there are any."""
-    if skin_tone.COLUMNS[0] in asked:
-        logging.warning(
-            "groups by ita_estimate are groups of photographs: light and camera move the estimate, "
-            "and it is no measure of anybody's skin type"
-        )
-    names = [*(name for name in asked if name not in attributes), *attributes]
-    test = test.join(attributes, on="image_id")
-    groups = subgroups.measure(test, chosen, names)
+def _target(settings, source, output):
+    """Returns whose choices are read and frozen."""
+    is_as_it_is = frozen.is_run_as_it_is(settings.paths.runs, settings.score.tta)
+    run = pathlib.Path(settings.paths.run)
+    return choices.Target(run if is_as_it_is else None, output == run, source is None)
+
+
+def _how_scored(settings, mask_rule):
+    """Returns what metrics.json says of how images were scored."""
+    how = {"tta": settings.score.tta, "runs": len(settings.paths.runs)}
+    if settings.outputs.mask_source == "lesion":
+        how["mask_cleanup"] = mask_rule.cleanup
+    if mask_rule.cleanup != "none":
+        how["mask_threshold"] = mask_rule.threshold
+    return how
+
+
+def _write_groups(output, groups):
     (output / run_directory.SUBGROUPS).unlink(missing_ok=True)
     if not groups.empty:
         whole_files.write_table(output / run_directory.SUBGROUPS, spreadsheets.quoted_table(groups))
-    return groups
 
 
 def _predict(settings, output, model, scored):
@@ -314,7 +271,7 @@ def _read_history(settings):
     return whole_files.read_table(path, ("epoch", "loss", "val_loss", column))
 
 
-def _draw(settings, source, output, model, manifest, table, metrics, mask_rule, function):
+def _draw(settings, source, output, model, manifest, table, metrics, mask_rule, found):
     """Draws every figure that the data allows; returns their paths in the report's order."""
     folder = output / run_directory.FIGURES
     path = {name: folder / f"{name}.png" for name in report_figures.CAPTIONS}
@@ -329,7 +286,7 @@ def _draw(settings, source, output, model, manifest, table, metrics, mask_rule, 
         figures.training_curves(history, best, path["training_curves"])
     if metrics["test"].get("num_scored"):
         tables = score_figures.draw(
-            table, metrics, settings.score.prevalence, function, path, is_own=source is None
+            table, metrics, settings.score.prevalence, found.calibration, path, source is None
         )
         for name, one in tables.items():
             whole_files.write_table(output / "evaluation" / f"{name}.csv", one)

@@ -33,6 +33,7 @@ from lbunet_tf.runs import frozen
 from lbunet_tf.runs import mask_threshold
 from lbunet_tf.runs import predictor
 from lbunet_tf.runs import run_directory
+from lbunet_tf.serving import chosen
 from lbunet_tf.serving import portable_models
 from lbunet_tf.serving import signature
 from lbunet_tf.serving import warmup
@@ -163,22 +164,22 @@ def _mask_rule(settings):
 def _frozen(settings):
     """Returns what the run has frozen; the calibration only where it is asked for."""
     if settings.outputs.score_rule == "none":
-        return signature.NOTHING_FROZEN
+        return chosen.NOTHING
     of_run = (settings.paths.runs, settings.score.tta)
     calibration = frozen.calibration_of(*of_run) if settings.score.calibrated else None
-    return signature.Frozen(frozen.threshold_of(*of_run), calibration, frozen.sets_of(*of_run))
+    return chosen.Chosen(frozen.threshold_of(*of_run), calibration, frozen.sets_of(*of_run))
 
 
 def _identity(settings, mask_rule):
-    chosen = _frozen(settings)
+    choices = _frozen(settings)
     others = [_run_identity(flagfiles.read(run)) for run in settings.paths.other_runs]
     return {
         "package": f"lbunet_tf {lbunet_tf.__version__}",
         "tta": settings.score.tta,
         **({"mask_rule": dataclasses.asdict(mask_rule)} if mask_rule else {}),
-        **({"calibration": dataclasses.asdict(chosen.calibration)} if chosen.calibration else {}),
-        **({} if chosen.threshold is None else {"flagged_from_probability": chosen.threshold}),
-        **({"prediction_sets": dataclasses.asdict(chosen.sets)} if chosen.sets else {}),
+        **({"calibration": dataclasses.asdict(choices.calibration)} if choices.calibration else {}),
+        **({} if choices.threshold is None else {"flagged_from_probability": choices.threshold}),
+        **({"prediction_sets": dataclasses.asdict(choices.sets)} if choices.sets else {}),
         **_run_identity(settings),
         "other_runs": others,
     }

@@ -17,13 +17,12 @@ from tensorboard.backend.event_processing import event_accumulator
 from lbunet_tf import evaluate
 from lbunet_tf import train
 from lbunet_tf.data.sources import synthetic
+from lbunet_tf.evaluation import assessment
 from lbunet_tf.evaluation import choices
 from lbunet_tf.evaluation import contract
-from lbunet_tf.evaluation import operating_point
 from lbunet_tf.evaluation import predictions
-from lbunet_tf.evaluation import scores
-from lbunet_tf.evaluation import uncertainty
 from lbunet_tf.runs import run_directory
+from lbunet_tf.serving import outlines
 from lbunet_tf.settings import config
 from lbunet_tf.settings import flagfiles
 
@@ -78,18 +77,10 @@ def test_metrics_json_holds_val_and_test_with_plain_names(evaluated):
 def test_every_number_is_recomputed_from_the_predictions_table(evaluated):
     settings, run, metrics = evaluated
     table = contract.read(run / "predictions.csv")
-    mask_source, nobodys = settings.outputs.mask_source, (None, False)
-    point = choices.take_point(table, operating_point.Rule(), *nobodys)
-    with np.load(run / "pixel_histograms.npz") as histograms:
-        again = scores.evaluate_table(
-            table, dict(histograms), mask_source, settings.score.prevalence, point["threshold"]
-        )
-    for split, values in again.items():
-        part = table[table["split"] == split]
-        values |= uncertainty.estimate(part, point["threshold"], mask_source)
-        values |= {"operating_point": point}
-    again["test"] |= choices.calibrate(table, *nobodys)[0]
-    again["test"] |= choices.make_sets(table, None, *nobodys, is_own=True)[0]
+    rule = outlines.MaskRule(metrics["val"]["mask_threshold"], "one_region")
+    again, _ = assessment.assess(
+        table, run, settings.outputs, settings.score, rule, choices.Target()
+    )
     what = {"tta": "none", "runs": 1, "mask_cleanup": "one_region"}
     what["mask_threshold"] = metrics["val"]["mask_threshold"]
     scored = {split: {**values, **what} for split, values in again.items()}

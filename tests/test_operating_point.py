@@ -16,6 +16,7 @@ from lbunet_tf import export
 from lbunet_tf import predict
 from lbunet_tf.evaluation import operating_point
 from lbunet_tf.runs import frozen
+from lbunet_tf.serving import chosen
 from lbunet_tf.serving import prediction_sets
 from lbunet_tf.serving import signature
 from lbunet_tf.settings import flagfiles
@@ -114,7 +115,7 @@ def test_a_threshold_near_1_flags_a_certain_score_in_64_bits_everywhere(run, ima
         lambda image: image,
         "melanoma",
         None,
-        signature.Frozen(1 - 1e-9, sets=prediction_sets.BinarySets(1 - 1e-9, 1.0)),
+        chosen.Chosen(1 - 1e-9, sets=prediction_sets.BinarySets(1 - 1e-9, 1.0)),
     )
     # Both are 1 in 32 bits; of 64 the first is 1 - 1.5e-8.
     found = serve(tf.constant([b"\xff\xd8\xff\xe0"] * 2))

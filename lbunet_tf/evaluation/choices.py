@@ -1,11 +1,12 @@
-"""What is chosen after training and frozen with the run: operating point, calibration, sets.
+"""What is chosen of scores after training and frozen with the run: point, calibration, sets.
 
 On the part of the split for it, else on val.
 """
 
+import dataclasses
 import pathlib
+from collections.abc import Callable
 
-import numpy as np
 import pandas as pd
 from absl import logging
 
@@ -14,19 +15,37 @@ from lbunet_tf.evaluation import calibration
 from lbunet_tf.evaluation import clinic
 from lbunet_tf.evaluation import conformal
 from lbunet_tf.evaluation import contract
-from lbunet_tf.evaluation import mask_contours
 from lbunet_tf.evaluation import operating_point
 from lbunet_tf.runs import frozen
 from lbunet_tf.runs import run_directory
 from lbunet_tf.serving import calibrated
-from lbunet_tf.serving import outlines
 from lbunet_tf.serving import prediction_sets
 from lbunet_tf.settings import command_groups
 from lbunet_tf.storage import whole_files
 
-# What prediction sets, and contours of masks, cover where nothing else is asked for.
+# What prediction sets cover where nothing else is asked for.
 COVERAGE = 0.9
-CONTOUR_COVERAGE = 0.95
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """Whose choices are read and frozen, and of whose images they are.
+
+    Attributes:
+        run: The run, None of a mean or of test-time augmentation, which scores otherwise.
+        may_freeze: Whether what is chosen is kept with the run.
+        is_own: Whether test is of the source that the run has learnt from: nothing is promised of
+            another.
+    """
+
+    run: pathlib.Path | None = None
+    may_freeze: bool = False
+    is_own: bool = True
+
+    def freeze(self, freeze: Callable, file: str, found: dict) -> None:
+        """Keeps what was chosen with the run, where that may be."""
+        if self.run and self.may_freeze:
+            freeze(self.run, file, found)
 
 
 def part_of(rows: pd.DataFrame) -> str:
@@ -54,7 +73,7 @@ def check(
         rows: Of the manifest.
         rule: How.
         has_score: Whether an output scores melanoma.
-        run: As in `take_point`.
+        run: Whose frozen point is taken, None of a mean.
 
     Raises:
         ValueError: A rule is asked for and there is no score, no image of a class, or too few
@@ -73,23 +92,21 @@ def check(
     operating_point.check_possible(rows[rows["split"] == part], rule, part)
 
 
-def take_point(
-    table: pd.DataFrame, rule: operating_point.Rule, run: pathlib.Path | None, may_freeze: bool
-) -> dict | None:
+def take_point(table: pd.DataFrame, rule: operating_point.Rule, target: Target) -> dict | None:
     """Returns the operating point: the frozen one, or one chosen on val; None without both classes.
 
     Args:
         table: The predictions.
         rule: How; Youden's leaves a frozen one as it is.
-        run: Whose it is, None of a mean.
-        may_freeze: Whether it is kept with the run.
+        target: Whose it is.
 
     Raises:
         ValueError: Too few patients for the guarantee.
     """
-    kept = frozen.read_point(run) if run and rule == operating_point.Rule() else None
+    is_asked = rule != operating_point.Rule()
+    kept = frozen.read_point(target.run) if target.run and not is_asked else None
     if kept:
-        logging.info("operating point of %s: %s", run, kept["rule"])
+        logging.info("operating point of %s: %s", target.run, kept["rule"])
         # As when it was chosen.
         return {name: value for name, value in kept.items() if name != "model_crc32"}
     part = part_of(table)
@@ -97,15 +114,13 @@ def take_point(
     if rows["label"].nunique() < 2:
         return None
     point = operating_point.describe(rows, rule, part)
-    if may_freeze and run:
-        frozen.write(run, run_directory.OPERATING_POINT, point)
+    target.freeze(frozen.write, run_directory.OPERATING_POINT, point)
     return point
 
 
 def calibrate(
     table: pd.DataFrame,
-    run: pathlib.Path | None,
-    may_freeze: bool,
+    target: Target,
     clinic_prevalence: float = 0.0,
     at: dict | None = None,
 ) -> tuple[dict[str, dict], calibrated.Calibration | None]:
@@ -118,8 +133,7 @@ def calibrate(
 
     Args:
         table: The predictions.
-        run: As in `take_point`.
-        may_freeze: As in `take_point`.
+        target: Whose it is.
         clinic_prevalence: That of melanoma for which probabilities are frozen, 0 for that of val.
         at: Sensitivity and specificity of test at the operating point, None without one.
 
@@ -131,10 +145,9 @@ def calibrate(
     is_scored = not contract.with_score(parts["test"]).empty
     found = calibration.fit_table(parts[part])
     is_new = found is not None
-    if not is_new and run and parts[part].empty and frozen.read_calibration(run):
-        # A released run comes without the images that it was fitted on.
-        function = frozen.read_calibration(run)
-        found = function, whole_files.read_json(run / run_directory.CALIBRATION)
+    if target.run and parts[part].empty:
+        # A released run comes without the images that its own was fitted on.
+        found = _own_calibration(target.run)
     measured = {}
     if is_scored:
         measured["calibration"] = calibration.measure_table(parts["test"])
@@ -148,24 +161,26 @@ def calibrate(
         facts["prevalence"] = facts["num_melanoma"] / facts["num_images"]
     if is_scored:
         after = calibration.measure_table(parts["test"], function)
-        chosen = {name: facts[name] for name in ("kind", "chosen_on", "prevalence")}
-        measured["calibrated"] = {**after, **chosen}
+        of_fit = {name: facts[name] for name in ("kind", "chosen_on", "prevalence")}
+        measured["calibrated"] = {**after, **of_fit}
     if clinic_prevalence:
         facts |= clinic.shift(facts["prevalence"], clinic_prevalence)
         if is_scored:
             found = clinic.describe(facts["prevalence"], clinic_prevalence, at)
             measured["calibrated"]["clinic_prevalence"] = found
-    if may_freeze and run and is_new:
-        frozen.write(run, run_directory.CALIBRATION, facts)
+    if is_new:
+        target.freeze(frozen.write, run_directory.CALIBRATION, facts)
     return measured, function
 
 
+def _own_calibration(run):
+    """Returns (the calibration of a run, facts on it), None without one."""
+    function = frozen.read_calibration(run)
+    return function and (function, whole_files.read_json(run / run_directory.CALIBRATION))
+
+
 def make_sets(
-    table: pd.DataFrame,
-    coverage: float | None,
-    run: pathlib.Path | None,
-    may_freeze: bool,
-    is_own: bool,
+    table: pd.DataFrame, coverage: float | None, target: Target
 ) -> tuple[dict, prediction_sets.BinarySets | None]:
     """Returns (how prediction sets do on test, the sets); {} of nothing to measure, None of none.
 
@@ -174,31 +189,28 @@ def make_sets(
     Args:
         table: The predictions.
         coverage: The fraction of each class whose set holds it, None as it is.
-        run: As in `take_point`.
-        may_freeze: As in `take_point`.
-        is_own: Whether test is of the source that the sets are made on: nothing is promised of
-            another.
+        target: Whose they are.
     """
-    kept = frozen.read_sets(run) if run and coverage is None else None
+    kept = frozen.read_sets(target.run) if target.run and coverage is None else None
     found = kept or _new_sets(table, coverage or COVERAGE)
     if found is None:
         return {}, None
-    if may_freeze and run and not kept:
-        frozen.add(run, run_directory.CONFORMAL, found)
+    if not kept:
+        target.freeze(frozen.add, run_directory.CONFORMAL, found)
     sets = prediction_sets.BinarySets(found["benign"], found["melanoma"])
     labels, scores, key = contract.scored(table[table["split"] == "test"])
     if not len(labels):
         return {}, sets
     measured = {
         "asked": found["coverage"],
-        "is_promised": is_own,
+        "is_promised": target.is_own,
         **conformal.measure_binary(sets, labels, scores),
     }
     for label, name in ((1, "melanoma"), (0, "benign")):
         # With one image per patient, on both sides: where they repeat, coverage varies more.
         count, patients = int((labels == label).sum()), len(set(key[labels == label]))
         known, known_patients = found[f"num_{name}"], found[f"num_patients_{name}"]
-        if is_own and count and (count, known) == (patients, known_patients):
+        if target.is_own and count and (count, known) == (patients, known_patients):
             band = conformal.coverage_band(known, count, 1 - found["coverage"])
             measured[f"band_{name}"] = list(band)
     return {"prediction_sets": measured}, sets
@@ -223,73 +235,3 @@ def _new_sets(table, coverage):
         "chosen_on": part,
         **counts,
     }
-
-
-def make_contours(
-    table: pd.DataFrame,
-    histograms: pathlib.Path,
-    threshold: float,
-    coverage: float | None,
-    run: pathlib.Path | None,
-    may_freeze: bool,
-    is_own: bool,
-) -> dict:
-    """Returns how mask contours do on test; {} where there are none, or nothing to measure.
-
-    Args:
-        table: The predictions.
-        histograms: `mask_histograms.npz` of them, which need not be there.
-        threshold: Probability from which a pixel belongs to the outline.
-        coverage: 1 - coverage of a lesion may be missed, and of the inner region wrong; None as
-            in `make_sets`.
-        run: As in `take_point`.
-        may_freeze: As in `take_point`.
-        is_own: As in `make_sets`.
-    """
-    kept = frozen.read_contours(run) if run and coverage is None else None
-    found = kept or _new_contours(table, histograms, threshold, coverage or CONTOUR_COVERAGE)
-    if found is None:
-        return {}
-    if may_freeze and run and not kept:
-        frozen.add(run, run_directory.CONFORMAL, {frozen.CONTOURS: found})
-    rows, counts, num_empty = _mask_counts(table[table["split"] == "test"], histograms)
-    if rows.empty:
-        return {}
-    contours = outlines.Contours(found["outer"], found["inner"])
-    chosen = {name: found[name] for name in ("outer", "inner", "confidence", "chosen_on")}
-    measured = mask_contours.measure(contours, counts, contract.patients(rows)[0])
-    counted = {"num_masks": len(rows), "num_empty": num_empty, "is_promised": is_own}
-    return {frozen.CONTOURS: {"asked": found["coverage"], **chosen, **counted, **measured}}
-
-
-def _new_contours(table, histograms, threshold, coverage):
-    """Returns the contours' part of conformal.json, None without masks to choose on."""
-    part = part_of(table)
-    rows, counts, num_empty = _mask_counts(table[table["split"] == part], histograms)
-    if rows.empty:
-        return None
-    key = contract.patients(rows)[0]
-    found = mask_contours.fit(counts, key, 1 - coverage, threshold)
-    return {
-        "outer": found.outer,
-        "inner": found.inner,
-        "coverage": coverage,
-        "confidence": mask_contours.CONFIDENCE,
-        "chosen_on": part,
-        "num_masks": len(rows),
-        "num_patients": len(set(key)),
-        "num_empty": num_empty,
-    }
-
-
-def _mask_counts(table, histograms):
-    """Returns (rows whose mask is not empty, their (N, 2, 128) counts, how many are empty)."""
-    nothing = table.iloc[:0], np.zeros((0, 2, mask_contours.NUM_BINS)), 0
-    if not histograms.is_file():
-        return nothing
-    rows = table[table["mask_tp"].notna()]
-    if rows.empty:
-        return nothing
-    counts = mask_contours.read(histograms, rows["image_id"].tolist())
-    has_lesion = counts[:, 1].sum(axis=1) > 0
-    return rows[has_lesion], counts[has_lesion], int((~has_lesion).sum())

@@ -18,8 +18,7 @@ from lbunet_tf.evaluation import contract
 from lbunet_tf.evaluation import intervals
 from lbunet_tf.evaluation import operating_point
 from lbunet_tf.evaluation import skin_tone
-from lbunet_tf.serving import calibrated
-from lbunet_tf.serving import prediction_sets
+from lbunet_tf.serving import chosen
 
 UNKNOWN = "unknown"
 AGES = (0, 30, 50, 70, np.inf)
@@ -30,21 +29,6 @@ NUMBERS = (
     *("auc", "sensitivity", "specificity", "observed_to_expected"),
     *("coverage_melanoma", "coverage_benign", "set_size", "dice"),
 )
-
-
-@dataclasses.dataclass(frozen=True)
-class Choices:
-    """What was chosen on other images, each None where there is none.
-
-    Attributes:
-        threshold: Of the operating point.
-        calibration: Of the scores; without one, probabilities are taken as they are.
-        sets: Of the scores.
-    """
-
-    threshold: float | None = None
-    calibration: calibrated.Calibration | None = None
-    sets: prediction_sets.BinarySets | None = None
 
 
 def groups_of(column: pd.Series) -> np.ndarray:
@@ -60,7 +44,9 @@ def groups_of(column: pd.Series) -> np.ndarray:
     return column.fillna(UNKNOWN).astype(str).replace("", UNKNOWN).to_numpy(str)
 
 
-def measure(table: pd.DataFrame, chosen: Choices, columns: Sequence[str] = COLUMNS) -> pd.DataFrame:
+def measure(
+    table: pd.DataFrame, found: chosen.Chosen, columns: Sequence[str] = COLUMNS
+) -> pd.DataFrame:
     """Returns a row for each group of each column that has several.
 
     `attribute`, `group`, `num_images`, `num_melanoma`, `num_patients`; NAME, NAME_low, NAME_high
@@ -73,7 +59,7 @@ def measure(table: pd.DataFrame, chosen: Choices, columns: Sequence[str] = COLUM
 
     Args:
         table: Rows of one split of predictions.
-        chosen: On other images.
+        found: What was chosen on other images.
         columns: Those of the table that define groups; one that it lacks is left out.
     """
     key, _ = contract.patients(table)
@@ -88,7 +74,7 @@ def measure(table: pd.DataFrame, chosen: Choices, columns: Sequence[str] = COLUM
         for one in names:
             is_in = group == one
             row = {"attribute": name, "group": one, **_counts(table[is_in], key[is_in])}
-            row |= _numbers(table[is_in], key[is_in], chosen)
+            row |= _numbers(table[is_in], key[is_in], found)
             row |= _difference(table[is_in], table[_others(group, one)], len(names))
             rows.append(row)
     return pd.DataFrame(rows)
@@ -116,17 +102,17 @@ def _counts(table, key):
     }
 
 
-def _numbers(table, key, chosen):
+def _numbers(table, key, of_scores):
     scored = contract.scored(table)
     found = {}
     if len(scored[0]):
         found["auc"] = auc_intervals.auc(*scored)
-        if chosen.threshold is not None:
-            found |= operating_point.at_threshold(*scored, chosen.threshold)
-        function = chosen.calibration or calibration.AS_IT_IS
+        if of_scores.threshold is not None:
+            found |= operating_point.at_threshold(*scored, of_scores.threshold)
+        function = of_scores.calibration or calibration.AS_IT_IS
         found["observed_to_expected"] = calibration.observed_to_expected(table, function)
-        if chosen.sets:
-            found |= _sets(*scored, chosen.sets)
+        if of_scores.sets:
+            found |= _sets(*scored, of_scores.sets)
     if "dice" in table and table["dice"].notna().any():
         known = table["dice"].notna().to_numpy()
         (found["dice"],) = intervals.means(table["dice"][known].to_numpy()[:, None], key[known])

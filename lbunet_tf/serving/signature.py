@@ -3,40 +3,20 @@
 Everything here becomes TensorFlow ops; it runs where only TensorFlow is installed.
 """
 
-import dataclasses
 import json
 from collections.abc import Callable
 
 import keras
 import tensorflow as tf
 
-from lbunet_tf.serving import calibrated
+from lbunet_tf.serving import chosen
 from lbunet_tf.serving import outlines
 from lbunet_tf.serving import postprocessing
-from lbunet_tf.serving import prediction_sets
 
 NAME = "serving_default"
 INPUT = "image_bytes"
 NO_IMAGE = "image_bytes must be a JPEG or PNG; these bytes are neither"
 DAMAGED = "image_bytes must be a complete JPEG or PNG: this one is cut short or damaged"
-
-
-@dataclasses.dataclass(frozen=True)
-class Frozen:
-    """What was chosen for a model after training, each None where it is not there.
-
-    Attributes:
-        threshold: Melanoma probability from which an image is flagged.
-        calibration: What makes calibrated probabilities.
-        sets: The prediction sets.
-    """
-
-    threshold: float | None = None
-    calibration: calibrated.Calibration | None = None
-    sets: prediction_sets.BinarySets | None = None
-
-
-NOTHING_FROZEN = Frozen()
 
 
 def make_serving_function(
@@ -46,7 +26,7 @@ def make_serving_function(
     resize: Callable[[tf.Tensor], tf.Tensor],
     score_rule: str,
     mask_rule: outlines.MaskRule | None,
-    frozen: Frozen = NOTHING_FROZEN,
+    choices: chosen.Chosen = chosen.NOTHING,
 ) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
     """Returns (B,) bytes -> dict of outputs, for images of any sizes in one batch, or of none.
 
@@ -68,7 +48,7 @@ def make_serving_function(
         score_rule: "melanoma", "mean", "max" or "none" (`Config.score_rule`).
         mask_rule: How the logits of `mask` become an outline; None where it is the label on every
             pixel.
-        frozen: What was chosen for the model.
+        choices: What was chosen for the model.
     """
 
     def read(contents):
@@ -89,7 +69,7 @@ def make_serving_function(
         is_good = errors == ""
         outputs = {"error": errors}
         if score_rule != "none":
-            outputs |= _score_outputs(logits, score_rule, frozen, is_good)
+            outputs |= _score_outputs(logits, score_rule, choices, is_good)
         if mask_rule:
             masks, shares = tf.map_fn(
                 lambda found: _outline(*found, mask_rule.logit),
@@ -106,23 +86,23 @@ def make_serving_function(
     return serve
 
 
-def _score_outputs(logits, score_rule, frozen, is_good):
+def _score_outputs(logits, score_rule, choices, is_good):
     """Returns what is said of the score of each image, by output."""
     scores = postprocessing.image_scores(logits, score_rule, postprocessing.TENSORFLOW)
     outputs = {"probability": _or_nan(is_good, scores)}
-    if frozen.calibration:
+    if choices.calibration:
         score_logits = postprocessing.score_logits(
             logits, scores, score_rule, tf.math.log, tf.math.log1p
         )
-        found = frozen.calibration.apply_in_graph(score_logits)
+        found = choices.calibration.apply_in_graph(score_logits)
         outputs["calibrated_probability"] = _or_nan(is_good, found)
     # As predict: of 32 bits, many a certain score would be 1.
     wide = {name: tf.cast(value, tf.float64) for name, value in logits.items()}
     wide = postprocessing.image_scores(wide, score_rule, postprocessing.TENSORFLOW)
-    if frozen.threshold is not None:
-        outputs["flagged"] = _or_nan(is_good, tf.cast(wide >= frozen.threshold, tf.float32))
-    if frozen.sets:
-        outputs["prediction_set"] = tf.where(is_good, frozen.sets.names_in_graph(wide), "")
+    if choices.threshold is not None:
+        outputs["flagged"] = _or_nan(is_good, tf.cast(wide >= choices.threshold, tf.float32))
+    if choices.sets:
+        outputs["prediction_set"] = tf.where(is_good, choices.sets.names_in_graph(wide), "")
     return outputs
 
 

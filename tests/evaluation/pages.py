@@ -67,7 +67,7 @@ def measure(table, histogram, mask_source="lesion", is_own=True):
     """Returns the metrics of a table of predictions, with all that evaluate adds to them."""
     with np.errstate(divide="ignore"):
         table = table.assign(score_logit=np.log(table["score"] / (1 - table["score"])))
-    point = choices.take_point(table, operating_point.Rule(), None, False)
+    point = choices.take_point(table, operating_point.Rule(), choices.Target())
     threshold = point["threshold"] if point else None
     histograms = {"val": histogram, "test": histogram}
     metrics = scores.evaluate_table(table, histograms, mask_source, 0.018, threshold)
@@ -76,8 +76,8 @@ def measure(table, histogram, mask_source="lesion", is_own=True):
         values |= uncertainty.estimate(part, threshold, mask_source)
         if point and values.get("num_scored"):
             values["operating_point"] = point
-    measured, _ = choices.calibrate(table, None, False)
-    metrics["test"] |= measured | choices.make_sets(table, None, None, False, is_own)
+    measured, _ = choices.calibrate(table, choices.Target())
+    metrics["test"] |= measured | choices.make_sets(table, None, choices.Target(is_own=is_own))
     return metrics
 
 

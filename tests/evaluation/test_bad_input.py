@@ -22,6 +22,7 @@ from lbunet_tf.evaluation import operating_point
 from lbunet_tf.evaluation import subgroups
 from lbunet_tf.evaluation import uncertainty
 from lbunet_tf.runs import frozen
+from lbunet_tf.serving import chosen
 from lbunet_tf.storage import whole_files
 
 COUNT = 120
@@ -59,9 +60,9 @@ def frozen_run(tmp_path_factory):
     """A run for which all three files are frozen."""
     folder = tmp_path_factory.mktemp("frozen")
     (folder / "model.keras").write_bytes(b"a model")
-    choices.take_point(make_table(), operating_point.Rule(), folder, True)
-    choices.calibrate(make_table(), folder, True)
-    choices.make_sets(make_table(), None, folder, True, is_own=True)
+    choices.take_point(make_table(), operating_point.Rule(), choices.Target(folder, True))
+    choices.calibrate(make_table(), choices.Target(folder, True))
+    choices.make_sets(make_table(), None, choices.Target(folder, True))
     return folder
 
 
@@ -82,10 +83,10 @@ def of_test(table):
 def test_val_without_melanomas_chooses_nothing(table, tmp_path):
     table.loc[table["split"] == "val", "label"] = 0.0
 
-    assert choices.take_point(table, operating_point.Rule(), tmp_path, True) is None
-    measured, function = choices.calibrate(table, tmp_path, True)
+    assert choices.take_point(table, operating_point.Rule(), choices.Target(tmp_path, True)) is None
+    measured, function = choices.calibrate(table, choices.Target(tmp_path, True))
     assert function is None and "calibrated" not in measured
-    assert choices.make_sets(table, None, tmp_path, True, is_own=True) == ({}, None)
+    assert choices.make_sets(table, None, choices.Target(tmp_path, True)) == ({}, None)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -93,8 +94,8 @@ def test_test_of_one_class_has_no_number_that_needs_both(table):
     table.loc[table["split"] == "test", "label"] = 0.0
 
     found = uncertainty.estimate(of_test(table), 0.5, "lesion")["intervals"]
-    measured, _ = choices.calibrate(table, None, False)
-    sets, _ = choices.make_sets(table, None, None, False, is_own=True)
+    measured, _ = choices.calibrate(table, choices.Target())
+    sets, _ = choices.make_sets(table, None, choices.Target())
 
     assert found["auc"]["value"] is None and found["sensitivity"]["value"] is None
     assert found["specificity"]["low"] is not None
@@ -115,7 +116,7 @@ def test_images_without_a_score_are_counted_and_change_no_number(table):
     expected = uncertainty.estimate(of_test(table), 0.5, "lesion")["intervals"]
     for name in ("auc", "accuracy", "sensitivity", "specificity"):
         assert found["intervals"][name] == expected[name]
-    assert choices.calibrate(more, None, False) == choices.calibrate(table, None, False)
+    assert choices.calibrate(more, choices.Target()) == choices.calibrate(table, choices.Target())
 
 
 @pytest.mark.parametrize("score", [np.inf, -np.inf, 1.0000001, -1e-9])
@@ -143,16 +144,16 @@ def test_one_patient_gives_values_without_intervals(table):
         one = found["intervals"][name]
         assert one["value"] is not None and one["low"] is None, name
         assert "n = 1 patients" in one["method"]
-    assert choices.calibrate(table, None, False)[1] is None
+    assert choices.calibrate(table, choices.Target())[1] is None
     with pytest.raises(ValueError, match="59 needed. Received: 1 patients"):
         rule = operating_point.Rule(target_sensitivity=0.95, guarantee=0.95)
-        choices.take_point(table, rule, None, False)
+        choices.take_point(table, rule, choices.Target())
 
 
 def test_one_patient_has_sets_that_rule_nothing_out(table, caplog):
     table["patient_id"] = "p"
 
-    found, sets = choices.make_sets(table, None, None, False, is_own=True)
+    found, sets = choices.make_sets(table, None, choices.Target())
 
     assert found["prediction_sets"]["fraction_refer"] == 1
     assert (sets.benign, sets.melanoma) == (1, 0)
@@ -163,8 +164,8 @@ def test_scores_that_are_all_equal_tell_nothing_apart(table):
     alike = scored_alike(table)
 
     found = uncertainty.estimate(of_test(alike), 0.5, "lesion")["intervals"]["auc"]
-    measured, function = choices.calibrate(alike, None, False)
-    point = choices.take_point(alike, operating_point.Rule(), None, False)
+    measured, function = choices.calibrate(alike, choices.Target())
+    point = choices.take_point(alike, operating_point.Rule(), choices.Target())
 
     assert (found["value"], found["low"]) == (0.5, None) and "all scores are alike" in found[
         "method"
@@ -181,7 +182,7 @@ def test_perfect_separation_has_no_interval_and_no_slope(table):
     table["score"] = special.expit(table["score_logit"])
 
     found = uncertainty.estimate(of_test(table), 0.5, "lesion")["intervals"]
-    measured, _ = choices.calibrate(table, None, False)
+    measured, _ = choices.calibrate(table, choices.Target())
 
     assert found["auc"]["value"] == 1 and found["auc"]["low"] is None
     assert "perfect separation" in found["auc"]["method"]
@@ -210,7 +211,7 @@ def test_an_empty_group_is_none_and_a_group_without_scores_has_no_numbers(table)
     table["sex"] = pd.Categorical(table["sex"], ["female", "male", "other"])
     table.loc[table["sex"] == "male", ["score", "score_logit"]] = np.nan
 
-    found = subgroups.measure(of_test(table), subgroups.Choices(0.5), ["sex"]).set_index("group")
+    found = subgroups.measure(of_test(table), chosen.Chosen(0.5), ["sex"]).set_index("group")
 
     assert found.index.tolist() == ["female", "male"]
     assert pd.isna(found.loc["male", ["auc", "sensitivity", "observed_to_expected"]]).all()
@@ -243,8 +244,8 @@ def test_probabilities_of_another_models_calibration_are_refused(run):
 def test_another_models_choices_are_made_again(run, table):
     (run / "model.keras").write_bytes(b"another model")
 
-    choices.take_point(table, operating_point.Rule(), run, True)
-    choices.make_sets(table, None, run, True, is_own=True)
+    choices.take_point(table, operating_point.Rule(), choices.Target(run, True))
+    choices.make_sets(table, None, choices.Target(run, True))
 
     crc32 = whole_files.crc32(run / "model.keras")
     for file in ("operating_point.json", "conformal.json"):
@@ -252,8 +253,8 @@ def test_another_models_choices_are_made_again(run, table):
 
 
 def test_nothing_is_promised_of_another_source(run, table):
-    own, _ = choices.make_sets(table, None, run, False, is_own=True)
-    other, sets = choices.make_sets(table, None, run, False, is_own=False)
+    own, _ = choices.make_sets(table, None, choices.Target(run))
+    other, sets = choices.make_sets(table, None, choices.Target(run, is_own=False))
 
     assert own["prediction_sets"]["is_promised"]
     assert "band_melanoma" in own["prediction_sets"] and "band_benign" in own["prediction_sets"]
@@ -270,7 +271,7 @@ def test_fewer_melanomas_than_alpha_needs_rule_no_melanoma_out(table, num_melano
     of_val = table["split"] == "val"
     spare = table[of_val & (table["label"] == 1)].index[num_melanoma:]
 
-    _, sets = choices.make_sets(table.drop(spare), None, None, False, is_own=True)
+    _, sets = choices.make_sets(table.drop(spare), None, choices.Target())
 
     assert (sets.melanoma > 0) == is_ruled_out
 
@@ -279,7 +280,7 @@ def test_too_few_patients_have_no_calibration_and_no_interval(table):
     spare = table[table["label"] == 1].index
     few = table.drop(spare[9:-9])
 
-    measured, function = choices.calibrate(few, None, False)
+    measured, function = choices.calibrate(few, choices.Target())
 
     assert function is None and "calibrated" not in measured
     assert "n = 9 patients with melanoma" in measured["calibration"]["not_estimable"]

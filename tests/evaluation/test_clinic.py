@@ -82,10 +82,10 @@ def run(tmp_path):
 
 
 def test_only_what_is_frozen_is_shifted(table, run):
-    plain, function = choices.calibrate(table, run, True)
+    plain, function = choices.calibrate(table, choices.Target(run, True))
     before = frozen.read_calibration(run)
 
-    measured, same = choices.calibrate(table, run, True, 0.02)
+    measured, same = choices.calibrate(table, choices.Target(run, True), 0.02)
 
     after = frozen.read_calibration(run)
     assert same == function == before and before.offset == 0
@@ -99,7 +99,7 @@ def test_only_what_is_frozen_is_shifted(table, run):
 
 
 def test_a_calibration_without_an_offset_is_read_and_a_damaged_offset_is_named(table, run):
-    choices.calibrate(table, run, True)
+    choices.calibrate(table, choices.Target(run, True))
     kept = whole_files.read_json(run / "calibration.json")
     assert "offset" not in kept and frozen.read_calibration(run).offset == 0
 
@@ -111,4 +111,4 @@ def test_a_calibration_without_an_offset_is_read_and_a_damaged_offset_is_named(t
 
 def test_a_prevalence_without_scores_to_calibrate_is_refused(table):
     with pytest.raises(ValueError, match='"--clinic_prevalence" needs a calibration.* in val'):
-        choices.calibrate(table.assign(score=np.nan), None, False, 0.02)
+        choices.calibrate(table.assign(score=np.nan), choices.Target(), 0.02)

@@ -5,6 +5,7 @@ import pytest
 
 from lbunet_tf.evaluation import subgroup_tables
 from lbunet_tf.evaluation import subgroups
+from lbunet_tf.serving import chosen
 from lbunet_tf.settings import config
 
 DEFAULT = subgroups.COLUMNS
@@ -130,6 +131,6 @@ def test_flags_make_groups_of_the_predictions_they_are_joined_to(rows, write):
 
     joined = table.join(subgroup_tables.read([path], rows, DEFAULT), on="image_id")
 
-    found = subgroups.measure(joined, subgroups.Choices(), ["hair"])
+    found = subgroups.measure(joined, chosen.Chosen(), ["hair"])
     assert found["group"].tolist() == ["no", "yes", "unknown"]
     assert found["num_images"].tolist() == [1, 1, 2]

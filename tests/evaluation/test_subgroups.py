@@ -9,6 +9,7 @@ from lbunet_tf.evaluation import conformal
 from lbunet_tf.evaluation import skin_tone
 from lbunet_tf.evaluation import subgroups
 from lbunet_tf.serving import calibrated
+from lbunet_tf.serving import chosen
 from lbunet_tf.serving import prediction_sets
 
 
@@ -37,7 +38,7 @@ def table():
 
 
 def test_each_group_has_the_numbers_of_its_rows(table):
-    found = subgroups.measure(table, subgroups.Choices(0.5)).set_index(["attribute", "group"])
+    found = subgroups.measure(table, chosen.Chosen(0.5)).set_index(["attribute", "group"])
 
     female = table[table["sex"] == "female"]
     row = found.loc[("sex", "female")]
@@ -56,7 +57,7 @@ def test_each_group_has_the_numbers_of_its_rows(table):
 
 
 def test_groups_are_in_order_and_what_is_missing_is_one(table):
-    found = subgroups.measure(table, subgroups.Choices())
+    found = subgroups.measure(table, chosen.Chosen())
 
     assert found[found["attribute"] == "sex"]["group"].tolist() == ["female", "male", "unknown"]
     ages = found[found["attribute"] == "age"]
@@ -70,7 +71,7 @@ def test_groups_are_in_order_and_what_is_missing_is_one(table):
 
 def test_a_group_without_melanoma_is_not_estimable_and_not_0(table):
     table.loc[table["sex"] == "", "label"] = 0.0
-    row = subgroups.measure(table, subgroups.Choices(0.5)).set_index("group").loc["unknown"].iloc[0]
+    row = subgroups.measure(table, chosen.Chosen(0.5)).set_index("group").loc["unknown"].iloc[0]
 
     assert row["num_melanoma"] == 0
     assert np.isnan(row["auc"]) and np.isnan(row["sensitivity"])
@@ -78,13 +79,13 @@ def test_a_group_without_melanoma_is_not_estimable_and_not_0(table):
 
 
 def test_a_difference_is_seen_where_there_is_one_and_is_wider_for_more_groups(table):
-    found = subgroups.measure(table, subgroups.Choices(), ["sex"]).set_index("group")
+    found = subgroups.measure(table, chosen.Chosen(), ["sex"]).set_index("group")
 
     assert found.loc["male", "auc_difference"] < -0.2
     assert found.loc["male", "auc_difference_high"] < 0
     halves = table.assign(sex=np.where(table["sex"] == "male", "male", "female"))
-    two = subgroups.measure(halves, subgroups.Choices(), ["sex"]).set_index("group").loc["male"]
-    many = subgroups.measure(table, subgroups.Choices(), ["age"]).set_index("group")
+    two = subgroups.measure(halves, chosen.Chosen(), ["sex"]).set_index("group").loc["male"]
+    many = subgroups.measure(table, chosen.Chosen(), ["age"]).set_index("group")
     assert (
         two["auc_difference_high"] - two["auc_difference_low"]
         < (many["auc_difference_high"] - many["auc_difference_low"]).min()
@@ -97,7 +98,7 @@ def test_groups_differ_from_those_that_are_known_and_the_unknown_from_all(table)
     unknown = table["hair"] == ""
     table.loc[unknown, "score"] = 1 - table.loc[unknown, "score"]
 
-    found = subgroups.measure(table, subgroups.Choices(), ["hair"]).set_index("group")
+    found = subgroups.measure(table, chosen.Chosen(), ["hair"]).set_index("group")
 
     auc = found["auc"]
     assert found.loc["yes", "auc_difference"] == pytest.approx(auc["yes"] - auc["no"])
@@ -105,7 +106,7 @@ def test_groups_differ_from_those_that_are_known_and_the_unknown_from_all(table)
     assert found.loc["unknown", "auc_difference"] < -0.3
     # With one group that is known, the unknown are all there is to compare it with.
     table.loc[~unknown, "hair"] = "yes"
-    one = subgroups.measure(table, subgroups.Choices(), ["hair"]).set_index("group")
+    one = subgroups.measure(table, chosen.Chosen(), ["hair"]).set_index("group")
     assert one.loc["yes", "auc_difference"] == pytest.approx(-one.loc["unknown", "auc_difference"])
 
 
@@ -113,7 +114,7 @@ def test_a_group_of_perfect_separation_has_a_difference_without_an_interval(tabl
     women = table["sex"] == "female"
     table.loc[women, "score"] = 0.1 + 0.8 * table.loc[women, "label"]
 
-    row = subgroups.measure(table, subgroups.Choices(), ["sex"]).set_index("group").loc["female"]
+    row = subgroups.measure(table, chosen.Chosen(), ["sex"]).set_index("group").loc["female"]
 
     assert row["auc"] == 1 and row["auc_difference"] > 0.2
     assert pd.isna(row["auc_low"]) and pd.isna(row.get("auc_difference_low"))
@@ -121,17 +122,17 @@ def test_a_group_of_perfect_separation_has_a_difference_without_an_interval(tabl
 
 def test_any_column_makes_groups_and_one_that_is_missing_is_left_out(table):
     found = subgroups.measure(
-        table.assign(camera=["a", "b"] * 200), subgroups.Choices(), ["camera", "clinic"]
+        table.assign(camera=["a", "b"] * 200), chosen.Chosen(), ["camera", "clinic"]
     )
 
     assert found["group"].tolist() == ["a", "b"]
-    assert subgroups.measure(table, subgroups.Choices(), ["clinic"]).empty
+    assert subgroups.measure(table, chosen.Chosen(), ["clinic"]).empty
 
 
 def test_each_group_has_observed_to_expected_melanomas_of_calibrated_probabilities(table):
     shift = calibrated.Calibration("platt", (1.0, 0.7))
 
-    found = subgroups.measure(table, subgroups.Choices(calibration=shift), ["sex"])
+    found = subgroups.measure(table, chosen.Chosen(calibration=shift), ["sex"])
 
     female = table[table["sex"] == "female"]
     said = shift.apply(female["score_logit"].to_numpy())
@@ -143,7 +144,7 @@ def test_each_group_has_observed_to_expected_melanomas_of_calibrated_probabiliti
 
 
 def test_without_a_calibration_probabilities_are_taken_as_they_are(table):
-    row = subgroups.measure(table, subgroups.Choices(), ["sex"]).set_index("group").loc["male"]
+    row = subgroups.measure(table, chosen.Chosen(), ["sex"]).set_index("group").loc["male"]
 
     male = table[table["sex"] == "male"]
     expected = male["label"].sum() / male["score"].sum()
@@ -154,7 +155,7 @@ def test_without_a_calibration_probabilities_are_taken_as_they_are(table):
 def test_each_group_has_the_coverage_and_the_size_of_its_sets(table):
     sets = prediction_sets.BinarySets(benign=0.4, melanoma=0.3)
 
-    found = subgroups.measure(table, subgroups.Choices(sets=sets), ["sex"])
+    found = subgroups.measure(table, chosen.Chosen(sets=sets), ["sex"])
 
     male = table[table["sex"] == "male"]
     row = found.set_index("group").loc["male"]
@@ -182,7 +183,7 @@ def test_sets_that_are_all_alike_have_no_interval_below_what_is_known(table, siz
     table["score"] = 0.2
     sets = prediction_sets.BinarySets(benign=0.3, melanoma=0.1 if size == 2 else 0.4)
 
-    found = subgroups.measure(table, subgroups.Choices(sets=sets), ["sex"])
+    found = subgroups.measure(table, chosen.Chosen(sets=sets), ["sex"])
 
     row = found.set_index("group").loc["female"]
     assert row["set_size"] == size
@@ -194,7 +195,7 @@ def test_a_group_of_too_few_melanomas_has_no_calibration_and_not_0(table):
     table.loc[table["sex"] == "", "label"] = 0.0
     sets = prediction_sets.BinarySets(benign=0.4, melanoma=0.3)
 
-    row = subgroups.measure(table, subgroups.Choices(sets=sets), ["sex"]).set_index("group")
+    row = subgroups.measure(table, chosen.Chosen(sets=sets), ["sex"]).set_index("group")
     row = row.loc["unknown"]
 
     assert np.isnan(row["observed_to_expected"]) and np.isnan(row["coverage_melanoma"])
@@ -206,7 +207,7 @@ def test_an_estimate_of_skin_tone_makes_groups_by_its_categories_when_asked(tabl
     angles = np.tile([80.0, 55.0, 45.0, 30.0, 11.0, -10.0, -50.0, np.nan], 50)
     table[skin_tone.COLUMNS[0]] = angles
 
-    found = subgroups.measure(table, subgroups.Choices(), [skin_tone.COLUMNS[0]])
+    found = subgroups.measure(table, chosen.Chosen(), [skin_tone.COLUMNS[0]])
 
     assert found["group"].tolist() == [*skin_tone.CATEGORIES, "unknown"]
     # 55 itself is light.
@@ -215,4 +216,4 @@ def test_an_estimate_of_skin_tone_makes_groups_by_its_categories_when_asked(tabl
 
 
 def test_an_empty_table_has_no_groups(table):
-    assert subgroups.measure(table.iloc[:0], subgroups.Choices(0.5)).empty
+    assert subgroups.measure(table.iloc[:0], chosen.Chosen(0.5)).empty

@@ -1,0 +1,114 @@
+"""All numbers of an evaluation, from the predictions table and the histograms next to it."""
+
+import pathlib
+
+import numpy as np
+import pandas as pd
+from absl import logging
+
+from lbunet_tf.evaluation import choices
+from lbunet_tf.evaluation import clinic
+from lbunet_tf.evaluation import contour_choice
+from lbunet_tf.evaluation import contract
+from lbunet_tf.evaluation import scores
+from lbunet_tf.evaluation import skin_tone
+from lbunet_tf.evaluation import subgroups
+from lbunet_tf.evaluation import uncertainty
+from lbunet_tf.runs import run_directory
+from lbunet_tf.serving import chosen
+from lbunet_tf.serving import outlines
+from lbunet_tf.settings import command_groups
+from lbunet_tf.settings import training_groups
+
+
+def check(
+    rows: pd.DataFrame,
+    score: command_groups.Score,
+    has_score: bool,
+    target: choices.Target,
+) -> None:
+    """Refuses, before hours of predictions, what `assess` could not do.
+
+    Args:
+        rows: Of the manifest.
+        score: The flags.
+        has_score: Whether an output scores melanoma.
+        target: As in `assess`.
+
+    Raises:
+        ValueError: As `choices.check` and `clinic.check`.
+    """
+    choices.check(rows, choices.rule_of(score), has_score, target.run)
+    calibrated_on = rows[rows["split"] == choices.part_of(rows)]
+    is_kept = target.run is not None and target.may_freeze
+    clinic.check(score.clinic_prevalence, calibrated_on, has_score, target.is_own, is_kept)
+
+
+def assess(
+    table: pd.DataFrame,
+    output: pathlib.Path,
+    outputs: training_groups.Outputs,
+    score: command_groups.Score,
+    mask_rule: outlines.MaskRule,
+    target: choices.Target,
+) -> tuple[dict[str, dict], chosen.Chosen]:
+    """Returns (`metrics.json`, what was chosen of the scores on other images than those of test).
+
+    Args:
+        table: The predictions.
+        output: The folder of their histograms.
+        outputs: What the network gives.
+        score: The flags.
+        mask_rule: That made the outlines.
+        target: Whose choices are read and frozen.
+
+    Raises:
+        ValueError: The table breaks its contract; or too few patients for what is asked for.
+    """
+    contract.check(table, str(output / run_directory.PREDICTIONS))
+    point = choices.take_point(table, choices.rule_of(score), target)
+    threshold = point["threshold"] if point else None
+    with np.load(output / run_directory.HISTOGRAMS) as file:
+        metrics = scores.evaluate_table(
+            table, dict(file), outputs.mask_source, score.prevalence, threshold
+        )
+    for split, values in metrics.items():
+        part = table[table["split"] == split]
+        values |= uncertainty.estimate(part, threshold, outputs.mask_source)
+        if point and values.get("num_scored"):
+            values["operating_point"] = point
+    test = metrics["test"]
+    at = test.get("at_val_threshold")
+    of_calibration, function = choices.calibrate(table, target, score.clinic_prevalence, at)
+    of_sets, sets = choices.make_sets(table, score.set_coverage or None, target)
+    histograms = output / run_directory.MASK_HISTOGRAMS
+    of_contours = contour_choice.make(
+        table, histograms, mask_rule.threshold, score.contour_coverage or None, target
+    )
+    test |= of_calibration | of_sets | of_contours
+    if score.ita_estimate:
+        test["ita_estimate"] = skin_tone.describe(table[table["split"] == "test"])
+    return metrics, chosen.Chosen(threshold, function, sets)
+
+
+def assess_groups(
+    test: pd.DataFrame,
+    found: chosen.Chosen,
+    columns: tuple[str, ...],
+    attributes: pd.DataFrame,
+) -> pd.DataFrame:
+    """Returns the numbers of groups of test, as `subgroups.measure` does.
+
+    Args:
+        test: Rows of the predictions.
+        found: As `assess` gives it.
+        columns: Those of the table that are asked for.
+        attributes: Further ones, as `subgroup_tables.read` gives them.
+    """
+    if skin_tone.COLUMNS[0] in columns:
+        logging.warning(
+            "groups by ita_estimate are groups of photographs: light and camera move the estimate, "
+            "and it is no measure of anybody's skin type"
+        )
+    names = [*(name for name in columns if name not in attributes), *attributes]
+    return subgroups.measure(test.join(attributes, on="image_id"), found, names)

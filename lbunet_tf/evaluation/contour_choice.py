@@ -1,0 +1,82 @@
+"""The two contours of masks that are chosen after training and frozen with the run."""
+
+import pathlib
+
+import numpy as np
+import pandas as pd
+
+from lbunet_tf.evaluation import choices
+from lbunet_tf.evaluation import contract
+from lbunet_tf.evaluation import mask_contours
+from lbunet_tf.runs import frozen
+from lbunet_tf.runs import run_directory
+from lbunet_tf.serving import outlines
+
+# What they cover where nothing else is asked for.
+COVERAGE = 0.95
+
+
+def make(
+    table: pd.DataFrame,
+    histograms: pathlib.Path,
+    threshold: float,
+    coverage: float | None,
+    target: choices.Target,
+) -> dict:
+    """Returns how mask contours do on test; {} where there are none, or nothing to measure.
+
+    Args:
+        table: The predictions.
+        histograms: `mask_histograms.npz` of them, which need not be there.
+        threshold: Probability from which a pixel belongs to the outline.
+        coverage: 1 - coverage of a lesion may be missed, and of the inner region wrong; None for
+            the contours that the run has, else for new ones of `COVERAGE`.
+        target: Whose they are.
+    """
+    kept = frozen.read_contours(target.run) if target.run and coverage is None else None
+    found = kept or _new_contours(table, histograms, threshold, coverage or COVERAGE)
+    if found is None:
+        return {}
+    if not kept:
+        target.freeze(frozen.add, run_directory.CONFORMAL, {frozen.CONTOURS: found})
+    rows, counts, num_empty = _mask_counts(table[table["split"] == "test"], histograms)
+    if rows.empty:
+        return {}
+    contours = outlines.Contours(found["outer"], found["inner"])
+    of_fit = {name: found[name] for name in ("outer", "inner", "confidence", "chosen_on")}
+    measured = mask_contours.measure(contours, counts, contract.patients(rows)[0])
+    counted = {"num_masks": len(rows), "num_empty": num_empty, "is_promised": target.is_own}
+    return {frozen.CONTOURS: {"asked": found["coverage"], **of_fit, **counted, **measured}}
+
+
+def _new_contours(table, histograms, threshold, coverage):
+    """Returns the contours' part of conformal.json, None without masks to choose on."""
+    part = choices.part_of(table)
+    rows, counts, num_empty = _mask_counts(table[table["split"] == part], histograms)
+    if rows.empty:
+        return None
+    key = contract.patients(rows)[0]
+    found = mask_contours.fit(counts, key, 1 - coverage, threshold)
+    return {
+        "outer": found.outer,
+        "inner": found.inner,
+        "coverage": coverage,
+        "confidence": mask_contours.CONFIDENCE,
+        "chosen_on": part,
+        "num_masks": len(rows),
+        "num_patients": len(set(key)),
+        "num_empty": num_empty,
+    }
+
+
+def _mask_counts(table, histograms):
+    """Returns (rows whose mask is not empty, their (N, 2, 128) counts, how many are empty)."""
+    nothing = table.iloc[:0], np.zeros((0, 2, mask_contours.NUM_BINS)), 0
+    if not histograms.is_file():
+        return nothing
+    rows = table[table["mask_tp"].notna()]
+    if rows.empty:
+        return nothing
+    counts = mask_contours.read(histograms, rows["image_id"].tolist())
+    has_lesion = counts[:, 1].sum(axis=1) > 0
+    return rows[has_lesion], counts[has_lesion], int((~has_lesion).sum())
