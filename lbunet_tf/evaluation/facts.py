@@ -1,6 +1,6 @@
 """What the report of an evaluation says beside the numbers: which runs, on which images."""
 
-from lbunet_tf.settings import config
+from lbunet_tf.evaluation import evaluated_run
 from lbunet_tf.settings import image_groups
 from lbunet_tf.settings import trained_flags
 from lbunet_tf.settings import training_groups
@@ -26,17 +26,12 @@ def _names(source):
     return ", ".join(source.source).replace("synthetic", "drawn images (no patients)")
 
 
-def of_images(
-    settings: config.Config, source: image_groups.Source | None, checks: dict, test: dict
-) -> dict[str, str]:
+def of_images(run: evaluated_run.EvaluatedRun) -> dict[str, str]:
     """Returns which runs were scored on which images and how, name -> sentence.
 
-    Args:
-        settings: Of the runs, the first before `other_runs`.
-        source: Of another source than the run's own, or None.
-        checks: `checks.json`.
-        test: The test part of `metrics.json`.
+    Of `run`, only settings, source, checks and metrics are read.
     """
+    settings, source, checks, test = run.settings, run.source, run.checks, run.scores
     size = settings.preprocessing.image_size
     own = (
         f"{_names(settings.source)}; split by {settings.split.split_by}; "

@@ -31,7 +31,7 @@ def build_card(run: evaluated_run.EvaluatedRun) -> str:
         counts=report_tables.parts(run.counts),
         sections=[section for section in _sections(run) if section.blocks],
         limits=report_limits.of_run(run),
-        commands=repetition.commands(run.settings, run.source) if run.settings.paths.run else [],
+        commands=repetition.commands(run.settings.paths.runs, run.settings.score, run.source),
         checklists={
             "CLEAR-Derm (Daneshjou et al., JAMA Dermatology 2022)": clear_derm.answers(run),
             "TRIPOD+AI (Collins et al., BMJ 2024)": tripod_ai.answers(run),

@@ -2,7 +2,9 @@
 
 import shlex
 from collections.abc import Mapping
+from collections.abc import Sequence
 
+from lbunet_tf.settings import command_groups
 from lbunet_tf.settings import config
 from lbunet_tf.settings import image_groups
 
@@ -19,27 +21,30 @@ def version(package: str, model_crc32: Mapping[str, int]) -> dict[str, str]:
     return {name: text for name, text in facts.items() if text}
 
 
-def commands(settings: config.Config, source: image_groups.Source | None = None) -> list[str]:
-    """Returns the commands, one per line, as a shell reads them.
+def commands(
+    runs: Sequence[str], score: command_groups.Score, source: image_groups.Source | None = None
+) -> list[str]:
+    """Returns the commands, one per line, as a shell reads them; [] without a run.
 
     Args:
-        settings: Of the runs, with folders as others may see them.
-        source: How another source than the runs' own is read, likewise; None without one.
+        runs: As others may see them.
+        score: How they were scored.
+        source: How another source than the runs' own is read, with folders as others may see
+            them; None without one.
     """
-    lines = [
-        ["train", f"--flagfile={run}/flags.cfg", f"--run={run}-again"]
-        for run in settings.paths.runs
-    ]
-    evaluation = ["evaluate", *(f"--run={run}" for run in settings.paths.runs)]
+    if not any(runs):
+        return []
+    lines = [["train", f"--flagfile={run}/flags.cfg", f"--run={run}-again"] for run in runs]
+    evaluation = ["evaluate", *(f"--run={run}" for run in runs)]
     if source:
         evaluation += _changed({config.FIELDS[name]: value for name, value in vars(source).items()})
     asked = {
-        field: getattr(settings.score, field.name)
+        field: getattr(score, field.name)
         for field in config.fields_of("evaluate")
         if field.name in config.FLAGS["score"]
     }
     evaluation += _changed(asked)
-    if settings.paths.other_runs:
+    if len(runs) > 1:
         evaluation.append("--output=runs/mean")
     return [shlex.join(["lbunet", *words]) for words in (*lines, evaluation)]
 

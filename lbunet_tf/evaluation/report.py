@@ -171,7 +171,7 @@ def _val(run):
 
 def _repetition(run):
     known = {**repetition.version(run.version, run.model_crc32), **run.training_facts}
-    commands = repetition.commands(run.settings, run.source) if run.settings.paths.run else []
+    commands = repetition.commands(run.settings.paths.runs, run.settings.score, run.source)
     return [
         *([document.Facts(known)] if known else []),
         *([document.Code("Commands", commands)] if commands else []),

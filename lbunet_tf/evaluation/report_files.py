@@ -42,13 +42,11 @@ def describe(
         shown, source=dataclasses.replace(shown.source, source=_sources(settings.paths.runs))
     )
     training = {name: _training(run) for name, run in runs.items()}
-    of_images = facts.of_images(learnt, source, scored.checks, metrics["test"])
-    return evaluated_run.EvaluatedRun(
+    run = evaluated_run.EvaluatedRun(
         title=facts.title(learnt.model, len(runs), learnt.source, source),
         metrics=metrics,
         settings=learnt,
-        source=_shown_source(settings, source),
-        facts={"Scored": how_scored, **of_images},
+        source=_shown_source(settings.paths.run, source),
         training_facts=facts.of_training(training),
         training=training,
         checks=scored.checks,
@@ -59,6 +57,7 @@ def describe(
         },
         version=lbunet_tf.__version__,
     )
+    return dataclasses.replace(run, facts={"Scored": how_scored, **facts.of_images(run)})
 
 
 def write(output: pathlib.Path, run: evaluated_run.EvaluatedRun) -> None:
@@ -86,11 +85,11 @@ def _training(run):
     return whole_files.read_json(finished) if finished.is_file() else {}
 
 
-def _shown_source(settings, source):
+def _shown_source(run, source):
     """Returns how another source was read, as others may see it."""
     if not source:
         return None
-    of_source = config.make(run=settings.paths.run, **vars(source))
+    of_source = config.make(run=run, **vars(source))
     return published_flags.without_folders(of_source).source
 
 

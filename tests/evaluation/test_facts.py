@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 
+from lbunet_tf.evaluation import evaluated_run
 from lbunet_tf.evaluation import facts
 from lbunet_tf.settings import config
 
@@ -20,6 +21,13 @@ CHECKS = {
     "known": {"patient_id": 0, "content_hash": 40},
 }
 TEST = {"num_images": 40}
+
+
+def of_images(settings, source, checks, test):
+    run = evaluated_run.EvaluatedRun(
+        "title", {"test": test}, settings=settings, source=source, checks=checks
+    )
+    return facts.of_images(run)
 
 
 @pytest.mark.parametrize(
@@ -40,22 +48,20 @@ def test_the_title_says_what_was_scored_on_which_images(settings, source, expect
 
 
 def test_a_runs_own_images_are_named_with_their_split():
-    assert facts.of_images(RUN, None, CHECKS, TEST)["Data"] == (
-        "isic2017; split by official; seed 0"
-    )
+    assert of_images(RUN, None, CHECKS, TEST)["Data"] == ("isic2017; split by official; seed 0")
 
 
 def test_images_of_another_source_are_named_apart_from_val():
     source = dataclasses.replace(HAM, max_images=40, seed=3)
 
-    assert facts.of_images(RUN, source, CHECKS, TEST)["Data"] == (
+    assert of_images(RUN, source, CHECKS, TEST)["Data"] == (
         "test: 40 images of ham10000, drawn with seed 3; val, for the threshold: isic2017; "
         "split by official; seed 0"
     )
 
 
 def test_the_split_of_several_runs_is_said_to_be_that_of_the_first():
-    data = facts.of_images(TWO, None, CHECKS, TEST)
+    data = of_images(TWO, None, CHECKS, TEST)
 
     assert data["Data"].endswith("(the split of runs/a)")
     assert "the split of runs/a; the others' train shares no more" in data["Leak check"]
@@ -64,13 +70,13 @@ def test_the_split_of_several_runs_is_said_to_be_that_of_the_first():
 def test_what_crosses_the_split_is_counted():
     checks = {**CHECKS, "crossings": {"patient_id": 7, "lesion_id": 0}}
 
-    leak_check = facts.of_images(RUN, None, checks, TEST)["Leak check"]
+    leak_check = of_images(RUN, None, checks, TEST)["Leak check"]
 
     assert leak_check.startswith("on more than one side of the split: 7 patient_id. Known for,")
 
 
 def test_images_that_were_left_out_are_counted():
-    leak_check = facts.of_images(RUN, HAM, CHECKS, TEST)["Leak check"]
+    leak_check = of_images(RUN, HAM, CHECKS, TEST)["Leak check"]
 
     assert leak_check.startswith("2 images of the source are in train or val of a run")
     assert leak_check.endswith("Known for, of 40 images: patient_id 0, content_hash 40")
@@ -80,7 +86,7 @@ def test_images_that_were_left_out_are_counted():
     ("settings", "name", "expected"), [(RUN, "Run", "runs/a"), (TWO, "Runs", "runs/a, runs/b")]
 )
 def test_the_runs_are_named(settings, name, expected):
-    assert facts.of_images(settings, HAM, CHECKS, TEST)[name] == expected
+    assert of_images(settings, HAM, CHECKS, TEST)[name] == expected
 
 
 def test_each_run_has_its_training():
