@@ -8,6 +8,6 @@ setuptools.setup(
     package_data={
         "lbunet_tf.flags": ["*.cfg"],
         "lbunet_tf": ["released/*/*"],
-        "lbunet_tf.evaluation": ["templates/*.jinja", "templates/*.css"],
+        "lbunet_tf.evaluation.reports": ["templates/*.jinja", "templates/*.css"],
     },
 )

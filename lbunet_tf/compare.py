@@ -21,9 +21,9 @@ from lbunet_tf.drawing import figures
 from lbunet_tf.evaluation import comparison
 from lbunet_tf.evaluation import contract
 from lbunet_tf.evaluation import differences
-from lbunet_tf.evaluation import report
-from lbunet_tf.evaluation import report_figures
 from lbunet_tf.evaluation import scores
+from lbunet_tf.evaluation.reports import report
+from lbunet_tf.evaluation.reports import report_figures
 from lbunet_tf.runs import run_directory
 from lbunet_tf.settings import config
 from lbunet_tf.settings import entry

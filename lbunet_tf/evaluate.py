@@ -24,11 +24,11 @@ from lbunet_tf.evaluation import assessment
 from lbunet_tf.evaluation import choices
 from lbunet_tf.evaluation import examples
 from lbunet_tf.evaluation import predictions
-from lbunet_tf.evaluation import report_figures
-from lbunet_tf.evaluation import report_files
 from lbunet_tf.evaluation import score_figures
 from lbunet_tf.evaluation import scores
 from lbunet_tf.evaluation import subgroup_tables
+from lbunet_tf.evaluation.reports import report_figures
+from lbunet_tf.evaluation.reports import report_files
 from lbunet_tf.runs import ensemble
 from lbunet_tf.runs import frozen
 from lbunet_tf.runs import held_out

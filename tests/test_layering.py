@@ -56,7 +56,7 @@ def test_every_module_stands_in_a_room():
 def test_evaluation_imports_neither_tensorflow_nor_keras_but_in_predictions():
     guilty = [
         path.name
-        for path in (PACKAGE / "evaluation").glob("*.py")
+        for path in (PACKAGE / "evaluation").rglob("*.py")
         if path.stem != "predictions"
         and any(name.split(".")[0] in ("tensorflow", "keras") for name in imported(path))
     ]

@@ -46,10 +46,11 @@ def test_it_holds_every_module_every_flagfile_and_the_command(wheel):
         if path.is_file()
     }
     templates = {
-        str(path.relative_to(ROOT)) for path in (ROOT / "lbunet_tf/evaluation/templates").iterdir()
+        str(path.relative_to(ROOT))
+        for path in (ROOT / "lbunet_tf/evaluation/reports/templates").iterdir()
     }
     ours = {name for name in names if ".dist-info/" not in name}
-    assert "lbunet_tf/evaluation/templates/page.html.jinja" in templates
+    assert "lbunet_tf/evaluation/reports/templates/page.html.jinja" in templates
     assert ours == modules | recipes | released | templates
     (entries,) = (name for name in names if name.endswith("entry_points.txt"))
     assert b"lbunet = lbunet_tf.settings.console:main" in wheel.read(entries)

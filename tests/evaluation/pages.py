@@ -5,12 +5,13 @@ import html.parser
 import numpy as np
 
 from lbunet_tf.evaluation import choices
-from lbunet_tf.evaluation import evaluated_run
 from lbunet_tf.evaluation import operating_point
-from lbunet_tf.evaluation import report_figures
 from lbunet_tf.evaluation import scores
 from lbunet_tf.evaluation import subgroups
 from lbunet_tf.evaluation import uncertainty
+from lbunet_tf.evaluation.reports import evaluated_run
+from lbunet_tf.evaluation.reports import report_figures
+from lbunet_tf.serving import chosen
 from lbunet_tf.settings import config
 
 
@@ -63,10 +64,14 @@ def section(text, anchor):
     return Page(f"<section{rest.partition('</section>')[0]}</section>").text if found else ""
 
 
+def _with_logit(table):
+    with np.errstate(divide="ignore"):
+        return table.assign(score_logit=np.log(table["score"] / (1 - table["score"])))
+
+
 def measure(table, histogram, mask_source="lesion", is_own=True):
     """Returns the metrics of a table of predictions, with all that evaluate adds to them."""
-    with np.errstate(divide="ignore"):
-        table = table.assign(score_logit=np.log(table["score"] / (1 - table["score"])))
+    table = _with_logit(table)
     point = choices.take_point(table, operating_point.Rule(), choices.Target())
     threshold = point["threshold"] if point else None
     histograms = {"val": histogram, "test": histogram}
@@ -77,7 +82,7 @@ def measure(table, histogram, mask_source="lesion", is_own=True):
         if point and values.get("num_scored"):
             values["operating_point"] = point
     measured, _ = choices.calibrate(table, choices.Target())
-    metrics["test"] |= measured | choices.make_sets(table, None, choices.Target(is_own=is_own))
+    metrics["test"] |= measured | choices.make_sets(table, None, choices.Target(is_own=is_own))[0]
     return metrics
 
 
@@ -93,7 +98,7 @@ def evaluation(table, metrics, **fields):
         "checks": {"skipped": 3, "crossings": {"patient_id": 0}},
         "counts": evaluated_run.count_parts(table.assign(mask="m.png")),
         "test": test,
-        "groups": subgroups.measure(test, threshold),
+        "groups": subgroups.measure(_with_logit(test), chosen.Chosen(threshold)),
         "version": "9.8.7",
         "model_crc32": {"runs/a": 123456},
     }

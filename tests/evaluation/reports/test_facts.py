@@ -4,8 +4,8 @@ import dataclasses
 
 import pytest
 
-from lbunet_tf.evaluation import evaluated_run
-from lbunet_tf.evaluation import facts
+from lbunet_tf.evaluation.reports import evaluated_run
+from lbunet_tf.evaluation.reports import facts
 from lbunet_tf.settings import config
 
 RUN = config.make(

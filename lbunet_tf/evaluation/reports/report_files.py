@@ -7,10 +7,10 @@ import pandas as pd
 
 import lbunet_tf
 from lbunet_tf.data import manifests
-from lbunet_tf.evaluation import evaluated_run
-from lbunet_tf.evaluation import facts
-from lbunet_tf.evaluation import model_card
-from lbunet_tf.evaluation import report
+from lbunet_tf.evaluation.reports import evaluated_run
+from lbunet_tf.evaluation.reports import facts
+from lbunet_tf.evaluation.reports import model_card
+from lbunet_tf.evaluation.reports import report
 from lbunet_tf.runs import held_out
 from lbunet_tf.runs import run_directory
 from lbunet_tf.settings import config

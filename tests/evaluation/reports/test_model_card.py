@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lbunet_tf.evaluation import card_facts
-from lbunet_tf.evaluation import clear_derm
-from lbunet_tf.evaluation import model_card
-from lbunet_tf.evaluation import tripod_ai
+from lbunet_tf.evaluation.reports import card_facts
+from lbunet_tf.evaluation.reports import clear_derm
+from lbunet_tf.evaluation.reports import model_card
+from lbunet_tf.evaluation.reports import tripod_ai
 from lbunet_tf.settings import config
 
 CHECKLISTS = [(clear_derm, 25), (tripod_ai, 27)]

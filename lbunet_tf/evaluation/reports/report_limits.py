@@ -2,9 +2,9 @@
 
 import pandas as pd
 
-from lbunet_tf.evaluation import evaluated_run
 from lbunet_tf.evaluation import intervals
-from lbunet_tf.evaluation import report_words
+from lbunet_tf.evaluation.reports import evaluated_run
+from lbunet_tf.evaluation.reports import report_words
 
 DRAWN = "synthetic"
 

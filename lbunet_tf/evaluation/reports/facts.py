@@ -1,6 +1,6 @@
 """What the report of an evaluation says beside the numbers: which runs, on which images."""
 
-from lbunet_tf.evaluation import evaluated_run
+from lbunet_tf.evaluation.reports import evaluated_run
 from lbunet_tf.settings import image_groups
 from lbunet_tf.settings import trained_flags
 from lbunet_tf.settings import training_groups

@@ -5,10 +5,10 @@ import pathlib
 import numpy as np
 import pandas as pd
 
-from lbunet_tf.evaluation import document
-from lbunet_tf.evaluation import evaluated_run
 from lbunet_tf.evaluation import examples
 from lbunet_tf.evaluation import scores
+from lbunet_tf.evaluation.reports import document
+from lbunet_tf.evaluation.reports import evaluated_run
 
 CAPTIONS = {
     "class_balance": "Images by part of the data and class.",

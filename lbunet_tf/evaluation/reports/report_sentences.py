@@ -3,9 +3,9 @@
 All are plain text, from `metrics.json`; `test` is its part on the test images.
 """
 
-from lbunet_tf.evaluation import document
-from lbunet_tf.evaluation import evaluated_run
-from lbunet_tf.evaluation import report_words
+from lbunet_tf.evaluation.reports import document
+from lbunet_tf.evaluation.reports import evaluated_run
+from lbunet_tf.evaluation.reports import report_words
 
 # Below this many images of a class a ratio moves by more than 0.05 with one image.
 FEW = 20

@@ -4,14 +4,14 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from lbunet_tf.evaluation import document
-from lbunet_tf.evaluation import evaluated_run
-from lbunet_tf.evaluation import rendering
-from lbunet_tf.evaluation import repetition
-from lbunet_tf.evaluation import report_figures
-from lbunet_tf.evaluation import report_limits
-from lbunet_tf.evaluation import report_sentences
-from lbunet_tf.evaluation import report_tables
+from lbunet_tf.evaluation.reports import document
+from lbunet_tf.evaluation.reports import evaluated_run
+from lbunet_tf.evaluation.reports import rendering
+from lbunet_tf.evaluation.reports import repetition
+from lbunet_tf.evaluation.reports import report_figures
+from lbunet_tf.evaluation.reports import report_limits
+from lbunet_tf.evaluation.reports import report_sentences
+from lbunet_tf.evaluation.reports import report_tables
 
 
 def build_report(run: evaluated_run.EvaluatedRun) -> str:

@@ -1,15 +1,15 @@
 """The model card of an evaluation: Markdown, from the same numbers as the report."""
 
-from lbunet_tf.evaluation import card_facts
-from lbunet_tf.evaluation import clear_derm
-from lbunet_tf.evaluation import document
-from lbunet_tf.evaluation import evaluated_run
-from lbunet_tf.evaluation import rendering
-from lbunet_tf.evaluation import repetition
-from lbunet_tf.evaluation import report_limits
-from lbunet_tf.evaluation import report_sentences
-from lbunet_tf.evaluation import report_tables
-from lbunet_tf.evaluation import tripod_ai
+from lbunet_tf.evaluation.reports import card_facts
+from lbunet_tf.evaluation.reports import clear_derm
+from lbunet_tf.evaluation.reports import document
+from lbunet_tf.evaluation.reports import evaluated_run
+from lbunet_tf.evaluation.reports import rendering
+from lbunet_tf.evaluation.reports import repetition
+from lbunet_tf.evaluation.reports import report_limits
+from lbunet_tf.evaluation.reports import report_sentences
+from lbunet_tf.evaluation.reports import report_tables
+from lbunet_tf.evaluation.reports import tripod_ai
 
 
 def build_card(run: evaluated_run.EvaluatedRun) -> str:

@@ -1,10 +1,10 @@
 """The 25 items of CLEAR-Derm (Daneshjou et al., JAMA Dermatology 2022), answered from a run."""
 
-from lbunet_tf.evaluation import card_facts
-from lbunet_tf.evaluation import evaluated_run
-from lbunet_tf.evaluation import report_limits
-from lbunet_tf.evaluation import report_sentences
-from lbunet_tf.evaluation import report_words
+from lbunet_tf.evaluation.reports import card_facts
+from lbunet_tf.evaluation.reports import evaluated_run
+from lbunet_tf.evaluation.reports import report_limits
+from lbunet_tf.evaluation.reports import report_sentences
+from lbunet_tf.evaluation.reports import report_words
 
 
 def answers(run: evaluated_run.EvaluatedRun) -> list[card_facts.Item]:

@@ -1,9 +1,9 @@
 """The 27 items of TRIPOD+AI (Collins et al., BMJ 2024), answered from a run."""
 
-from lbunet_tf.evaluation import card_facts
-from lbunet_tf.evaluation import evaluated_run
-from lbunet_tf.evaluation import report_sentences
-from lbunet_tf.evaluation import report_words
+from lbunet_tf.evaluation.reports import card_facts
+from lbunet_tf.evaluation.reports import evaluated_run
+from lbunet_tf.evaluation.reports import report_sentences
+from lbunet_tf.evaluation.reports import report_words
 
 
 def answers(run: evaluated_run.EvaluatedRun) -> list[card_facts.Item]:

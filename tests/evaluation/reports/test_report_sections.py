@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lbunet_tf.evaluation import evaluated_run
-from lbunet_tf.evaluation import report
-from lbunet_tf.evaluation import report_figures
+from lbunet_tf.evaluation.reports import evaluated_run
+from lbunet_tf.evaluation.reports import report
+from lbunet_tf.evaluation.reports import report_figures
 from lbunet_tf.settings import config
 from tests.evaluation import pages
 

@@ -5,9 +5,9 @@ Where there is nothing to show, a function returns no table: [].
 
 import pandas as pd
 
-from lbunet_tf.evaluation import document
-from lbunet_tf.evaluation import report_words
 from lbunet_tf.evaluation import scores
+from lbunet_tf.evaluation.reports import document
+from lbunet_tf.evaluation.reports import report_words
 
 RANKING = ("auc", "average_precision", "auc_sens_80", "kaggle_2024_pauc")
 WITH_INTERVAL = ("sensitivity", "specificity")

@@ -8,7 +8,7 @@ import pathlib
 import re
 from collections.abc import Sequence
 
-from lbunet_tf.evaluation import document
+from lbunet_tf.evaluation.reports import document
 
 FOLDER = pathlib.Path(__file__).parent / "templates"
 # What Markdown may take for markup wherever it stands; an underscore only at the end of a word.

@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 
 from lbunet_tf.drawing import figures
-from lbunet_tf.evaluation import evaluated_run
-from lbunet_tf.evaluation import report
-from lbunet_tf.evaluation import report_figures
 from lbunet_tf.evaluation import scores
+from lbunet_tf.evaluation.reports import evaluated_run
+from lbunet_tf.evaluation.reports import report
+from lbunet_tf.evaluation.reports import report_figures
 from lbunet_tf.runs import run_directory
 from tests.evaluation import pages
 

@@ -2,10 +2,10 @@
 
 import dataclasses
 
-from lbunet_tf.evaluation import evaluated_run
-from lbunet_tf.evaluation import report_limits
-from lbunet_tf.evaluation import report_sentences
-from lbunet_tf.evaluation import report_words
+from lbunet_tf.evaluation.reports import evaluated_run
+from lbunet_tf.evaluation.reports import report_limits
+from lbunet_tf.evaluation.reports import report_sentences
+from lbunet_tf.evaluation.reports import report_words
 
 NOT_ANSWERED = "Not answered:"
 METADATA = ("age", "sex", "site", "skin_type", "diagnosis")

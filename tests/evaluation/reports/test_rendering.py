@@ -6,8 +6,8 @@ import sys
 import jinja2
 import pytest
 
-from lbunet_tf.evaluation import document
-from lbunet_tf.evaluation import rendering
+from lbunet_tf.evaluation.reports import document
+from lbunet_tf.evaluation.reports import rendering
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,8 @@ def test_a_short_page_has_no_table_of_contents():
 
 
 def test_templates_are_read_only_when_a_page_is_made():
-    code = "import sys; from lbunet_tf.evaluation import report; print('jinja2' in sys.modules)"
+    code = "import sys; from lbunet_tf.evaluation.reports import report"
+    code += "; print('jinja2' in sys.modules)"
 
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
