@@ -106,6 +106,7 @@ def _calibration(run):
     return [
         *_paragraphs(f"Not estimable: {reason}." if reason else ""),
         *report_tables.calibration(run.scores),
+        *_paragraphs(report_sentences.clinic(run.scores)),
         *report_figures.drawn(run, "reliability"),
     ]
 
@@ -131,15 +132,15 @@ def _outlines(run):
 
 def _groups(run):
     tables = report_tables.groups(run.groups)
-    if not tables:
-        return []
+    how = (
+        "In brackets 95 % intervals by patient; those of differences hold for all groups of an "
+        "attribute at once. A difference may come from the images, the labels, or how ill a group "
+        "is, as well as from the network."
+    )
     return [
-        *_paragraphs(
-            "In brackets 95 % intervals by patient; those of the last column hold for all groups "
-            "of an attribute at once. A difference may come from the images, the labels, or how "
-            "ill a group is, as well as from the network."
-        ),
+        *_paragraphs(how if tables else ""),
         *tables,
+        *_paragraphs(report_sentences.skin_tone(run.scores)),
     ]
 
 

@@ -122,6 +122,11 @@ def _of_scores(run):
             "The calibration is of another source: here the probabilities may be far off, and no "
             "decision curve is drawn."
         )
+    if run.settings.split.split_by == "official" and not run.source:
+        found.append(
+            "Val and test are official parts, not drawn at random from the same images: what is "
+            "chosen on val need not hold on test as promised."
+        )
     if "prediction_sets" in test and not test["prediction_sets"]["is_promised"]:
         found.append("Nothing is promised of the prediction sets of this source.")
     return found

@@ -3,6 +3,7 @@
 All are plain text, from `metrics.json`; `test` is its part on the test images.
 """
 
+from lbunet_tf.evaluation import skin_tone as skin
 from lbunet_tf.evaluation.reports import document
 from lbunet_tf.evaluation.reports import evaluated_run
 from lbunet_tf.evaluation.reports import report_words
@@ -153,13 +154,46 @@ def contours(found: dict) -> str:
     """Returns what the outer and inner contours of a lesion are, and what is promised of them."""
     part = 1 - found["asked"]
     text = (
-        "Two contours around the outline: on average over patients the outer one misses at most "
-        f"{part:.0%} of a lesion, and at most {part:.0%} of what the inner one holds is not "
-        f"lesion. They were chosen so that both hold with confidence {found['confidence']:.0%}."
+        "Two contours around the outline: on average over patients the outer one is made to miss "
+        f"at most {part:.0%} of a lesion, and of the inner one at most {part:.0%} not to be "
+        f"lesion, the latter with a confidence of {found['confidence']:.0%}."
     )
     if found["is_promised"]:
         return text
     return f"{text} Nothing is promised of these images: the table says what came of it."
+
+
+def clinic(test: dict) -> str:
+    """Returns what probabilities are frozen for a clinic's prevalence, "" where none is asked."""
+    found = test.get("calibrated", {}).get("clinic_prevalence")
+    if not found:
+        return ""
+    text = (
+        f"Calibrated probabilities are kept for a clinic where {found['prevalence']:.2%} of "
+        f"lesions are melanomas, instead of {found['of_calibration']:.2%}: 0.5 becomes "
+        f"{found['half_becomes']:.3f}. "
+    )
+    if found["ppv"] is not None and found["npv"] is not None:
+        text += (
+            f"At the operating point, {found['ppv']:.1%} of the flagged lesions there would be "
+            f"melanomas (PPV), and {found['npv']:.2%} of the others would not (NPV). "
+        )
+    return text + found["assumption"]
+
+
+def skin_tone(test: dict) -> str:
+    """Returns what the estimate of skin tone is worth, "" where it was not made."""
+    found = test.get("ita_estimate")
+    if not found or not found["num_estimated"]:
+        return ""
+    names = {name: found[f"num_{name.replace(' ', '_')}"] for name in skin.CATEGORIES}
+    counts = ", ".join(f"{name} {count:,}" for name, count in names.items())
+    return (
+        f"Skin tone, estimated from the colour around the lesion (ITA) of "
+        f"{report_words.plural(found['num_estimated'], 'image')}: {counts}. It is an estimate of a "
+        f"photograph: with 10 % less brightness {found['changed_darker']:.0%} of the images would "
+        f"be in another category, with 10 % more {found['changed_brighter']:.0%}."
+    )
 
 
 def uses_of_val(run: evaluated_run.EvaluatedRun) -> dict[str, str]:

@@ -11,8 +11,16 @@ from lbunet_tf.evaluation.reports import report_words
 
 RANKING = ("auc", "average_precision", "auc_sens_80", "kaggle_2024_pauc")
 WITH_INTERVAL = ("sensitivity", "specificity")
-GROUP_NUMBERS = ("auc", "sensitivity", "specificity", "dice")
-DIFFERENCE = "auc_difference"
+# Of groups, in two tables.
+GROUP_NUMBERS = {
+    "Scores of groups": ("auc", "sensitivity", "specificity", "dice", "auc_difference"),
+    "Calibration and prediction sets of groups": (
+        "observed_to_expected",
+        "coverage_melanoma",
+        "coverage_benign",
+        "set_size",
+    ),
+}
 
 
 def parts(counts: pd.DataFrame | None) -> list[document.Table]:
@@ -215,7 +223,15 @@ def groups(found: pd.DataFrame | None) -> list[document.Table]:
     """Returns the numbers of each group of test; of too few patients "not estimable"."""
     if found is None or found.empty:
         return []
-    names = [name for name in (*GROUP_NUMBERS, DIFFERENCE) if name in found]
+    tables = [_group_table(found, caption, names) for caption, names in GROUP_NUMBERS.items()]
+    return [table for table in tables if table]
+
+
+def _group_table(found, caption, numbers):
+    """Returns one table of groups, None where no number of it was measured."""
+    names = [name for name in numbers if name in found]
+    if not names:
+        return None
     rows = [
         [
             f"{row['attribute']}: {row['group']}",
@@ -225,7 +241,7 @@ def groups(found: pd.DataFrame | None) -> list[document.Table]:
         for row in found.to_dict("records")
     ]
     header = ["", "images (melanomas)", *map(report_words.name_of, names)]
-    return [document.Table("Groups of the test images", header, rows, is_stacked=True)]
+    return document.Table(f"{caption} of the test images", header, rows, is_stacked=True)
 
 
 def _of_group(row, name):

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from lbunet_tf.evaluation import clinic
 from lbunet_tf.evaluation.reports import evaluated_run
 from lbunet_tf.evaluation.reports import report
 from lbunet_tf.evaluation.reports import report_figures
@@ -207,7 +208,11 @@ def test_groups_have_their_numbers_with_intervals_and_no_empty_column(build_whol
     assert "minus that of the others" not in groups
     row |= {"auc_difference": 0.05, "auc_difference_low": np.nan}
     groups = pages.section(build_whole(groups=pd.DataFrame([row])), "groups")
-    assert "minus that of the others" in groups
+    assert "minus that of the others" in groups and "Calibration and prediction" not in groups
+    row |= {"set_size": 1.431, "set_size_low": 1.377, "set_size_high": 1.489}
+    groups = pages.section(build_whole(groups=pd.DataFrame([row])), "groups")
+    assert "Calibration and prediction sets of groups" in groups
+    assert "sex: male 90 (23) 1.431\n(1.377 to 1.489)" in groups
 
 
 def test_scores_without_outlines_make_no_section_of_outlines(build_whole):
@@ -268,6 +273,39 @@ def test_contours_are_shown_where_they_were_measured(build_whole, is_promised):
         assert value in outlines
     assert ("Nothing is promised" in outlines) is not is_promised
     assert "contour" not in build_whole()
+
+
+def test_skin_tone_is_called_an_estimate_and_said_to_move_with_the_light(build_whole):
+    found = {"num_estimated": 1995, "num_without": 1, "changed_darker": 0.238}
+    found |= {"changed_brighter": 0.13, "num_very_light": 1607, "num_light": 187}
+    found |= {"num_intermediate": 102, "num_tan": 67, "num_brown": 21, "num_dark": 11}
+
+    groups = pages.section(build_whole(added={"ita_estimate": found}), "groups")
+
+    assert "very light 1,607" in groups and "dark 11" in groups
+    assert "an estimate of a photograph: with 10 % less brightness 24%" in groups
+    assert "Skin tone" not in pages.section(build_whole(), "groups")
+
+
+def test_the_prevalence_of_a_clinic_stands_with_its_assumption(build_whole, evaluate_whole):
+    calibrated = dict(evaluate_whole().scores["calibrated"])
+    found = clinic.describe(0.1582, 0.0176, {"sensitivity": 0.8, "specificity": 0.76})
+
+    text = build_whole(added={"calibrated": {**calibrated, "clinic_prevalence": found}})
+
+    section = pages.section(text, "calibration")
+    assert "where 1.76% of lesions are melanomas, instead of 15.82%" in section
+    assert "0.5 becomes 0.087" in section and "5.6% of the flagged" in section
+    assert "Assumed, not measured" in section
+
+
+@pytest.mark.parametrize("split_by, is_said", [("official", True), ("patient", False)])
+def test_official_parts_are_no_random_draw(build_whole, split_by, is_said):
+    settings = config.make(run="runs/a", source=("isic2017",), split_by=split_by)
+
+    limits = pages.section(build_whole(settings=settings), "limits")
+
+    assert ("official parts, not drawn at random" in limits) is is_said
 
 
 def test_the_commands_and_the_model_are_named(build_whole):
