@@ -16,7 +16,7 @@ WORDS = {
     "num_masks": "images with a target mask",
     "accuracy": "accuracy at 0.5",
     "auc": "AUC",
-    "observed_to_expected": "melanomas there are per melanoma expected (1 is best)",
+    "observed_to_expected": "observed by expected melanomas (1 is best)",
     "set_size": "classes in a set, on average",
     "auc_difference": "AUC minus that of the others",
     "average_precision": "average precision",
