@@ -20,6 +20,7 @@ from absl import logging
 
 from lbunet_tf.data.pixels import file_check
 from lbunet_tf.drawing import figures
+from lbunet_tf.drawing import sheets
 from lbunet_tf.evaluation import assessment
 from lbunet_tf.evaluation import choices
 from lbunet_tf.evaluation import examples
@@ -299,9 +300,9 @@ def _draw_sheets(settings, model, test, measured, mask_rule, path):
     chosen = {}
     if measured.get("num_scored"):
         at = measured.get("at_val_threshold", measured["at_0.5"])
-        chosen["example_sheet"] = (figures.example_sheet, examples.choose(test, at["threshold"]))
+        chosen["example_sheet"] = (sheets.example_sheet, examples.choose(test, at["threshold"]))
     if measured.get("num_masks"):
-        chosen["mask_sheet"] = (figures.mask_sheet, scores.best_median_worst(test))
+        chosen["mask_sheet"] = (sheets.mask_sheet, scores.best_median_worst(test))
     for name, (draw, rows) in chosen.items():
         sheet = predictions.predict_sheet(
             settings.preprocessing, settings.outputs, model, rows, mask_rule

@@ -22,8 +22,9 @@ from lbunet_tf.data import preparation
 from lbunet_tf.data import sources
 from lbunet_tf.data.records import reader
 from lbunet_tf.data.records import writer
-from lbunet_tf.drawing import figures
+from lbunet_tf.drawing import canvas
 from lbunet_tf.drawing import preview
+from lbunet_tf.drawing import sheets
 from lbunet_tf.runs import run_directory
 from lbunet_tf.settings import config
 from lbunet_tf.settings import entry
@@ -59,7 +60,7 @@ def main(settings: config.Config) -> None:
 def _check_files(settings):
     """Raises a ValueError where --output or --preview would replace a file that is not ours."""
     inputs = {os.path.realpath(folder) for folder in settings.source.data_dir}
-    for flag, is_ours in (("output", manifests.is_prepared), ("preview", figures.is_ours)):
+    for flag, is_ours in (("output", manifests.is_prepared), ("preview", canvas.is_ours)):
         path = pathlib.Path(settings.values()[flag])
         if not settings.values()[flag]:
             continue
@@ -183,7 +184,7 @@ def write_preview(settings: config.Config, manifest: pd.DataFrame) -> None:
     for number, version in enumerate(versions, start=1):
         columns[f"--augment={settings.augmentation.augment} {number}"] = version
     names = rows["image_id"].tolist()
-    _write_file(settings, "preview", lambda path: figures.contact_sheet(columns, names, path))
+    _write_file(settings, "preview", lambda path: sheets.contact_sheet(columns, names, path))
     logging.info("wrote %s", settings.preparation.preview)
 
 

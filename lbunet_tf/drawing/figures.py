@@ -1,82 +1,17 @@
-"""The figures of a run as PNG, drawn from tables.
+"""The figures of a run as PNG, drawn from tables."""
 
-Without pyplot, so that the backend of a notebook is neither needed nor changed, and in
-Matplotlib's own style, whatever the user's matplotlibrc says.
-"""
-
-import contextlib
 import itertools
-import os
 import pathlib
-import warnings
-from collections.abc import Iterator
 from collections.abc import Sequence
 
-import matplotlib.figure
 import numpy as np
 import pandas as pd
-from matplotlib import style
 from matplotlib import ticker
-from PIL import Image
 
-# Okabe and Ito: told apart by colour-blind readers and in grey.
-BLUE, ORANGE, GREEN, PINK, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#666666"
+from lbunet_tf.drawing import canvas
+
+BLUE, ORANGE, GREEN, PINK, GREY = canvas.COLOURS
 CURVES = (BLUE, ORANGE, GREEN, PINK, "#56B4E9", "#E69F00", "black")
-# By this a PNG of ours is known again.
-SOFTWARE = "lbunet_tf"
-STYLE = {
-    "figure.dpi": 110,
-    "savefig.dpi": 140,
-    "font.size": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.alpha": 0.3,
-    "legend.frameon": False,
-    # Names of images and runs are no formulas: a "$" is a "$".
-    "text.parse_math": False,
-}
-# Characters of a name that are drawn; a longer one would widen the figure without end.
-MAX_NAME = 80
-
-
-@contextlib.contextmanager
-def _drawing(**changes) -> Iterator[None]:
-    """Draws in our style; what the font lacks becomes a box, without a warning for each."""
-    with style.context(["default", {**STYLE, **changes}]), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing from")
-        yield
-
-
-def _make_axes(rows, columns, figsize, layout=None, **keywords):
-    figure = matplotlib.figure.Figure(figsize, layout=layout)
-    return figure, figure.subplots(rows, columns, squeeze=False, **keywords)
-
-
-def _save(figure, path):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    metadata = {"Software": SOFTWARE} if path.suffix.lower() == ".png" else None
-    figure.savefig(path, bbox_inches="tight", metadata=metadata)
-
-
-def _drawn(name):
-    """Returns a name as it is drawn: one line of printable characters, its middle left out."""
-    name = "".join(
-        letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in name
-    )
-    if len(name) > MAX_NAME:
-        name = f"{name[: MAX_NAME // 2]}\N{HORIZONTAL ELLIPSIS}{name[1 - MAX_NAME // 2 :]}"
-    # A legend leaves out labels that begin with an underscore.
-    return f" {name}" if name.startswith("_") else name
-
-
-def is_ours(path: str | os.PathLike) -> bool:
-    """Returns whether a file is a PNG that this module drew."""
-    try:
-        with Image.open(path) as image:
-            return image.info.get("Software") == SOFTWARE
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return False
 
 
 def class_balance(manifest: pd.DataFrame, path: pathlib.Path) -> None:
@@ -88,8 +23,8 @@ def class_balance(manifest: pd.DataFrame, path: pathlib.Path) -> None:
     ]
     names = {1.0: ("melanoma", ORANGE), 0.0: ("not melanoma", BLUE), -1.0: ("unknown", GREY)}
     labels = manifest["label"].fillna(-1.0)
-    with _drawing():
-        figure, [[axes]] = _make_axes(1, 1, (6, 3.6))
+    with canvas.drawing_style():
+        figure, [[axes]] = canvas.make_axes(1, 1, (6, 3.6))
         present = [value for value in names if (labels == value).any()]
         width = 0.8 / len(present)
         for position, value in enumerate(present):
@@ -106,7 +41,7 @@ def class_balance(manifest: pd.DataFrame, path: pathlib.Path) -> None:
         axes.margins(y=0.12)
         # Above: any corner may hold the tallest bar.
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=len(present))
-        _save(figure, path)
+        canvas.save(figure, path)
 
 
 def roc(curves: dict[str, Sequence[tuple]], path: pathlib.Path) -> None:
@@ -117,8 +52,8 @@ def roc(curves: dict[str, Sequence[tuple]], path: pathlib.Path) -> None:
             share a colour.
         path: Where the PNG goes.
     """
-    with _drawing():
-        figure, [[axes]] = _make_axes(1, 1, (4.8, 4.6))
+    with canvas.drawing_style():
+        figure, [[axes]] = canvas.make_axes(1, 1, (4.8, 4.6))
         axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=":", label="chance")
         styles = zip(itertools.cycle(CURVES), itertools.cycle(("--", "-", "-.", (0, (1, 1)))))
         for (name, several), (colour, line) in zip(curves.items(), styles, strict=False):
@@ -129,7 +64,7 @@ def roc(curves: dict[str, Sequence[tuple]], path: pathlib.Path) -> None:
                     linestyle=line,
                     linewidth=1.5 if len(several) == 1 else 0.9,
                     drawstyle="steps-post",
-                    label=None if number else _drawn(name),
+                    label=None if number else canvas.drawn_name(name),
                 )
         axes.set_xlabel("1 - specificity (false positive rate)")
         axes.set_ylabel("sensitivity (true positive rate)")
@@ -141,7 +76,7 @@ def roc(curves: dict[str, Sequence[tuple]], path: pathlib.Path) -> None:
             axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), fontsize=9)
         else:
             axes.legend(loc="lower right")
-        _save(figure, path)
+        canvas.save(figure, path)
 
 
 def reliability(curves: dict[str, tuple], path: pathlib.Path) -> None:
@@ -151,13 +86,13 @@ def reliability(curves: dict[str, tuple], path: pathlib.Path) -> None:
         curves: Name -> (probabilities, fractions, low, high of its band).
         path: Where the PNG goes.
     """
-    with _drawing():
-        figure, [[axes]] = _make_axes(1, 1, (5, 5))
+    with canvas.drawing_style():
+        figure, [[axes]] = canvas.make_axes(1, 1, (5, 5))
         axes.plot((0, 1), (0, 1), color=GREY, linestyle=":", linewidth=1)
         for (name, (x, fractions, low, high)), colour, line in zip(
             curves.items(), CURVES, itertools.cycle(("-", "--")), strict=False
         ):
-            axes.plot(x, fractions, color=colour, linestyle=line, label=_drawn(name))
+            axes.plot(x, fractions, color=colour, linestyle=line, label=canvas.drawn_name(name))
             axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
         axes.set_xlabel("melanoma probability that is said")
         axes.set_ylabel("fraction of melanomas")
@@ -165,7 +100,7 @@ def reliability(curves: dict[str, tuple], path: pathlib.Path) -> None:
         axes.set_xlim(-0.02, 1.02)
         axes.set_ylim(-0.02, 1.02)
         axes.legend(loc="upper left", fontsize=9)
-        _save(figure, path)
+        canvas.save(figure, path)
 
 
 def decision_curve(curve: pd.DataFrame, prevalence: float, path: pathlib.Path) -> None:
@@ -174,8 +109,8 @@ def decision_curve(curve: pd.DataFrame, prevalence: float, path: pathlib.Path) -
         ("At the prevalence of these images", ""),
         (f"At a prevalence of {prevalence:.1%}", "_at_prevalence"),
     )
-    with _drawing():
-        figure, axes = _make_axes(1, 2, (9, 3.6), layout="constrained")
+    with canvas.drawing_style():
+        figure, axes = canvas.make_axes(1, 2, (9, 3.6), layout="constrained")
         for axis, (title, suffix) in zip(axes.flat, panels, strict=True):
             lines = {"flag by the score": "net_benefit", "flag all": "flag_all"}
             for (label, name), colour, line in zip(
@@ -190,7 +125,7 @@ def decision_curve(curve: pd.DataFrame, prevalence: float, path: pathlib.Path) -
             axis.set_xlabel("calibrated probability from which an image is flagged")
             axis.set_ylabel("net benefit per image")
             axis.legend(fontsize=9)
-        _save(figure, path)
+        canvas.save(figure, path)
 
 
 def training_curves(history: pd.DataFrame, best: int, path: pathlib.Path) -> None:
@@ -199,10 +134,10 @@ def training_curves(history: pd.DataFrame, best: int, path: pathlib.Path) -> Non
     `best`: the epoch that was kept, from 1.
     """
     names = [name for name in history if f"val_{name}" in history and not name.endswith("_loss")]
-    with _drawing():
+    with canvas.drawing_style():
         columns = min(2, len(names))
         lines = -(-len(names) // columns)
-        figure, axes = _make_axes(
+        figure, axes = canvas.make_axes(
             lines, columns, (2.9 * columns, 2.5 * lines + 0.5), layout="constrained"
         )
         for axis, name in zip(axes.flat, names, strict=False):
@@ -219,13 +154,13 @@ def training_curves(history: pd.DataFrame, best: int, path: pathlib.Path) -> Non
         figure.legend(
             *axes.flat[0].get_legend_handles_labels(), loc="outside lower center", ncols=3
         )
-        _save(figure, path)
+        canvas.save(figure, path)
 
 
 def confusion_matrix(at: dict[str, dict], path: pathlib.Path) -> None:
     """Draws a matrix a threshold; `at`: title -> `threshold_scores` (the paper's Fig. 5)."""
-    with _drawing(**{"axes.grid": False}):
-        figure, axes = _make_axes(1, len(at), (2.9 * len(at), 3.2), layout="constrained")
+    with canvas.drawing_style(**{"axes.grid": False}):
+        figure, axes = canvas.make_axes(1, len(at), (2.9 * len(at), 3.2), layout="constrained")
         for axis, (title, counts) in zip(axes.flat, at.items(), strict=True):
             matrix = np.array([[counts["tn"], counts["fp"]], [counts["fn"], counts["tp"]]])
             fractions = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
@@ -246,7 +181,7 @@ def confusion_matrix(at: dict[str, dict], path: pathlib.Path) -> None:
             axis.set_xlabel("predicted")
             axis.set_ylabel("true")
             axis.set_title(title, fontsize=10)
-        _save(figure, path)
+        canvas.save(figure, path)
 
 
 def threshold_curves(
@@ -261,8 +196,8 @@ def threshold_curves(
         ),
         ("Sensitivity and specificity", {"sensitivity": BLUE, "specificity": ORANGE}),
     )
-    with _drawing():
-        figure, axes = _make_axes(3, 1, (5.4, 11), sharex=True, layout="constrained")
+    with canvas.drawing_style():
+        figure, axes = canvas.make_axes(3, 1, (5.4, 11), sharex=True, layout="constrained")
         for axis, (title, colours) in zip(axes.flat, panels, strict=True):
             lines = ("-", "--", "-.", ":")
             for (name, colour), line in zip(colours.items(), lines, strict=False):
@@ -278,119 +213,10 @@ def threshold_curves(
             axis.tick_params(labelbottom=True)
             axis.set_ylim(-0.02, 1.02)
             axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, fontsize=9)
-        _save(figure, path)
+        canvas.save(figure, path)
 
 
 def _label(name):
     words = {"f1": "F1", "ppv": "PPV", "npv": "NPV"}
     first, _, rest = name.partition("_")
     return f"{words.get(first, first)} {rest.replace('_', ' ')}".strip()
-
-
-def mask_sheet(
-    sheet: Sequence[dict[str, np.ndarray]],
-    rows: pd.DataFrame,
-    label_masks: bool,
-    path: pathlib.Path,
-) -> None:
-    """Draws best, median and worst masks: outline of the target and of the prediction at 0.5.
-
-    Args:
-        sheet: `image` (S, S, 3) uint8, `true` and `predicted` (S, S) of each row.
-        rows: `best_median_worst` rows in the same order.
-        label_masks: The target is the label on every pixel; then the probability is drawn.
-        path: Where the PNG goes.
-    """
-    columns = len(sheet) // 3
-    with _drawing(**{"axes.grid": False}):
-        figure, axes = _make_axes(3, columns, (2.6 * columns, 8.6), layout="constrained")
-        for axis, picture, row in zip(axes.flat, sheet, rows.itertuples(), strict=True):
-            axis.imshow(picture["image"])
-            if label_masks:
-                axis.imshow(picture["predicted"], cmap="viridis", alpha=0.45, vmin=0, vmax=1)
-                title = f"label {row.label:.0f}, mean {picture['predicted'].mean():.2f}"
-            else:
-                axis.contour(picture["true"], [0.5], colors="lime", linewidths=1.6)
-                if picture["predicted"].min() < 0.5 < picture["predicted"].max():
-                    axis.contour(picture["predicted"], [0.5], colors="magenta", linewidths=1.2)
-                title = f"Dice {row.dice:.2f}, IoU {row.iou:.2f}"
-            axis.set_title(f"{row.rank}: {_drawn(row.image_id)}\n{title}", fontsize=8)
-            axis.set_axis_off()
-        note = (
-            "Colour: predicted probability (dark 0, yellow 1).\n"
-            "The target is the label on every pixel, not a lesion outline."
-            if label_masks
-            else "green: true outline    magenta: predicted outline"
-        )
-        figure.supxlabel(note, fontsize=9)
-        _save(figure, path)
-
-
-def example_sheet(
-    sheet: Sequence[dict[str, np.ndarray]],
-    rows: pd.DataFrame,
-    label_masks: bool,
-    path: pathlib.Path,
-) -> None:
-    """Draws images with label and score, one line per rank; with outlines where masks are those.
-
-    Args:
-        sheet: As in `mask_sheet`; `true` is 0 everywhere where it is not known.
-        rows: Of the same order, with `image_id`, `score`, `truth` and `rank`; rows of one rank
-            stand together.
-        label_masks: The masks are the label on every pixel: no outlines.
-        path: Where the PNG goes.
-    """
-    counts = rows["rank"].value_counts(sort=False)
-    lines, columns = len(counts), counts.max()
-    numbers = rows.groupby("rank", sort=False).cumcount()
-    with _drawing(**{"axes.grid": False}):
-        figure, axes = _make_axes(
-            lines, columns, (2.6 * columns, 2.9 * lines + 0.2), layout="constrained"
-        )
-        for axis in axes.flat:
-            axis.set_axis_off()
-        for picture, row, column in zip(sheet, rows.itertuples(), numbers, strict=True):
-            axis = axes[counts.index.get_loc(row.rank), column]
-            axis.imshow(picture["image"])
-            if not label_masks:
-                _outline(axis, picture["true"], "lime", 1.6)
-                _outline(axis, picture["predicted"], "magenta", 1.2)
-            words = f"{row.rank}\n{_drawn(row.image_id)}\n{row.truth}, score {row.score:.3f}"
-            axis.set_title(words, fontsize=8)
-        if not label_masks:
-            figure.supxlabel("green: true outline    magenta: predicted outline", fontsize=9)
-        _save(figure, path)
-
-
-def _outline(axis, mask, colour, width):
-    if mask.min() < 0.5 < mask.max():
-        axis.contour(mask, [0.5], colors=colour, linewidths=width)
-
-
-def contact_sheet(
-    columns: dict[str, tuple[np.ndarray, np.ndarray]], names: Sequence[str], path: pathlib.Path
-) -> None:
-    """Draws several versions of images with the outlines of their masks, an image a row.
-
-    Args:
-        columns: Title -> images (N, S, S, 3) uint8 and masks (N, S, S) in 0..1.
-        names: Of the N images.
-        path: Where the PNG goes.
-    """
-    with _drawing(**{"axes.grid": False}):
-        figure, axes = _make_axes(
-            len(names),
-            len(columns),
-            (1.7 * len(columns), 1.85 * len(names)),
-            layout="constrained",
-        )
-        for column, (title, (images, masks)) in enumerate(columns.items()):
-            for number, axis in enumerate(axes[:, column]):
-                axis.imshow(images[number])
-                if masks[number].min() < 0.5 < masks[number].max():
-                    axis.contour(masks[number], [0.5], colors="lime", linewidths=0.9)
-                axis.set_axis_off()
-                name = _drawn(names[number]) if column == 0 else ""
-                axis.set_title(f"{title}\n{name}" if number == 0 else name, fontsize=7)
-        _save(figure, path)

@@ -17,13 +17,13 @@ from lbunet_tf.evaluation import uncertainty
 from lbunet_tf.runs import run_directory
 from lbunet_tf.serving import chosen
 from lbunet_tf.serving import outlines
-from lbunet_tf.settings import command_groups
+from lbunet_tf.settings import score_group
 from lbunet_tf.settings import training_groups
 
 
 def check(
     rows: pd.DataFrame,
-    score: command_groups.Score,
+    score: score_group.Score,
     has_score: bool,
     target: choices.Target,
 ) -> None:
@@ -48,7 +48,7 @@ def assess(
     table: pd.DataFrame,
     output: pathlib.Path,
     outputs: training_groups.Outputs,
-    score: command_groups.Score,
+    score: score_group.Score,
     mask_rule: outlines.MaskRule,
     target: choices.Target,
 ) -> tuple[dict[str, dict], chosen.Chosen]:

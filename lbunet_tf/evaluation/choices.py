@@ -20,7 +20,7 @@ from lbunet_tf.runs import frozen
 from lbunet_tf.runs import run_directory
 from lbunet_tf.serving import calibrated
 from lbunet_tf.serving import prediction_sets
-from lbunet_tf.settings import command_groups
+from lbunet_tf.settings import score_group
 from lbunet_tf.storage import whole_files
 
 # What prediction sets cover where nothing else is asked for.
@@ -54,7 +54,7 @@ def part_of(rows: pd.DataFrame) -> str:
     return manifests.CALIBRATION if has_part else "val"
 
 
-def rule_of(score: command_groups.Score) -> operating_point.Rule:
+def rule_of(score: score_group.Score) -> operating_point.Rule:
     """Returns how the flags choose a threshold; 0 of a flag is not to ask for it."""
     return operating_point.Rule(
         score.target_sensitivity or None,

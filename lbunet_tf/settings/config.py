@@ -10,6 +10,7 @@ import os
 from lbunet_tf.settings import checks
 from lbunet_tf.settings import command_groups
 from lbunet_tf.settings import image_groups
+from lbunet_tf.settings import score_group
 from lbunet_tf.settings import training_groups
 
 
@@ -38,7 +39,7 @@ class Config:
         training_groups.Distillation, "Distillation"
     )
     device: training_groups.Device = _group(training_groups.Device, "Device")
-    score: command_groups.Score = _group(command_groups.Score, "Scores")
+    score: score_group.Score = _group(score_group.Score, "Scores")
     results: command_groups.Results = _group(command_groups.Results, "Results of predict")
     pseudo_labels: command_groups.PseudoLabels = _group(
         command_groups.PseudoLabels, "Pseudo-labels"

@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from lbunet_tf.drawing import figures
+from lbunet_tf.drawing import sheets
 from lbunet_tf.evaluation import scores
 
 LABELS = np.array([1, 0, 1, 0, 0])
@@ -132,7 +133,7 @@ def test_threshold_curves_are_drawn(path, make_predictions, labels):
 def test_a_mask_sheet_is_drawn(path, make_predictions, count, label_masks):
     rows = _mask_rows(make_predictions, count)
 
-    figures.mask_sheet(_sheet(len(rows)), rows, label_masks, path)
+    sheets.mask_sheet(_sheet(len(rows)), rows, label_masks, path)
 
     assert _is_drawn(path)
 
@@ -144,7 +145,7 @@ def test_a_mask_sheet_of_empty_or_full_masks_is_drawn_without_warnings(
 ):
     rows = _mask_rows(make_predictions, 3)
 
-    figures.mask_sheet(_sheet(len(rows), value), rows, False, path)
+    sheets.mask_sheet(_sheet(len(rows), value), rows, False, path)
 
     assert _is_drawn(path)
 
@@ -162,7 +163,7 @@ def example_rows(make_predictions):
 @pytest.mark.parametrize("label_masks", [False, True], ids=["lesion masks", "label masks"])
 @pytest.mark.parametrize("count", [1, 3, 4])
 def test_an_example_sheet_is_drawn(path, example_rows, count, label_masks):
-    figures.example_sheet(_sheet(count), example_rows.head(count), label_masks, path)
+    sheets.example_sheet(_sheet(count), example_rows.head(count), label_masks, path)
 
     assert _is_drawn(path)
 
@@ -170,14 +171,14 @@ def test_an_example_sheet_is_drawn(path, example_rows, count, label_masks):
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("value", [0, 1], ids=["empty", "full"])
 def test_an_example_sheet_without_outlines_is_drawn_without_warnings(path, example_rows, value):
-    figures.example_sheet(_sheet(4, value), example_rows, False, path)
+    sheets.example_sheet(_sheet(4, value), example_rows, False, path)
 
     assert _is_drawn(path)
 
 
 def test_an_example_sheet_has_a_line_for_each_rank(tmp_path, example_rows):
     for number in (2, 4):
-        figures.example_sheet(
+        sheets.example_sheet(
             _sheet(number), example_rows.head(number), True, tmp_path / f"{number}.png"
         )
 
@@ -207,9 +208,9 @@ def test_any_name_is_drawn_as_text_of_bounded_size(tmp_path, make_predictions, n
     columns = {"unchanged": (images, np.zeros((2, 16, 16)))}
 
     figures.roc({name: [points], f"{name} again": [points]}, tmp_path / "roc.png")
-    figures.mask_sheet(_sheet(3), rows, False, tmp_path / "mask_sheet.png")
-    figures.contact_sheet(columns, [name, name], tmp_path / "preview.png")
-    figures.example_sheet(
+    sheets.mask_sheet(_sheet(3), rows, False, tmp_path / "mask_sheet.png")
+    sheets.contact_sheet(columns, [name, name], tmp_path / "preview.png")
+    sheets.example_sheet(
         _sheet(3), rows.assign(truth="melanoma", score=0.5), False, tmp_path / "example_sheet.png"
     )
 

@@ -4,9 +4,9 @@ import shlex
 from collections.abc import Mapping
 from collections.abc import Sequence
 
-from lbunet_tf.settings import command_groups
 from lbunet_tf.settings import config
 from lbunet_tf.settings import image_groups
+from lbunet_tf.settings import score_group
 
 
 def version(package: str, model_crc32: Mapping[str, int]) -> dict[str, str]:
@@ -22,7 +22,7 @@ def version(package: str, model_crc32: Mapping[str, int]) -> dict[str, str]:
 
 
 def commands(
-    runs: Sequence[str], score: command_groups.Score, source: image_groups.Source | None = None
+    runs: Sequence[str], score: score_group.Score, source: image_groups.Source | None = None
 ) -> list[str]:
     """Returns the commands, one per line, as a shell reads them; [] without a run.
 
