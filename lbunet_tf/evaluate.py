@@ -132,7 +132,9 @@ def _evaluate(settings, source, asked, output):
         settings, source, output, model, scored.manifest, table, metrics, mask_rule, found
     )
     how_scored = ensemble.describe(settings.score.tta, len(settings.paths.runs))
-    described = report_files.describe(settings, source, scored, metrics, how_scored)
+    described = report_files.describe(
+        settings, source, scored.manifest, scored.checks, metrics, how_scored
+    )
     report_files.write(
         output, dataclasses.replace(described, test=test, groups=groups, figures=drawn)
     )

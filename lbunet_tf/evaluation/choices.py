@@ -34,8 +34,7 @@ class Target:
     Attributes:
         run: The run, None of a mean or of test-time augmentation, which scores otherwise.
         may_freeze: Whether what is chosen is kept with the run.
-        is_own: Whether test is of the source that the run has learnt from: nothing is promised of
-            another.
+        is_own: Whether test is of the source that the run has learnt from.
     """
 
     run: pathlib.Path | None = None
@@ -46,6 +45,20 @@ class Target:
         """Keeps what was chosen with the run, where that may be."""
         if self.run and self.may_freeze:
             freeze(self.run, file, found)
+
+
+def is_promised(table: pd.DataFrame, target: Target) -> bool:
+    """Returns whether what is chosen holds for test: images like those that it was chosen on.
+
+    Not for another source, nor where a challenge's own test part is of other images.
+    """
+    if not target.is_own or "official_part" not in table:
+        return target.is_own
+    known = table[table["official_part"].fillna("") != ""]
+    chosen_on, test = (
+        set(known["official_part"][known["split"] == split]) for split in (part_of(table), "test")
+    )
+    return not chosen_on or not test or not chosen_on.isdisjoint(test)
 
 
 def part_of(rows: pd.DataFrame) -> str:
@@ -201,16 +214,17 @@ def make_sets(
     labels, scores, key = contract.scored(table[table["split"] == "test"])
     if not len(labels):
         return {}, sets
+    promised = is_promised(table, target)
     measured = {
         "asked": found["coverage"],
-        "is_promised": target.is_own,
-        **conformal.measure_binary(sets, labels, scores),
+        "is_promised": promised,
+        **conformal.measure_binary(sets, labels, scores, key),
     }
     for label, name in ((1, "melanoma"), (0, "benign")):
         # With one image per patient, on both sides: where they repeat, coverage varies more.
         count, patients = int((labels == label).sum()), len(set(key[labels == label]))
         known, known_patients = found[f"num_{name}"], found[f"num_patients_{name}"]
-        if target.is_own and count and (count, known) == (patients, known_patients):
+        if promised and count and (count, known) == (patients, known_patients):
             band = conformal.coverage_band(known, count, 1 - found["coverage"])
             measured[f"band_{name}"] = list(band)
     return {"prediction_sets": measured}, sets

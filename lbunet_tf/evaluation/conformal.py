@@ -12,6 +12,7 @@ import numpy as np
 from absl import logging
 from scipy import stats
 
+from lbunet_tf.evaluation import intervals
 from lbunet_tf.serving import prediction_sets
 
 
@@ -142,7 +143,7 @@ def by_group(
         count = len(np.unique(each[chosen]))
         if count < least(alpha):
             logging.warning(
-                "group %s has %d patients, %d needed at alpha %g: its sets hold every class",
+                "group %s has %d patients, %d needed at alpha %g: it is never ruled out",
                 *(group, count, least(alpha), alpha),
             )
         found[group.item()] = quantile(strangeness[chosen], alpha, each[chosen])
@@ -208,14 +209,28 @@ def fit_binary(
 
 
 def measure_binary(
-    found: prediction_sets.BinarySets, labels: np.ndarray, scores: np.ndarray
+    found: prediction_sets.BinarySets,
+    labels: np.ndarray,
+    scores: np.ndarray,
+    patients: np.ndarray,
 ) -> dict:
-    """Returns coverage, of all and of each class, and the fraction of each set."""
+    """Returns coverage, of all and of each class, each patient counted once, as it is promised.
+
+    And the fraction of images with each set.
+
+    Args:
+        found: The sets.
+        labels: (N,) 0 or 1.
+        scores: (N,) melanoma probabilities.
+        patients: (N,) of any kind.
+    """
     names, is_covered = found.names(scores), covered(found, labels, scores)
+    chosen = {"": labels >= 0, "_melanoma": labels == 1, "_benign": labels == 0}
     return {
-        "coverage": float(is_covered.mean()),
-        "coverage_melanoma": _mean(is_covered[labels == 1]),
-        "coverage_benign": _mean(is_covered[labels == 0]),
+        **{
+            f"coverage{name}": _mean_of_patients(is_covered[is_in], patients[is_in])
+            for name, is_in in chosen.items()
+        },
         **{f"fraction_{name}": float((names == name).mean()) for name in prediction_sets.SETS},
     }
 
@@ -232,5 +247,7 @@ def sizes(found: prediction_sets.BinarySets, scores: np.ndarray) -> np.ndarray:
     return (scores <= found.benign).astype(int) + (scores >= found.melanoma)
 
 
-def _mean(values):
-    return float(values.mean()) if len(values) else None
+def _mean_of_patients(values, patients):
+    if not len(values):
+        return None
+    return float(intervals.by_patient(values[:, None].astype(float), patients).mean())

@@ -34,6 +34,9 @@ def make(
         target: Whose they are.
     """
     kept = frozen.read_contours(target.run) if target.run and coverage is None else None
+    if kept and kept.get("threshold", threshold) != threshold and target.may_freeze:
+        # They must lie around the outline, whose threshold has moved.
+        kept = None
     found = kept or _new_contours(table, histograms, threshold, coverage or COVERAGE)
     if found is None:
         return {}
@@ -45,7 +48,11 @@ def make(
     contours = outlines.Contours(found["outer"], found["inner"])
     of_fit = {name: found[name] for name in ("outer", "inner", "confidence", "chosen_on")}
     measured = mask_contours.measure(contours, counts, contract.patients(rows)[0])
-    counted = {"num_masks": len(rows), "num_empty": num_empty, "is_promised": target.is_own}
+    counted = {
+        "num_masks": len(rows),
+        "num_empty": num_empty,
+        "is_promised": choices.is_promised(table, target),
+    }
     return {frozen.CONTOURS: {"asked": found["coverage"], **of_fit, **counted, **measured}}
 
 
@@ -60,6 +67,7 @@ def _new_contours(table, histograms, threshold, coverage):
     return {
         "outer": found.outer,
         "inner": found.inner,
+        "threshold": threshold,
         "coverage": coverage,
         "confidence": mask_contours.CONFIDENCE,
         "chosen_on": part,

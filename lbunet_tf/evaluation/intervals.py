@@ -120,6 +120,19 @@ def bootstrap(
     return np.concatenate([statistic(weights[:, number]) for weights in parts])
 
 
+def by_patient(values: np.ndarray, patients: np.ndarray) -> np.ndarray:
+    """Returns (K, C): the mean of each patient's rows of (N, C) values.
+
+    Args:
+        values: (N, C).
+        patients: (N,) of any kind.
+    """
+    _, number = np.unique(patients, return_inverse=True)
+    sums = np.zeros((number.max() + 1, values.shape[1]))
+    np.add.at(sums, number, values)
+    return sums / np.bincount(number)[:, None]
+
+
 def means(
     values: np.ndarray,
     patients: np.ndarray,

@@ -16,6 +16,7 @@ from absl import logging
 from scipy import stats
 
 from lbunet_tf.evaluation import conformal
+from lbunet_tf.evaluation import intervals
 from lbunet_tf.serving import outlines
 
 NUM_BINS = 128
@@ -123,14 +124,6 @@ def hoeffding_bentkus(mean: float, count: int, alpha: float) -> float:
     return float(min(hoeffding, bentkus, 1.0))
 
 
-def by_patient(risk: np.ndarray, patients: np.ndarray) -> np.ndarray:
-    """Returns (K, 129): the mean of each patient's rows of (N, 129)."""
-    _, number = np.unique(patients, return_inverse=True)
-    sums = np.zeros((number.max() + 1, risk.shape[1]))
-    np.add.at(sums, number, risk)
-    return sums / np.bincount(number)[:, None]
-
-
 def fit(
     counts: np.ndarray, patients: np.ndarray, alpha: float, threshold: float = 0.5
 ) -> outlines.Contours:
@@ -147,8 +140,8 @@ def fit(
     """
     place = _place(threshold)
     # What is missed falls with the threshold, and every higher bin passed the test of the inner.
-    outer = min(outer_bin(by_patient(missed(counts), patients), alpha), math.floor(place))
-    inner = max(inner_bin(by_patient(wrong(counts), patients), alpha), math.ceil(place))
+    outer = min(outer_bin(intervals.by_patient(missed(counts), patients), alpha), math.floor(place))
+    inner = max(inner_bin(intervals.by_patient(wrong(counts), patients), alpha), math.ceil(place))
     return outlines.Contours(probability(outer), probability(inner))
 
 
@@ -175,7 +168,7 @@ def measure(found: outlines.Contours, counts: np.ndarray, patients: np.ndarray) 
     inner_wrong = wrong(counts)[:, inner]
 
     def mean(values, chosen=slice(None)):
-        return float(by_patient(values[chosen][:, None], patients[chosen]).mean())
+        return float(intervals.by_patient(values[chosen][:, None], patients[chosen]).mean())
 
     return {
         "missed_fraction": mean(missed(counts)[:, outer]),

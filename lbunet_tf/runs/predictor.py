@@ -68,15 +68,23 @@ class Prediction:
 
     @property
     def outer_mask(self) -> np.ndarray | None:
-        """(H, W) bool: what holds the lesion, but for a small fraction; None without contours."""
-        return None if self.contours is None else self.region_at(self.size, self.contours.outer)
+        """(H, W) bool: the outline and all that may be lesion too; None without contours."""
+        return None if self.contours is None else self.masks_around(self.size)[0]
 
     @property
     def inner_mask(self) -> np.ndarray | None:
-        """(H, W) bool: what is lesion, but for a small fraction; None without contours."""
-        return None if self.contours is None else self.region_at(self.size, self.contours.inner)
+        """(H, W) bool: the pixels that are surely lesion; None without contours."""
+        return None if self.contours is None else self.masks_around(self.size)[1]
 
-    def region_at(self, size: tuple[int, int], probability: float) -> np.ndarray:
+    def masks_around(self, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the outer and the inner mask at another size: (height, width) bool each."""
+        outer, inner = (
+            self._region(size, end) for end in (self.contours.outer, self.contours.inner)
+        )
+        # A hole of the outline that was filled belongs to what may be lesion.
+        return outer | self.mask_at(size), inner
+
+    def _region(self, size, probability):
         """Returns (height, width) bool: every pixel of this lesion probability or more."""
         if not 0 < probability < 1:
             return np.full(size, probability <= 0)
@@ -94,7 +102,7 @@ class Prediction:
     def probabilities(self) -> np.ndarray | None:
         """(H, W) float32 at the image's own size: each pixel's probability of being lesion.
 
-        Computed anew each time: it takes four times the memory of the mask.
+        Computed each time: it takes four times the memory of the mask.
         """
         if self.mask_logits is None:
             return None

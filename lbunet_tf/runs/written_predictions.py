@@ -152,10 +152,7 @@ def results(
 def _overlay(picture, prediction, has_contours):
     """Returns (H, W, 3) uint8: a picture with the outline, and where asked for both contours."""
     size = picture.shape[:2]
-    around = []
-    if has_contours:
-        ends = (prediction.contours.outer, prediction.contours.inner)
-        around = [prediction.region_at(size, end) for end in ends]
+    around = prediction.masks_around(size) if has_contours else ()
     return overlays.draw_one(picture, prediction.mask_at(size), *around)
 
 

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from lbunet_tf.serving import chosen
 from lbunet_tf.serving import outlines
+from lbunet_tf.serving import outlines_in_graph
 from lbunet_tf.serving import postprocessing
 
 NAME = "serving_default"
@@ -73,7 +74,7 @@ def make_serving_function(
         if mask_rule:
             masks, shares = tf.map_fn(
                 lambda found: _outline(*found, mask_rule.logit),
-                (mask_rule.clean_in_graph(logits["mask"]), sizes),
+                (outlines_in_graph.clean(mask_rule, logits["mask"]), sizes),
                 fn_output_signature=(
                     tf.TensorSpec((), tf.string),
                     tf.TensorSpec((), tf.float32),

@@ -13,6 +13,7 @@ import numpy as np
 
 from lbunet_tf.evaluation import conformal
 from lbunet_tf.evaluation import contract
+from lbunet_tf.evaluation import intervals
 from lbunet_tf.evaluation import mask_contours
 from lbunet_tf.runs import mask_threshold
 from lbunet_tf.runs import run_directory
@@ -82,7 +83,7 @@ def _print_sets(table, alpha, redraws, random):
 
 
 def _mean_by_patient(values, patients):
-    return float(mask_contours.by_patient(values[:, None].astype(float), patients).mean())
+    return float(intervals.by_patient(values[:, None].astype(float), patients).mean())
 
 
 def _print_contours(counts, patients, alpha, redraws, random, threshold):

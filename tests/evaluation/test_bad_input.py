@@ -289,3 +289,22 @@ def test_too_few_patients_have_no_calibration_and_no_interval(table):
     found = auc_intervals.auc(labels, scores, key)
     assert found.value is not None and found.low is None
     assert intervals.too_few(labels, key)
+
+
+@pytest.mark.parametrize(
+    "parts, is_promised",
+    [
+        ({"val": "train", "test": "val"}, False),
+        ({"val": "train", "test": "train"}, True),
+        ({"val": "train", "test": ""}, True),
+        ({"val": "", "test": ""}, True),
+    ],
+)
+def test_nothing_is_promised_of_another_official_part(parts, is_promised):
+    table = make_table()
+    table["official_part"] = table["split"].map(parts)
+
+    found, _ = choices.make_sets(table, None, choices.Target())
+
+    assert found["prediction_sets"]["is_promised"] is is_promised
+    assert ("band_melanoma" in found["prediction_sets"]) is is_promised

@@ -201,7 +201,21 @@ def test_binary_sets_in_words():
         "melanoma",
     ]
     assert prediction_sets.BinarySets(benign=0.2, melanoma=0.4).names([0.3]).tolist() == ["neither"]
-    measured = conformal.measure_binary(found, np.array([0, 1, 1]), np.array([0.1, 0.1, 0.4]))
+    measured = conformal.measure_binary(
+        found, np.array([0, 1, 1]), np.array([0.1, 0.1, 0.4]), np.array(["a", "b", "c"])
+    )
     assert measured["coverage"] == pytest.approx(2 / 3)
     assert measured["coverage_melanoma"] == 0.5 and measured["coverage_benign"] == 1
     assert measured["fraction_benign"] == pytest.approx(2 / 3)
+
+
+def test_coverage_counts_each_patient_once():
+    found = prediction_sets.BinarySets(0.5, 0.3)
+    # Three images of one patient are covered, those of two others are not.
+    labels, scores = np.ones(5, int), np.array([0.9, 0.9, 0.9, 0.1, 0.1])
+
+    measured = conformal.measure_binary(found, labels, scores, np.array(list("aaabc")))
+
+    assert measured["coverage"] == measured["coverage_melanoma"] == pytest.approx(1 / 3)
+    assert measured["coverage_benign"] is None
+    assert measured["fraction_melanoma"] == 0.6

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from lbunet_tf.evaluation import conformal
+from lbunet_tf.evaluation import intervals
 from lbunet_tf.evaluation import mask_contours
 from lbunet_tf.serving import outlines
 
@@ -98,7 +99,7 @@ def test_the_inner_bin_stops_at_the_first_that_fails_though_a_lower_one_would_pa
 def test_a_patient_of_many_images_counts_once():
     risk = np.array([[0.0], [0.0], [0.0], [1.0]])
 
-    found = mask_contours.by_patient(risk, np.array(["a", "a", "a", "b"]))
+    found = intervals.by_patient(risk, np.array(["a", "a", "a", "b"]))
 
     assert found[:, 0].tolist() == [0.0, 1.0]
 

@@ -6,6 +6,7 @@ import tensorflow as tf
 from scipy import ndimage
 
 from lbunet_tf.serving import outlines
+from lbunet_tf.serving import outlines_in_graph
 from lbunet_tf.serving import postprocessing
 
 HAND = """
@@ -64,7 +65,7 @@ def test_nothing_above_the_threshold_is_no_region_and_all_of_it_is_all():
 def test_a_graph_says_the_same_of_each_image_of_a_batch(size, threshold):
     fields = _fields(size)
 
-    found = tf.function(outlines.one_region_in_graph)(fields, threshold).numpy()
+    found = tf.function(outlines_in_graph.one_region)(fields, threshold).numpy()
 
     expected = [outlines.one_region(field, np.float32(threshold)) for field in fields]
     np.testing.assert_array_equal(found, expected)
@@ -82,7 +83,7 @@ def test_a_spiral_is_one_region_in_a_graph_too():
         step = (step[1], -step[0])
     logits = np.where(spiral, 1.0, -1.0).astype("float32")
 
-    found = outlines.one_region_in_graph(logits[None], 0.0).numpy()[0]
+    found = outlines_in_graph.one_region(logits[None], 0.0).numpy()[0]
 
     np.testing.assert_array_equal(found, outlines.one_region(logits, 0.0))
     assert ndimage.label(spiral)[1] == 1 and not (spiral & ~found).any()
@@ -99,7 +100,7 @@ def test_the_outline_at_the_images_size_is_one_region_where_it_was_many(field, t
     np.testing.assert_array_equal(
         cleaned[..., 0] >= rule.logit, outlines.one_region(logits[..., 0], rule.logit)
     )
-    in_graph = rule.clean_in_graph(tf.constant(logits[None])).numpy()[0]
+    in_graph = outlines_in_graph.clean(rule, tf.constant(logits[None])).numpy()[0]
     np.testing.assert_allclose(in_graph, cleaned, atol=1e-5)
     np.testing.assert_array_equal(in_graph >= np.float32(rule.logit), cleaned >= rule.logit)
     mask = postprocessing.mask_at_size(cleaned, (128, 96), rule.logit).numpy()[..., 0]
@@ -113,4 +114,4 @@ def test_without_cleanup_logits_stay_as_they_are():
 
 
 def test_a_batch_of_none_has_no_regions():
-    assert outlines.one_region_in_graph(tf.zeros((0, 8, 8)), 0.0).shape == (0, 8, 8)
+    assert outlines_in_graph.one_region(tf.zeros((0, 8, 8)), 0.0).shape == (0, 8, 8)

@@ -11,7 +11,6 @@ from lbunet_tf.evaluation.reports import evaluated_run
 from lbunet_tf.evaluation.reports import facts
 from lbunet_tf.evaluation.reports import model_card
 from lbunet_tf.evaluation.reports import report
-from lbunet_tf.runs import held_out
 from lbunet_tf.runs import run_directory
 from lbunet_tf.settings import config
 from lbunet_tf.settings import flagfiles
@@ -23,7 +22,8 @@ from lbunet_tf.storage import whole_files
 def describe(
     settings: config.Config,
     source: image_groups.Source | None,
-    scored: held_out.Scored,
+    manifest: pd.DataFrame,
+    checks: dict,
     metrics: dict[str, dict],
     how_scored: str,
 ) -> evaluated_run.EvaluatedRun:
@@ -32,7 +32,8 @@ def describe(
     Args:
         settings: Of the first run, with the others in `other_runs`.
         source: Of another source than the run's own, or None.
-        scored: Which images were scored.
+        manifest: Of the images that were scored.
+        checks: `checks.json` of them.
         metrics: `metrics.json`.
         how_scored: What was averaged, in words.
     """
@@ -49,8 +50,8 @@ def describe(
         source=_shown_source(settings.paths.run, source),
         training_facts=facts.of_training(training),
         training=training,
-        checks=scored.checks,
-        counts=evaluated_run.count_parts(_counted(settings.paths.run, source, scored.manifest)),
+        checks=checks,
+        counts=evaluated_run.count_parts(_counted(settings.paths.run, source, manifest)),
         flag_lines=flagfiles.flag_lines(shown),
         model_crc32={
             name: whole_files.crc32(run / run_directory.MODEL) for name, run in runs.items()
