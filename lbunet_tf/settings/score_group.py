@@ -69,8 +69,8 @@ class Score:
     )
     set_coverage: float = fields.flag(
         0.0,
-        "Prediction sets (benign, melanoma, or both: refer) hold the true class in this fraction "
-        "of the images of each class, frozen in RUN/conformal.json. 0: those that the run has, "
+        "Prediction sets (benign, melanoma, or both: refer) hold the true class for this fraction "
+        "of the patients of each class, frozen in RUN/conformal.json. 0: those that the run has, "
         "else 0.9.",
         entries=("evaluate",),
         minimum=0,

@@ -17,6 +17,7 @@ def of_run(run: evaluated_run.EvaluatedRun) -> list[str]:
         *_of_sources(run),
         *_of_patients(run),
         *_of_scores(run),
+        *_of_promises(run.scores),
         *_of_groups(run.groups),
         *_of_training(run),
         "Nothing here was tried on patients: whether anybody is helped by it is not known. This is "
@@ -122,14 +123,18 @@ def _of_scores(run):
             "The calibration is of another source: here the probabilities may be far off, and no "
             "decision curve is drawn."
         )
-    if run.settings.split.split_by == "official" and not run.source:
-        found.append(
-            "Val and test are official parts, not drawn at random from the same images: what is "
-            "chosen on val need not hold on test as promised."
-        )
-    if "prediction_sets" in test and not test["prediction_sets"]["is_promised"]:
-        found.append("Nothing is promised of the prediction sets of this source.")
     return found
+
+
+def _of_promises(test):
+    names = {"prediction_sets": "prediction sets", "mask_contours": "contours"}
+    broken = [words for key, words in names.items() if not test.get(key, {}).get("is_promised", 1)]
+    if not broken:
+        return []
+    return [
+        f"Nothing is promised of the {report_words.listing(broken)}: test is of another source, or "
+        "of another part of a challenge, than the images on which they were chosen."
+    ]
 
 
 def _of_groups(groups):

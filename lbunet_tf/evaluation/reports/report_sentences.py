@@ -142,25 +142,27 @@ def sets(found: dict) -> str:
     if found["is_promised"]:
         return (
             f"{meaning} It is made so that the true class is in it as often as asked, for "
-            "melanomas as for others."
+            "melanomas as for others, each patient counted once."
         )
-    return (
-        f"{meaning} It was made on images of another source, so nothing is promised of these: the "
-        "table says what came of it."
-    )
+    return f"{meaning} {_NO_PROMISE}"
+
+
+_NO_PROMISE = (
+    "It was chosen on images of another source, or of another part of a challenge, so nothing is "
+    "promised of these: the table says what came of it."
+)
 
 
 def contours(found: dict) -> str:
     """Returns what the outer and inner contours of a lesion are, and what is promised of them."""
-    part = 1 - found["asked"]
+    part = f"{100 * (1 - found['asked']):.3g} %"
     text = (
-        "Two contours around the outline: on average over patients the outer one is made to miss "
-        f"at most {part:.0%} of a lesion, and of the inner one at most {part:.0%} not to be "
-        f"lesion, the latter with a confidence of {found['confidence']:.0%}."
+        "Two contours, whose thresholds lie on both sides of the outline's. Over patients "
+        f"and choices of val, the outer one is on average made to miss at most {part} of a lesion. Of "
+        f"the inner one at most {part} is not lesion, averaged over patients, with a confidence of "
+        f"{found['confidence']:.0%}; an image without an inner contour counts as faultless."
     )
-    if found["is_promised"]:
-        return text
-    return f"{text} Nothing is promised of these images: the table says what came of it."
+    return text if found["is_promised"] else f"{text} {_NO_PROMISE}"
 
 
 def clinic(test: dict) -> str:

@@ -251,8 +251,8 @@ def test_label_as_mask_is_a_limit(build_whole):
 CONTOURS = {
     "asked": 0.9,
     "confidence": 0.95,
-    "outer_threshold": 0.0625,
-    "inner_threshold": 0.9375,
+    "outer": 0.0625,
+    "inner": 0.9375,
     "num_masks": 150,
     "num_empty": 0,
     "missed_fraction": 0.0417,
@@ -271,7 +271,7 @@ def test_contours_are_shown_where_they_were_measured(build_whole, is_promised):
 
     for value in ("0.0625", "0.9375", "0.0417", "0.9721", "0.0133", "0.3142", "0.1618", "150"):
         assert value in outlines
-    assert ("Nothing is promised" in outlines) is not is_promised
+    assert ("nothing is promised of these" in outlines) is not is_promised
     assert "contour" not in build_whole()
 
 
@@ -299,13 +299,13 @@ def test_the_prevalence_of_a_clinic_stands_with_its_assumption(build_whole, eval
     assert "Assumed, not measured" in section
 
 
-@pytest.mark.parametrize("split_by, is_said", [("official", True), ("patient", False)])
-def test_official_parts_are_no_random_draw(build_whole, split_by, is_said):
-    settings = config.make(run="runs/a", source=("isic2017",), split_by=split_by)
+@pytest.mark.parametrize("is_promised", [True, False])
+def test_what_is_not_promised_is_a_limit(build_whole, is_promised):
+    contours = {**CONTOURS, "is_promised": is_promised}
 
-    limits = pages.section(build_whole(settings=settings), "limits")
+    limits = pages.section(build_whole(added={"mask_contours": contours}), "limits")
 
-    assert ("official parts, not drawn at random" in limits) is is_said
+    assert ("Nothing is promised of the contours" in limits) is not is_promised
 
 
 def test_the_commands_and_the_model_are_named(build_whole):
