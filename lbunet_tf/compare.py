@@ -3,7 +3,7 @@
     python -m lbunet_tf.compare --flagfile=flags/table1.cfg --data_dir=$DATA/isic2020
 
 Flagfiles are trained, one run a seed; finished run directories are taken as they are. The same
-command goes on after an interruption. Any flag of lbunet_tf.train may be given as well: it
+command continues after an interruption. Any flag of lbunet_tf.train may be given as well: it
 then replaces that of every flagfile.
 """
 
@@ -36,7 +36,7 @@ from lbunet_tf.storage import whole_files
 from lbunet_tf.training import distribution
 from lbunet_tf.training import tensorboard
 
-# The marker of a folder of a comparison, and what is written there beside the runs.
+# The marker of a folder of a comparison, and what is written there next to the runs.
 WORK = "compare"
 WRITTEN = ("table.md", "table.csv", "runs.csv", "differences.csv", "roc.png", "report.html")
 OWN = (*WRITTEN, run_directory.EVENTS)

@@ -4,7 +4,7 @@
     python -m lbunet_tf.evaluate --run=runs/a --run=runs/b --output=runs/a_and_b
     python -m lbunet_tf.evaluate --run=runs/a --source=ham10000 --data_dir=$DATA/ham10000
 
-Several runs: the mean of their probabilities. Another source: all its images are test, but for
+Several runs: the mean of their probabilities. Another source: all its images are test, except
 those from which a run has learnt; the threshold stays that of the run's own val images.
 Everything that is printed comes from predictions.csv and pixel_histograms.npz.
 """

@@ -143,7 +143,7 @@ def _plan(images):
 
 
 def _asked(settings, mask_rule):
-    """Returns what decides a prediction, beside the image."""
+    """Returns what decides a prediction, besides the image."""
     models = [
         [pathlib.Path(run).resolve().name, whole_files.crc32(f"{run}/{run_directory.MODEL}")]
         for run in settings.paths.runs

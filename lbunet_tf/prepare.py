@@ -4,7 +4,7 @@
 
 Every image and mask is decoded once; bad or missing ones are named. With --preview=FILE.png it
 draws images of the training part as the network sees them, and versions of them by --augment.
-With --records=DIR it writes them at --image_size for --source=records; the same command goes on
+With --records=DIR it writes them at --image_size for --source=records; the same command continues
 after a kill. With --beam_options="--runner=DirectRunner" Apache Beam's workers write them.
 """
 

@@ -46,7 +46,7 @@ from lbunet_tf.storage import whole_files
 TARGETS = "targets.csv"
 HELD_OUT = "held_out.csv"
 AGREEMENT = "agreement.json"
-# The marker of a folder of pseudo-labels, and what is written there beside the masks.
+# The marker of a folder of pseudo-labels, and what is written there next to the masks.
 WORK = "pseudo_label"
 OWN = (
     run_directory.MANIFEST,

@@ -44,7 +44,7 @@ NUM_OVERLAYS = 8
 
 
 def main(settings: config.Config) -> None:
-    """Trains, or goes on training, the run that the flags name."""
+    """Trains, or continues, the run that the flags name."""
     train(settings)
 
 

@@ -5,7 +5,7 @@ r"""Searches flags for the best validation score: a training a trial, the test s
 
 Takes every flag of lbunet_tf.train. The first trial has the flags as given, the others vary
 those of --space. What a flagfile says of them is where the search begins; what the command line
-itself names is fixed, and wins wherever it stands. The same command goes on after an
+itself names is fixed, and wins wherever it stands. The same command continues after an
 interruption, and with a higher --trials. Needs keras-tuner: pip install '.[tune]'.
 """
 
@@ -51,7 +51,7 @@ OWN = (
 
 
 def main(settings: config.Config) -> None:
-    """Searches, or goes on searching; flags of the command line win over those of flagfiles."""
+    """Searches, or continues; flags of the command line win over those of flagfiles."""
     distribution.refuse_several("lbunet_tf.tune")
     given = flagfiles.named_in("tune", sys.argv[1:])
     tune(settings.replace(**given), fixed=given)
@@ -64,7 +64,7 @@ def tune(settings: config.Config, fixed: Collection[str] = ()) -> pd.DataFrame:
     `best.cfg`, `tensorboard/` (HParams), `search.json` and `tuner/` (keras-tuner's files).
 
     Args:
-        settings: The flags of the first trial, and of all trials but for what is searched.
+        settings: The flags of the first trial, and of all trials except for what is searched.
         fixed: Names of flags that are not searched.
 
     Raises:

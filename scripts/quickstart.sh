@@ -15,7 +15,7 @@ for flag in "$@"; do
   esac
 done
 if [ -f "$run/training.json" ] && [ $# -eq 0 ]; then
-  echo "== $run is trained already; delete it to train anew"
+  echo "== $run is trained already; delete it to train again"
 else
   echo "== training on drawn dermoscopy (flags/quickstart.cfg)"
   .venv/bin/python -m lbunet_tf.train --flagfile=flags/quickstart.cfg "$@"

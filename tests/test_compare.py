@@ -233,7 +233,7 @@ def test_a_training_inside_a_comparison_gives_the_digits_of_one_alone(evaluated,
     assert table["auc"].tolist() == [metrics["test"]["auc"]] * 2
     np.testing.assert_allclose(table["dice"], metrics["test"]["dice"], atol=1e-6)
 
-    # Again: nothing is trained; an evaluation that was cut off is made anew.
+    # Again: nothing is trained; an evaluation that was cut off is made again.
     again = tmp_path / "compared" / "again" / "seed-0"
     before = os.stat(again / "model.keras").st_mtime_ns
     (again / "evaluation" / "report.html").unlink()
@@ -249,6 +249,6 @@ def test_a_finished_run_that_was_evaluated_with_symmetries_is_evaluated_anew(tmp
     metrics["test"]["tta"] = "flips"
     whole_files.write_json(run / "evaluation" / "metrics.json", metrics)
 
-    # The run has no model to evaluate anew.
+    # The run has no model to evaluate again.
     with pytest.raises(ValueError, match="small/model.keras must be there"):
         compare.compare(config_of(tmp_path, run), {})

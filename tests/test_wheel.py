@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
-    """A wheel of this checkout, built beside it."""
+    """A wheel of this checkout, built next to it."""
     folder = tmp_path_factory.mktemp("sources")
     for name in (*SOURCES, "LICENSE"):
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy

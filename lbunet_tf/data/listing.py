@@ -25,7 +25,7 @@ OF_THE_SYSTEM = (
     *("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"),
 )
 OWN = "folders of earlier results"
-# Folders of pictures that were written before there was a marker, by the table beside them.
+# Folders of pictures that were written before there was a marker, by the table next to them.
 OWN_PICTURES = {
     "masks": ("scores.csv", "manifest.csv"),
     "overlays": ("scores.csv",),
@@ -192,7 +192,7 @@ def _is_own_folder(path):
 
 
 def masks_among(images: Iterable[pathlib.Path], top: pathlib.Path) -> set[pathlib.Path]:
-    """Returns the files that are masks of others: A_mask.png, A_segmentation.png beside A.jpg.
+    """Returns the files that are masks of others: A_mask.png, A_segmentation.png next to A.jpg.
 
     In a folder below `top` that is named for masks (masks, ..._GroundTruth, PH2's A_lesion and
     A_roi), also A.png and A_ANYTHING.png of an image A in another folder.
@@ -234,7 +234,7 @@ def _belongs(stem, stems):
 
 
 def _is_own(name, names_beside):
-    """Returns whether a folder is one that we write, by the files beside it."""
+    """Returns whether a folder is one that we write, by the files next to it."""
     return bool(set(OWN_PICTURES.get(name, ())) & set(names_beside))
 
 

@@ -68,7 +68,7 @@ RESERVED = (
 def complete(table: pd.DataFrame, source: str) -> pd.DataFrame:
     """Returns the table with every column in order: text "" and numbers NaN where unknown.
 
-    Text is stripped but for paths; equal ids have one form of Unicode. Further columns are
+    Text is stripped, except of paths; equal ids have one form of Unicode. Further columns are
     kept as they are, after ours.
     """
     table = table.copy()

@@ -1,4 +1,4 @@
-"""How far weak targets agree with true ones, beside what needs no network at all."""
+"""How far weak targets agree with true ones, compared with what needs no network at all."""
 
 from collections.abc import Sequence
 

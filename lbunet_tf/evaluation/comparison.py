@@ -1,4 +1,4 @@
-"""The table of a comparison: a row a run, then a row an experiment over its seeds."""
+"""The table of a comparison, with one row per run, then one row per experiment over its seeds."""
 
 import math
 from collections.abc import Sequence
@@ -105,7 +105,7 @@ def validation_scores(val: dict, training: dict) -> dict[str, float]:
 
 
 def summarise(runs: pd.DataFrame) -> pd.DataFrame:
-    """Returns a row an experiment, in the order given: means over its seeds.
+    """Returns one row per experiment, in the order given: means over its seeds.
 
     NAME_spread is the standard deviation over seeds (n - 1); NaN for one seed.
     """
@@ -160,7 +160,7 @@ def score_cell(name: str, row: pd.Series) -> str:
 def facts(
     summary: pd.DataFrame, split_by: str, budget: training_groups.Budget, seeds: Sequence[int]
 ) -> dict[str, str]:
-    """Returns what a reader must know beside the numbers, name -> sentences."""
+    """Returns what a reader must know besides the numbers, name -> sentences."""
     # An experiment without a melanoma score, or without masks, says nothing of the others'.
     scored = summary.sort_values("num_scored", key=lambda counts: counts == "0").iloc[0]
     masked = summary.sort_values("num_masks", key=lambda counts: counts == "0").iloc[0]

@@ -83,7 +83,7 @@ def image_mean(
 def image_and_lesion_mean(
     deepest: keras.KerasTensor, mask: keras.KerasTensor, padding: tuple
 ) -> keras.KerasTensor:
-    """Returns the mean of the deepest features beside their mean over the lesion, (B, 2 D).
+    """Returns the mean of the deepest features joined with their mean over the lesion, (B, 2 D).
 
     The lesion is the mask's probability, averaged to the size of the deepest map; the
     padding, which no mask was ever learned on, counts as background. No gradient goes
@@ -115,7 +115,7 @@ class WeightedMean(keras.layers.Layer):
 
     Args:
         epsilon: 1e-4 is a tenth of a pixel in a window of 32x32, and large enough that
-            float32 keeps it beside 1.
+            float32 keeps it next to 1.
         **keywords: Of every layer.
     """
 

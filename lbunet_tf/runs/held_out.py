@@ -117,7 +117,7 @@ def _own_val(run, rows, verify_images):
 
 
 def _checks(rows, learnt, skipped, num_left_out):
-    """Returns checks.json; what crosses is counted anew, not taken to be nothing."""
+    """Returns checks.json; what crosses is counted again, not taken to be nothing."""
     sides = pd.concat([learnt.assign(split="learnt"), rows.assign(split="test")])
     return {
         "images": len(rows),
@@ -175,7 +175,7 @@ def _parents(teachers, encoder_weights, rows):
 def refuse_learnt(by_run: dict[str, pd.DataFrame], scored: tuple[str, ...]) -> None:
     """Raises a ValueError where a run has learnt from a scored image of the first run.
 
-    Also where it has learnt from one of its patient, lesion, duplicates or content; but for
+    Also where it has learnt from one of its patient, lesion, duplicates or content, except
     those that stand on that side of the first run, too: its own split shares them,
     and its checks say how many (--split_by=image, the paper's).
 

@@ -1,4 +1,4 @@
-"""The mask threshold of a run: chosen on its val images by `evaluate`, and kept beside it."""
+"""The mask threshold of a run: chosen on its val images by `evaluate`, and kept next to it."""
 
 import math
 import pathlib
@@ -61,7 +61,7 @@ def _read(run, warns):
     threshold = found["threshold"]
     if not isinstance(threshold, float) or not 0 < threshold < 1:
         raise ValueError(
-            f"{path} must hold a threshold between 0 and 1. Received: {threshold!r}. Make it anew "
+            f"{path} must hold a threshold between 0 and 1. Received: {threshold!r}. Make it again "
             f"with python -m lbunet_tf.evaluate --run={run}"
         )
     if found["model_crc32"] != whole_files.crc32(run / run_directory.MODEL):

@@ -1,4 +1,4 @@
-"""Which values of the flags fit together: a ValueError names the flag, and how to mend it."""
+"""Which values of the flags fit together: a ValueError names the flag, and how to fix it."""
 
 import math
 import re

@@ -5,7 +5,7 @@ import math
 
 from lbunet_tf.settings import fields
 
-# Outputs of deep supervision by their stride, and the weight of their loss beside the mask's.
+# Outputs of deep supervision by their stride, and the weight of their loss against the mask's.
 AUXILIARY = {"mask_s2": 0.5, "mask_s4": 0.25, "mask_s8": 0.125}
 
 

@@ -45,7 +45,7 @@ def mark(folder: str | os.PathLike, work: str, files: Sequence[str] = (), **fact
     Args:
         folder: Made where it is not there.
         work: The verb, as in `whole_files.locked`.
-        files: What is written there beside the work's own list, as pictures named after images.
+        files: What is written there besides the work's own list, as pictures named after images.
         **facts: What the work wants to know of its folder later, as JSON.
     """
     content = {"package": "lbunet_tf", "version": lbunet_tf.__version__, "work": work, **facts}
@@ -116,7 +116,7 @@ def refuse_files_of_others(folder: str | os.PathLike, files: Sequence[str]) -> N
 
     Args:
         folder: Ours, or new.
-        files: What is to be written beside the work's own list.
+        files: What is to be written besides the work's own list.
     """
     listed = set((read_marker(folder) or {}).get("files", ()))
     strange = [name for name in files if name not in listed and (folder / name).exists()]
@@ -164,7 +164,7 @@ def delete_files(folder: str | os.PathLike, patterns: Sequence[str]) -> None:
 def staged(folder: pathlib.Path, work: str) -> Iterator[pathlib.Path]:
     """Yields a path for a new folder, which becomes `folder` whole where the block succeeds.
 
-    It is in a folder of its own beside `folder`, whose marker tells a later call that what a kill
+    It is in a folder of its own next to `folder`, whose marker tells a later call that what a kill
     left there may be deleted.
 
     Raises:
@@ -192,7 +192,7 @@ def _is_inside(name):
 
 
 def _matches(folder: pathlib.Path, pattern: str) -> Iterator[pathlib.Path]:
-    """Yields the files that match, but for those that are reached through a link."""
+    """Yields the files that match, except those that are reached through a link."""
     for path in folder.glob(pattern):
         between = path.relative_to(folder).parents
         if not any((folder / parent).is_symlink() for parent in between if parent.parts):

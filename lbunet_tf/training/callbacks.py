@@ -85,7 +85,7 @@ class WholeBackup(keras.callbacks.Callback):
         """Raises an OSError where checkpoints will not fit: known now, not after an epoch."""
         model = self.run / run_directory.MODEL
         there = sum(path.stat().st_size for path in (model, *backups) if path.is_file())
-        # A backup is written beside the one before.
+        # A backup is written next to the one before.
         needed = num_bytes(self.model.variables) + 2 * self._num_bytes() - there
         whole_files.check_room(self.run / run_directory.BACKUP, needed)
 

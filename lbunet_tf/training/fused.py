@@ -2,7 +2,7 @@
 
 Keras 3 writes batch norm and Adam as some fifteen operations a layer and a variable, each of
 which reads and writes whole tensors. TensorFlow has one kernel for each. The arithmetic is the
-same but for rounding; what is saved is the same file. Other backends fuse by themselves.
+same except for rounding; what is saved is the same file. Other backends fuse by themselves.
 """
 
 import functools

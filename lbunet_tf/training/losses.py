@@ -112,7 +112,7 @@ class ImageLoss(keras.losses.Loss):
         if sample_weight is None:
             sample_weight = ops.ones(shape)
         weight = ops.reshape(ops.cast(sample_weight, "float32"), shape)
-        # Keras hands `call` no weights, so they travel beside the target. The reduction stays
+        # Keras hands `call` no weights, so they travel next to the target. The reduction stays
         # Keras': it also scales for the replicas of a distribution strategy.
         targets = (ops.reshape(y_true, shape), weight)
         return super().__call__(targets, y_pred, sample_weight=ops.mean(weight, _inner(weight)))

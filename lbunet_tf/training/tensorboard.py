@@ -105,7 +105,7 @@ class MaskOverlays(keras.callbacks.Callback):
     """Writes a few val images with their masks to TensorBoard each epoch.
 
     Outlines of the true and the predicted mask; where the mask is the image's label on
-    every pixel there is no outline, and the predicted probability stands beside the image.
+    every pixel there is no outline, and the predicted probability stands next to the image.
     """
 
     def __init__(

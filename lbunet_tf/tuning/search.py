@@ -98,7 +98,7 @@ class Tuner(keras_tuner.Tuner):
     """Hands each trial to `train_trial`, and calls `after_trial` when it is recorded.
 
     `train_trial(number, point)` returns the score and "", or None and why the trial failed.
-    Whatever it raises ends the search; the trial stays open and goes on the next time.
+    Whatever it raises ends the search; the trial stays open and continues the next time.
     """
 
     def __init__(
@@ -133,7 +133,7 @@ def make_tuner(make_oracle: Callable[[], Oracle], run: pathlib.Path, *calls: Cal
     """Returns the tuner of a search, new or to be continued.
 
     keras-tuner writes its files in place, and of one trial several, so a kill in between leaves
-    them damaged. Then they are made anew: the draws depend on the seed alone, and finished
+    them damaged. Then they are made again: the draws depend on the seed alone, and finished
     trials are taken from their folders.
     """
     folder = run / results.TUNER

@@ -1,4 +1,4 @@
-"""Prints how many images a second are read, beside a PyTorch DataLoader with albumentations.
+"""Prints how many images a second are read, next to a PyTorch DataLoader with albumentations.
 
     python scripts/benchmarks/bench_input.py --peer_python=PEER/bin/python [--folder=DIR]
         [--threads=2] [--rounds=5]
@@ -24,7 +24,7 @@ import time
 
 LARGE_SIZES = ((1024, 768), (2048, 1536), (4000, 3000))
 BATCH_SIZE, IMAGE_SIZE = 32, 128
-# A GPU's rate, and the cores beside it, that reading must keep up with.
+# A GPU's rate, and the cores with it, that reading must keep up with.
 WANTED_RATE, WANTED_CORES = 700, 16
 # Reader -> (files, what it is compared with).
 OURS = {

@@ -1,4 +1,4 @@
-"""Times the prediction of a batch beside the PyTorch peer's, in turn, with the machine's floor.
+"""Times the prediction of a batch next to the PyTorch peer's, in turn, with the machine's floor.
 
     python scripts/benchmarks/bench_predict.py --peer_python=peer/bin/python
 

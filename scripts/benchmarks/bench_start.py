@@ -1,4 +1,4 @@
-"""Times from the start of Python to the end of the first training step, beside the peer's.
+"""Times from the start of Python to the end of the first training step, next to the peer's.
 
     python scripts/benchmarks/bench_start.py --peer_python=peer/bin/python
 

@@ -1,4 +1,4 @@
-"""Times a training step beside the PyTorch peer's, in turn, with the floor of the machine.
+"""Times a training step next to the PyTorch peer's, in turn, with the floor of the machine.
 
     python scripts/benchmarks/bench_train.py --peer_python=peer/bin/python
 

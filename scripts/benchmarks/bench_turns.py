@@ -73,7 +73,7 @@ def paced(steps: int, more: Callable[[], dict[str, float]] = dict) -> Iterator[N
 def fit(keras, model, data, steps: int, more: Callable[[], dict[str, float]] = dict) -> None:
     """Trains a Keras model on endless data as `paced` says, and exits.
 
-    All turns are in one call of model.fit: each makes an iterator anew, and its end now and then
+    All turns are in one call of model.fit: each makes a new iterator, and its end now and then
     waits for tf.data's tuner.
     """
     pace = paced(steps, more)
@@ -113,7 +113,7 @@ def take_turns(
         running[name] = subprocess.Popen(
             command, env=variables, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
-        # One after the other: a start beside a start would be slow for both.
+        # One after the other: a start next to a start would be slow for both.
         _await(name, running[name], "ready")
     measured = {name: {} for name in workers}
     for _ in range(rounds):

@@ -8,7 +8,7 @@ alone long enough to end; its files must then be those of the undisturbed run. T
 rounds go on until each command was killed --kills times. Half of the moments are drawn over the
 time of the undisturbed run, half stand just after some file has begun to be written.
 
-Files are compared byte for byte, but for: how long training took (history.csv, training.json,
+Files are compared byte for byte, except: how long training took (history.csv, training.json,
 runs.csv, tables and reports); date and object numbers within model.keras; TensorBoard's files, of
 which the points (folder, tag, step, content) must be the same, none missing and none twice. Locks
 are left out.
@@ -237,7 +237,7 @@ def _half_written(work):
 
 
 def differences(whole: pathlib.Path, other: pathlib.Path) -> list[str]:
-    """Returns in what two folders differ, a line a file."""
+    """Returns in what two folders differ, one line per file."""
     names = [_names(folder) for folder in (whole, other)]
     lines = [f"{name} is missing" for name in sorted(names[0] - names[1])]
     lines += [f"{name} is left over" for name in sorted(names[1] - names[0])]

@@ -24,7 +24,7 @@ SIDE_PX, RIM_PX = 64, 6
 
 
 def main() -> None:
-    """Prints a line a source."""
+    """Prints one line per source."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("manifest", help="the manifest.csv of a run")
     parser.add_argument("--max_images", type=int, default=2500, help="of each source, drawn")

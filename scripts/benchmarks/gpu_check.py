@@ -1,4 +1,4 @@
-"""Checks and times the network on a CUDA GPU, under JAX or TensorFlow, beside the PyTorch peer.
+"""Checks and times the network on a CUDA GPU, under JAX or TensorFlow, next to the PyTorch peer.
 
     python scripts/benchmarks/gpu_check.py --peer_python=peer/bin/python
     python scripts/benchmarks/gpu_check.py --backends=jax,tensorflow --sizes=128 --batches=32
@@ -81,7 +81,7 @@ def _command(options, worker, backend, device):
     return command, bench_turns.environment(
         options.threads,
         KERAS_BACKEND=backend,
-        # The peer needs room beside.
+        # The peer needs room too.
         XLA_PYTHON_CLIENT_PREALLOCATE="false",
         TF_FORCE_GPU_ALLOW_GROWTH="true",
         **hidden,
@@ -103,7 +103,7 @@ def _check(options, backend):
     small = _changed(options, image_size=options.sizes[0], batch_size=4)
     there = _ask(small, "numbers", backend, options.device)
     here = _ask(small, "numbers", backend, "cpu")
-    print(f"{backend} {there['version']} on {there['device']}, beside its CPU, float32:")
+    print(f"{backend} {there['version']} on {there['device']}, compared with its CPU, float32:")
     is_near = True
     for name in ("logits", "losses"):
         scale = max(abs(value) for value in here[name])

@@ -17,7 +17,7 @@ SIZE = 3 * unchanged.END_BYTES
 
 @pytest.fixture
 def rows(tmp_path):
-    """Twelve rows of files of 192 KiB, with masks of as many but for the last, and their hashes."""
+    """Twelve rows of files of 192 KiB, with masks for all except the last, and their hashes."""
     table = []
     for number in range(12):
         paths = [tmp_path / f"{number}.{kind}" for kind in ("image", "mask")]

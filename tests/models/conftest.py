@@ -105,7 +105,7 @@ def num_trainable():
 
 @pytest.fixture(scope="module")
 def compiled():
-    """A compiled mask model with a small encoder, and a function that starts it anew."""
+    """A compiled mask model with a small encoder, and a function that starts it again."""
     model = models.build_model(
         config.make(encoder="efficientnet_lite0", encoder_weights="none", image_size=64)
     )

@@ -22,7 +22,7 @@ def deep(make_model):
 
 @pytest.fixture
 def pooled():
-    """A function (features 2x2, mask logits 64x64) -> global mean beside lesion mean."""
+    """A function (features 2x2, mask logits 64x64) -> global mean joined with lesion mean."""
 
     def pool(features, logits, padding=NO_PADDING):
         inputs = keras.Input((2, 2, features.shape[-1])), keras.Input(logits.shape[1:])

@@ -1,4 +1,4 @@
-"""The mask threshold beside a run: of its model, or 0.5 and a line that says so."""
+"""The mask threshold next to a run: of its model, or 0.5 and a line that says so."""
 
 import json
 import pathlib

@@ -30,7 +30,7 @@ FLAGS = (
     "--learning_rate=0.01",
     "--batch_size=6",
 )
-# Of a step, beside its gradients.
+# Of a step, apart from its gradients.
 PARTS = (
     "--epochs=3",
     "--average_weights=0.9",

@@ -46,7 +46,7 @@ def disk(tmp_path):
 
 
 def _fill(folder, left):
-    """Fills a disk up, but for `left` bytes."""
+    """Fills a disk up, except `left` bytes."""
     state = os.statvfs(folder)
     with open(folder / "filler", "wb") as file:
         file.write(bytes(max(0, state.f_bavail * state.f_frsize - left)))

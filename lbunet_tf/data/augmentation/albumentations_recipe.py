@@ -64,7 +64,7 @@ def make_compose():
 
     mirrored = {"border_mode": cv2.BORDER_REFLECT_101}
     blur_or_noise = [
-        # Shifted, it would move the image beside its mask.
+        # Shifted, it would move the image next to its mask.
         albumentations.MotionBlur(blur_limit=3, allow_shifted=False),
         albumentations.MedianBlur(blur_limit=3),
         albumentations.GaussianBlur(sigma_limit=(0.4, 1.0)),

@@ -56,7 +56,7 @@ def _sometimes(change, probability, image, seed):
 
 
 def _draw(seed, probabilities, limits):
-    """Returns (K,) numbers in -limit..limit, each 0 but for its probability."""
+    """Returns (K,) numbers in -limit..limit, 0 except with its probability."""
     chances, numbers = tf.unstack(tf.random.stateless_uniform((2, len(limits)), seed))
     return tf.where(chances < probabilities, (2 * numbers - 1) * limits, 0.0)
 

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 NUM_OPERATIONS = 2
 # At most: towards the stretched image (whole, it turns skin white), towards grey, contrast
-# beside 1, brightness as a share of 255.
+# next to 1, brightness as a share of 255.
 MAX_STRETCH, MAX_GREY, MAX_CONTRAST, MAX_BRIGHTNESS = 0.6, 0.5, 0.25, 0.1
 
 

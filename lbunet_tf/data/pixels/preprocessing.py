@@ -189,7 +189,7 @@ def decode_mask(contents: tf.Tensor) -> tf.Tensor:
       as far as black and white move at any quality.
     - Transparency: where it is the same everywhere, the colours count. Where the colours are the
       same everywhere, it is the mask, opaque for 1; a file in which nothing is visible is empty.
-      Where both vary they must agree, but for what is half transparent.
+      Where both vary they must agree, except in what is half transparent.
 
     Raises:
         tf.errors.InvalidArgumentError: Anything else; it says what.

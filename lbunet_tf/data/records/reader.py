@@ -25,7 +25,7 @@ from lbunet_tf.storage import whole_files
 
 MANIFEST = "manifest.csv"
 PLAN = "records.json"
-# What the pixels of a record depend on, beside the files.
+# What the pixels of a record depend on, besides the files.
 PREPROCESSING = config.FLAGS["preprocessing"]
 # Open shards of one pipeline; each is an open file.
 MAX_OPEN = 512

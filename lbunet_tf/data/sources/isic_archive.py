@@ -1,4 +1,4 @@
-"""The ISIC Archive as its own client and its website hand it out: a table beside the images."""
+"""The ISIC Archive as its own client and its website hand it out: a table next to the images."""
 
 import pathlib
 

@@ -1,4 +1,4 @@
-"""What the report of an evaluation says beside the numbers: which runs, on which images."""
+"""What the report of an evaluation says besides the numbers: which runs, on which images."""
 
 from lbunet_tf.evaluation.reports import evaluated_run
 from lbunet_tf.settings import image_groups

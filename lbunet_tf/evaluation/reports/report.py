@@ -46,7 +46,7 @@ def build_comparison(
     Args:
         title: What was compared.
         table: One row per experiment, text in the cells, words as names.
-        facts: What a reader must know next to the numbers, name -> sentences.
+        facts: What a reader must know besides the numbers, name -> sentences.
         figures: As `report_figures.of_comparison` gives them.
     """
     rows = table.astype(str).to_numpy().tolist()

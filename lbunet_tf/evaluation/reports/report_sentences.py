@@ -157,9 +157,9 @@ def contours(found: dict) -> str:
     """Returns what the outer and inner contours of a lesion are, and what is promised of them."""
     part = f"{100 * (1 - found['asked']):.3g} %"
     text = (
-        "Two contours, whose thresholds lie on both sides of the outline's. Over patients "
-        f"and choices of val, the outer one is on average made to miss at most {part} of a lesion. Of "
-        f"the inner one at most {part} is not lesion, averaged over patients, with a confidence of "
+        "Two contours, whose thresholds lie on both sides of the outline's. The outer one is made "
+        f"to miss at most {part} of a lesion, averaged over patients and choices of val. Of the "
+        f"inner one at most {part} is not lesion, averaged over patients, with a confidence of "
         f"{found['confidence']:.0%}; an image without an inner contour counts as faultless."
     )
     return text if found["is_promised"] else f"{text} {_NO_PROMISE}"

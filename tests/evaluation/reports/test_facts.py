@@ -1,4 +1,4 @@
-"""What the report says beside the numbers."""
+"""What the report says besides the numbers."""
 
 import dataclasses
 
