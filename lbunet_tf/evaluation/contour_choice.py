@@ -77,6 +77,6 @@ def _mask_counts(table, histograms):
     rows = table[table["mask_tp"].notna()]
     if rows.empty:
         return nothing
-    counts = mask_contours.read(histograms, rows["image_id"].tolist())
+    counts = mask_contours.read(histograms, rows)
     has_lesion = counts[:, 1].sum(axis=1) > 0
     return rows[has_lesion], counts[has_lesion], int((~has_lesion).sum())
