@@ -100,8 +100,7 @@ def _evaluate(settings, source, asked, output):
         else held_out.own_images(settings.paths.runs, settings.reading.verify_images)
     )
     target = _target(settings, source, output)
-    has_score = settings.outputs.score_rule != "none"
-    assessment.check(scored.manifest, settings.score, has_score, target)
+    assessment.check(scored.manifest, settings.score, settings.outputs, target)
     attributes = subgroup_tables.read(
         settings.score.subgroup_table,
         scored.manifest[scored.manifest["split"] == "test"],

@@ -14,6 +14,7 @@ from lbunet_tf.evaluation import scores
 from lbunet_tf.evaluation import skin_tone
 from lbunet_tf.evaluation import subgroups
 from lbunet_tf.evaluation import uncertainty
+from lbunet_tf.runs import frozen
 from lbunet_tf.runs import run_directory
 from lbunet_tf.serving import chosen
 from lbunet_tf.serving import outlines
@@ -24,7 +25,7 @@ from lbunet_tf.settings import training_groups
 def check(
     rows: pd.DataFrame,
     score: score_group.Score,
-    has_score: bool,
+    outputs: training_groups.Outputs,
     target: choices.Target,
 ) -> None:
     """Refuses, before hours of predictions, what `assess` could not do.
@@ -32,16 +33,26 @@ def check(
     Args:
         rows: Of the manifest.
         score: The flags.
-        has_score: Whether an output scores melanoma.
+        outputs: What the network gives.
         target: As in `assess`.
 
     Raises:
-        ValueError: As `choices.check` and `clinic.check`.
+        ValueError: As `choices.check`, `clinic.check`, `choices.check_sets` and
+            `contour_choice.check`; or a frozen file that would be used is damaged.
     """
+    has_score = outputs.score_rule != "none"
     choices.check(rows, choices.rule_of(score), has_score, target.run)
     calibrated_on = rows[rows["split"] == choices.part_of(rows)]
     is_kept = target.run is not None and target.may_freeze
     clinic.check(score.clinic_prevalence, calibrated_on, has_score, target.is_own, is_kept)
+    if target.run and calibrated_on.empty:
+        choices.own_calibration(target.run)
+    choices.check_sets(calibrated_on, score.set_coverage, has_score, target)
+    contour_choice.check(
+        calibrated_on, score.contour_coverage, outputs.mask_source == "lesion", target
+    )
+    if target.run and target.may_freeze:
+        frozen.refuse_unreadable(target.run, run_directory.CONFORMAL)
 
 
 def assess(

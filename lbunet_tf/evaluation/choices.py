@@ -21,7 +21,6 @@ from lbunet_tf.runs import run_directory
 from lbunet_tf.serving import calibrated
 from lbunet_tf.serving import prediction_sets
 from lbunet_tf.settings import score_group
-from lbunet_tf.storage import whole_files
 
 # What prediction sets cover where nothing else is asked for.
 COVERAGE = 0.9
@@ -160,7 +159,7 @@ def calibrate(
     is_new = found is not None
     if target.run and parts[part].empty:
         # A released run comes without the images that its own was fitted on.
-        found = _own_calibration(target.run)
+        found = own_calibration(target.run)
     measured = {}
     if is_scored:
         measured["calibration"] = calibration.measure_table(parts["test"])
@@ -186,10 +185,54 @@ def calibrate(
     return measured, function
 
 
-def _own_calibration(run):
-    """Returns (the calibration of a run, facts on it), None without one."""
+def own_calibration(run: pathlib.Path) -> tuple[calibrated.Calibration, dict] | None:
+    """Returns (the calibration of a run, facts on it), None without one.
+
+    Raises:
+        ValueError: The file is damaged.
+    """
     function = frozen.read_calibration(run)
-    return function and (function, whole_files.read_json(run / run_directory.CALIBRATION))
+    return function and (function, frozen.read_calibration_facts(run))
+
+
+def check_sets(rows: pd.DataFrame, coverage: float, has_score: bool, target: Target) -> None:
+    """Refuses, before hours of predictions, sets that `make_sets` could not make.
+
+    Args:
+        rows: Of the manifest, those on which they are chosen.
+        coverage: --set_coverage, 0 where it is not asked for.
+        has_score: Whether an output scores melanoma.
+        target: As in `make_sets`.
+
+    Raises:
+        ValueError: A coverage is asked for and there is no score, or no image of a class; or the
+            run's frozen sets, which would be used, are damaged.
+    """
+    if not coverage:
+        if target.run:
+            frozen.read_sets(target.run)
+        return
+    if not has_score:
+        _refuse_coverage(coverage, "a melanoma score: train with --heads=mask,melanoma", "none")
+    labels = rows["label"].dropna()
+    if labels.nunique() < 2:
+        _refuse_classes(coverage, labels)
+
+
+def _refuse_classes(coverage, labels):
+    """Raises: new sets need a score and both classes, which are not there."""
+    _refuse_coverage(
+        coverage,
+        "scored images of both classes that the run's sets are chosen on (val, or calibration). "
+        "Leave it out for the sets that the run has; a released network comes without images",
+        f"{int(labels.sum())} melanomas of {len(labels)} images",
+    )
+
+
+def _refuse_coverage(coverage, needed, received):
+    raise ValueError(
+        f'"--set_coverage" needs {needed}. Received: --set_coverage={coverage:g}, {received}'
+    )
 
 
 def make_sets(
@@ -203,10 +246,16 @@ def make_sets(
         table: The predictions.
         coverage: The fraction of each class whose set holds it, None as it is.
         target: Whose they are.
+
+    Raises:
+        ValueError: A coverage is asked for, and a class has no scored image to choose on.
     """
     kept = frozen.read_sets(target.run) if target.run and coverage is None else None
     found = kept or _new_sets(table, coverage or COVERAGE)
     if found is None:
+        if coverage:
+            part = table[table["split"] == part_of(table)]
+            _refuse_classes(coverage, contract.with_score(part)["label"])
         return {}, None
     if not kept:
         target.freeze(frozen.add, run_directory.CONFORMAL, found)

@@ -16,6 +16,45 @@ from lbunet_tf.serving import outlines
 COVERAGE = 0.95
 
 
+def check(rows: pd.DataFrame, coverage: float, has_outlines: bool, target: choices.Target) -> None:
+    """Refuses, before hours of predictions, contours that `make` could not make.
+
+    Args:
+        rows: Of the manifest, those on which they are chosen.
+        coverage: --contour_coverage, 0 where it is not asked for.
+        has_outlines: Whether masks are outlines of lesions.
+        target: As in `make`.
+
+    Raises:
+        ValueError: A coverage is asked for and there are no masks; or the run's frozen contours,
+            which would be used, are damaged.
+    """
+    if not coverage:
+        if target.run:
+            frozen.read_contours(target.run)
+        return
+    if not has_outlines:
+        _refuse(coverage, "a network of outlines: train with --mask_source=lesion", "another one")
+    if not (rows["mask"] != "").any():
+        _refuse_without_masks(coverage, len(rows))
+
+
+def _refuse_without_masks(coverage, num_images):
+    _refuse(
+        coverage,
+        "images with masks of lesions that the run's contours are chosen on (val, or calibration). "
+        "Leave it out for the contours that the run has; a released network comes without images",
+        f"no such mask of {num_images} images",
+    )
+
+
+def _refuse(coverage, needed, received):
+    raise ValueError(
+        f'"--contour_coverage" needs {needed}. Received: --contour_coverage={coverage:g}, '
+        f"{received}"
+    )
+
+
 def make(
     table: pd.DataFrame,
     histograms: pathlib.Path,
@@ -32,6 +71,10 @@ def make(
         coverage: 1 - coverage of a lesion may be missed, and of the inner region wrong; None for
             the contours that the run has, else for new ones of `COVERAGE`.
         target: Whose they are.
+
+    Raises:
+        ValueError: A coverage is asked for, and no lesion is there to choose on; or the histograms
+            are not those of the table.
     """
     kept = frozen.read_contours(target.run) if target.run and coverage is None else None
     if kept and kept.get("threshold", threshold) != threshold and target.may_freeze:
@@ -39,6 +82,9 @@ def make(
         kept = None
     found = kept or _new_contours(table, histograms, threshold, coverage or COVERAGE)
     if found is None:
+        if coverage:
+            num_images = int((table["split"] == choices.part_of(table)).sum())
+            _refuse_without_masks(coverage, num_images)
         return {}
     if not kept:
         target.freeze(frozen.add, run_directory.CONFORMAL, {frozen.CONTOURS: found})
@@ -85,6 +131,6 @@ def _mask_counts(table, histograms):
     rows = table[table["mask_tp"].notna()]
     if rows.empty:
         return nothing
-    counts = mask_contours.read(histograms, rows["image_id"].tolist())
+    counts = mask_contours.read(histograms, rows)
     has_lesion = counts[:, 1].sum(axis=1) > 0
     return rows[has_lesion], counts[has_lesion], int((~has_lesion).sum())

@@ -4,12 +4,19 @@ import os
 
 import numpy as np
 import pandas as pd
+from scipy import special
 
 from lbunet_tf.storage import whole_files
 
 # Who is one unit: the first of these that is known of an image.
 KEYS = ("patient_id", "lesion_id", "image_id")
 KEY_WORDS = {"patient_id": "patient", "lesion_id": "lesion", "image_id": "image"}
+
+# Pixels of an image by true and predicted mask; with the prefix, of masks before their cleanup.
+MASK_COUNTS = ("mask_tp", "mask_fp", "mask_fn", "mask_tn")
+UNCLEANED = "uncleaned_"
+# By how much a score and the probability of its logit may differ.
+ROUNDING = 1e-6
 
 
 def read(path: str | os.PathLike) -> pd.DataFrame:
@@ -18,7 +25,9 @@ def read(path: str | os.PathLike) -> pd.DataFrame:
     Raises:
         ValueError: As `check`, or it is no table.
     """
-    table = whole_files.read_table(path, dtype=dict.fromkeys(KEYS, str))
+    # An id may be a word that pandas takes for nothing, as NA.
+    nothing = {"keep_default_na": False, "na_values": ["", "nan", "NaN"]}
+    table = whole_files.read_table(path, dtype=dict.fromkeys(KEYS, str), **nothing)
     check(table, os.fspath(path))
     return table
 
@@ -31,24 +40,17 @@ def check(table: pd.DataFrame, name: str) -> None:
         name: Of the table, as its path.
 
     Raises:
-        ValueError: An image stands twice, a label is not 0, 1 or missing, a score is not in
-            0..1 or missing, or has no logit. It names the first such row, counted from 1 below
-            the header.
+        ValueError: An image has no id or stands twice, a label is not 0, 1 or missing, a score is
+            not in 0..1 or missing, or has no logit or that of another score, or a count of a mask's
+            pixels is no count. It names the first such row, counted from 1 below the header.
     """
-    ids = table["image_id"].astype(str)
-    faults = [("image_id", ids.duplicated(), "each image once")]
-    if "label" in table:
-        label = table["label"]
-        faults.append(("label", label.notna() & ~label.isin([0, 1]), "0, 1 or empty"))
-    if "score" in table:
-        score = pd.to_numeric(table["score"], errors="coerce")
-        is_number = score.notna() | table["score"].isna()
-        outside = ~is_number | (score < 0) | (score > 1)
-        faults.append(("score", outside, "in 0..1 or empty"))
-        if "score_logit" in table:
-            is_without = score.notna() & pd.to_numeric(table["score_logit"], errors="coerce").isna()
-            faults.append(("score_logit", is_without, "where there is a score"))
-    for column, is_bad, needed in faults:
+    if "image_id" not in table:
+        raise ValueError(
+            f"{name} must have a column image_id, to tell its images apart. Received: "
+            f"{', '.join(map(str, table.columns))[:200] or 'no column'}"
+        )
+    ids = table["image_id"].fillna("").astype(str)
+    for column, is_bad, needed in _faults(table, ids):
         if is_bad.any():
             row = int(np.argmax(is_bad))
             raise ValueError(
@@ -56,6 +58,53 @@ def check(table: pd.DataFrame, name: str) -> None:
                 f"so. Received: row {row + 1}, image {ids.iloc[row]!r}, {column} "
                 f"{table[column].iloc[row]!r}"
             )
+
+
+def _faults(table, ids):
+    """Yields (column, which rows are bad, what each must have)."""
+    yield "image_id", ids == "", "that is not empty"
+    yield "image_id", ids.duplicated(), "each image once"
+    if "label" in table:
+        label = table["label"]
+        yield "label", label.notna() & ~label.isin([0, 1]), "0, 1 or empty"
+    if "score" in table:
+        yield from _faults_of_scores(table)
+    for column in (prefix + name for prefix in ("", UNCLEANED) for name in MASK_COUNTS):
+        if column in table:
+            counts = _numbers(table[column])
+            is_bad = table[column].notna() & ~(np.isfinite(counts) & (counts >= 0))
+            yield column, is_bad, "that is finite and not negative, or empty"
+            yield column, _are_text(table[column]), "as a number, not as text"
+    if set(MASK_COUNTS[:3]) <= set(table):
+        for column in MASK_COUNTS[1:3]:
+            # Dice of an image without one of them would be 1.
+            is_alone = table[column].isna() != table["mask_tp"].isna()
+            yield column, is_alone, "where there is a mask_tp, and nowhere else"
+
+
+def _faults_of_scores(table):
+    score = _numbers(table["score"])
+    is_number = score.notna() | table["score"].isna()
+    yield "score", ~is_number | (score < 0) | (score > 1), "in 0..1 or empty"
+    yield "score", _are_text(table["score"]), "as a number, not as text"
+    if "score_logit" not in table:
+        # Of an earlier version.
+        return
+    logit = _numbers(table["score_logit"])
+    yield "score_logit", score.notna() & logit.isna(), "where there is a score"
+    yield "score_logit", _are_text(table["score_logit"]), "as a number, not as text"
+    said = special.expit(logit)
+    # Only 0 and 1 have an infinite logit.
+    is_other = np.where(np.isinf(logit), said != score, (said - score).abs() > ROUNDING)
+    yield "score_logit", score.notna() & is_other, "that is the logit of its score"
+
+
+def _numbers(column):
+    return pd.to_numeric(column, errors="coerce").astype(float)
+
+
+def _are_text(column):
+    return column.map(lambda value: isinstance(value, str)).astype(bool)
 
 
 def with_score(table: pd.DataFrame) -> pd.DataFrame:

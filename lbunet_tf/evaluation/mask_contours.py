@@ -9,9 +9,11 @@ may fall and rise). Both count each patient once, by the mean of the patient's i
 
 import math
 import os
-from collections.abc import Sequence
+import zipfile
+import zlib
 
 import numpy as np
+import pandas as pd
 from absl import logging
 from scipy import stats
 
@@ -22,21 +24,59 @@ from lbunet_tf.serving import outlines
 NUM_BINS = 128
 # Histograms reach from minus this to this, in the logit of a pixel's lesion probability.
 MAX_LOGIT = 12.0
+# What a predictions table counts of the true mask.
+OF_LESION = ["mask_tp", "mask_fn"]
 # Of the inner contour.
 CONFIDENCE = 0.95
 
 
-def read(path: str | os.PathLike, image_ids: Sequence[str]) -> np.ndarray:
-    """Returns (N, 2, 128) counts of the images that are named, of a file of `predictions`.
+def read(path: str | os.PathLike, rows: pd.DataFrame) -> np.ndarray:
+    """Returns (N, 2, 128) counts of the images of rows, of a file of `predictions`.
 
     Args:
         path: `mask_histograms.npz`.
-        image_ids: (N,), each of an image with a mask.
+        rows: (N,) of the predictions next to it, each of an image with a mask.
+
+    Raises:
+        ValueError: The file is damaged, or is of other predictions: an image is missing, or has
+            other pixels inside or outside its mask than its row says.
     """
-    with np.load(path) as file:
-        row = {name: number for number, name in enumerate(file["image_id"].tolist())}
-        counts = file["counts"]
-    return counts[[row[name] for name in image_ids]]
+    try:
+        with np.load(path) as file:
+            image_ids, counts = file["image_id"].tolist(), file["counts"]
+    except (OSError, ValueError, LookupError, EOFError, zlib.error, zipfile.BadZipFile) as error:
+        _refuse(path, "be a whole file of histograms", f"{type(error).__name__}, {error}")
+    shape = (len(image_ids), 2, NUM_BINS)
+    if counts.shape != shape or counts.dtype.kind not in "iu":
+        _refuse(path, f"have whole numbers of shape {shape}", f"{counts.dtype} {counts.shape}")
+    number = pd.Series(range(len(image_ids)), image_ids)
+    known = rows["image_id"].isin(number.index[~number.index.duplicated(keep=False)]).to_numpy()
+    if not known.all():
+        _refuse(path, "hold each image once", f"none, or several, of {_first(rows, ~known)}")
+    counts = counts[number[rows["image_id"]].to_numpy()]
+    for side, where, names in ((0, "outside", ["mask_fp", "mask_tn"]), (1, "inside", OF_LESION)):
+        pixels, said = counts[:, side].sum(axis=1), rows[names].sum(axis=1).to_numpy()
+        if (pixels != said).any():
+            wrong_one = _first(rows, pixels != said)
+            _refuse(
+                path,
+                f"be of the same predictions as the table: {' + '.join(names)} of each image must "
+                f"be its pixels {where} the mask",
+                f"{pixels[pixels != said][0]} pixels and {said[pixels != said][0]:g} in the table "
+                f"of {wrong_one}",
+            )
+    return counts
+
+
+def _first(rows, chosen):
+    return f"image {rows['image_id'].to_numpy()[chosen][0]!r}"
+
+
+def _refuse(path, needed, received):
+    raise ValueError(
+        f"{os.fspath(path)} must {needed}. Evaluate the run again, with python -m "
+        f"lbunet_tf.evaluate, which writes it. Received: {received}"
+    )
 
 
 def probability(bin_number: int) -> float:

@@ -13,6 +13,7 @@ import pandas as pd
 from absl import logging
 
 from lbunet_tf.data import pipeline
+from lbunet_tf.evaluation import contract
 from lbunet_tf.evaluation import mask_contours
 from lbunet_tf.evaluation import scores
 from lbunet_tf.evaluation import skin_tone
@@ -31,7 +32,6 @@ MAX_LOGIT = 30.0
 EVALUATED_SPLITS = held_out.SCORED
 # Probabilities from which the threshold of outlines is chosen.
 THRESHOLDS = tuple(step / 20 for step in range(2, 19))
-COUNTS = ("mask_tp", "mask_fp", "mask_fn", "mask_tn")
 
 
 def predict_run(
@@ -139,7 +139,7 @@ def _best_rule(counts, rules):
 
 def _as_table(counts):
     """Returns the (N, 5) of one rule as columns of the predictions table."""
-    return pd.DataFrame(counts, columns=[*COUNTS, "predicted_share"])
+    return pd.DataFrame(counts, columns=[*contract.MASK_COUNTS, "predicted_share"])
 
 
 def _predict_rows(dataset, score_rule, model, rows, histogram, rules, of_masks, has_skin_tone):
@@ -183,7 +183,9 @@ def _counts(rule, logits, mask, known):
     """Returns (B, 5): pixel counts of the masks that a rule makes, and their share of the image."""
     predicted = np.stack([rule.clean(one) >= rule.logit for one in logits["mask"]])
     counts = confusion_counts(mask, predicted, known)
-    return np.column_stack([*(counts[name] for name in COUNTS), predicted.mean((1, 2, 3))])
+    return np.column_stack(
+        [*(counts[name] for name in contract.MASK_COUNTS), predicted.mean((1, 2, 3))]
+    )
 
 
 def refuse_not_finite(logits: dict[str, np.ndarray], image_ids: Sequence[str]) -> None:

@@ -12,7 +12,7 @@ from lbunet_tf.evaluation import partial_auc
 JACCARD_THRESHOLD = 0.65
 LABEL_AS_MASK = "label_as_mask_"
 # Before the name of what is counted before masks are cleaned up.
-UNCLEANED = "uncleaned_"
+UNCLEANED = contract.UNCLEANED
 # At which PPV and NPV are also stated.
 PREVALENCES = (0.005, 0.018, 0.05, 0.1, 0.2)
 

@@ -32,8 +32,9 @@ def read(paths: Sequence[str], rows: pd.DataFrame, asked: Sequence[str]) -> pd.D
 
     Text, "" where a table says nothing; 0 and 1 are no and yes. Where `asked` is
     `subgroups.COLUMNS` these are the columns that hold 0, 1 or nothing, except the class
-    (`CLASS_COLUMNS`); else those that `asked` names. A name that several tables have is an
-    attribute of each, as in `ruler (FILE)`: two people do not see the same rulers.
+    (`CLASS_COLUMNS`, or what says it of these images by another name); else those that `asked`
+    names. A name that several tables have is an attribute of each, as in `ruler (FILE)`: two people
+    do not see the same rulers.
 
     Args:
         paths: CSV files with one of `ID_COLUMNS`.
@@ -77,10 +78,13 @@ def _read_one(path, rows, asked):
     kept = others[
         [name for name in others if (_is_flag(others[name]) if is_default else name in asked)]
     ]
+    ids = _matched(_ids(table[id_column]), _ids(rows["image_id"]))
+    if is_default:
+        kept = kept.drop(columns=_class_columns(path, kept, ids, rows))
     if kept.empty:
         _refuse_no_column(path, others, is_default, asked)
     _refuse_known(path, kept, rows)
-    kept = kept.apply(_in_words).set_axis(_ids(table[id_column]))
+    kept = kept.apply(_in_words).set_axis(ids)
     return _of_images(path, kept, rows)
 
 
@@ -88,6 +92,35 @@ def _ids(column):
     """Returns ids in the form in which they are compared: no ending of a file, no odd Unicode."""
     endings = "|".join(ending.removeprefix(".") for ending in listing.IMAGE_SUFFIXES)
     return manifests.archive_ids(column.str.replace(rf"(?i)\.(?:{endings})$", "", regex=True))
+
+
+def _matched(ids, own):
+    """Returns ids of a table, without their folder where the rest is an image of the run."""
+    names = ids.str.replace(r"^.*[/\\]", "", regex=True)
+    return ids.mask(~ids.isin(own) & names.isin(own), names)
+
+
+def _class_columns(path, flags, ids, rows):
+    """Returns which flags are the class, or its opposite, of all images of which both are known."""
+    if "label" not in rows:
+        return []
+    label = pd.Series(rows["label"].to_numpy(), _ids(rows["image_id"]))
+    label = ids.map(label.groupby(level=0).first())
+    found = [name for name in flags if _is_class(flags[name], label)]
+    if found:
+        logging.info(
+            "%s: no groups by %s, which says the class of every test image that it knows; name it "
+            "with --subgroups to have them",
+            *(path, ", ".join(found)),
+        )
+    return found
+
+
+def _is_class(flag, label):
+    flag = pd.to_numeric(flag, errors="coerce")
+    both = flag.notna() & label.notna()
+    is_alike = (flag == label)[both]
+    return label[both].nunique() > 1 and (is_alike.all() or not is_alike.any())
 
 
 def _is_flag(column):

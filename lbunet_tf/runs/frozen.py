@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from absl import logging
 
+from lbunet_tf.data import manifests
 from lbunet_tf.runs import run_directory
 from lbunet_tf.serving import calibrated
 from lbunet_tf.serving import outlines
@@ -18,6 +19,8 @@ from lbunet_tf.storage import whole_files
 
 # What conformal.json calls the contours of masks, among the prediction sets of scores.
 CONTOURS = "mask_contours"
+# On which parts of the split something is chosen.
+CHOSEN_ON = ("val", manifests.CALIBRATION)
 
 
 def is_run_as_it_is(runs: Sequence[str], tta: str) -> bool:
@@ -77,6 +80,9 @@ def read_point(run: pathlib.Path) -> dict | None:
     # Just above 1 nothing is flagged.
     if found and not (isinstance(threshold, float) and 0 <= threshold <= np.nextafter(1, 2)):
         _refuse(run, run_directory.OPERATING_POINT, "a threshold between 0 and 1", threshold)
+    if found:
+        names = ("rule", "chosen_on", "num_melanoma", "num_other")
+        _refuse_wrong(run, run_directory.OPERATING_POINT, found, names)
     return found
 
 
@@ -96,10 +102,47 @@ def read_calibration(run: pathlib.Path) -> calibrated.Calibration | None:
     fits = is_known and len(parameters) in counts.get(kind, range(4, 10**6, 2))
     if not fits:
         _refuse(run, run_directory.CALIBRATION, "a kind and its parameters", (kind, parameters))
+    _refuse_wrong_parameters(run, kind, parameters)
     offset = found.get("offset", 0.0)
     if not (isinstance(offset, float) and np.isfinite(offset)):
         _refuse(run, run_directory.CALIBRATION, "a finite number as its offset", offset)
     return calibrated.Calibration(kind, tuple(parameters), offset)
+
+
+def _refuse_wrong_parameters(run, kind, parameters):
+    """Raises where probabilities would be no numbers, or fall where the score rises."""
+    needed = {
+        "temperature": "a temperature above 0",
+        "platt": "a slope of at least 0",
+        "beta": "slopes of at least 0",
+        "isotonic": "corners in order, and probabilities in 0..1 that do not fall",
+    }
+    values = np.array(parameters)
+    is_good = bool(np.isfinite(values).all())
+    if kind == "temperature":
+        is_good &= parameters[0] > 0
+    elif kind in ("platt", "beta"):
+        # The last is the intercept.
+        is_good &= min(parameters[:-1]) >= 0
+    elif kind == "isotonic" and is_good:
+        corners, probabilities = np.split(values, 2)
+        rises = (np.diff(corners) >= 0).all() and (np.diff(probabilities) >= 0).all()
+        is_good = rises and 0 <= probabilities[0] and probabilities[-1] <= 1
+    if not is_good:
+        words = f"finite parameters of {kind}: {needed.get(kind, 'none')}"
+        _refuse(run, run_directory.CALIBRATION, words, parameters)
+
+
+def read_calibration_facts(run: pathlib.Path) -> dict | None:
+    """Returns what a run's calibration.json says of its fit; None as `read_calibration`.
+
+    Raises:
+        ValueError: `kind`, `chosen_on` or `prevalence` is missing or damaged.
+    """
+    found = _read(run, run_directory.CALIBRATION, ("kind", "chosen_on", "prevalence"))
+    if found:
+        _refuse_wrong(run, run_directory.CALIBRATION, found, ("prevalence", "chosen_on"))
+    return found
 
 
 def sets_of(runs: Sequence[str], tta: str) -> prediction_sets.BinarySets | None:
@@ -119,13 +162,18 @@ def read_sets(run: pathlib.Path) -> dict | None:
         ValueError: As `sets_of`.
     """
     counts = [f"num_{what}{name}" for what in ("", "patients_") for name in ("melanoma", "benign")]
-    if read_contours(run) and "benign" not in _read(run, run_directory.CONFORMAL, ()):
+    names = ("benign", "melanoma", "coverage", "chosen_on", *counts)
+    whole = _read(run, run_directory.CONFORMAL, ())
+    if whole and CONTOURS in whole and not any(name in whole for name in names):
         # Of a network that finds outlines alone.
         return None
-    found = _read(run, run_directory.CONFORMAL, ("benign", "melanoma", "coverage", *counts))
-    ends = found and (found["benign"], found["melanoma"])
-    if found and not all(isinstance(end, float) and 0 <= end <= 1 for end in ends):
+    found = whole and _read(run, run_directory.CONFORMAL, names)
+    if not found:
+        return None
+    ends = found["benign"], found["melanoma"]
+    if not all(isinstance(end, float) and 0 <= end <= 1 for end in ends):
         _refuse(run, run_directory.CONFORMAL, "two probabilities", ends)
+    _refuse_wrong(run, run_directory.CONFORMAL, found, names[2:])
     return found
 
 
@@ -169,7 +217,16 @@ def read_contours(run: pathlib.Path) -> dict | None:
     is_good = isinstance(found, dict) and all(isinstance(end, float) for end in ends)
     if not is_good or not 0 <= ends[0] <= 1 or not 0 < ends[1] <= np.nextafter(1, 2):
         _refuse(run, run_directory.CONFORMAL, "two probabilities of mask contours", ends)
+    if ends[0] > ends[1]:
+        _refuse(run, run_directory.CONFORMAL, "an outer mask contour outside the inner one", ends)
+    names = ("coverage", "confidence", "chosen_on", "num_masks", "num_patients", "num_empty")
+    _refuse_wrong(run, run_directory.CONFORMAL, found, names, f" of {CONTOURS}")
     return found
+
+
+def refuse_unreadable(run: pathlib.Path, file: str) -> None:
+    """Raises a ValueError where `add` could not add to a file, since it is not ours."""
+    _read(run, file, ())
 
 
 def write(run: pathlib.Path, file: str, found: dict) -> None:
@@ -196,6 +253,26 @@ def _read(run, file, names):
         *(path, run),
     )
     return None
+
+
+def _refuse_wrong(run, file, found, names, where=""):
+    """Raises where one of the facts that are named is missing, or not what it is elsewhere."""
+    for name in names:
+        value = found.get(name)
+        if name == "chosen_on":
+            needed = f"one of {', '.join(CHOSEN_ON)}"
+            is_good = value in CHOSEN_ON
+        elif name == "rule":
+            needed, is_good = "text", isinstance(value, str)
+        elif name.startswith("num_"):
+            least = 0 if name == "num_empty" else 1
+            needed = f"a whole number of at least {least}"
+            is_good = type(value) is int and value >= least
+        else:
+            needed = "a number above 0 and below 1"
+            is_good = isinstance(value, float) and 0 < value < 1
+        if not is_good:
+            _refuse(run, file, f'{needed} as "{name}"{where}', value)
 
 
 def _refuse(run, file, needed, received):

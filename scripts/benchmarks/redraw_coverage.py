@@ -36,7 +36,7 @@ def main() -> None:
     rows = table[table["mask_tp"].notna()]
     if len(rows):
         path = arguments.run / run_directory.MASK_HISTOGRAMS
-        counts = mask_contours.read(path, rows["image_id"].tolist())
+        counts = mask_contours.read(path, rows)
         has_lesion = counts[:, 1].sum(axis=1) > 0
         _print_contours(
             counts[has_lesion],

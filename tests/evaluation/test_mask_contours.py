@@ -1,6 +1,7 @@
 """Contours with a promise, by worked values and by simulation."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from lbunet_tf.evaluation import conformal
@@ -183,3 +184,84 @@ def test_every_bin_is_found_again_from_its_probability():
 
 def test_as_many_patients_are_needed_as_for_prediction_sets():
     assert [conformal.least(alpha) for alpha in (0.1, 0.05, 0.2)] == [9, 19, 4]
+
+
+@pytest.fixture
+def written(tmp_path):
+    """(path, rows, counts) of histograms of three images of 16 pixels, and their table."""
+    counts = np.zeros((3, 2, BINS), "uint32")
+    counts[:, 0, 5], counts[:, 1, 90] = [10, 12, 16], [6, 4, 0]
+    rows = pd.DataFrame(
+        {
+            "image_id": ["a", "b", "c"],
+            "mask_tp": [5.0, 4.0, 0.0],
+            "mask_fn": [1.0, 0.0, 0.0],
+            "mask_fp": [2.0, 0.0, 1.0],
+            "mask_tn": [8.0, 12.0, 15.0],
+        }
+    )
+    path = tmp_path / "mask_histograms.npz"
+    np.savez_compressed(path, image_id=np.array(["a", "b", "c"]), counts=counts)
+    return path, rows, counts
+
+
+def test_histograms_are_paired_by_id(written):
+    path, rows, counts = written
+
+    found = mask_contours.read(path, rows.iloc[[2, 0]])
+
+    np.testing.assert_array_equal(found, counts[[2, 0]])
+
+
+@pytest.mark.parametrize(
+    "content, words",
+    [
+        ({"image_id": ["a", "b", "x"]}, "hold each image once.*image 'c'"),
+        ({"image_id": ["a", "b", "b"]}, "hold each image once.*image 'b'"),
+        ({"image_id": ["a", "b"]}, r"shape \(2, 2, 128\).*\(3, 2, 128\)"),
+        ({"counts": np.ones((3, 2, 64), "uint32")}, r"shape \(3, 2, 128\).*\(3, 2, 64\)"),
+        ({"counts": np.ones((3, 2, BINS))}, "whole numbers.*float64"),
+        ({"counts": None}, "a whole file of histograms.*ValueError"),
+    ],
+)
+def test_histograms_of_another_kind_are_refused_by_the_name_of_the_file(written, content, words):
+    path, rows, counts = written
+    np.savez(path, **{"image_id": ["a", "b", "c"], "counts": counts, **content})
+
+    with pytest.raises(ValueError, match=f"mask_histograms.npz must .*{words}") as caught:
+        mask_contours.read(path, rows)
+
+    assert "Evaluate the run again" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "column, words",
+    [
+        ("mask_fn", r"mask_tp \+ mask_fn of each image.*inside the mask.* 4 pixels and 5"),
+        ("mask_tn", r"mask_fp \+ mask_tn of each image.*outside the mask.* 12 pixels and 13"),
+    ],
+)
+def test_histograms_of_other_predictions_are_refused(written, column, words):
+    path, rows, _ = written
+    rows.loc[1, column] += 1
+
+    with pytest.raises(ValueError, match=f"{words} in the table of image 'b'"):
+        mask_contours.read(path, rows)
+
+
+@pytest.mark.parametrize("num_bytes", [0, 30, -40])
+def test_a_broken_file_of_histograms_is_named(written, num_bytes):
+    path, rows, _ = written
+    content = path.read_bytes()
+    path.write_bytes(content[:num_bytes])
+
+    with pytest.raises(ValueError, match="mask_histograms.npz must be a whole file.*Evaluate the"):
+        mask_contours.read(path, rows)
+
+
+def test_a_file_without_counts_is_named(written):
+    path, rows, _ = written
+    np.savez(path, image_id=["a", "b", "c"])
+
+    with pytest.raises(ValueError, match="mask_histograms.npz must be a whole file.*KeyError"):
+        mask_contours.read(path, rows)

@@ -1,5 +1,6 @@
 """Flags of a table reach the images that they are about, or the table is refused by name."""
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -46,6 +47,76 @@ def test_columns_of_0_and_1_are_attributes_and_what_is_not_known_is_empty(rows, 
         "hair": ["no", "yes", "", "yes"],
         "ruler": ["", "yes", "", "no"],
     }
+
+
+@pytest.fixture
+def labelled(rows):
+    return rows.assign(label=[1.0, 0.0, 0.0, np.nan])
+
+
+@pytest.mark.parametrize("name", ["MEL", "is_melanoma", "benign_malignant", "Target"])
+@pytest.mark.parametrize("values", [(1, 0, 0, 1), (0, 1, 1, 1), ("1.0", "", "0", "")])
+def test_the_class_by_another_name_makes_no_groups_and_that_is_said(
+    labelled, write, caplog, name, values
+):
+    pairs = zip(["ISIC_0000000", "ISIC_0000001", "x", "y"], values, [0, 1, 0, 1], strict=True)
+    path = write(f"image_id,{name},hair", *(f"{one},{value},{hair}" for one, value, hair in pairs))
+
+    found = subgroup_tables.read([path], labelled, DEFAULT)
+
+    assert list(found) == ["hair"]
+    assert (
+        name == "Target" or f"flags.csv: no groups by {name}, which says the class" in caplog.text
+    )
+    assert list(subgroup_tables.read([path], labelled, (name,))) == [name]
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        # Other than the class of one image; of one class only.
+        ["ISIC_0000000,1", "ISIC_0000001,0", "x,1"],
+        ["ISIC_0000001,0", "x,0", "y,1", "another,1"],
+    ],
+)
+def test_a_flag_that_is_not_the_class_of_all_images_makes_groups(labelled, write, lines):
+    found = subgroup_tables.read([write("image_id,hair", *lines)], labelled, DEFAULT)
+
+    assert list(found) == ["hair"]
+
+
+def test_a_table_of_the_class_alone_is_refused(labelled, write):
+    path = write("image_id,MEL", "ISIC_0000000,1", "x,0")
+
+    with pytest.raises(ValueError, match="flags.csv must have a column of 0 and 1, except the cl"):
+        subgroup_tables.read([path], labelled, DEFAULT)
+
+
+def test_ids_with_folders_match_by_their_base_name(rows, write):
+    path = write(
+        "image_id,hair",
+        "train/x.jpg,1",
+        r"C:\photos\y.png,0",
+        "/data/ISIC_0000001_downsampled.JPG,1",
+    )
+
+    found = subgroup_tables.read([path], rows, DEFAULT)
+
+    assert found["hair"].tolist() == ["", "yes", "yes", "no"]
+
+
+def test_folders_tell_images_apart_where_the_run_does_and_among_those_of_others(write):
+    rows = pd.DataFrame({"image_id": ["nevus/x", "melanoma/x", "y"]})
+    path = write("image_id,hair", "nevus/x.jpg,1", "melanoma/x.jpg,0", "a/z,1", "b/z,0", "y,1")
+
+    assert subgroup_tables.read([path], rows, DEFAULT)["hair"].tolist() == ["yes", "no", "yes"]
+
+
+def test_two_folders_that_disagree_on_one_image_are_refused(rows, write):
+    path = write("image_id,hair", "a/x.jpg,1", "b/x.jpg,0")
+
+    with pytest.raises(ValueError, match="flags.csv must say one thing of each image.*'x'"):
+        subgroup_tables.read([path], rows, DEFAULT)
 
 
 def test_what_subgroups_names_is_taken_instead_flags_or_not(rows, write):
