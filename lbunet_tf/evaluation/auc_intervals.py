@@ -1,12 +1,17 @@
 """The AUC of images of patients: its variance, its interval, and the difference of two."""
 
 import dataclasses
+import itertools
 from collections.abc import Callable
+from collections.abc import Sequence
 
 import numpy as np
 from scipy import stats
 
 from lbunet_tf.evaluation import intervals
+
+# What a group and the images that it is compared with are called in reasons.
+SIDES = ("this group", "the others")
 
 
 def auc_components(labels: np.ndarray, scores: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
@@ -36,18 +41,36 @@ def auc_variance(
         patients: (N,) of any kind.
     """
     _, number = np.unique(patients, return_inverse=True)
-    total = number.max() + 1
-    sums = []
-    for label, values in zip((1, 0), components, strict=True):
+    sums = _patient_sums(labels, components, number, number.max() + 1)
+    return _covariance(sums, sums)
+
+
+def _patient_sums(labels, components, number, total):
+    """Returns ((2, total) centred sums by class and patient, (2, total) bool: who has images).
+
+    The sums are divided by the images of the class; positives come first.
+    """
+    sums, has_images = np.zeros((2, total)), np.zeros((2, total), bool)
+    for row, (label, values) in enumerate(zip((1, 0), components, strict=True)):
         of_patient = number[labels == label]
-        centred = np.bincount(of_patient, values - values.mean(), total)
-        sums.append((centred, len(np.unique(of_patient)), len(values)))
-    (x, patients_x, m), (y, patients_y, n) = sums
-    return float(
-        patients_x / ((patients_x - 1) * m**2) * (x**2).sum()
-        + patients_y / ((patients_y - 1) * n**2) * (y**2).sum()
-        + 2 * total / ((total - 1) * m * n) * (x * y).sum()
-    )
+        centred = (values - values.mean()) / len(values)
+        sums[row] = np.bincount(of_patient, centred, total)
+        has_images[row, of_patient] = True
+    return sums, has_images
+
+
+def _covariance(first, second):
+    """Returns the covariance of two AUCs from their `_patient_sums`; with itself the variance.
+
+    0 where no patient has images in both.
+    """
+    (first_sums, first_has), (second_sums, second_has) = first, second
+    has_images = first_has | second_has
+    found = 0.0
+    for one, other in itertools.product((0, 1), repeat=2):
+        count = (has_images[one] if one == other else has_images.any(axis=0)).sum()
+        found += count / (count - 1) * first_sums[one] @ second_sums[other]
+    return float(found)
 
 
 def auc(
@@ -132,6 +155,54 @@ def auc_difference(
     method = f"Obuchowski, paired, {len(np.unique(patients))} patients"
     interval = intervals.Interval(value, value - half, value + half, method)
     return Difference(interval, error, float(2 * stats.norm.sf(abs(value) / error)))
+
+
+def group_difference(
+    labels: np.ndarray,
+    scores: np.ndarray,
+    patients: np.ndarray,
+    sides: Sequence[np.ndarray],
+    confidence: float = intervals.CONFIDENCE,
+) -> intervals.Interval:
+    """Returns the AUC of a group minus that of other images, by patient (Obuchowski 1997).
+
+    A patient may have images on both sides: the covariance of the two AUCs counts.
+
+    Args:
+        labels: (N,) 0 or 1.
+        scores: (N,), larger for melanoma.
+        patients: (N,) of any kind.
+        sides: (N,) bool of the group, and of the images that it is compared with.
+        confidence: Of the interval.
+    """
+    _, number = np.unique(patients, return_inverse=True)
+    (own, own_sums, own_reason), (other, other_sums, other_reason) = (
+        _of_side(name, is_in, labels, scores, number)
+        for name, is_in in zip(SIDES, sides, strict=True)
+    )
+    difference = None if None in (own, other) else own - other
+    if own_reason or other_reason:
+        return intervals.not_estimable(difference, own_reason or other_reason)
+    apart = _covariance(own_sums, own_sums) + _covariance(other_sums, other_sums)
+    variance = apart - 2 * _covariance(own_sums, other_sums)
+    if variance <= 0:
+        return intervals.not_estimable(difference, "both sides rank every patient alike")
+    half = float(stats.norm.ppf((1 + confidence) / 2) * np.sqrt(variance))
+    method = f"Obuchowski, {len(np.unique(number[sides[0] | sides[1]]))} patients"
+    return intervals.Interval(difference, difference - half, difference + half, method)
+
+
+def _of_side(name, is_in, labels, scores, number):
+    """Returns (AUC, its `_patient_sums`, "" or why there is no variance) of one side."""
+    total, labels = number.max() + 1, labels[is_in]
+    if not 0 < labels.sum() < len(labels):
+        return None, None, f"{name}: n = {int(labels.sum())} melanomas of {len(labels)} images"
+    value, *components = auc_components(labels, scores[is_in])
+    sums = _patient_sums(labels, tuple(components), number[is_in], total)
+    reason = intervals.too_few(labels, number[is_in])
+    if not reason and _covariance(sums, sums) <= 0:
+        reason = "perfect separation, or scores that are all alike, has no variance"
+    return value, sums, f"{name}: {reason}" if reason else ""
 
 
 def weighted_auc(labels: np.ndarray, scores: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:

@@ -14,13 +14,21 @@ from lbunet_tf.evaluation import contract
 from lbunet_tf.evaluation import intervals
 
 ENDS = ("difference", "low", "high")
+# What the decisions are compared by, and on which images. Apart: were they counted together, the
+# experiment that misses more melanomas would win wherever melanomas are rare.
+DECISIONS = {"sensitivity": "melanomas", "specificity": "others"}
+TESTS = ("auc_p", *(f"mcnemar_{name}_p" for name in DECISIONS))
 COLUMNS = (
     *("seed", "experiment", "compared_with", "num_images"),
     *(f"auc_{end}" for end in ENDS),
     *("auc_p", "auc_p_holm"),
     *(f"dice_{end}" for end in ENDS),
     # Images that only one of the two decides rightly, each at its own threshold.
-    *("only_this_right", "only_other_right", "mcnemar_p", "mcnemar_p_holm", "mcnemar_note"),
+    *("melanomas_only_this", "melanomas_only_other"),
+    *("mcnemar_sensitivity_p", "mcnemar_sensitivity_p_holm"),
+    *("others_only_this", "others_only_other"),
+    *("mcnemar_specificity_p", "mcnemar_specificity_p_holm"),
+    "mcnemar_note",
 )
 
 
@@ -31,9 +39,10 @@ def of_runs(
     """Returns a row for each experiment but the first, and seed: that minus the first.
 
     AUC by Obuchowski's paired test, Dice by the patient bootstrap of each image's difference, and
-    the decisions at the two operating points by McNemar's exact test, which takes images for
-    independent: `mcnemar_note` says why it is not estimable. Both p with Holm's correction over
-    the experiments of a seed. Empty where there is one experiment.
+    the decisions at the two operating points by McNemar's exact tests, of melanomas (sensitivity)
+    and of others (specificity). These take images for independent: `mcnemar_note` says why they
+    are not estimable. Each p with Holm's correction over the experiments of a seed. Empty where
+    there is one experiment.
 
     Args:
         tables: The test rows of predictions by (experiment, seed), in the order of the experiments.
@@ -49,7 +58,7 @@ def of_runs(
             _row(seed, name, first, of_seed[name], of_seed[first], (cuts[name], cuts[first]))
             for name in others
         ]
-        for test in ("auc_p", "mcnemar_p"):
+        for test in TESTS:
             known = [row for row in found if row[test] is not None]
             adjusted = intervals.holm([row[test] for row in known])
             for row, p in zip(known, adjusted, strict=True):
@@ -85,7 +94,7 @@ def _row(seed, name, first_name, table, first, cuts):
 
 
 def _mcnemar(labels, own, other, key, cuts):
-    """Returns how often only one of the two is right at its threshold, and the exact p."""
+    """Returns by class how often only one of the two is right at its threshold, and the exact p."""
     if None in cuts:
         return {"mcnemar_note": "not estimable: an experiment has no operating point"}
     if len(np.unique(key)) < len(key):
@@ -93,13 +102,17 @@ def _mcnemar(labels, own, other, key, cuts):
     first, second = (
         (one >= cut) == (labels == 1) for one, cut in zip((own, other), cuts, strict=True)
     )
-    only_first, only_second = int((first & ~second).sum()), int((~first & second).sum())
-    return {
-        "only_this_right": only_first,
-        "only_other_right": only_second,
-        "mcnemar_p": intervals.mcnemar(only_first, only_second),
-        "mcnemar_note": f"exact, n = {len(key)} images",
-    }
+    row, counts = {}, []
+    for (name, images), label in zip(DECISIONS.items(), (1, 0), strict=True):
+        is_of_class = labels == label
+        counts.append(f"{is_of_class.sum()} {images}")
+        if not is_of_class.any():
+            continue
+        only_first = int((first & ~second & is_of_class).sum())
+        only_second = int((~first & second & is_of_class).sum())
+        row |= {f"{images}_only_this": only_first, f"{images}_only_other": only_second}
+        row[f"mcnemar_{name}_p"] = intervals.mcnemar(only_first, only_second)
+    return row | {"mcnemar_note": f"exact, n = {' and '.join(counts)}"}
 
 
 def _ends(name, interval):
@@ -116,25 +129,32 @@ def in_words(found: pd.DataFrame) -> dict[str, str]:
             for name, key in (("AUC", "auc"), ("Dice", "dice"))
             if not pd.isna(getattr(row, f"{key}_difference"))
         ]
-        if not parts:
-            continue
         if not pd.isna(row.auc_p_holm):
             parts[0] += f", p = {row.auc_p_holm:.3f} by Holm"
         if not pd.isna(row.mcnemar_note):
-            parts.append(_decisions(row))
+            parts += _decisions(row)
+        if not parts:
+            continue
         title = f"{row.experiment} minus {row.compared_with}, seed {row.seed}"
         words[title] = f"{'; '.join(parts)} ({row.num_images} images, 95 % intervals by patient)"
     return words
 
 
 def _decisions(row):
-    if pd.isna(row.mcnemar_p):
-        return f"decisions at the operating points (McNemar) {row.mcnemar_note}"
-    return (
-        f"at the operating points {row.only_this_right:.0f} images are right in this one alone, "
-        f"{row.only_other_right:.0f} in the other alone (McNemar's exact "
-        f"p = {row.mcnemar_p_holm:.3f} by Holm)"
-    )
+    """Returns what McNemar's tests say, one part for each class that there is."""
+    if row.mcnemar_note.startswith("not estimable"):
+        return [f"decisions at the operating points (McNemar) {row.mcnemar_note}"]
+    words = {"sensitivity": "melanomas are flagged", "specificity": "others are not flagged"}
+    parts = []
+    for name, images in DECISIONS.items():
+        p = getattr(row, f"mcnemar_{name}_p_holm")
+        if not pd.isna(p):
+            this, other = (getattr(row, f"{images}_only_{one}") for one in ("this", "other"))
+            parts.append(
+                f"at the operating points {this:.0f} {words[name]} by this one alone, {other:.0f} "
+                f"by the other alone ({name}: McNemar's exact p = {p:.3f} by Holm)"
+            )
+    return parts
 
 
 def _of(row, key):

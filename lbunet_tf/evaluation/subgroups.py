@@ -9,18 +9,18 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from lbunet_tf.evaluation import auc_intervals
 from lbunet_tf.evaluation import calibration
 from lbunet_tf.evaluation import conformal
 from lbunet_tf.evaluation import contract
+from lbunet_tf.evaluation import group_differences
 from lbunet_tf.evaluation import intervals
 from lbunet_tf.evaluation import operating_point
 from lbunet_tf.evaluation import skin_tone
 from lbunet_tf.serving import chosen
 
-UNKNOWN = "unknown"
+UNKNOWN = group_differences.UNKNOWN
 AGES = (0, 30, 50, 70, np.inf)
 AGE_NAMES = ("below 30", "30 to 49", "50 to 69", "70 and more")
 # What is looked at where a table has it.
@@ -50,12 +50,13 @@ def measure(
     """Returns a row for each group of each column that has several.
 
     `attribute`, `group`, `num_images`, `num_melanoma`, `num_patients`; NAME, NAME_low, NAME_high
-    and NAME_note (the method, or why there is no interval) of each of `NUMBERS`; and
-    `auc_difference` from the other images whose group is known, with an interval that holds for all
-    groups of the attribute at once (Bonferroni); of `UNKNOWN`, and where one other group is all
-    there is, from all other images. `observed_to_expected`: melanomas per melanoma that the
-    probabilities expect; `coverage_melanoma`, `coverage_benign`: how often the prediction sets
-    hold the true class; `set_size`: of how many classes, on average.
+    and NAME_note (the method, or why there is no interval) of each of `NUMBERS`; and the same of
+    `auc_difference`, `sensitivity_difference`, `specificity_difference` and `dice_difference` from
+    the other images, as `group_differences` compares them.
+
+    `observed_to_expected`: melanomas per melanoma that the probabilities expect;
+    `coverage_melanoma`, `coverage_benign`: how often the prediction sets hold the true class;
+    `set_size`: of how many classes, on average.
 
     Args:
         table: Rows of one split of predictions.
@@ -68,27 +69,21 @@ def measure(
         if name not in table:
             continue
         group = groups_of(table[name])
-        names = sorted(set(group), key=_place)
+        names = sorted(set(group), key=_order)
         if len(names) < 2:
             continue
+        differences = group_differences.of_groups(table, group, names, found.threshold)
         for one in names:
             is_in = group == one
             row = {"attribute": name, "group": one, **_counts(table[is_in], key[is_in])}
             row |= _numbers(table[is_in], key[is_in], found)
-            row |= _difference(table[is_in], table[_others(group, one)], len(names))
+            for number, interval in differences[one].items():
+                row |= _columns(f"{number}_difference", interval)
             rows.append(row)
     return pd.DataFrame(rows)
 
 
-def _others(group, one):
-    """Returns (N,) bool: which images a group is compared with."""
-    others = group != one
-    known = others & (group != UNKNOWN)
-    # What a table of flags does not know may be of another source, which differs anyhow.
-    return known if one != UNKNOWN and known.any() else others
-
-
-def _place(name):
+def _order(name):
     """Ages and skin tones in their order, what is unknown last."""
     ordered = (*AGE_NAMES, *skin_tone.CATEGORIES)
     return (name == UNKNOWN, ordered.index(name) if name in ordered else -1, name)
@@ -119,10 +114,13 @@ def _numbers(table, key, of_scores):
     row = {}
     for name in NUMBERS:
         if name in found:
-            one = found[name]
-            row |= {name: one.value, f"{name}_low": one.low, f"{name}_high": one.high}
-            row[f"{name}_note"] = one.method
+            row |= _columns(name, found[name])
     return row
+
+
+def _columns(name, one):
+    row = {name: one.value, f"{name}_low": one.low, f"{name}_high": one.high}
+    return row | {f"{name}_note": one.method}
 
 
 def _sets(labels, scores, key, sets):
@@ -136,26 +134,3 @@ def _sets(labels, scores, key, sets):
     ends = {end: getattr(half, end) for end in ("value", "low", "high")}
     twice = {end: None if value is None else 2 * value for end, value in ends.items()}
     return found | {"set_size": dataclasses.replace(half, **twice)}
-
-
-def _difference(own_rows, other_rows, num_groups):
-    """Returns the AUC of a group minus that of the others; patients in both count as two."""
-    parts = []
-    for rows in (own_rows, other_rows):
-        labels, scores, key = contract.scored(rows)
-        if not 0 < labels.sum() < len(labels) or intervals.too_few(labels, key):
-            return {}
-        value, *components = auc_intervals.auc_components(labels, scores)
-        parts.append((value, auc_intervals.auc_variance(labels, tuple(components), key)))
-    (own, variance), (other, other_variance) = parts
-    alpha = (1 - intervals.CONFIDENCE) / num_groups
-    half = stats.norm.ppf(1 - alpha / 2) * np.sqrt(variance + other_variance)
-    difference = own - other
-    if min(variance, other_variance) <= 0:
-        # Perfect separation, or scores that are all alike, say nothing of other patients.
-        return {"auc_difference": difference}
-    return {
-        "auc_difference": difference,
-        "auc_difference_low": difference - half,
-        "auc_difference_high": difference + half,
-    }

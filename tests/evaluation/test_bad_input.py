@@ -215,7 +215,9 @@ def test_an_empty_group_is_none_and_a_group_without_scores_has_no_numbers(table)
 
     assert found.index.tolist() == ["female", "male"]
     assert pd.isna(found.loc["male", ["auc", "sensitivity", "observed_to_expected"]]).all()
-    assert "auc_difference" not in found
+    assert found[["auc_difference", "sensitivity_difference"]].isna().all(axis=None)
+    assert found.loc["male", "auc_difference_note"] == "this group: n = 0 melanomas of 0 images"
+    assert found.loc["female", "auc_difference_note"] == "the others: n = 0 melanomas of 0 images"
 
 
 @pytest.mark.parametrize("file", FILES)

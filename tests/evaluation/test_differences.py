@@ -112,48 +112,94 @@ def one_image_each(table):
     return table.assign(patient_id=[f"p{number}" for number in range(len(table))])
 
 
-def test_decisions_at_the_operating_points_are_compared_by_mcnemars_exact_test():
-    # At its threshold the first is wrong on ten images on which the other is right, and the other
-    # on two: 2:10 gives p = .038574.
-    labels = np.repeat([1.0, 0.0], 20)
-    base = pd.DataFrame(
+def decided(num_melanoma, num_other, missed, alarms):
+    """A table of images with a patient each, decided at 0.5 rightly but for some of each class."""
+    labels = np.repeat([1.0, 0.0], [num_melanoma, num_other])
+    is_wrong = np.zeros(len(labels), bool)
+    is_wrong[[*missed, *(num_melanoma + number for number in alarms)]] = True
+    names = [f"i{number}" for number in range(len(labels))]
+    return pd.DataFrame(
         {
-            "image_id": [f"i{number}" for number in range(40)],
-            "patient_id": [f"p{number}" for number in range(40)],
+            "image_id": names,
+            "patient_id": names,
             "label": labels,
+            "score": np.where(is_wrong == (labels == 1), 0.1, 0.7),
         }
     )
-    right = np.where(labels == 1, 0.7, 0.1)
-    first, second = right.copy(), np.where(labels == 1, 0.95, 0.85)
-    first[:10] = 0.1
-    second[10:12] = 0.2
-    tables = {("a", 0): base.assign(score=first), ("b", 0): base.assign(score=second)}
+
+
+def test_decisions_are_compared_on_melanomas_and_on_others_apart():
+    # Of melanomas the first misses ten that the other flags, and the other two: p = .038574. Of
+    # others the first flags three, which the other does not: p = .25.
+    tables = {
+        ("a", 0): decided(20, 30, range(10), range(3)),
+        ("b", 0): decided(20, 30, (10, 11), ()),
+    }
+    # Each is cut at its own threshold.
+    tables["b", 0]["score"] += 0.25
 
     found = differences.of_runs(tables, {("a", 0): 0.5, ("b", 0): 0.9})
 
     row = found.iloc[0]
-    assert (row["only_this_right"], row["only_other_right"]) == (10, 2)
-    assert row["mcnemar_p"] == pytest.approx(0.038574, abs=1e-6) == row["mcnemar_p_holm"]
-    assert row["mcnemar_note"] == "exact, n = 40 images"
+    assert (row["melanomas_only_this"], row["melanomas_only_other"]) == (10, 2)
+    assert row["mcnemar_sensitivity_p"] == pytest.approx(0.038574, abs=1e-6)
+    assert (row["others_only_this"], row["others_only_other"]) == (3, 0)
+    assert row["mcnemar_specificity_p"] == pytest.approx(0.25)
+    assert row["mcnemar_sensitivity_p_holm"] == row["mcnemar_sensitivity_p"]
+    assert row["mcnemar_note"] == "exact, n = 20 melanomas and 30 others"
     text = differences.in_words(found)["b minus a, seed 0"]
-    assert "10 images are right in this one alone, 2 in the other alone" in text
-    assert "p = 0.039 by Holm" in text
+    assert "10 melanomas are flagged by this one alone, 2 by the other alone" in text
+    assert "(sensitivity: McNemar's exact p = 0.039 by Holm)" in text
+    assert "3 others are not flagged by this one alone, 0 by the other alone" in text
+    assert "(specificity: McNemar's exact p = 0.250 by Holm)" in text
 
 
-def test_the_p_of_several_decisions_is_adjusted_by_holm(tables):
+def test_fewer_false_alarms_do_not_outweigh_missed_melanomas():
+    # Of 1,000 images 20 are melanomas; the second misses ten of them and saves thirty alarms.
+    tables = {
+        ("a", 0): decided(20, 980, (), range(30)),
+        ("b", 0): decided(20, 980, range(10), ()),
+    }
+
+    row = differences.of_runs(tables, dict.fromkeys(tables, 0.5)).iloc[0]
+
+    assert (row["melanomas_only_this"], row["melanomas_only_other"]) == (0, 10)
+    # Two-sided: 2 / 2 ** 10 and 2 / 2 ** 30.
+    assert row["mcnemar_sensitivity_p"] == pytest.approx(2**-9)
+    assert row["mcnemar_specificity_p"] == pytest.approx(2**-29)
+
+
+def test_a_class_without_images_has_no_test_of_decisions():
+    tables = {("a", 0): decided(0, 30, (), range(3)), ("b", 0): decided(0, 30, (), ())}
+
+    found = differences.of_runs(tables, dict.fromkeys(tables, 0.5))
+
+    row = found.iloc[0]
+    of_melanomas = ["melanomas_only_this", "mcnemar_sensitivity_p", "mcnemar_sensitivity_p_holm"]
+    assert row[of_melanomas].isna().all()
+    assert row["mcnemar_specificity_p_holm"] == pytest.approx(0.25)
+    assert row["mcnemar_note"] == "exact, n = 0 melanomas and 30 others"
+    text = differences.in_words(found)["b minus a, seed 0"]
+    assert "3 others are not flagged" in text and "melanomas" not in text
+
+
+@pytest.mark.parametrize("test", ["mcnemar_sensitivity_p", "mcnemar_specificity_p"])
+def test_the_p_of_several_decisions_is_adjusted_by_holm(tables, test):
     each = {key: one_image_each(one) for key, one in tables.items()}
+    cuts = {key: 0.6 if key[0] == "b" else 0.8 for key in each}
 
-    found = differences.of_runs(each, dict.fromkeys(each, 0.6))
+    found = differences.of_runs(each, cuts)
 
-    assert found["mcnemar_p_holm"][:2].tolist() == pytest.approx(
-        intervals.holm(found["mcnemar_p"][:2].tolist())
+    assert found[f"{test}_holm"][:2].tolist() == pytest.approx(
+        intervals.holm(found[test][:2].tolist())
     )
+    assert found[f"{test}_holm"][:2].tolist() != found[test][:2].tolist()
 
 
 def test_decisions_are_not_compared_where_patients_repeat(tables):
     found = differences.of_runs(tables, dict.fromkeys(tables, 0.5))
 
-    assert found[["mcnemar_p", "mcnemar_p_holm", "only_this_right"]].isna().all(axis=None)
+    assert found[[*differences.TESTS[1:], "melanomas_only_this"]].isna().all(axis=None)
     assert set(found["mcnemar_note"]) == {"not estimable: patients repeat"}
     assert "not estimable: patients repeat" in differences.in_words(found)["b minus a, seed 0"]
 
@@ -163,7 +209,7 @@ def test_decisions_are_not_compared_without_an_operating_point(tables):
 
     found = differences.of_runs(each, {("a", 0): 0.5, ("b", 0): None})
 
-    assert found["mcnemar_p"].isna().all()
+    assert found[["mcnemar_sensitivity_p", "mcnemar_specificity_p"]].isna().all(axis=None)
     assert found["mcnemar_note"].str.contains("no operating point").all()
 
 

@@ -181,3 +181,81 @@ def test_intervals_by_patient_hold_the_truth_in_95_of_100_draws_and_by_image_the
     assert 0.92 <= rates["obuchowski"] <= 0.98
     assert 0.92 <= rates["bootstrap"] <= 0.98
     assert rates["delong"] < 0.9
+
+
+def test_a_difference_of_groups_without_a_common_patient_adds_their_variances(any_number):
+    # Set A twice, once by patient (variance .0360619) and once by image (.0312).
+    labels, patients = np.tile(LABELS, 2), np.r_[PATIENTS, 100 + EACH]
+    is_first = np.arange(20) < 10
+
+    found = auc_intervals.group_difference(
+        labels, np.r_[OTHERS, SCORES], patients, (is_first, ~is_first)
+    )
+
+    _, *components = auc_intervals.auc_components(LABELS, OTHERS)
+    first = auc_intervals.auc_variance(LABELS, tuple(components), PATIENTS)
+    half = 1.959964 * np.sqrt(first + 0.0312)
+    assert found.value == pytest.approx(-0.2)
+    assert (found.low, found.high) == pytest.approx((-0.2 - half, -0.2 + half), abs=1e-6)
+    assert found.method == "Obuchowski, 16 patients"
+
+
+def test_a_difference_of_groups_of_the_same_patients_is_the_paired_one(any_number):
+    # Each patient has one image in either group: DeLong's paired standard error, .141421.
+    is_first = np.arange(20) < 10
+
+    found = auc_intervals.group_difference(
+        np.tile(LABELS, 2), np.r_[OTHERS, SCORES], np.tile(EACH, 2), (is_first, ~is_first)
+    )
+
+    half = 1.959964 * 0.141421
+    assert (found.low, found.high) == pytest.approx((-0.2 - half, -0.2 + half), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    "change, value, reason",
+    [
+        ({"labels": np.zeros(80, int)}, None, "this group: n = 0 melanomas of 40 images"),
+        ({"patients": np.r_[np.arange(40), np.arange(40) % 4]}, 0, "the others: n = 2 patients"),
+        ({"scores": np.full(80, 0.5)}, 0, "this group: perfect separation, or scores that are"),
+    ],
+)
+def test_a_difference_of_groups_of_too_little_is_not_estimable(change, value, reason):
+    of_group = np.tile([1, 0], 20), np.tile(np.random.default_rng(0).random(40), 2)
+    given = {"labels": np.tile(of_group[0], 2), "scores": of_group[1], "patients": np.arange(80)}
+    is_first = np.arange(80) < 40
+
+    found = auc_intervals.group_difference(**given | change, sides=(is_first, ~is_first))
+
+    assert (found.value, found.low, found.high) == (value, None, None)
+    assert found.method.startswith(reason)
+
+
+def marked(rng, num_patients):
+    """Labels, scores, patients and whether a ruler is there, of a patient's three images.
+
+    Of one half of the patients the melanoma has the ruler and the nevi have not, of the other half
+    the nevi alone: what a patient's images share moves the two AUCs against each other.
+    """
+    patients = np.repeat(np.arange(num_patients), 3)
+    labels = np.tile([1, 0, 0], num_patients)
+    shared = rng.normal(size=num_patients)[patients]
+    scores = labels + 1.2 * shared + 0.6 * rng.normal(size=len(patients))
+    return labels, scores, patients, (labels == 1) == (patients % 2 == 0)
+
+
+def test_intervals_of_a_difference_hold_0_where_patients_are_in_both_groups():
+    rng = np.random.default_rng(0)
+    draws, covered, apart = 300, 0, 0
+    for _ in range(draws):
+        labels, scores, patients, has_ruler = marked(rng, 100)
+        sides = has_ruler, ~has_ruler
+        found = auc_intervals.group_difference(labels, scores, patients, sides, 0.975)
+        covered += found.low <= 0 <= found.high
+        # As if nobody were in both.
+        patients = patients + 100 * has_ruler
+        found = auc_intervals.group_difference(labels, scores, patients, sides, 0.975)
+        apart += found.low <= 0 <= found.high
+
+    assert 0.955 <= covered / draws <= 0.995
+    assert apart / draws < 0.93

@@ -117,7 +117,26 @@ def test_a_group_of_perfect_separation_has_a_difference_without_an_interval(tabl
     row = subgroups.measure(table, chosen.Chosen(), ["sex"]).set_index("group").loc["female"]
 
     assert row["auc"] == 1 and row["auc_difference"] > 0.2
-    assert pd.isna(row["auc_low"]) and pd.isna(row.get("auc_difference_low"))
+    assert pd.isna(row["auc_low"]) and pd.isna(row["auc_difference_low"])
+    assert row["auc_difference_note"].startswith("this group: perfect separation")
+
+
+def test_each_difference_has_its_method_or_why_there_is_none(table):
+    table.loc[table["sex"] == "", "label"] = 0.0
+
+    found = subgroups.measure(table, chosen.Chosen(0.5), ["sex"]).set_index("group")
+
+    for name in ("auc", "sensitivity", "specificity", "dice"):
+        assert "patients" in found.loc["male", f"{name}_difference_note"]
+        ends = [f"{name}_difference{end}" for end in ("_low", "", "_high")]
+        assert found.loc["male", ends].is_monotonic_increasing
+    unknown = found.loc["unknown"]
+    assert pd.isna(unknown["auc_difference"]) and pd.isna(unknown["sensitivity_difference"])
+    assert unknown["auc_difference_note"].startswith("this group: n = 0 melanomas of ")
+    reason = "this group: n = 0 patients with melanoma images, 10 needed"
+    assert unknown["sensitivity_difference_note"] == reason
+    # The others whose group is known have no part in that.
+    assert not pd.isna(found.loc["female", "sensitivity_difference_low"])
 
 
 def test_any_column_makes_groups_and_one_that_is_missing_is_left_out(table):

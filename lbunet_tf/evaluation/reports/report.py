@@ -133,9 +133,9 @@ def _outlines(run):
 def _groups(run):
     tables = report_tables.groups(run.groups)
     how = (
-        "In brackets 95 % intervals by patient; those of differences hold for all groups of an "
-        "attribute at once. A difference may come from the images, the labels, or how ill a group "
-        "is, as well as from the network."
+        "In brackets 95 % intervals by patient; those of differences hold for all groups of one "
+        "attribute at once, but not over several attributes. A difference may come from the "
+        "images, the labels, or how ill a group is, as well as from the network."
     )
     return [
         *_paragraphs(how if tables else ""),

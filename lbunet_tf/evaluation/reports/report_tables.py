@@ -11,10 +11,16 @@ from lbunet_tf.evaluation.reports import report_words
 
 RANKING = ("auc", "average_precision", "auc_sens_80", "kaggle_2024_pauc")
 WITH_INTERVAL = ("sensitivity", "specificity")
-# Of groups, in two tables.
+# Of groups of the test images, in three tables.
 GROUP_NUMBERS = {
-    "Scores of groups": ("auc", "sensitivity", "specificity", "dice", "auc_difference"),
-    "Calibration and prediction sets of groups": (
+    "Scores of groups of the test images": ("auc", "sensitivity", "specificity", "dice"),
+    "Differences from the other images": (
+        "auc_difference",
+        "sensitivity_difference",
+        "specificity_difference",
+        "dice_difference",
+    ),
+    "Calibration and prediction sets of groups of the test images": (
         "observed_to_expected",
         "coverage_melanoma",
         "coverage_benign",
@@ -241,7 +247,7 @@ def _group_table(found, caption, numbers):
         for row in found.to_dict("records")
     ]
     header = ["", "images (melanomas)", *map(report_words.name_of, names)]
-    return document.Table(f"{caption} of the test images", header, rows, is_stacked=True)
+    return document.Table(caption, header, rows, is_stacked=True)
 
 
 def _of_group(row, name):

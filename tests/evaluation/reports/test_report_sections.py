@@ -209,10 +209,22 @@ def test_groups_have_their_numbers_with_intervals_and_no_empty_column(build_whol
     row |= {"auc_difference": 0.05, "auc_difference_low": np.nan}
     groups = pages.section(build_whole(groups=pd.DataFrame([row])), "groups")
     assert "minus that of the others" in groups and "Calibration and prediction" not in groups
+    scored, _, compared = groups.partition("Differences from the other images")
+    assert "minus" not in scored
+    assert "sex: male 90 (23) 0.050\n(not estimable)" in compared
     row |= {"set_size": 1.431, "set_size_low": 1.377, "set_size_high": 1.489}
     groups = pages.section(build_whole(groups=pd.DataFrame([row])), "groups")
     assert "Calibration and prediction sets of groups" in groups
     assert "sex: male 90 (23) 1.431\n(1.377 to 1.489)" in groups
+
+
+def test_differences_of_groups_have_a_table_and_hold_within_an_attribute(build_whole):
+    groups = pages.section(build_whole(), "groups")
+
+    compared = groups.partition("Differences from the other images")[2]
+    for name in ("AUC", "sensitivity", "specificity", "Dice"):
+        assert f"{name} minus that of the others" in compared
+    assert "for all groups of one attribute at once, but not over several attributes" in groups
 
 
 def test_scores_without_outlines_make_no_section_of_outlines(build_whole):
