@@ -126,6 +126,23 @@ def test_it_has_all_that_evaluate_chooses_on_val():
     assert found.sets.melanoma < found.threshold < found.sets.benign
 
 
+def test_the_card_has_the_numbers_of_its_scores():
+    folder = released_runs.FOLDER / "isic2017"
+    scores = whole_files.read_json(folder / "scores.json")["test"]
+    card = (folder / "model_card.md").read_text(encoding="utf-8")
+
+    found = [scores["intervals"][name] for name in ("auc", "dice", "iou", "thresholded_jaccard")]
+    cells = [f"{one['value']:.3f} ({one['low']:.3f} to {one['high']:.3f})" for one in found]
+    assert f"| {scores['num_scored']} (30) | {' | '.join(cells)} |" in card
+    at = scores["at_val_threshold"]
+    assert f"score at least {at['threshold']:.3f}" in card
+    assert f"{at['tp']} of 30 melanomas" in card and f"{at['fp']} of 120 others" in card
+    sets, contours = scores["prediction_sets"], scores["mask_contours"]
+    assert f"{sets['coverage_melanoma']:.3f} of melanomas" in card
+    assert f"misses {contours['missed_fraction']:.1%}".replace("%", " %") in card
+    assert sets["is_promised"] is contours["is_promised"] is False
+
+
 def test_a_damaged_file_of_the_package_is_named(tmp_path, monkeypatch):
     shutil.copytree(released_runs.FOLDER, tmp_path / "released")
     monkeypatch.setattr(released_runs, "FOLDER", tmp_path / "released")
