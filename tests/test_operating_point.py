@@ -189,7 +189,7 @@ def test_contours_are_drawn_where_they_are_asked_for(run, settings, images, tmp_
 
 
 def test_contours_of_a_mean_are_refused(run, settings, images):
-    with pytest.raises(ValueError, match='"--contours" needs one run without --tta.*--tta=flips'):
+    with pytest.raises(ValueError, match='"--contours" are of one run as it is.*--tta=flips'):
         predict.predict(settings.replace(contours=True, tta="flips"), images)
 
 

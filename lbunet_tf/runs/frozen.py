@@ -193,13 +193,17 @@ def asked_contours(runs: Sequence[str], tta: str) -> outlines.Contours:
     Raises:
         ValueError: There are none for this run as it is, or its file is damaged.
     """
+    if not is_run_as_it_is(runs, tta):
+        raise ValueError(
+            '"--contours" are of one run as it is: the mean of several, and --tta, outline '
+            f"otherwise. Received: {len(runs)} runs, --tta={tta}"
+        )
     found = contours_of(runs, tta)
     if found is None:
         raise ValueError(
-            '"--contours" needs one run without --tta whose '
-            f"{run_directory.CONFORMAL} has contours: python -m lbunet_tf.evaluate --run={runs[0]} "
-            "makes them, of val images with lesion masks (--mask_source=lesion). "
-            f"Received: {len(runs)} runs, --tta={tta}"
+            f'"--contours" needs contours in {runs[0]}/{run_directory.CONFORMAL}, which '
+            f"python -m lbunet_tf.evaluate --run={runs[0]} makes of val images with lesion masks "
+            "(--mask_source=lesion)"
         )
     return found
 
