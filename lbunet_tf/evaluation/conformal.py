@@ -216,7 +216,8 @@ def measure_binary(
 ) -> dict:
     """Returns coverage, of all and of each class, each patient counted once, as it is promised.
 
-    And the fraction of images with each set.
+    And the fraction of images with each set; how many sets are of benign alone, and how many of
+    these are melanomas.
 
     Args:
         found: The sets.
@@ -232,6 +233,8 @@ def measure_binary(
             for name, is_in in chosen.items()
         },
         **{f"fraction_{name}": float((names == name).mean()) for name in prediction_sets.SETS},
+        "num_benign": int((names == "benign").sum()),
+        "num_benign_melanoma": int(((names == "benign") & (labels == 1)).sum()),
     }
 
 

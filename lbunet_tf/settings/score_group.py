@@ -54,8 +54,8 @@ class Score:
     )
     guarantee: float = fields.flag(
         0.0,
-        "Confidence with which the target holds for new patients of the same kind, as 0.95; it "
-        "needs enough of them (59 melanomas for 0.95 with 0.95). 0: the target of val alone.",
+        "Confidence with which the target holds for new patients of the same kind, such as 0.95. "
+        "It needs enough of them (59 melanomas for 0.95 with 0.95). 0: the target of val alone.",
         entries=("evaluate",),
         minimum=0,
         maximum=0.9999,

@@ -9,6 +9,8 @@ from lbunet_tf.evaluation.reports import report_words
 
 NOT_ANSWERED = "Not answered:"
 METADATA = ("age", "sex", "site", "skin_type", "diagnosis")
+# What stands for nothing in them.
+UNKNOWN = ("", "unknown", "nan")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +47,7 @@ def inputs(run: evaluated_run.EvaluatedRun) -> str:
     """Returns what the network sees."""
     size = run.settings.preprocessing.image_size
     changes = {
-        "antialias": "averaged where it is made smaller",
+        "antialias": "with antialiasing",
         "shades_of_gray": "colours balanced (shades of gray)",
         "remove_hair": "hair removed",
     }
@@ -60,15 +62,15 @@ def outputs(run: evaluated_run.EvaluatedRun) -> str:
     """Returns what the network says."""
     found = []
     if run.scores["mask_source"] == "label":
-        found.append("a probability of melanoma for each pixel, of the class of the image")
+        found.append("for each pixel, a probability that the image shows a melanoma; no outline")
     else:
         found.append("the outline of the lesion, from a probability of lesion for each pixel")
     if run.settings.outputs.score_rule != "none":
-        found.append("a probability of melanoma for the image")
+        found.append("a melanoma score of the image, from 0 to 1, which is no risk as it is")
     if "operating_point" in run.scores:
         found.append("whether the image is flagged")
     if "prediction_sets" in run.scores:
-        found.append("the set of classes that cannot be ruled out")
+        found.append("the set of classes that fit the score")
     return f"{report_words.listing(found)}."
 
 
@@ -96,7 +98,8 @@ def part(run: evaluated_run.EvaluatedRun, name: str) -> str:
     if not found:
         return ""
     key = found["patient_key"]
-    patients = "" if key == "image" else f", {found['num_patients']:,} patients (by {key})"
+    several = {"patient": "patients", "lesion": "lesions"}.get(key, f"units by {key}")
+    patients = "" if key == "image" else f", {found['num_patients']:,} {several}"
     return (
         f"{name} {report_words.plural(found['num_images'], 'image')}, "
         f"{report_words.plural(found['num_melanoma'], 'melanoma')}{patients}"
@@ -130,7 +133,7 @@ def metadata(run: evaluated_run.EvaluatedRun) -> str:
     if run.test is None:
         return ""
     counts = {
-        name: int((run.test[name].notna() & (run.test[name].astype(str) != "")).sum())
+        name: int((~run.test[name].fillna("").astype(str).str.lower().isin(UNKNOWN)).sum())
         for name in METADATA
         if name in run.test
     }
@@ -160,10 +163,22 @@ def groups(run: evaluated_run.EvaluatedRun) -> str:
         return ""
     names = report_words.listing(list(dict.fromkeys(run.groups["attribute"])))
     small = report_limits.without_interval(run.groups)
+    apart = [
+        f"{row['attribute']} {row['group']} ({row['auc_difference']:+.3f})"
+        for row in run.groups.to_dict("records")
+        if _excludes_zero(row.get("auc_difference_low"), row.get("auc_difference_high"))
+    ]
     return (
         f"{len(run.groups)} groups by {names} were scored apart; for {len(small)} of them there "
-        "are too few patients for an interval of the AUC."
+        "are too few patients for an interval of the AUC. AUC that differs from that of the "
+        f"others: {report_words.listing(apart) or 'none whose interval excludes 0'}."
     )
+
+
+def _excludes_zero(low, high):
+    is_known = low is not None and high is not None
+    # NaN is neither above nor below.
+    return is_known and (low > 0 or high < 0)
 
 
 def study(run: evaluated_run.EvaluatedRun) -> str:

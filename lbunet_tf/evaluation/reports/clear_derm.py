@@ -47,8 +47,8 @@ def _of_data(run):
         "Data on patients": metadata
         or ask("age, sex, site and more; the table of images has none"),
         "Skin colour": ask("skin colours of the patients, and how they were assessed"),
-        "Bias from data on patients": "The network sees the image alone; no data on the patient "
-        "enter it.",
+        "Bias from data on patients": "No data on the patient enter the network. "
+        + ask("biases of how patients and images were selected, which the pixels can show"),
         "Partitions of the data": card_facts.partition(run),
         "Sample sizes": card_facts.parts(run),
         "External test set": external,
@@ -73,8 +73,9 @@ def _of_technique(run):
         if "patient_key" in run.scores
         else card_facts.performance(run),
         "Comparison and novelty": ask("other methods or readers on the same images"),
-        "Assessment of bias": card_facts.groups(run)
-        or ask("groups of patients; the table of images has no column to tell them apart"),
+        "Assessment of bias": f"{card_facts.groups(run)} {ask('what differences mean')}".strip()
+        if card_facts.groups(run)
+        else ask("groups of patients; the table of images has no column to tell them apart"),
     }
 
 

@@ -22,8 +22,8 @@ def build_card(run: evaluated_run.EvaluatedRun) -> str:
         title=run.title,
         description={
             "Network": card_facts.network(run),
-            "It sees": card_facts.inputs(run),
-            "It says": card_facts.outputs(run),
+            "Input": card_facts.inputs(run),
+            "Output": card_facts.outputs(run),
             "Training": card_facts.development(run),
             **repetition.version(run.version, run.model_crc32),
         },

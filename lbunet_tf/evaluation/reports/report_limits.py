@@ -58,8 +58,8 @@ def _of_counts(test):
     ]
     here = melanomas / test["num_scored"]
     found.append(
-        f"{here:.1%} of the scored test images are melanomas. Where melanoma is rarer, more of "
-        "the flagged lesions are harmless."
+        f"{here:.1%} of the scored test images are melanomas. Where melanoma is rarer, a smaller "
+        "fraction of the flagged lesions are melanomas."
     )
     return found
 
@@ -98,7 +98,7 @@ def _of_patients(run):
         )
     if run.checks.get("skipped"):
         skipped = report_words.plural(run.checks["skipped"], "image")
-        found.append(f"{skipped} could not be used and are in no number (skipped.csv).")
+        found.append(f"{skipped} of the source were missing or unusable (skipped.csv).")
     return found
 
 

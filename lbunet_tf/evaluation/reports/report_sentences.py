@@ -40,10 +40,10 @@ def _of_scores(test, chosen_on):
         f"On {test['num_scored']} test images, {test['num_melanoma']} of them melanomas, the "
         f"score ranks a melanoma above another lesion in {test['auc']:.0%} of pairs (AUC).",
         f"At the threshold {at['threshold']:.2f}{chosen}, it flags {at['tp']} of "
-        f"{at['tp'] + at['fn']} melanomas and wrongly flags {at['fp']} of {at['fp'] + at['tn']} "
-        "others.",
-        f"Where {at['stated_prevalence']:.1%} of lesions are melanomas, "
-        f"{report_words.percent(at['ppv_at_prevalence'])} of flagged lesions would be.",
+        f"{at['tp'] + at['fn']} melanomas and {at['fp']} of {at['fp'] + at['tn']} other lesions.",
+        f"If {at['stated_prevalence']:.1%} of lesions were melanomas, and sensitivity and "
+        f"specificity stayed as here, {report_words.percent(at['ppv_at_prevalence'])} of flagged "
+        "lesions would be melanomas.",
     ]
     fewest = min(test["num_melanoma"], test["num_scored"] - test["num_melanoma"])
     if fewest < FEW:
@@ -78,8 +78,8 @@ def intervals(test: dict) -> list[str]:
         return []
     missing = sorted({one["method"] for one in found.values() if one["low"] is None})
     sentences = [
-        "Of 100 intervals made like these, 95 hold the number that all patients of the same kind "
-        "would give.",
+        "If the study were repeated with new patients of the same kind, about 95 of 100 such "
+        "intervals would hold the true value.",
         who_counts(test),
     ]
     if missing:
@@ -92,7 +92,8 @@ def who_counts(test: dict) -> str:
     count, key = test["num_patients"], test["patient_key"]
     if key == "image":
         return f"No patients are known: each of the {count} images counts as one."
-    return f"Images of one {key} count as one of the {count} patients of test."
+    several = {"patient": "patients", "lesion": "lesions"}.get(key, "such units")
+    return f"Images of one {key} count as one: test has {count:,} {several}."
 
 
 def label_note(test: dict) -> list[document.Paragraph]:
@@ -103,8 +104,7 @@ def label_note(test: dict) -> list[document.Paragraph]:
         "Label-as-mask: the network was trained with the image's class painted on every pixel, as "
         "in the paper. What is computed from such masks measures the class, not where the lesion "
         "is, and carries that name below. Where a prediction is the same on all pixels of an "
-        "image, pixel accuracy is image accuracy, pooled Dice is the F1 score of the class, and "
-        "the mean Dice is again the accuracy."
+        "image, pixel accuracy is image accuracy and pooled Dice is the F1 score of the class."
     )
     return [document.Paragraph(text, is_note=True)]
 
@@ -136,15 +136,19 @@ def operating_point(test: dict) -> list[str]:
 def sets(found: dict) -> str:
     """Returns what a prediction set is, and what is promised of it."""
     meaning = (
-        "A set holds the classes that cannot be ruled out: benign, melanoma, both (refer), or "
-        "neither."
+        "A set holds the classes that fit the score at the coverage asked for: benign (no "
+        "melanoma, which may be another cancer), melanoma, both (refer), or neither. Benign alone "
+        "does not rule melanoma out"
     )
+    if found.get("num_benign"):
+        meaning += f": of {found['num_benign']:,} such sets {found['num_benign_melanoma']} are "
+        meaning += "of melanomas"
     if found["is_promised"]:
         return (
-            f"{meaning} It is made so that the true class is in it as often as asked, for "
-            "melanomas as for others, each patient counted once."
+            f"{meaning}. Sets are made so that the true class is in them as often as asked, for "
+            "patients with melanoma as for others, each counted once."
         )
-    return f"{meaning} {_NO_PROMISE}"
+    return f"{meaning}. {_NO_PROMISE}"
 
 
 _NO_PROMISE = (
@@ -224,7 +228,8 @@ def _choices(test, chosen_on):
         found["Operating point"] = f"on {chosen_on}: {point['threshold']:.4f}, {point['rule']}"
     if "calibrated" in test:
         fitted = test["calibrated"]
-        found["Calibration"] = f"on {fitted['chosen_on']}: {fitted['kind']}"
+        kind = fitted["kind"] if fitted["kind"] != "none" else "no function was better than none"
+        found["Calibration"] = f"on {fitted['chosen_on']}: {kind}"
     if "prediction_sets" in test:
         found["Prediction sets"] = f"on {chosen_on}: coverage {test['prediction_sets']['asked']:g}"
     if "mask_contours" in test:

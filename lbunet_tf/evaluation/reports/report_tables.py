@@ -189,7 +189,7 @@ def calibration(test: dict) -> list[document.Table]:
     if not before or "not_estimable" in before:
         return []
     columns = {"as it is": before}
-    if after:
+    if after and after["kind"] != "none":
         columns[f"{after['kind']}, fitted on {after['chosen_on']}"] = after
     rows = [
         [

@@ -25,7 +25,7 @@ def answers(run: evaluated_run.EvaluatedRun) -> list[card_facts.Item]:
 def _of_introduction(run):
     ask = card_facts.not_answered
     return {
-        "Title": f"{run.title}. Diagnostic; deep learning on images.",
+        "Title": ask("a title that names melanoma, the patients, and the kind of study"),
         "Abstract": ask("a structured abstract; the section Evaluation has its numbers"),
         "Background": ask("clinical context, intended users, known inequalities in health"),
         "Objectives": card_facts.study(run),
@@ -90,10 +90,11 @@ def _of_results(run):
     learnt = [card_facts.part(run, name) for name in ("train", "val")]
     known = "; ".join(words for words in learnt if words)
     calibrated = run.scores.get("calibrated")
+    has_function = calibrated and calibrated["kind"] != "none"
     updated = (
         f"Probabilities can be calibrated ({calibrated['kind']}, fitted on "
         f"{calibrated['chosen_on']}); the network itself was not changed."
-        if calibrated
+        if has_function
         else "The model was not updated or recalibrated."
     )
     return {
@@ -109,7 +110,8 @@ def _of_discussion():
     ask = card_facts.not_answered
     return {
         "Interpretation": ask("what the results mean, also for fairness, next to other studies"),
-        "Limitations": "The section Limits has them.",
+        "Limitations": "The section Limits has those that a run can tell. "
+        + ask("limits of the patients, the labels and the design of the study"),
         "Use in today's care": ask(
             "how poor images are handled, who uses it and with what training; as it is, it is "
             "research software"

@@ -57,9 +57,10 @@ def test_every_item_is_answered_or_named_as_not_answered(evaluate_whole, variant
     assert len({item.name for item in items}) == count
     for item in items:
         assert item.answer.endswith(".") and "None." != item.answer and "  " not in item.answer
-        is_open = item.answer.startswith(card_facts.NOT_ANSWERED)
-        assert not is_open or len(item.answer) > len(card_facts.NOT_ANSWERED) + 3
-        assert is_open or card_facts.NOT_ANSWERED not in item.answer
+        # Some are answered in part.
+        known, is_open, asked = item.answer.partition(card_facts.NOT_ANSWERED)
+        assert known == "" or known.rstrip().endswith(".")
+        assert not is_open or (len(asked) > 3 and card_facts.NOT_ANSWERED not in asked)
 
 
 @pytest.mark.parametrize("variant", VARIANTS.values(), ids=VARIANTS)

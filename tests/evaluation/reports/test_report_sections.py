@@ -158,7 +158,7 @@ def test_own_images_are_said_to_be_no_external_test(build_whole):
 
     assert "No external test set" in limits and "isic2017" in limits
     assert "Patients are not known: images of one patient may be on two sides" in limits
-    assert "3 images could not be used" in limits
+    assert "3 images of the source were missing or unusable" in limits
     assert "not a medical device" in limits
 
 
