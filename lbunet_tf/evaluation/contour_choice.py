@@ -77,10 +77,11 @@ def make(
             are not those of the table.
     """
     kept = frozen.read_contours(target.run) if target.run and coverage is None else None
+    wanted = coverage or (kept or {}).get("coverage", COVERAGE)
     if kept and kept.get("threshold", threshold) != threshold and target.may_freeze:
         # They must lie around the outline, whose threshold has moved.
         kept = None
-    found = kept or _new_contours(table, histograms, threshold, coverage or COVERAGE)
+    found = kept or _new_contours(table, histograms, threshold, wanted)
     if found is None:
         if coverage:
             num_images = int((table["split"] == choices.part_of(table)).sum())
