@@ -41,7 +41,7 @@ def groups_of(column: pd.Series) -> np.ndarray:
     if column.name == "age":
         bands = pd.cut(pd.to_numeric(column), AGES, right=False, labels=AGE_NAMES)
         return bands.astype(object).fillna(UNKNOWN).to_numpy(str)
-    return column.fillna(UNKNOWN).astype(str).replace("", UNKNOWN).to_numpy(str)
+    return column.astype(object).fillna(UNKNOWN).astype(str).replace("", UNKNOWN).to_numpy(str)
 
 
 def measure(
