@@ -12,8 +12,9 @@ if ! .venv/bin/python -c 'import isic_challenge_scoring' 2>/dev/null; then
     || echo "== isic-challenge-scoring did not install; the comparison with it is skipped"
 fi
 echo "== running the tests"
-# Two processes; a file stays in one, where its tests share what they trained.
-.venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder "$@"
+# Two processes; a file stays in one, where its tests share what they trained. A process that dies
+# ends the run with the name of its test: xdist would wait for ever for the tests of its file.
+.venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart=0 "$@"
 if [ $# -eq 0 ]; then
   echo "== running the tests of losses, metrics and what models are made of under JAX"
   KERAS_BACKEND=jax .venv/bin/python -m pytest -n 2 --dist loadfile -m "not slow" \
