@@ -6,7 +6,7 @@
 
 Several runs: the mean of their probabilities. Another source: all its images are test, except
 those from which a run has learnt; the threshold stays that of the run's own val images.
-Everything that is printed comes from predictions.csv and pixel_histograms.npz.
+Everything that is printed comes from predictions.csv and the histograms next to it.
 """
 
 import dataclasses

@@ -165,9 +165,7 @@ def _frozen(settings):
     """Returns what the run has frozen; the calibration only where it is asked for."""
     if settings.outputs.score_rule == "none":
         return chosen.NOTHING
-    of_run = (settings.paths.runs, settings.score.tta)
-    calibration = frozen.calibration_of(*of_run) if settings.score.calibrated else None
-    return chosen.Chosen(frozen.threshold_of(*of_run), calibration, frozen.sets_of(*of_run))
+    return frozen.chosen_of(settings.paths.runs, settings.score)
 
 
 def _identity(settings, mask_rule):

@@ -161,14 +161,14 @@ def _asked(settings, mask_rule):
 
 def _frozen(runs, score, has_contours):
     """Returns what the run has frozen, as JSON has it; None of what it has not."""
-    sets = frozen.sets_of(runs, score.tta)
+    found = frozen.chosen_of(runs, score)
+    sets, calibration = found.sets, found.calibration
     contours = frozen.asked_contours(runs, score.tta) if has_contours else None
-    calibration = frozen.calibration_of(runs, score.tta) if score.calibrated else None
     calibrated = calibration and [calibration.kind, *calibration.parameters]
     if calibration and calibration.offset:
         calibrated.append(calibration.offset)
     return {
-        "threshold": frozen.threshold_of(runs, score.tta),
+        "threshold": found.threshold,
         "calibrated": calibrated,
         "sets": sets and list(dataclasses.astuple(sets)),
         "mask_contours": contours and list(dataclasses.astuple(contours)),

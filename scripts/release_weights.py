@@ -185,7 +185,11 @@ def main() -> int:
     parser.add_argument("--target_sensitivity", type=float, default=0.9, help="of val")
     arguments = parser.parse_args()
     try:
-        print(release(*vars(arguments).values()))
+        print(
+            release(
+                arguments.run, arguments.name, arguments.antialias, arguments.target_sensitivity
+            )
+        )
     except (ValueError, OSError) as error:
         print(f"ERROR: {error}", file=sys.stderr)
         return 1

@@ -229,7 +229,9 @@ def measure_binary(
     chosen = {"": labels >= 0, "_melanoma": labels == 1, "_benign": labels == 0}
     return {
         **{
-            f"coverage{name}": _mean_of_patients(is_covered[is_in], patients[is_in])
+            f"coverage{name}": intervals.mean_of_patients(is_covered[is_in], patients[is_in])
+            if is_in.any()
+            else None
             for name, is_in in chosen.items()
         },
         **{f"fraction_{name}": float((names == name).mean()) for name in prediction_sets.SETS},
@@ -248,9 +250,3 @@ def covered(
 def sizes(found: prediction_sets.BinarySets, scores: np.ndarray) -> np.ndarray:
     """Returns (N,) 0, 1 or 2: how many classes the set of an image holds."""
     return (scores <= found.benign).astype(int) + (scores >= found.melanoma)
-
-
-def _mean_of_patients(values, patients):
-    if not len(values):
-        return None
-    return float(intervals.by_patient(values[:, None].astype(float), patients).mean())

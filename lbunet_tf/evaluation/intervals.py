@@ -133,6 +133,11 @@ def by_patient(values: np.ndarray, patients: np.ndarray) -> np.ndarray:
     return sums / np.bincount(number)[:, None]
 
 
+def mean_of_patients(values: np.ndarray, patients: np.ndarray) -> float:
+    """Returns the mean of (N,) values, N at least 1, each patient counted once."""
+    return float(by_patient(values[:, None].astype(float), patients).mean())
+
+
 def means(
     values: np.ndarray,
     patients: np.ndarray,

@@ -169,8 +169,8 @@ def fit(
 ) -> outlines.Contours:
     """Returns both contours, of images that neither training nor selection saw.
 
-    The outline lies between them: where a promise would hold further in, or further out, than the
-    outline, it holds there as well, and the contour is drawn next to the outline.
+    Their thresholds lie on both sides of the outline's: where a promise would hold further in, or
+    further out, than the outline, it holds there as well, and the contour is drawn next to it.
 
     Args:
         counts: (N, 2, 128), as `missed` takes them.
@@ -178,10 +178,14 @@ def fit(
         alpha: The fraction that may be missed, and that may be wrong.
         threshold: Probability from which a pixel belongs to the outline, above 0 and below 1.
     """
-    place = _place(threshold)
+    position = _bin_position(threshold)
     # What is missed falls with the threshold, and every higher bin passed the test of the inner.
-    outer = min(outer_bin(intervals.by_patient(missed(counts), patients), alpha), math.floor(place))
-    inner = max(inner_bin(intervals.by_patient(wrong(counts), patients), alpha), math.ceil(place))
+    outer = min(
+        outer_bin(intervals.by_patient(missed(counts), patients), alpha), math.floor(position)
+    )
+    inner = max(
+        inner_bin(intervals.by_patient(wrong(counts), patients), alpha), math.ceil(position)
+    )
     return outlines.Contours(probability(outer), probability(inner))
 
 
@@ -208,13 +212,13 @@ def measure(found: outlines.Contours, counts: np.ndarray, patients: np.ndarray) 
     inner_wrong = wrong(counts)[:, inner]
 
     def mean(values, chosen=slice(None)):
-        return float(intervals.by_patient(values[chosen][:, None], patients[chosen]).mean())
+        return intervals.mean_of_patients(values[chosen], patients[chosen])
 
     return {
         "missed_fraction": mean(missed(counts)[:, outer]),
         "inner_wrong_fraction": mean(inner_wrong),
         "inner_precision": None if is_empty.all() else mean(1 - inner_wrong, ~is_empty),
-        "inner_empty_fraction": mean(is_empty.astype(float)),
+        "inner_empty_fraction": mean(is_empty),
         **{name: mean(values) for name, values in areas.items()},
     }
 
@@ -225,10 +229,10 @@ def _bin_of(end):
         return 0
     if end >= 1:
         return NUM_BINS
-    return round(_place(end))
+    return round(_bin_position(end))
 
 
-def _place(end):
+def _bin_position(end):
     """Returns where a probability above 0 and below 1 lies among the bins, 0 to 128."""
     logit = math.log(end / (1 - end))
     return min(max((logit / MAX_LOGIT + 1) / 2, 0), 1) * NUM_BINS

@@ -13,8 +13,10 @@ from absl import logging
 from lbunet_tf.data import manifests
 from lbunet_tf.runs import run_directory
 from lbunet_tf.serving import calibrated
+from lbunet_tf.serving import chosen
 from lbunet_tf.serving import outlines
 from lbunet_tf.serving import prediction_sets
+from lbunet_tf.settings import score_group
 from lbunet_tf.storage import whole_files
 
 # What conformal.json calls the contours of masks, among the prediction sets of scores.
@@ -26,6 +28,16 @@ CHOSEN_ON = ("val", manifests.CALIBRATION)
 def is_run_as_it_is(runs: Sequence[str], tta: str) -> bool:
     """Returns whether this is one run without --tta, of which something can be frozen."""
     return len(runs) == 1 and tta == "none"
+
+
+def chosen_of(runs: Sequence[str], score: score_group.Score) -> chosen.Chosen:
+    """Returns what is frozen of a run's scores; the calibration only with --calibrated.
+
+    Raises:
+        ValueError: A file is damaged; or --calibrated is given, and there is none.
+    """
+    calibration = calibration_of(runs, score.tta) if score.calibrated else None
+    return chosen.Chosen(threshold_of(runs, score.tta), calibration, sets_of(runs, score.tta))
 
 
 def threshold_of(runs: Sequence[str], tta: str) -> float | None:
@@ -48,11 +60,7 @@ def calibration_of(runs: Sequence[str], tta: str) -> calibrated.Calibration:
     Raises:
         ValueError: There is none for this run as it is, or its file is damaged.
     """
-    if not is_run_as_it_is(runs, tta):
-        raise ValueError(
-            '"--calibrated" is of one run as it is: the mean of several, and --tta, score '
-            f"otherwise. Received: {len(runs)} runs, --tta={tta}"
-        )
+    _refuse_mean(runs, tta, '"--calibrated" is', "score")
     found = read_calibration(pathlib.Path(runs[0]))
     if found is None:
         raise ValueError(
@@ -67,6 +75,14 @@ def calibration_of(runs: Sequence[str], tta: str) -> calibrated.Calibration:
             found.offset,
         )
     return found
+
+
+def _refuse_mean(runs, tta, flag, verb):
+    if not is_run_as_it_is(runs, tta):
+        raise ValueError(
+            f"{flag} of one run as it is: the mean of several, and --tta, {verb} otherwise. "
+            f"Received: {len(runs)} runs, --tta={tta}"
+        )
 
 
 def read_point(run: pathlib.Path) -> dict | None:
@@ -193,11 +209,7 @@ def asked_contours(runs: Sequence[str], tta: str) -> outlines.Contours:
     Raises:
         ValueError: There are none for this run as it is, or its file is damaged.
     """
-    if not is_run_as_it_is(runs, tta):
-        raise ValueError(
-            '"--contours" are of one run as it is: the mean of several, and --tta, outline '
-            f"otherwise. Received: {len(runs)} runs, --tta={tta}"
-        )
+    _refuse_mean(runs, tta, '"--contours" are', "outline")
     found = contours_of(runs, tta)
     if found is None:
         raise ValueError(

@@ -140,14 +140,10 @@ class Predictor:
         self.mask_rule = mask_rule or mask_threshold.rule_of(
             settings.paths.runs, settings.mask_cleanup
         )
-        self.threshold = frozen.threshold_of(settings.paths.runs, settings.score.tta)
-        self.sets = frozen.sets_of(settings.paths.runs, settings.score.tta)
+        found = frozen.chosen_of(settings.paths.runs, settings.score)
+        self.threshold, self.sets = found.threshold, found.sets
+        self.calibration = found.calibration
         self.contours = frozen.contours_of(settings.paths.runs, settings.score.tta)
-        self.calibration = (
-            frozen.calibration_of(settings.paths.runs, settings.score.tta)
-            if settings.score.calibrated
-            else None
-        )
         self._logits_of = networks.make_network(
             self.keras_model, settings.results.runtime, settings.device.precision
         )

@@ -74,16 +74,12 @@ def _print_sets(table, alpha, redraws, random):
             new = chosen & ~first
             sets = conformal.sets(strangeness[new], found)
             is_covered = sets[np.arange(len(sets)), labels[new]]
-            covered[name].append(_mean_by_patient(is_covered, patients[new]))
+            covered[name].append(intervals.mean_of_patients(is_covered, patients[new]))
             band = conformal.coverage_band(int((chosen & first).sum()), int(new.sum()), alpha)
             is_inside[name].append(band[0] <= covered[name][-1] <= band[1])
     for name in groups:
         band = f", {np.mean(is_inside[name]):.3f} of redraws in the band" if alone else ""
         print(f"  {name}: mean coverage {np.mean(covered[name]):.3f}{band}")
-
-
-def _mean_by_patient(values, patients):
-    return float(intervals.by_patient(values[:, None].astype(float), patients).mean())
 
 
 def _print_contours(counts, patients, alpha, redraws, random, threshold):

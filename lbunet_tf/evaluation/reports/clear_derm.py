@@ -63,7 +63,7 @@ def _of_data(run):
 
 
 def _of_technique(run):
-    ask = card_facts.not_answered
+    ask, groups = card_facts.not_answered, card_facts.groups(run)
     return {
         "Development of the algorithm": f"{card_facts.network(run)} {card_facts.development(run)}",
         "How others can evaluate it": ask(
@@ -73,8 +73,8 @@ def _of_technique(run):
         if "patient_key" in run.scores
         else card_facts.performance(run),
         "Comparison and novelty": ask("other methods or readers on the same images"),
-        "Assessment of bias": f"{card_facts.groups(run)} {ask('what differences mean')}".strip()
-        if card_facts.groups(run)
+        "Assessment of bias": f"{groups} {ask('what differences mean')}"
+        if groups
         else ask("groups of patients; the table of images has no column to tell them apart"),
     }
 

@@ -73,25 +73,27 @@ def _roc(run):
 
 
 def _confusion_matrix(run):
-    found = [run.scores.get(name) for name in ("at_0.5", "at_val_threshold")]
     parts = [
         f"at the threshold {at['threshold']:.3f}, {at['tp']} melanomas found and {at['fn']} "
         f"missed, {at['tn']} others passed and {at['fp']} flagged"
-        for at in found
-        if at
+        for at in _at_thresholds(run)
     ]
     return f"Confusion matrices of the test images: {'; '.join(parts)}." if parts else ""
 
 
 def _threshold_curves(run):
-    found = [run.scores.get(name) for name in ("at_0.5", "at_val_threshold")]
     parts = [
         f"at {at['threshold']:.2f} sensitivity {_two(at['sensitivity'])}, specificity "
         f"{_two(at['specificity'])}, PPV {_two(at['ppv'])}, NPV {_two(at['npv'])}"
-        for at in found
-        if at
+        for at in _at_thresholds(run)
     ]
     return f"Ratios of the test images by threshold: {'; '.join(parts)}." if parts else ""
+
+
+def _at_thresholds(run):
+    """Returns the ratios at 0.5 and at the chosen threshold, as far as there are any."""
+    found = (run.scores.get(name) for name in ("at_0.5", "at_val_threshold"))
+    return [at for at in found if at]
 
 
 def _two(value):
