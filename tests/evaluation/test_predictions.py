@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from lbunet_tf.evaluation import contract
 from lbunet_tf.evaluation import predictions
 from lbunet_tf.evaluation import scores
 from lbunet_tf.runs import run_directory
@@ -249,7 +250,7 @@ def test_what_is_not_cleaned_up_is_in_the_table_too(cleaned, predict):
 
     plain, _ = predict()
 
-    for name in predictions.COUNTS:
+    for name in contract.MASK_COUNTS:
         pd.testing.assert_series_equal(
             table[f"uncleaned_{name}"], plain[name], check_names=False, check_dtype=False
         )
