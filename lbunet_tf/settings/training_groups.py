@@ -68,6 +68,7 @@ class Model:
         "resnet101",
         "Encoder of --model=lbunet.",
         choices=fields.Keys("models.encoders:ENCODERS"),
+        refusal="models.encoders:why_unsuitable",
     )
     encoder_weights: str = fields.flag(
         "imagenet",
