@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from lbunet_tf.models import efficientnet_lite
+from lbunet_tf.models import hed
 from lbunet_tf.models import keras_encoders
 from lbunet_tf.models import normalizations
 from lbunet_tf.models import saved_models
@@ -36,13 +37,18 @@ def build_encoder(name: str, weights: str, size: int) -> Encoder:
 
     Args:
         name: A key of ENCODERS.
-        weights: "imagenet", "none", or the path of a weights file.
+        weights: "imagenet", "none", "hed" (of vgg16), or the path of a weights file.
         size: Side of the input in pixels; padded to a multiple of 32 inside.
 
     Raises:
         ValueError: No such weights, or they are of another encoder.
     """
-    if weights not in ("imagenet", "none") and not pathlib.Path(weights).is_file():
+    if weights == "hed" and name != "vgg16":
+        raise ValueError(
+            '"--encoder_weights=hed" are the weights of a VGG16: add --encoder=vgg16, or take '
+            f"--encoder_weights=imagenet. Received: --encoder={name}"
+        )
+    if weights not in ("imagenet", "none", "hed") and not pathlib.Path(weights).is_file():
         raise ValueError(
             '"--encoder_weights" must be imagenet, none, or the path of a file. '
             f"Received: {weights}, and there is no such file"
@@ -106,6 +112,15 @@ def _keras(name):
     return build
 
 
+def _vgg16(weights, size):
+    if weights != "hed" and pathlib.Path(weights).name != hed.FILE_NAME:
+        return _keras("vgg16")(weights, size)
+    path = hed.shipped_weights_path() if weights == "hed" else weights
+    model = _keras("vgg16")("none", size).model
+    hed.load_weights(model, path)
+    return Encoder(model, *hed.NORMALIZATION)
+
+
 def _resnet34(weights, size):
     """keras-cv's ResNet-34; Keras has no ImageNet weights of it."""
     if weights != "none":
@@ -145,6 +160,7 @@ def _lite(name):
 
 ENCODERS: dict[str, Callable[[str, int], Encoder]] = {
     **{name: _keras(name) for name in keras_encoders.NETWORKS},
+    "vgg16": _vgg16,
     "resnet34": _resnet34,
     **{name: _lite(name) for name in efficientnet_lite.VARIANTS},
 }

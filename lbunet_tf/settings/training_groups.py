@@ -72,7 +72,8 @@ class Model:
     )
     encoder_weights: str = fields.flag(
         "imagenet",
-        "'imagenet', 'none' (random, by --seed), or the path of a weights file.",
+        "'imagenet', 'none' (random, by --seed), 'hed' (ImageNet, then edges; of vgg16), or the "
+        "path of a weights file.",
         is_path=True,
     )
     upsampling: str = fields.flag(
