@@ -26,7 +26,7 @@ def build_lbunet(
         mean=encoder.mean, variance=[std**2 for std in encoder.std], name="normalization"
     )(images)
     x, padding = decoder.pad_to_stride(x, 32)
-    *skips, deepest = encoder.model(x)
+    *skips, deepest = encoder.features(x)
     x = bottleneck.BOTTLENECKS[model.bottleneck](deepest, "bottleneck_s32")
     stages = decoder.unet_decoder(
         [*skips, x], upsampling=model.upsampling, attention=model.attention
