@@ -65,6 +65,8 @@ def section(text, anchor):
 
 
 def _with_logit(table):
+    if "score" not in table:
+        return table
     with np.errstate(divide="ignore"):
         return table.assign(score_logit=np.log(table["score"] / (1 - table["score"])))
 

@@ -2,7 +2,9 @@
 
 import dataclasses
 
+from lbunet_tf.evaluation import scores
 from lbunet_tf.evaluation.reports import evaluated_run
+from lbunet_tf.evaluation.reports import report_classes
 from lbunet_tf.evaluation.reports import report_limits
 from lbunet_tf.evaluation.reports import report_sentences
 from lbunet_tf.evaluation.reports import report_words
@@ -63,8 +65,13 @@ def outputs(run: evaluated_run.EvaluatedRun) -> str:
     found = []
     if run.scores["mask_source"] == "label":
         found.append("for each pixel, a probability that the image shows a melanoma; no outline")
-    else:
+    elif run.scores["mask_source"] != scores.NO_MASKS:
         found.append("the outline of the lesion, from a probability of lesion for each pixel")
+    if "diagnosis" in run.scores:
+        codes = run.scores["diagnosis"]["classes"]
+        found.append(
+            f"a probability for each of {len(codes)} classes ({', '.join(codes)}), which sum to 1"
+        )
     if run.settings.outputs.score_rule != "none":
         found.append("a melanoma score of the image, from 0 to 1, which is no risk as it is")
     if "operating_point" in run.scores:
@@ -77,7 +84,7 @@ def outputs(run: evaluated_run.EvaluatedRun) -> str:
 def development(run: evaluated_run.EvaluatedRun) -> str:
     """Returns how the network was trained."""
     loss, optimizer = run.settings.loss, run.settings.optimizer
-    losses = [f"mask loss {loss.mask_loss}"]
+    losses = [f"mask loss {loss.mask_loss}"] if "mask" in run.settings.outputs.heads else []
     if "melanoma" in run.settings.outputs.heads:
         losses.append(f"melanoma loss {loss.melanoma_loss}")
     epochs = [
@@ -145,16 +152,26 @@ def performance(run: evaluated_run.EvaluatedRun) -> str:
     """Returns the headline numbers of test with their intervals."""
     test = run.scores
     at = test.get("at_val_threshold", test.get("at_0.5", {}))
+    headline = report_classes.performance(test)
     values = {"AUC": ("auc", test.get("auc"))} if "num_scored" in test else {}
     values |= {name: (name, at[name]) for name in ("sensitivity", "specificity") if name in at}
     values |= (
         {"Dice": ("dice", test["dice"]), "IoU": ("iou", test["iou"])} if "dice" in test else {}
     )
-    found = [
+    found = headline + [
         f"{name} {report_words.with_interval(test, key, value)}"
         for name, (key, value) in values.items()
     ]
     return f"{', '.join(found)}." if found else "No number could be computed."
+
+
+def known_classes(run: evaluated_run.EvaluatedRun) -> str:
+    """Returns which diseases the network knows, "" where that is melanoma and its absence."""
+    if "diagnosis" not in run.scores:
+        return ""
+    codes = run.scores["diagnosis"]["classes"]
+    names = report_words.listing([report_classes.name_of(code) for code in codes])
+    return f"It knows {names}; an image of anything else is given one of these classes too."
 
 
 def groups(run: evaluated_run.EvaluatedRun) -> str:
@@ -162,6 +179,11 @@ def groups(run: evaluated_run.EvaluatedRun) -> str:
     if run.groups is None or run.groups.empty:
         return ""
     names = report_words.listing(list(dict.fromkeys(run.groups["attribute"])))
+    if "diagnosis" in run.scores and "auc" not in run.groups:
+        return (
+            f"{len(run.groups)} groups by {names} were scored apart, by balanced accuracy; no test "
+            "says whether they differ."
+        )
     small = report_limits.without_interval(run.groups)
     apart = [
         f"{row['attribute']} {row['group']} ({row['auc_difference']:+.3f})"
