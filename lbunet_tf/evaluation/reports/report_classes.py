@@ -176,7 +176,7 @@ def per_class(test: dict) -> list[document.Table]:
         interval = report_words.interval(diagnosis, class_scores.recall_of(code))
         counts = [f"{one[name]:,}" for name in ("num_images", "num_predicted")]
         rows.append([name_of(code), *counts, recall, interval, *numbers])
-    header = ["", "images", "given it", "recall", "95 % interval", "precision", "F1", "AUC"]
+    header = ["", "images", "predicted as it", "recall", "95 % interval", "precision", "F1", "AUC"]
     return [document.Table("Each class of the test images", header, rows, is_stacked=True)]
 
 
