@@ -14,6 +14,7 @@ from lbunet_tf.data.augmentation import mixing
 from lbunet_tf.data.augmentation import recipes
 from lbunet_tf.settings import config
 from lbunet_tf.settings import image_groups
+from lbunet_tf.settings import output_group
 from lbunet_tf.settings import training_groups
 
 KEPT_AT_ONCE = 32
@@ -151,7 +152,7 @@ def _drawn(rows, count, rng):
 
 def make_evaluation_dataset(
     preprocessing: image_groups.Preprocessing,
-    outputs: training_groups.Outputs,
+    outputs: output_group.Outputs,
     device: training_groups.Device,
     rows: pd.DataFrame,
     portion: portions.Portion = portions.WHOLE,

@@ -11,7 +11,7 @@ from lbunet_tf.data import sources
 from lbunet_tf.data import splits
 from lbunet_tf.data.pixels import file_check
 from lbunet_tf.settings import config
-from lbunet_tf.settings import training_groups
+from lbunet_tf.settings import output_group
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +58,7 @@ def of_manifest(split_by: str, manifest: pd.DataFrame, skipped: pd.DataFrame) ->
 
 
 def check_targets(
-    outputs: training_groups.Outputs, balance: str, monitor: str, manifest: pd.DataFrame
+    outputs: output_group.Outputs, balance: str, monitor: str, manifest: pd.DataFrame
 ) -> None:
     """Raises a ValueError where a split has nothing to learn from or to score."""
     for split in manifests.SPLITS:

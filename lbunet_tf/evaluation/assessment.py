@@ -18,14 +18,14 @@ from lbunet_tf.runs import frozen
 from lbunet_tf.runs import run_directory
 from lbunet_tf.serving import chosen
 from lbunet_tf.serving import outlines
+from lbunet_tf.settings import output_group
 from lbunet_tf.settings import score_group
-from lbunet_tf.settings import training_groups
 
 
 def check(
     rows: pd.DataFrame,
     score: score_group.Score,
-    outputs: training_groups.Outputs,
+    outputs: output_group.Outputs,
     target: choices.Target,
 ) -> None:
     """Refuses, before hours of predictions, what `assess` could not do.
@@ -58,7 +58,7 @@ def check(
 def assess(
     table: pd.DataFrame,
     output: pathlib.Path,
-    outputs: training_groups.Outputs,
+    outputs: output_group.Outputs,
     score: score_group.Score,
     mask_rule: outlines.MaskRule,
     target: choices.Target,

@@ -22,6 +22,7 @@ from lbunet_tf.runs import run_directory
 from lbunet_tf.serving import outlines
 from lbunet_tf.serving import postprocessing
 from lbunet_tf.settings import image_groups
+from lbunet_tf.settings import output_group
 from lbunet_tf.settings import training_groups
 from lbunet_tf.storage import spreadsheets
 from lbunet_tf.storage import whole_files
@@ -36,7 +37,7 @@ THRESHOLDS = tuple(step / 20 for step in range(2, 19))
 
 def predict_run(
     preprocessing: image_groups.Preprocessing,
-    run_outputs: training_groups.Outputs,
+    run_outputs: output_group.Outputs,
     device: training_groups.Device,
     output: pathlib.Path,
     model: keras.Model,
@@ -250,7 +251,7 @@ def add_to_histogram(
 
 def predict_sheet(
     preprocessing: image_groups.Preprocessing,
-    run_outputs: training_groups.Outputs,
+    run_outputs: output_group.Outputs,
     model: keras.Model,
     rows: pd.DataFrame,
     mask_rule: outlines.MaskRule,

@@ -5,7 +5,7 @@ import pathlib
 import pandas as pd
 
 from lbunet_tf.runs import run_directory
-from lbunet_tf.settings import training_groups
+from lbunet_tf.settings import output_group
 from lbunet_tf.storage import whole_files
 
 LOSS = "val_loss"
@@ -53,7 +53,7 @@ def mode(monitor: str) -> str:
     return "min" if monitor == LOSS else "max"
 
 
-def val_column(outputs: training_groups.Outputs, quantity: str) -> str:
+def val_column(outputs: output_group.Outputs, quantity: str) -> str:
     """Returns the column of history.csv that holds loss, dice or auc on val."""
     if quantity == "loss":
         return LOSS

@@ -27,7 +27,7 @@ def test_defaults_are_the_papers_optimisation():
     [
         ({"batch_size": 0}, '"--batch_size" must be at least 1. Received: 0'),
         ({"encoder": "resnt50"}, '"--encoder" must be one of resnet101'),
-        ({"heads": ("melanoma",)}, '"--heads" must be "mask" or "mask,melanoma"'),
+        ({"heads": ("melanoma",)}, '"--heads" must name one or more of mask, melanoma, diagnosis'),
         ({"near_duplicates": 11}, '"--near_duplicates" must be at most 10 of 64 bits'),
         ({"near_duplicates": -2}, '"--near_duplicates" must be at least -1'),
         ({"split_percent": (70, 15, 5)}, '"--split_percent" must be three or four whole numbers'),
