@@ -116,6 +116,17 @@ def test_confusion_matrices_are_drawn(path, labels, thresholds):
     assert _is_drawn(path)
 
 
+@pytest.mark.parametrize("classes", [("nv", "rest"), tuple("abcdefgh"), ("benign", "malignant")])
+def test_true_by_predicted_classes_are_drawn(path, classes):
+    counts = np.arange(len(classes) ** 2).reshape((len(classes), len(classes)))
+    # A class without images.
+    counts[0] = 0
+
+    figures.class_confusion(counts, classes, path)
+
+    assert _is_drawn(path)
+
+
 @pytest.mark.parametrize(
     "labels", [[1, 0, 1, 0, 0], [0, 0, 0, 0, 0], [1, 1, 1, 1, 1]], ids=["both", "none", "all"]
 )

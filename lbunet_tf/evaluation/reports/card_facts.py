@@ -84,9 +84,11 @@ def outputs(run: evaluated_run.EvaluatedRun) -> str:
 def development(run: evaluated_run.EvaluatedRun) -> str:
     """Returns how the network was trained."""
     loss, optimizer = run.settings.loss, run.settings.optimizer
-    losses = [f"mask loss {loss.mask_loss}"] if "mask" in run.settings.outputs.heads else []
-    if "melanoma" in run.settings.outputs.heads:
-        losses.append(f"melanoma loss {loss.melanoma_loss}")
+    # The diagnosis has one loss, and no flag for it.
+    losses = [
+        f"{head} loss {vars(loss).get(f'{head}_loss', 'cross-entropy')}"
+        for head in run.settings.outputs.heads
+    ]
     epochs = [
         f"{one['epochs']} epochs, of which number {one['best_epoch']} was kept"
         for one in run.training.values()

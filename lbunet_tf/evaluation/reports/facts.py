@@ -50,7 +50,7 @@ def of_images(run: evaluated_run.EvaluatedRun) -> dict[str, str]:
         if "operating_point" in test
         else _NO_THRESHOLD,
     }
-    if test["mask_source"] != scores.NO_MASKS:
+    if test.get("mask_source") != scores.NO_MASKS:
         found["Masks"] = f"scored at the network's size, {size} x {size} px, {_mask_rule(test)}"
     return found
 
