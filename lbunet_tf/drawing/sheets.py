@@ -56,7 +56,8 @@ def example_sheet(
     """Draws images with label and score, one line per rank; with outlines where masks are those.
 
     Args:
-        sheet: As in `mask_sheet`; `true` is 0 everywhere where it is not known.
+        sheet: As in `mask_sheet`; `true` is 0 everywhere where it is not known. Of a network
+            without masks it has the images alone.
         rows: Of the same order, with `image_id`, `score`, `truth` and `rank`; rows of one rank
             stand together.
         label_masks: The masks are the label on every pixel: no outlines.
@@ -65,6 +66,7 @@ def example_sheet(
     counts = rows["rank"].value_counts(sort=False)
     lines, columns = len(counts), counts.max()
     numbers = rows.groupby("rank", sort=False).cumcount()
+    has_outlines = not label_masks and all("predicted" in picture for picture in sheet)
     with canvas.drawing_style(**{"axes.grid": False}):
         figure, axes = canvas.make_axes(
             lines, columns, (2.6 * columns, 2.9 * lines + 0.2), layout="constrained"
@@ -74,13 +76,13 @@ def example_sheet(
         for picture, row, column in zip(sheet, rows.itertuples(), numbers, strict=True):
             axis = axes[counts.index.get_loc(row.rank), column]
             axis.imshow(picture["image"])
-            if not label_masks:
+            if has_outlines:
                 _outline(axis, picture["true"], "lime", 1.6)
                 _outline(axis, picture["predicted"], "magenta", 1.2)
             name = canvas.drawn_name(row.image_id)
             words = f"{row.rank}\n{name}\n{row.truth}, score {row.score:.3f}"
             axis.set_title(words, fontsize=8)
-        if not label_masks:
+        if has_outlines:
             figure.supxlabel("green: true outline    magenta: predicted outline", fontsize=9)
         canvas.save(figure, path)
 

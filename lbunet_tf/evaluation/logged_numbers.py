@@ -29,10 +29,11 @@ def _log_diagnosis(split, diagnosis):
             logging.info("%s: no image has a known class", split)
         return
     balanced = intervals.Interval(**diagnosis["intervals"]["balanced_accuracy"])
+    num_classes = len(diagnosis["classes"]) - len(diagnosis["absent"])
     absent = ", ".join(diagnosis["absent"])
     logging.info(
-        "%s: balanced accuracy %s, %d images of %d classes%s",
-        *(split, balanced, diagnosis["num_with_class"]),
-        len(diagnosis["classes"]) - len(diagnosis["absent"]),
+        "%s: balanced accuracy %s, %d images of %d %s%s",
+        *(split, balanced, diagnosis["num_with_class"], num_classes),
+        "class" if num_classes == 1 else "classes",
         f", none of {absent}" if absent else "",
     )

@@ -258,19 +258,19 @@ def predict_sheet(
 ) -> Sequence[dict[str, np.ndarray]]:
     """Returns image (S, S, 3) uint8, true mask and predicted (S, S) of a few rows.
 
-    That is 0.5 on the outline that `mask_rule` makes; of label-as-mask, the probability.
+    That is 0.5 on the outline that `mask_rule` makes; of label-as-mask, the probability. A network
+    without masks gives the images alone.
     """
     sheet = []
     one_by_one = training_groups.Device(batch_size=1, cache=False)
     dataset = pipeline.make_evaluation_dataset(preprocessing, run_outputs, one_by_one, rows)
     for images, targets, _ in dataset:
-        logits = np.asarray(model.predict_on_batch(np.asarray(images))["mask"], "float64")
-        logits = mask_rule.clean(logits[0]) - mask_rule.logit
-        sheet.append(
-            {
-                "image": np.asarray(images[0]).astype("uint8"),
-                "true": np.asarray(targets["mask"])[0, ..., 0],
-                "predicted": postprocessing.sigmoid(logits)[..., 0],
-            }
-        )
+        picture = {"image": np.asarray(images[0]).astype("uint8")}
+        found = model.predict_on_batch(np.asarray(images))
+        if "mask" in found:
+            logits = np.asarray(found["mask"], "float64")
+            logits = mask_rule.clean(logits[0]) - mask_rule.logit
+            picture["true"] = np.asarray(targets["mask"])[0, ..., 0]
+            picture["predicted"] = postprocessing.sigmoid(logits)[..., 0]
+        sheet.append(picture)
     return sheet

@@ -187,6 +187,14 @@ def test_an_example_sheet_without_outlines_is_drawn_without_warnings(path, examp
     assert _is_drawn(path)
 
 
+def test_an_example_sheet_of_a_network_without_masks_has_the_images_alone(path, example_rows):
+    pictures = [{"image": np.zeros((8, 8, 3), "uint8")} for _ in range(len(example_rows))]
+
+    sheets.example_sheet(pictures, example_rows, False, path)
+
+    assert _is_drawn(path)
+
+
 def test_an_example_sheet_has_a_line_for_each_rank(tmp_path, example_rows):
     for number in (2, 4):
         sheets.example_sheet(
