@@ -119,7 +119,7 @@ def _evaluate(settings, source, asked, output):
     metrics, found = assessment.assess(
         table, output, settings.outputs, settings.score, mask_rule, target
     )
-    how = _how_scored(settings, mask_rule, metrics["test"]["mask_source"])
+    how = _how_scored(settings, mask_rule)
     metrics = {split: {**values, **how} for split, values in metrics.items()}
     whole_files.write_json(output / run_directory.METRICS, metrics)
     num_masks = metrics["val"].get("num_masks", 0)
@@ -149,12 +149,12 @@ def _target(settings, source, output):
     return choices.Target(run if is_as_it_is else None, output == run, source is None)
 
 
-def _how_scored(settings, mask_rule, mask_source):
+def _how_scored(settings, mask_rule):
     """Returns what metrics.json says of how images were scored."""
     how = {"tta": settings.score.tta, "runs": len(settings.paths.runs)}
-    if mask_source == "lesion":
+    if settings.outputs.has_outlines:
         how["mask_cleanup"] = mask_rule.cleanup
-    if mask_rule.cleanup != "none" and mask_source != scores.NO_MASKS:
+    if mask_rule.cleanup != "none":
         how["mask_threshold"] = mask_rule.threshold
     return how
 
@@ -310,7 +310,7 @@ def _draw_sheets(settings, model, test, measured, mask_rule, path):
         sheet = predictions.predict_sheet(
             settings.preprocessing, settings.outputs, model, rows, mask_rule
         )
-        draw(sheet, rows, settings.outputs.mask_source == "label", path[name])
+        draw(sheet, rows, settings.outputs.has_outlines, path[name])
 
 
 def _log(output, metrics):
