@@ -289,3 +289,19 @@ def test_an_interval_says_which_part_of_the_classes_it_is_of():
     found = class_scores.measure(table_of(true, probabilities, list("abc")))["intervals"]
 
     assert found["balanced_accuracy"]["method"].endswith(", 2 of 3 classes")
+
+
+@pytest.mark.slow
+def test_intervals_of_balanced_accuracy_hold_the_true_value_in_most_studies():
+    # Seven classes of the fewest patients that have an interval.
+    rng = np.random.default_rng(0)
+    recalls = np.array([0.5, 0.6, 0.7, 0.6, 0.7, 0.8, 0.9])
+    true = np.repeat(np.arange(7), intervals.LEAST)
+    holds = []
+    for _ in range(300):
+        is_right = rng.random(len(true)) < recalls[true]
+        probabilities = np.eye(7)[np.where(is_right, true, (true + 1) % 7)]
+        found = class_scores.balanced_accuracy(table_of(true, probabilities, list("abcdefg")))
+        holds.append(found.low <= recalls.mean() <= found.high)
+
+    assert 0.89 < np.mean(holds) < 0.98

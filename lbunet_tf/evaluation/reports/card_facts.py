@@ -131,8 +131,10 @@ def partition(run: evaluated_run.EvaluatedRun) -> str:
 def imbalance(run: evaluated_run.EvaluatedRun) -> str:
     """Returns how frequent melanomas are, and what training did about it."""
     classes = ",".join(run.settings.loss.class_weights) or "none"
+    balance = [report_sentences.prevalence(run.scores), report_classes.balance(run.scores)]
+    words = " ".join(text for text in balance if text)
     return (
-        f"{report_sentences.prevalence(run.scores) or 'Test has no labels with scores.'} In "
+        f"{words or 'Test has no labels with scores.'} In "
         f"training: balance {run.settings.split.balance}, class weights {classes}."
     )
 
@@ -164,7 +166,10 @@ def performance(run: evaluated_run.EvaluatedRun) -> str:
         f"{name} {report_words.with_interval(test, key, value)}"
         for name, (key, value) in values.items()
     ]
-    return f"{', '.join(found)}." if found else "No number could be computed."
+    if not found:
+        return "No number could be computed."
+    text = f"{', '.join(found)}."
+    return text[0].upper() + text[1:]
 
 
 def known_classes(run: evaluated_run.EvaluatedRun) -> str:
@@ -173,7 +178,7 @@ def known_classes(run: evaluated_run.EvaluatedRun) -> str:
         return ""
     codes = run.scores["diagnosis"]["classes"]
     names = report_words.listing([report_classes.name_of(code) for code in codes])
-    return f"It knows {names}; an image of anything else is given one of these classes too."
+    return f"It knows {names}; every image is given one of these classes, whatever it shows."
 
 
 def groups(run: evaluated_run.EvaluatedRun) -> str:

@@ -136,6 +136,15 @@ def cards(test: dict) -> list[document.Card]:
     return [document.Card("balanced accuracy", value, interval)]
 
 
+def balance(test: dict) -> str:
+    """Returns how many test images each class has."""
+    diagnosis = found(test)
+    if not diagnosis:
+        return ""
+    counts = [f"{code} {one['num_images']:,}" for code, one in diagnosis["per_class"].items()]
+    return f"Test images by class: {', '.join(counts)}."
+
+
 def performance(test: dict) -> list[str]:
     """Returns the headline numbers with their intervals."""
     diagnosis = found(test)

@@ -194,6 +194,9 @@ def test_the_card_has_the_counts_and_knows_its_classes(alone):
     assert "basal cell carcinoma, count as benign" not in card
     assert "melanoma and its absence" not in card
     assert "**Output**: a probability for each of 2 classes (nv, rest), which sum to 1." in card
+    assert "every image is given one of these classes, whatever it shows." in card
+    assert "Test images by class: nv 30, rest 30. In training:" in card
+    assert "Balanced accuracy 0." in card
     assert "mask loss" not in card and "without a mask" not in card
 
 
