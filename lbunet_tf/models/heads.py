@@ -2,35 +2,48 @@
 
 from collections.abc import Callable
 from collections.abc import Mapping
-from collections.abc import Sequence
 
 import keras
 
-from lbunet_tf.settings import training_groups
+from lbunet_tf.settings import output_group
 
 
 def outputs(
-    x: keras.KerasTensor,
+    x: keras.KerasTensor | None,
     deepest: keras.KerasTensor,
     padding: tuple,
-    heads: Sequence[str],
+    run_outputs: output_group.Outputs,
     kernel_size: int,
     melanoma_pool: str = "encoder",
 ) -> dict[str, keras.KerasTensor]:
     """Returns the outputs of the heads that are on.
 
     Args:
-        x: (B, P, P, C) features at the padded image's resolution.
+        x: (B, P, P, C) features at the padded image's resolution; None without a mask head.
         deepest: (B, P / 32, P / 32, D) features of the encoder.
         padding: What `decoder.pad_to_stride` added.
-        heads: Of mask and melanoma.
+        run_outputs: Which heads, and the classes of the diagnosis.
         kernel_size: Of the mask head.
         melanoma_pool: A key of MELANOMA_POOLS.
     """
-    heads_on = {"mask": mask_head(x, padding, kernel_size)}
-    if "melanoma" in heads:
-        pooled = MELANOMA_POOLS[melanoma_pool](deepest, heads_on["mask"], padding)
-        heads_on["melanoma"] = melanoma_head(pooled)
+    heads_on = {}
+    if run_outputs.has_mask:
+        heads_on["mask"] = mask_head(x, padding, kernel_size)
+    if run_outputs.heads != ("mask",):
+        pooled = MELANOMA_POOLS[melanoma_pool](deepest, heads_on.get("mask"), padding)
+        heads_on |= image_heads(pooled, run_outputs)
+    return heads_on
+
+
+def image_heads(
+    pooled: keras.KerasTensor, run_outputs: output_group.Outputs
+) -> dict[str, keras.KerasTensor]:
+    """Returns `melanoma` (B, 1) and `diagnosis` (B, K), those that are on, from features (B, D)."""
+    heads_on = {}
+    if "melanoma" in run_outputs.heads:
+        heads_on["melanoma"] = image_head(pooled, "melanoma", 1)
+    if "diagnosis" in run_outputs.heads:
+        heads_on["diagnosis"] = image_head(pooled, "diagnosis", len(run_outputs.class_names))
     return heads_on
 
 
@@ -55,7 +68,7 @@ def auxiliary_mask_heads(
         padding: What `decoder.pad_to_stride` added.
     """
     masks = {}
-    for name in training_groups.AUXILIARY:
+    for name in output_group.AUXILIARY:
         stride = int(name.removeprefix("mask_s"))
         x = keras.layers.Conv2D(1, 1, name=f"mask_logits_s{stride}")(stages[stride])
         x = keras.layers.UpSampling2D(
@@ -67,10 +80,10 @@ def auxiliary_mask_heads(
     return masks
 
 
-def melanoma_head(pooled: keras.KerasTensor) -> keras.KerasTensor:
-    """Returns `melanoma` (B, 1) logits in float32 from pooled features (B, D)."""
-    x = keras.layers.Dense(1, name="melanoma_logits")(pooled)
-    return keras.layers.Activation("linear", dtype="float32", name="melanoma")(x)
+def image_head(pooled: keras.KerasTensor, name: str, width: int) -> keras.KerasTensor:
+    """Returns (B, width) logits in float32 from pooled features (B, D)."""
+    x = keras.layers.Dense(width, name=f"{name}_logits")(pooled)
+    return keras.layers.Activation("linear", dtype="float32", name=name)(x)
 
 
 def image_mean(

@@ -6,12 +6,13 @@ from lbunet_tf.models import bottleneck
 from lbunet_tf.models import decoder
 from lbunet_tf.models import encoders
 from lbunet_tf.models import heads
+from lbunet_tf.settings import output_group
 from lbunet_tf.settings import released_runs
 from lbunet_tf.settings import training_groups
 
 
 def build_lbunet(
-    model: training_groups.Model, outputs: training_groups.Outputs, image_size: int
+    model: training_groups.Model, outputs: output_group.Outputs, image_size: int
 ) -> keras.Model:
     """Returns LB-UNet: normalisation, padding to stride 32, encoder, decoder, heads.
 
@@ -27,17 +28,16 @@ def build_lbunet(
     )(images)
     x, padding = decoder.pad_to_stride(x, 32)
     *skips, deepest = encoder.features(x)
-    x = bottleneck.BOTTLENECKS[model.bottleneck](deepest, "bottleneck_s32")
-    stages = decoder.unet_decoder(
-        [*skips, x], upsampling=model.upsampling, attention=model.attention
-    )
-    # The melanoma head looks at the encoder: its pretrained features say more of a class
-    # than a bottleneck that starts at random.
+    stages = {1: None}
+    if outputs.has_mask:
+        x = bottleneck.BOTTLENECKS[model.bottleneck](deepest, "bottleneck_s32")
+        stages = decoder.unet_decoder(
+            [*skips, x], upsampling=model.upsampling, attention=model.attention
+        )
+    # The heads of the whole image look at the encoder: its pretrained features say more of a
+    # class than a bottleneck that starts at random.
     logits = heads.outputs(
-        stages[1],
-        deepest,
-        padding,
-        outputs.heads,
+        *(stages[1], deepest, padding, outputs),
         kernel_size=3,
         melanoma_pool=model.melanoma_pool,
     )

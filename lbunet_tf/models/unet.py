@@ -5,13 +5,14 @@ import keras
 from lbunet_tf.models import decoder
 from lbunet_tf.models import heads
 from lbunet_tf.models import normalizations
+from lbunet_tf.settings import output_group
 from lbunet_tf.settings import training_groups
 
 FILTERS = (64, 128, 256, 512, 1024)
 
 
 def build_unet(
-    model: training_groups.Model, outputs: training_groups.Outputs, image_size: int
+    model: training_groups.Model, outputs: output_group.Outputs, image_size: int
 ) -> keras.Model:
     """Returns the vanilla U-Net: 31,031,745 parameters with one mask output.
 
@@ -33,12 +34,12 @@ def build_unet(
         x = _two_convolutions(x, filters, f"encoder_s{2**level}")
         skips.append(x)
     deepest = skips.pop()
-    for level in reversed(range(len(FILTERS) - 1)):
+    for level in reversed(range(len(FILTERS) - 1)) if outputs.has_mask else ():
         name = f"decoder_s{2**level}"
         x = keras.layers.Conv2DTranspose(FILTERS[level], 2, strides=2, name=f"{name}_up")(x)
         x = keras.layers.Concatenate(name=f"{name}_concat")([skips.pop(), x])
         x = _two_convolutions(x, FILTERS[level], name)
-    logits = heads.outputs(x, deepest, padding, outputs.heads, kernel_size=1)
+    logits = heads.outputs(x, deepest, padding, outputs, kernel_size=1)
     return keras.Model(images, logits, name="unet")
 
 

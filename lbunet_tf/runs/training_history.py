@@ -5,7 +5,7 @@ import pathlib
 import pandas as pd
 
 from lbunet_tf.runs import run_directory
-from lbunet_tf.settings import training_groups
+from lbunet_tf.settings import output_group
 from lbunet_tf.storage import whole_files
 
 LOSS = "val_loss"
@@ -53,10 +53,13 @@ def mode(monitor: str) -> str:
     return "min" if monitor == LOSS else "max"
 
 
-def val_column(outputs: training_groups.Outputs, quantity: str) -> str:
-    """Returns the column of history.csv that holds loss, dice or auc on val."""
+def val_column(outputs: output_group.Outputs, quantity: str) -> str:
+    """Returns the column of history.csv that holds a value of --monitor on val."""
     if quantity == "loss":
         return LOSS
-    head = "melanoma" if quantity == "auc" and outputs.score_rule == "melanoma" else "mask"
+    head = {"dice": "mask", "balanced_accuracy": "diagnosis"}.get(quantity, outputs.score_rule)
+    if head not in outputs.heads:
+        # Label-as-mask, of which pixels make the score.
+        head = "mask"
     # Keras puts the output's name in front where there are several.
     return f"val_{head}_{quantity}" if len(outputs.in_training) > 1 else f"val_{quantity}"

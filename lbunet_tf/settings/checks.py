@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping
 
 from lbunet_tf.settings import fields
+from lbunet_tf.settings import output_checks
 
 # What counts and sizes of TensorFlow hold, where a flag states no bound of its own.
 MAX_INTEGER = 2**31 - 1
@@ -24,10 +25,10 @@ def check(settings, table: Mapping) -> None:
     for name, field in given.items():
         _check_field(name, values[name], field.metadata)
     _check_data(settings.source, settings.comparison, settings.split, settings.augmentation)
-    _check_outputs(settings.outputs, settings.score)
-    _check_losses(settings.loss, settings.outputs, settings.split, settings.augmentation)
+    output_checks.check(settings, given)
+    _check_operating_point(settings.score)
+    _check_score(settings.score)
     _check_optimisation(settings.optimizer, settings.budget, settings.model, values)
-    _check_needs(settings.model, settings.outputs, values, given)
     _check_partners(settings.distillation, given)
     _check_results(settings.results)
 
@@ -114,70 +115,6 @@ def _check_data(source, comparison, split, augmentation):
         )
 
 
-def _check_outputs(outputs, score):
-    if "mask" not in outputs.heads or set(outputs.heads) - {"mask", "melanoma"}:
-        raise ValueError(
-            '"--heads" must be "mask" or "mask,melanoma". '
-            f"Received: --heads={_listed(outputs.heads)}"
-        )
-    if outputs.image_score == "melanoma" and "melanoma" not in outputs.heads:
-        raise ValueError(
-            '"--image_score=melanoma" needs that head: add --heads=mask,melanoma. '
-            f"Received: --heads={_listed(outputs.heads)}"
-        )
-    if outputs.image_score in ("mean", "max") and outputs.mask_source == "lesion":
-        raise ValueError(
-            f'"--image_score={outputs.image_score}" needs --mask_source=label: an outline says '
-            "nothing about melanoma. Use --image_score=melanoma with --heads=mask,melanoma"
-        )
-    if score.monitor == "dice" and outputs.mask_source == "label":
-        raise ValueError(
-            '"--monitor=dice" needs --mask_source=lesion: a Dice on painted labels measures the '
-            "class. Use --monitor=auc or loss"
-        )
-    if score.monitor == "auc" and outputs.score_rule == "none":
-        raise ValueError(
-            '"--monitor=auc" needs a melanoma score: add --heads=mask,melanoma, or '
-            "--mask_source=label"
-        )
-    _check_operating_point(score)
-    _check_skin_tone(score, outputs)
-    if not 0 < score.prevalence < 1:
-        raise ValueError(
-            f'"--prevalence" must lie between 0 and 1, both excluded. Received: {score.prevalence}'
-        )
-
-
-def _check_losses(loss, outputs, split, augmentation):
-    if len(loss.head_weights) != 2 or min(loss.head_weights) <= 0:
-        raise ValueError(
-            '"--head_weights" must be two positive numbers, of mask and melanoma. Received: '
-            f"{_listed(loss.head_weights)}"
-        )
-    if set(loss.class_weights) - set(outputs.heads):
-        raise ValueError(
-            f'"--class_weights" must name heads of this run, out of {_listed(outputs.heads)}. '
-            f"Received: {_listed(loss.class_weights)}"
-        )
-    of_label = "melanoma" in loss.class_weights or outputs.mask_source == "label"
-    is_redrawn = split.balance == "resample" or augmentation.source_weights
-    if loss.class_weights and of_label and is_redrawn:
-        raise ValueError(
-            f'"--class_weights={_listed(loss.class_weights)}" counts every training image once, '
-            "which --balance=resample and --source_weights change: take one of them"
-        )
-    weighs_pixels = "mask" in loss.class_weights
-    if weighs_pixels and loss.mask_loss in fields.read("training.losses:OVERLAP_LOSSES"):
-        raise ValueError(
-            '"--class_weights=mask" needs a --mask_loss that is a sum over pixels: bce, bce_dice, '
-            f"focal or boundary_bce. Received: --mask_loss={loss.mask_loss}"
-        )
-    if loss.mask_loss == "boundary_bce" and outputs.mask_source == "label":
-        raise ValueError(
-            '"--mask_loss=boundary_bce" needs --mask_source=lesion: a painted label has no outline'
-        )
-
-
 def _check_operating_point(score):
     names = ("target_sensitivity", "target_specificity", "cost_ratio")
     given = {name: getattr(score, name) for name in names if getattr(score, name)}
@@ -188,13 +125,12 @@ def _check_operating_point(score):
         )
 
 
-def _check_skin_tone(score, outputs):
+def _check_score(score):
     if "ita_estimate" in score.subgroups and not score.ita_estimate:
         raise ValueError('"--subgroups=ita_estimate" needs that estimate: add --ita_estimate')
-    if score.ita_estimate and outputs.mask_source == "label":
+    if not 0 < score.prevalence < 1:
         raise ValueError(
-            '"--ita_estimate" needs the outline of the lesion, outside of which skin is. '
-            f"Received: --mask_source={outputs.mask_source}"
+            f'"--prevalence" must lie between 0 and 1, both excluded. Received: {score.prevalence}'
         )
 
 
@@ -234,27 +170,6 @@ def _check_optimisation(optimizer, budget, model, values):
             '"--model=unet" has no pretrained weights: add --encoder_weights=none. Received: '
             f"--encoder_weights={model.encoder_weights}"
         )
-
-
-def _check_needs(model, outputs, values, given):
-    """Raises a ValueError for a flag that the network leaves without effect."""
-    unmet = {}
-    if model.model != "lbunet":
-        unmet[fields.LBUNET] = ("is a flag of --model=lbunet", f"--model={model.model}")
-    if "melanoma" not in outputs.heads:
-        unmet[fields.MELANOMA] = (
-            "is about the melanoma head: add --heads=mask,melanoma",
-            f"--heads={_listed(outputs.heads)}",
-        )
-    if model.encoder_weights == "none":
-        unmet[fields.PRETRAINED] = (
-            "needs a pretrained encoder: random weights must be trained",
-            "--encoder_weights=none",
-        )
-    for need, (reason, cause) in unmet.items():
-        for name, field in given.items():
-            if need in field.metadata["needs"]:
-                raise ValueError(f'"--{name}" {reason}. Received: {cause}, --{name}={values[name]}')
 
 
 def _check_partners(distillation, given):

@@ -112,6 +112,7 @@ class Results:
         "have the size of the image ('full').",
         entries=("predict",),
         choices=("1024", "2048", "full"),
+        needs=(fields.MASK,),
     )
     contours: bool = fields.flag(
         False,
@@ -119,6 +120,7 @@ class Results:
         "that holds the lesion, and a yellow one that is all lesion, up to a small fraction of the "
         "pixels (evaluate --contour_coverage).",
         entries=("predict",),
+        needs=(fields.MASK,),
     )
     runtime: str = fields.flag(
         "keras",

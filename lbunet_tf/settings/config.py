@@ -10,6 +10,7 @@ import os
 from lbunet_tf.settings import checks
 from lbunet_tf.settings import command_groups
 from lbunet_tf.settings import image_groups
+from lbunet_tf.settings import output_group
 from lbunet_tf.settings import score_group
 from lbunet_tf.settings import training_groups
 
@@ -30,7 +31,7 @@ class Config:
     split: image_groups.Split = _group(image_groups.Split, "Choice and split of images")
     preprocessing: image_groups.Preprocessing = _group(image_groups.Preprocessing, "Preprocessing")
     augmentation: image_groups.Augmentation = _group(image_groups.Augmentation, "Augmentation")
-    outputs: training_groups.Outputs = _group(training_groups.Outputs, "Outputs")
+    outputs: output_group.Outputs = _group(output_group.Outputs, "Outputs")
     model: training_groups.Model = _group(training_groups.Model, "Model")
     loss: training_groups.Loss = _group(training_groups.Loss, "Loss")
     optimizer: training_groups.Optimizer = _group(training_groups.Optimizer, "Optimizer")
@@ -49,8 +50,8 @@ class Config:
 
     @property
     def mask_cleanup(self) -> str:
-        """--mask_cleanup, or "none" where the mask is the label on every pixel: no outline."""
-        return self.score.mask_cleanup if self.outputs.mask_source == "lesion" else "none"
+        """--mask_cleanup, or "none" where no head learns an outline."""
+        return self.score.mask_cleanup if self.outputs.has_outlines else "none"
 
     def values(self) -> dict[str, object]:
         """Returns the value of each flag by its name."""

@@ -15,8 +15,9 @@ PSEUDO = ("pseudo_label",)
 RELEASED = ("predict",)
 # The commands that take --run several times.
 COMBINE = ("evaluate", "predict", "export")
-# What a flag may need, lest it have no effect: the architecture, its output, its weights.
-LBUNET, MELANOMA, PRETRAINED = "lbunet", "melanoma", "pretrained"
+# What a flag may need, lest it have no effect: the architecture, its weights, a head.
+LBUNET, ENCODER, PRETRAINED = "lbunet", "encoder", "pretrained"
+MASK, MELANOMA, DIAGNOSIS, IMAGE_HEAD = "mask", "melanoma", "diagnosis", "image_head"
 # The largest seed that NumPy and Keras take.
 MAX_SEED = 2**32 - 1
 

@@ -12,8 +12,9 @@ class Score:
     monitor: str = fields.flag(
         "loss",
         "What the best epoch, early stopping and model.keras are chosen by, on val: the loss, "
-        "Dice of the mask head, or AUC of the melanoma score (of several sources together).",
-        choices=("loss", "dice", "auc"),
+        "Dice of the mask head, AUC of the melanoma score (of several sources together), or "
+        "balanced accuracy of the diagnosis head.",
+        choices=("loss", "dice", "auc", "balanced_accuracy"),
     )
     prevalence: float = fields.flag(
         0.018,
@@ -84,6 +85,7 @@ class Score:
         entries=("evaluate",),
         minimum=0,
         maximum=0.999,
+        needs=(fields.MASK,),
     )
     subgroups: tuple[str, ...] = fields.flag(
         ("sex", "age", "site", "skin_type", "source"),
@@ -107,6 +109,7 @@ class Score:
         "pixels outside the lesion, and what it is at 10 % less and more brightness. It depends on "
         "light and camera, and makes groups only with --subgroups=ita_estimate.",
         entries=("evaluate",),
+        needs=(fields.MASK,),
     )
     calibrated: bool = fields.flag(
         False,

@@ -1,58 +1,11 @@
 """The network, and how it is trained."""
 
 import dataclasses
+import itertools
 import math
 
 from lbunet_tf.settings import fields
-
-# Outputs of deep supervision by their stride, and the weight of their loss against the mask's.
-AUXILIARY = {"mask_s2": 0.5, "mask_s4": 0.25, "mask_s8": 0.125}
-
-
-@dataclasses.dataclass(frozen=True)
-class Outputs:
-    """What the network says, and what it means."""
-
-    mask_source: str = fields.flag(
-        "lesion",
-        "What the mask head learns: 'lesion', the outline of the lesion; or "
-        "'label' (as in the paper), the image's class painted on every pixel.",
-        entries=fields.DATA,
-        choices=("lesion", "label"),
-    )
-    heads: tuple[str, ...] = fields.flag(
-        ("mask",),
-        "Outputs: mask, or mask,melanoma.",
-        entries=fields.DATA,
-        many=True,
-    )
-    deep_supervision: bool = fields.flag(
-        False,
-        "Train further mask outputs at strides 2, 4 and 8 of lbunet's decoder, with losses of "
-        "weight 1/2, 1/4, 1/8. They are not in the saved model.",
-        needs=(fields.LBUNET,),
-    )
-    image_score: str = fields.flag(
-        "auto",
-        "How an image gets its melanoma score: 'mean' or 'max' of the pixel "
-        "probabilities (label masks), 'melanoma' (that head); 'auto' takes the head "
-        "where there is one, else the mean.",
-        choices=("auto", "mean", "max", "melanoma"),
-    )
-
-    @property
-    def score_rule(self) -> str:
-        """What scores melanoma: "melanoma", "mean", "max", or "none" where nothing does."""
-        if self.image_score != "auto":
-            return self.image_score
-        if "melanoma" in self.heads:
-            return "melanoma"
-        return "mean" if self.mask_source == "label" else "none"
-
-    @property
-    def in_training(self) -> tuple[str, ...]:
-        """The outputs in training: the heads and, with deep supervision, further masks."""
-        return self.heads + (tuple(AUXILIARY) if self.deep_supervision else ())
+from lbunet_tf.settings import output_group
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +19,7 @@ class Model:
     )
     encoder: str = fields.flag(
         "resnet101",
-        "Encoder of --model=lbunet.",
+        "Encoder of --model=lbunet or classifier.",
         choices=fields.Keys("models.encoders:ENCODERS"),
         refusal="models.encoders:why_unsuitable",
     )
@@ -80,28 +33,28 @@ class Model:
         "nearest",
         "How the decoder of lbunet doubles the resolution.",
         choices=fields.Keys("models.decoder:UPSAMPLINGS"),
-        needs=(fields.LBUNET,),
+        needs=(fields.LBUNET, fields.MASK),
     )
     attention: str = fields.flag(
         "none",
         "Attention in lbunet's decoder: 'gate', attention gates on the skips; 'scse', concurrent "
         "spatial and channel squeeze-and-excitation after each stage.",
         choices=fields.Keys("models.attention_blocks:ATTENTIONS"),
-        needs=(fields.LBUNET,),
+        needs=(fields.LBUNET, fields.MASK),
     )
     bottleneck: str = fields.flag(
         "none",
         "On the deepest features of lbunet: multi-head 'self_attention', or 'aspp' (atrous "
         "spatial pyramid pooling).",
         choices=fields.Keys("models.bottleneck:BOTTLENECKS"),
-        needs=(fields.LBUNET,),
+        needs=(fields.LBUNET, fields.MASK),
     )
     melanoma_pool: str = fields.flag(
         "encoder",
-        "What the melanoma head of lbunet sees: 'encoder', the mean of the deepest features; "
-        "'mask', the same plus their mean weighted by the predicted mask.",
+        "What the melanoma and diagnosis heads of lbunet see: 'encoder', the mean of the deepest "
+        "features; 'mask', the same plus their mean weighted by the predicted mask.",
         choices=fields.Keys("models.heads:MELANOMA_POOLS"),
-        needs=(fields.LBUNET, fields.MELANOMA),
+        needs=(fields.LBUNET, fields.MASK, fields.IMAGE_HEAD),
     )
 
 
@@ -115,6 +68,7 @@ class Loss:
         "Tversky, focal Tversky, Lovasz hinge, or cross-entropy that gives pixels near the "
         "outline more weight.",
         choices=fields.Keys("training.losses:MASK_LOSSES"),
+        needs=(fields.MASK,),
     )
     melanoma_loss: str = fields.flag(
         "bce",
@@ -124,26 +78,30 @@ class Loss:
     )
     label_smoothing: float = fields.flag(
         0.0,
-        "Label smoothing of the melanoma head: targets become s/2 and 1 - s/2.",
+        "Label smoothing of the melanoma and the diagnosis head: a target y becomes "
+        "y (1 - s) + s / K, of K classes.",
         minimum=0,
-        needs=(fields.MELANOMA,),
+        needs=(fields.IMAGE_HEAD,),
     )
     head_weights: tuple[float, ...] = fields.flag(
         (1.0, 1.0),
-        "Weights of the losses of the mask and the melanoma head.",
+        "Weights of the losses of the mask, the melanoma and, where there is one, the diagnosis "
+        "head.",
         many=True,
     )
     class_weights: tuple[str, ...] = fields.flag(
         (),
-        "Heads whose loss weighs the two classes inversely to their fraction of the training "
-        "images (melanoma) or pixels (mask), counting each image once: mask, melanoma, or both.",
+        "Heads whose loss weighs the classes inversely to their fraction of the training images "
+        "(melanoma, diagnosis) or pixels (mask), counting each image once; comma-separated.",
         many=True,
     )
 
     def weights(self, outputs: tuple[str, ...]) -> dict[str, float]:
         """Returns the weight of the loss of each output."""
-        weights = dict(zip(("mask", "melanoma"), self.head_weights, strict=True))
-        weights |= {name: weights["mask"] * factor for name, factor in AUXILIARY.items()}
+        weights = dict(itertools.zip_longest(output_group.HEADS, self.head_weights, fillvalue=1.0))
+        weights |= {
+            name: weights["mask"] * factor for name, factor in output_group.AUXILIARY.items()
+        }
         return {name: weights[name] for name in outputs}
 
 
@@ -157,21 +115,21 @@ class Optimizer:
     )
     encoder_learning_rate: float = fields.flag(
         0.0,
-        "Another learning rate for the encoder of lbunet, usually lower; 0: --learning_rate.",
+        "Another learning rate for the encoder, usually lower; 0: --learning_rate.",
         minimum=0,
-        needs=(fields.LBUNET,),
+        needs=(fields.ENCODER,),
     )
     frozen_epochs: int = fields.flag(
         0,
         "Epochs in which the encoder's kernels and biases stay as they are, before they are "
         "trained too. --freeze_batch_norm keeps the batch norm statistics as well.",
         minimum=0,
-        needs=(fields.LBUNET, fields.PRETRAINED),
+        needs=(fields.ENCODER, fields.PRETRAINED),
     )
     freeze_batch_norm: bool = fields.flag(
         False,
         "Keep the encoder's batch norm as its pretrained weights have it.",
-        needs=(fields.LBUNET, fields.PRETRAINED),
+        needs=(fields.ENCODER, fields.PRETRAINED),
     )
     schedule: str = fields.flag(
         "constant",

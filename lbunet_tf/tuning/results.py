@@ -11,7 +11,7 @@ from lbunet_tf.runs import run_directory
 from lbunet_tf.runs import training_history
 from lbunet_tf.settings import config
 from lbunet_tf.settings import flagfiles
-from lbunet_tf.settings import training_groups
+from lbunet_tf.settings import output_group
 from lbunet_tf.storage import whole_files
 from lbunet_tf.tuning import spaces
 
@@ -45,7 +45,7 @@ def check_objective(settings: config.Config, searched: Collection[str]) -> None:
         )
 
 
-def measure(run: str, objective: str, outputs: training_groups.Outputs) -> dict:
+def measure(run: str, objective: str, outputs: output_group.Outputs) -> dict:
     """Returns what a finished training reached on val, in its best epoch by --monitor.
 
     That epoch's weights are its model.keras: the score is that of a model that exists.

@@ -9,11 +9,11 @@ from lbunet_tf.evaluation import choices
 from lbunet_tf.evaluation import contour_choice
 from lbunet_tf.evaluation import mask_contours
 from lbunet_tf.runs import frozen
+from lbunet_tf.settings import output_group
 from lbunet_tf.settings import score_group
-from lbunet_tf.settings import training_groups
 from lbunet_tf.storage import whole_files
 
-OUTLINES = training_groups.Outputs(heads=("mask", "melanoma"), mask_source="lesion")
+OUTLINES = output_group.Outputs(heads=("mask", "melanoma"), mask_source="lesion")
 SETS = {
     "benign": 0.6,
     "melanoma": 0.1,
@@ -92,7 +92,7 @@ def test_sets_of_one_class_or_of_no_score_are_refused(rows):
         check(rows.assign(label=0.0), set_coverage=0.8)
     with pytest.raises(ValueError, match='"--set_coverage" needs .*--set_coverage=0.8, 0 mel'):
         check(rows.assign(label=np.nan), set_coverage=0.8)
-    outputs = training_groups.Outputs(heads=("mask",), mask_source="lesion")
+    outputs = output_group.Outputs(heads=("mask",), mask_source="lesion")
     with pytest.raises(ValueError, match='"--set_coverage" needs a melanoma score: train with'):
         check(rows, outputs=outputs, set_coverage=0.8)
 
@@ -101,7 +101,7 @@ def test_contours_without_masks_or_of_labels_are_refused(rows):
     is_val = rows["split"] == "val"
     with pytest.raises(ValueError, match='"--contour_coverage" needs images with masks.* of 40 im'):
         check(rows.assign(mask=rows["mask"].mask(is_val, "")), contour_coverage=0.8)
-    outputs = training_groups.Outputs(heads=("mask", "melanoma"), mask_source="label")
+    outputs = output_group.Outputs(heads=("mask", "melanoma"), mask_source="label")
     with pytest.raises(ValueError, match='"--contour_coverage" needs .*--mask_source=lesion'):
         check(rows, outputs=outputs, contour_coverage=0.8)
 

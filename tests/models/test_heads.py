@@ -7,7 +7,7 @@ import pytest
 from lbunet_tf import models
 from lbunet_tf.models import heads
 from lbunet_tf.settings import config
-from lbunet_tf.settings import training_groups
+from lbunet_tf.settings import output_group
 from tests import gradients
 
 BOTH_HEADS = ("mask", "melanoma")
@@ -41,7 +41,7 @@ def _logits(value=-80.0, side=64):
 
 
 def test_deep_supervision_adds_a_mask_for_each_stride(deep):
-    assert set(deep.output) == {*BOTH_HEADS, *training_groups.AUXILIARY}
+    assert set(deep.output) == {*BOTH_HEADS, *output_group.AUXILIARY}
 
 
 def test_outputs_of_deep_supervision_are_those_that_the_flags_name(deep):

@@ -1,0 +1,184 @@
+"""Diagnoses: the words of every source as codes, and the codes as classes of a network."""
+
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+from absl import logging
+
+# Code -> the words that sources have for it, in lower case. The codes are those of HAM10000
+# (Tschandl et al. 2018) and ISIC 2019; `other` is a benign lesion that neither has a class for,
+# `benign` and `malignant` say nothing more of it. HAM10000's bkl holds seborrhoeic keratoses, solar
+# lentigines and lichen planus-like keratoses, its vasc angiomas, angiokeratomas and pyogenic
+# granulomas, its akiec actinic keratoses and Bowen's disease.
+SYNONYMS: dict[str, tuple[str, ...]] = {
+    "mel": (
+        "melanoma",
+        "melanoma in situ",
+        "melanoma invasive",
+        "melanoma metastasis",
+        "lentigo maligna",
+        "lentigo maligna melanoma",
+    ),
+    "nv": (
+        "nevus",
+        "naevus",
+        "melanocytic nevus",
+        "common nevus",
+        "atypical nevus",
+        "dysplastic nevus",
+        "blue nevus",
+    ),
+    "bcc": ("basal cell carcinoma",),
+    "akiec": (
+        "actinic keratosis / bowen's disease",
+        "actinic keratoses / intraepithelial carcinoma",
+    ),
+    "ak": ("actinic keratosis", "solar or actinic keratosis"),
+    "scc": (
+        "squamous cell carcinoma",
+        "squamous cell carcinoma in situ",
+        "squamous cell carcinoma invasive",
+        "bowen's disease",
+    ),
+    "bkl": (
+        "benign keratosis",
+        "seborrheic keratosis",
+        "seborrhoeic keratosis",
+        "lichenoid keratosis",
+        "lichen planus like keratosis",
+        "lichen planus-like keratosis",
+        "pigmented benign keratosis",
+        "solar lentigo",
+    ),
+    "df": ("dermatofibroma",),
+    "vasc": (
+        "vascular lesion",
+        "angioma",
+        "hemangioma",
+        "angiokeratoma",
+        "pyogenic granuloma",
+    ),
+    "other": (
+        "lentigo nos",
+        "lentigo simplex",
+        "cafe-au-lait macule",
+        "acrochordon",
+        "neurofibroma",
+        "scar",
+        "verruca",
+        "clear cell acanthoma",
+    ),
+    "benign": (),
+    "malignant": (),
+}
+CODES = {word: code for code, words in SYNONYMS.items() for word in (code, *words)}
+# What says that nobody knows, or cannot tell.
+UNKNOWN = ("", "unknown", "unk", "indeterminate", "atypical melanocytic proliferation")
+
+_HAM10000 = ("akiec", "bcc", "bkl", "df", "mel", "nv", "vasc")
+_ISIC2019 = ("mel", "nv", "bcc", "ak", "bkl", "df", "vasc", "scc")
+_MALIGNANT = ("mel", "bcc", "akiec", "ak", "scc", "malignant")
+
+# Name -> the codes of each class. An image whose code is in none of them has an unknown class.
+CLASS_SETS: dict[str, dict[str, tuple[str, ...]]] = {
+    "ham10000": {code: (code,) for code in _HAM10000},
+    "isic2019": {code: (code,) for code in _ISIC2019},
+    # Nevi against all else, as Himel et al. 2024 label HAM10000.
+    "nv_vs_rest": {
+        "nv": ("nv",),
+        "rest": tuple(code for code in SYNONYMS if code not in ("nv", "benign")),
+    },
+    "clinical": {
+        "benign": tuple(code for code in SYNONYMS if code not in _MALIGNANT),
+        "malignant": _MALIGNANT,
+    },
+}
+
+
+def codes_of(diagnoses: Iterable[str]) -> np.ndarray:
+    """Returns (N,) codes of what sources call diagnoses, "" where none is known.
+
+    Case does not matter. The ISIC Archive qualifies after a comma, as in "Nevus, Spitz": where the
+    whole is no word of ours, the words before the first comma count.
+    """
+    known = {}
+    for diagnosis in set(diagnoses):
+        word = str(diagnosis).strip().lower()
+        known[diagnosis] = CODES.get(word) or CODES.get(word.split(",")[0].strip(), "")
+    return np.array([known[diagnosis] for diagnosis in diagnoses], dtype=object)
+
+
+def classes_of(diagnoses: Iterable[str], classes: str) -> np.ndarray:
+    """Returns (N,) names of classes, "" where a diagnosis is in none.
+
+    Args:
+        diagnoses: The column of a manifest.
+        classes: A key of CLASS_SETS.
+    """
+    class_of = {code: name for name, codes in CLASS_SETS[classes].items() for code in codes}
+    return np.array([class_of.get(code, "") for code in codes_of(diagnoses)], dtype=object)
+
+
+def targets_of(diagnoses: Iterable[str], classes: str) -> np.ndarray:
+    """Returns (N, K) float32: 1 in the column of the class, all 0 where it is unknown."""
+    names = list(CLASS_SETS[classes])
+    of_rows = classes_of(diagnoses, classes)
+    return (of_rows[:, None] == np.array(names, dtype=object)[None]).astype("float32")
+
+
+def check(manifest: pd.DataFrame, classes: str) -> None:
+    """Raises a ValueError where a manifest does not fit the classes; logs what is left out.
+
+    Every class must be in train. One that val or test lacks is a warning, as are words of which no
+    code is known.
+    """
+    _refuse_clash(manifest, classes)
+    of_rows = pd.Series(classes_of(manifest["diagnosis"], classes), index=manifest.index)
+    for split in ("train", "val", "test"):
+        rows = of_rows[manifest["split"] == split]
+        missing = [name for name in CLASS_SETS[classes] if not (rows == name).any()]
+        if not missing or rows.empty:
+            continue
+        if split == "train":
+            found = sorted(set(manifest["diagnosis"][manifest["split"] == "train"]) - {""})
+            raise ValueError(
+                f'"--classes={classes}" needs images of each class in train. '
+                f"Choose others ({', '.join(CLASS_SETS)}), more images, or a --source that has "
+                f"them. Missing: {', '.join(missing)}; the diagnoses in train are "
+                f"{', '.join(found[:12]) or 'all unknown'}"
+            )
+        logging.warning("%s has no image of the class %s", split, ", ".join(missing))
+    unknown = of_rows == ""
+    if unknown.any():
+        words = manifest["diagnosis"][unknown].replace("", "none").value_counts()
+        listed = ", ".join(f"{word} ({count})" for word, count in words.head(8).items())
+        logging.warning(
+            "%d of %d images are in no class of --classes=%s, and the diagnosis head does not "
+            "learn from them: %s",
+            unknown.sum(),
+            len(manifest),
+            classes,
+            listed,
+        )
+
+
+def _refuse_clash(manifest, classes):
+    """Raises a ValueError where akiec of one source holds what another calls ak and scc."""
+    codes = codes_of(manifest["diagnosis"])
+    finer = sorted({"ak", "scc"} & set(codes))
+    has_akiec = "akiec" in set(codes)
+    if classes not in ("ham10000", "isic2019") or not finer:
+        return
+    if not has_akiec and classes == "isic2019":
+        return
+    rows = {
+        code: ", ".join(sorted(set(manifest["source"][codes == code])))
+        for code in (*finer, *(["akiec"] if has_akiec else []))
+    }
+    where = ", ".join(f"{code} (--source={sources})" for code, sources in rows.items())
+    raise ValueError(
+        f'"--classes={classes}" cannot tell akiec, which holds actinic keratoses and Bowen\'s '
+        "disease, from ak and scc, which divide them otherwise. Use sources of one kind, or "
+        f"--classes=clinical. Received: {where}"
+    )
