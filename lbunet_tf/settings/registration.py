@@ -12,6 +12,7 @@ import sys
 MODULES = (
     "lbunet_tf.models.bottleneck",
     "lbunet_tf.models.heads",
+    "lbunet_tf.models.hub_encoders",
     "lbunet_tf.training.losses",
     "lbunet_tf.training.metrics",
     "lbunet_tf.training.optimizers",

@@ -21,10 +21,12 @@ class Model:
         "resnet101",
         "Encoder of --model=lbunet or classifier.",
         choices=fields.Keys("models.encoders:ENCODERS"),
+        refusal="models.encoders:why_unsuitable",
     )
     encoder_weights: str = fields.flag(
         "imagenet",
-        "'imagenet', 'none' (random, by --seed), or the path of a weights file.",
+        "'imagenet', 'none' (random, by --seed), 'hed' (ImageNet, then edges; of vgg16), or the "
+        "path of a weights file.",
         is_path=True,
     )
     upsampling: str = fields.flag(
