@@ -151,7 +151,7 @@ def _target(settings, source, output):
 def _how_scored(settings, mask_rule):
     """Returns what metrics.json says of how images were scored."""
     how = {"tta": settings.score.tta, "runs": len(settings.paths.runs)}
-    if settings.outputs.mask_source == "lesion":
+    if settings.outputs.has_outlines:
         how["mask_cleanup"] = mask_rule.cleanup
     if mask_rule.cleanup != "none":
         how["mask_threshold"] = mask_rule.threshold
@@ -308,7 +308,7 @@ def _draw_sheets(settings, model, test, measured, mask_rule, path):
         sheet = predictions.predict_sheet(
             settings.preprocessing, settings.outputs, model, rows, mask_rule
         )
-        draw(sheet, rows, settings.outputs.mask_source == "label", path[name])
+        draw(sheet, rows, settings.outputs.has_outlines, path[name])
 
 
 def _log(output, metrics):

@@ -7,7 +7,8 @@ Several runs and --tta are inside the model; --output=DIR gives DIR/<version>/.
 
 Signature `serving_default`: `image_bytes` (JPEG or PNG, any sizes up to --max_megapixels in one
 batch) to `probability`, `mask_png_bytes`, `lesion_share` and `error`, empty where all is well: a
-bad image has NaN and no mask, and costs the others nothing. Signature `identity`: runs, flags,
+bad image has NaN and no mask, and costs the others nothing; with a diagnosis head also to
+`class_probabilities` and `class_names`. Signature `identity`: runs, flags,
 hash of the data, limit and version of the package. Loading it needs TensorFlow alone. Requests
 in `assets.extra` warm a server up.
 
@@ -90,6 +91,7 @@ def _write_saved_model(settings, model, mask_rule, precision, folder):
         settings.outputs.score_rule,
         mask_rule,
         _frozen(settings),
+        settings.outputs.class_names,
     )
     # Not `track`: it would save each weight twice; what the endpoints use is saved once.
     archive = keras.export.ExportArchive()
@@ -128,6 +130,7 @@ def _write_portable(settings, model, mask_rule, precision, folder):
         {**_identity(settings, mask_rule), "export_precision": precision},
         precision,
         calibration,
+        settings.outputs.class_names,
     )
 
 
@@ -156,7 +159,7 @@ def _versions(folder):
 
 def _mask_rule(settings):
     """Returns how masks become outlines, None where they are none."""
-    if settings.outputs.mask_source != "lesion":
+    if not settings.outputs.has_outlines:
         return None
     return mask_threshold.rule_of(settings.paths.runs, settings.mask_cleanup)
 

@@ -70,10 +70,11 @@ def predict(settings: config.Config, paths: Sequence[str]) -> list[str]:
 
     Writes to --output (RUN/predicted by default; of a part by --shard, that name with the part
     behind it): `scores.csv` (image_id, image, score; calibrated_score with --calibrated; flagged, 1
-    or 0, and prediction_set, where the run has them; width, height and, for outlines,
-    lesion_pixels, lesion_share of the image and the file of its mask), `masks/NAME.png` (black and
-    white, the size of the image as a viewer shows it), `overlays/NAME.jpg` and `failures.txt`. NAME
-    is the image_id, or what `storage.file_names` makes of one that is no plain name.
+    or 0, and prediction_set, where the run has them; predicted and p_CLASS with a diagnosis head;
+    width, height and, for outlines, lesion_pixels, lesion_share of the image and the file of its
+    mask), `masks/NAME.png` (black and white, the size of the image as a viewer shows it),
+    `overlays/NAME.jpg` and `failures.txt`. NAME is the image_id, or what `storage.file_names` makes
+    of one that is no plain name.
 
     Raises:
         ValueError: The folder holds other files, finished predictions, or those of another run or
@@ -116,15 +117,14 @@ def _folder(settings):
 
 def _picture_files(settings, row):
     return written_predictions.picture_files(
-        row, settings.results.write, settings.outputs.mask_source == "lesion"
+        row, settings.results.write, settings.outputs.has_outlines
     )
 
 
 def _columns(settings, asked):
-    has_outlines = settings.outputs.mask_source == "lesion"
     frozen_names = ("calibrated", "threshold", "sets")
     return written_predictions.columns(
-        has_outlines, *(asked[name] is not None for name in frozen_names)
+        settings.outputs, *(asked[name] is not None for name in frozen_names)
     )
 
 
@@ -237,8 +237,11 @@ def _start(settings, mask_rule, asked):
 
 def _predict(settings, results, rows, lines, folder, columns):
     """Adds the line of each image to `lines` and scores.csv; returns why others have none."""
-    if settings.outputs.mask_source != "lesion":
-        logging.info("--mask_source=label: only scores are written, no masks or areas")
+    if not settings.outputs.has_outlines:
+        logging.info(
+            "%s: only scores are written, no masks or areas",
+            "--mask_source=label" if settings.outputs.has_mask else "no mask head",
+        )
     growing_table.write(folder / SCORES, columns, lines.values())
     seen = {cells[0]: cells for cells in growing_table.read(folder / SEEN, SEEN_COLUMNS)}
     kept = [seen[cells[0]] for cells in lines.values()]

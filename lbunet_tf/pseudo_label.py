@@ -129,6 +129,11 @@ def _check(settings):
             '"--targets" must be mask, melanoma, or both. '
             f"Received: --targets={','.join(settings.pseudo_labels.targets)}"
         )
+    if not settings.outputs.has_mask:
+        raise ValueError(
+            f'"--run" must have a mask head. {settings.paths.run} has '
+            f"--heads={','.join(settings.outputs.heads)}"
+        )
     for name in ("confidence", "mask_confidence"):
         if settings.values()[name] > 1:
             raise ValueError(f'"--{name}" must be at most 1. Received: {settings.values()[name]}')
@@ -216,7 +221,9 @@ def _make_predict(settings) -> Callable:
         if by_activation:
             sign = np.where(logits["melanoma"] >= 0, 1, -1)
             maps = sign[:, :, None, None] * logits[activation_map.OUTPUT]
-        scores = postprocessing.image_scores(logits, settings.outputs.score_rule)
+        scores = postprocessing.image_scores(
+            logits, settings.outputs.score_rule, settings.outputs.class_names
+        )
         return maps, scores, postprocessing.are_finite({**logits, "map": maps})
 
     return predict

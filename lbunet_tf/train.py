@@ -17,6 +17,7 @@ import pandas as pd
 from absl import logging
 
 from lbunet_tf import models
+from lbunet_tf.data import diagnoses
 from lbunet_tf.data import manifests
 from lbunet_tf.data import pipeline
 from lbunet_tf.data import portions
@@ -142,10 +143,13 @@ def _check_placement(settings, placement):
 def _lacks_targets(settings, manifest):
     """Returns whether some image of train or val lacks the target of a head."""
     rows = manifest[manifest["split"].isin(held_out.LEARNT)]
-    needs_label = "melanoma" in settings.outputs.heads or settings.outputs.mask_source == "label"
-    needs_mask = settings.outputs.mask_source == "lesion"
+    outputs = settings.outputs
+    needs_label = "melanoma" in outputs.heads or outputs.mask_source == "label"
     lacks_label, lacks_mask = rows["label"].isna().any(), (rows["mask"] == "").any()
-    return bool(needs_label and lacks_label or needs_mask and lacks_mask)
+    lacks_class = bool(outputs.class_names) and bool(
+        (diagnoses.classes_of(rows["diagnosis"], outputs.classes) == "").any()
+    )
+    return bool(needs_label and lacks_label or outputs.has_outlines and lacks_mask or lacks_class)
 
 
 def _load_teachers(settings):
@@ -158,8 +162,11 @@ def _load_teachers(settings):
             )
         theirs = flagfiles.read(run)
         differing = config.differing(settings.preprocessing, theirs.preprocessing)
-        if theirs.outputs.mask_source != settings.outputs.mask_source:
-            differing.append("mask_source")
+        differing += [
+            flag
+            for flag in ("mask_source", "classes")
+            if getattr(theirs.outputs, flag) != getattr(settings.outputs, flag)
+        ]
         for flag in differing:
             raise ValueError(
                 f'"--teacher" must share the student\'s --{flag}. {run} has '
@@ -245,17 +252,6 @@ def _fit(model, settings, run, manifest, flag_lines, placement, lacks_targets):
     val = pipeline.make_evaluation_dataset(
         settings.preprocessing, settings.outputs, settings.device, rows["val"], portion
     )
-    preview = dataclasses.replace(settings.device, cache=False, batch_size=NUM_OVERLAYS)
-    val_batch = next(
-        iter(
-            pipeline.make_evaluation_dataset(
-                settings.preprocessing,
-                settings.outputs,
-                preview,
-                _first_of_both(rows["val"], NUM_OVERLAYS),
-            )
-        )
-    )
     model.fit(
         pipeline.make_training_dataset(settings, rows["train"], start, portion),
         epochs=settings.budget.epochs,
@@ -268,7 +264,7 @@ def _fit(model, settings, run, manifest, flag_lines, placement, lacks_targets):
         callbacks=callbacks.make_callbacks(
             run,
             settings.budget.patience,
-            val_batch,
+            _preview_batch(settings, rows["val"]) if settings.outputs.has_mask else None,
             settings.outputs.mask_source,
             training_history.val_column(settings.outputs, settings.score.monitor),
             models.inference_model(model, settings.outputs.heads),
@@ -278,6 +274,19 @@ def _fit(model, settings, run, manifest, flag_lines, placement, lacks_targets):
             else None,
             placement=placement,
         ),
+    )
+
+
+def _preview_batch(settings, rows):
+    """Returns the batch whose masks TensorBoard shows each epoch."""
+    device = dataclasses.replace(settings.device, cache=False, batch_size=NUM_OVERLAYS)
+    first = _first_of_both(rows, NUM_OVERLAYS)
+    return next(
+        iter(
+            pipeline.make_evaluation_dataset(
+                settings.preprocessing, settings.outputs, device, first
+            )
+        )
     )
 
 

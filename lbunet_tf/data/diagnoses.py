@@ -144,8 +144,9 @@ def check(manifest: pd.DataFrame, classes: str) -> None:
             found = sorted(set(manifest["diagnosis"][manifest["split"] == "train"]) - {""})
             raise ValueError(
                 f'"--classes={classes}" needs images of each class in train. '
-                f"Missing: {', '.join(missing)}; the diagnoses there are {', '.join(found[:12]) or 'all unknown'}. Choose other --classes "
-                f"({', '.join(CLASS_SETS)}), more images, or a --source that has them"
+                f"Choose others ({', '.join(CLASS_SETS)}), more images, or a --source that has "
+                f"them. Missing: {', '.join(missing)}; the diagnoses in train are "
+                f"{', '.join(found[:12]) or 'all unknown'}"
             )
         logging.warning("%s has no image of the class %s", split, ", ".join(missing))
     unknown = of_rows == ""

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
+from lbunet_tf.data import diagnoses
 from lbunet_tf.data import loading
 from lbunet_tf.data import memory
 from lbunet_tf.data import portions
@@ -34,8 +35,10 @@ def make_training_dataset(
     Each batch: images (B, S, S, 3) float32 in 0..255; targets and weights keyed by output.
     `portion`: what this process reads of each batch.
     """
-    load_batches = _batch_loader(settings.preprocessing, settings.device, rows, portion)
-    labels = rows["label"].to_numpy()
+    load_batches = _batch_loader(
+        settings.preprocessing, settings.outputs, settings.device, rows, portion
+    )
+    labels = _balanced_labels(settings.outputs, rows)
     sources = rows["source"].to_numpy()
     weights = settings.augmentation.source_weights
     source_fractions = _source_fractions(settings.source.source, weights, sources)
@@ -62,6 +65,14 @@ def make_training_dataset(
 
     epochs = tf.data.Dataset.range(start_epoch, settings.budget.epochs)
     return epochs.flat_map(one_epoch).prefetch(tf.data.AUTOTUNE)
+
+
+def _balanced_labels(outputs, rows):
+    """Returns (N,) what --balance=resample balances: numbers of classes, NaN where unknown."""
+    if not outputs.class_names:
+        return rows["label"].to_numpy()
+    targets = diagnoses.targets_of(rows["diagnosis"], outputs.classes)
+    return np.where(targets.any(1), targets.argmax(1), np.nan)
 
 
 def _source_fractions(names_given, weights_given, sources):
@@ -98,7 +109,7 @@ def epoch_order(
     interleaved, so that every batch has about the same mixture.
 
     Args:
-        labels: (N,) 0, 1 or NaN.
+        labels: (N,) numbers of classes, such as 0 and 1; NaN where unknown.
         balance: "resample" gives the known classes of a source equal fractions.
         seed: With `epoch` all that chance depends on.
         epoch: From 0.
@@ -118,7 +129,7 @@ def epoch_order(
 
 
 def _strata(labels, balance, sources, source_fractions):
-    """Returns [(rows, fraction of the epoch)], source by source, others before melanomas."""
+    """Returns [(rows, fraction of the epoch)], source by source, in the order of the labels."""
     strata = []
     for source in sorted(set(sources)):
         of_source = sources == source
@@ -126,8 +137,8 @@ def _strata(labels, balance, sources, source_fractions):
         if balance != "resample":
             strata.append((np.flatnonzero(of_source), fraction))
             continue
-        parts = [np.flatnonzero(of_source & (labels == label)) for label in (0, 1)]
-        parts = [rows for rows in parts if len(rows)]
+        known = np.unique(labels[of_source & ~np.isnan(labels)])
+        parts = [np.flatnonzero(of_source & (labels == label)) for label in known]
         unknown = np.flatnonzero(of_source & np.isnan(labels))
         known_fraction = fraction * (1 - len(unknown) / of_source.sum())
         strata += [(rows, known_fraction / len(parts)) for rows in parts]
@@ -159,7 +170,7 @@ def make_evaluation_dataset(
 ) -> tf.data.Dataset:
     """Returns the batches of `rows` in their order, the short last batch included."""
     rows = portion.rows(rows, device.batch_size)
-    load = loading.make_loader(preprocessing, rows)
+    load = _make_loader(preprocessing, outputs, rows)
     batches = load(tf.data.Dataset.range(len(rows)), portion.local_size(device.batch_size))
     if device.cache and memory.fits(len(rows), preprocessing.image_size):
         batches = batches.cache()
@@ -172,14 +183,21 @@ def make_examples(preprocessing: image_groups.Preprocessing, rows: pd.DataFrame)
     return load(tf.data.Dataset.range(len(rows)), LOADED_AT_ONCE).unbatch()
 
 
-def _batch_loader(preprocessing, device, rows, portion):
+def _make_loader(preprocessing, outputs, rows):
+    """Returns the loader of what the outputs learn: a mask that none learns is not read."""
+    if not outputs.has_mask:
+        rows = rows.assign(mask="")
+    return loading.make_loader(preprocessing, rows, outputs.classes if outputs.class_names else "")
+
+
+def _batch_loader(preprocessing, outputs, device, rows, portion):
     """Returns a function: dataset of row numbers, each once, B -> batches of B examples.
 
     With --cache, where it fits, each file is decoded once, in parallel, and kept as bytes of
     the network's size; a cache inside tf.data could only be read in its own order. One of
     several processes keeps none: it reads its portion of each epoch, not all rows.
     """
-    load = loading.make_loader(preprocessing, rows)
+    load = _make_loader(preprocessing, outputs, rows)
     is_kept = device.cache and portion.num_processes == 1
     if not (is_kept and memory.fits(len(rows), preprocessing.image_size)):
         return load
@@ -200,8 +218,10 @@ def _augmented(name, seed, batches, epoch, batch_size):
     def without_fillers(positions, examples):
         is_filler = positions < 0
         has_mask = examples["has_mask"] & ~is_filler
-        label = tf.where(is_filler, -1.0, examples["label"])
-        return positions, {**examples, "has_mask": has_mask, "label": label}
+        changed = {"has_mask": has_mask, "label": tf.where(is_filler, -1.0, examples["label"])}
+        if "diagnosis" in examples:
+            changed["diagnosis"] = tf.where(is_filler[:, None], 0.0, examples["diagnosis"])
+        return positions, {**examples, **changed}
 
     def augmented(position, example):
         return augment(example, _seed(seed, epoch, tf.maximum(position, ~position)))
@@ -262,8 +282,7 @@ def as_batch(examples: dict, mask_source: str, outputs: tuple[str, ...]) -> tupl
     """Returns (images, targets, weights) of stacked examples.
 
     Weights are 1 where the target is known and 0 elsewhere: (B, S, S) for masks,
-    (B,) for `melanoma`. A missing mask or label never becomes a value that counts.
-    Every output but `melanoma` is a mask.
+    (B,) for `melanoma` and `diagnosis`. A missing target never becomes a value that counts.
     """
     images = tf.cast(examples["image"], tf.float32)
     label = examples["label"]
@@ -276,9 +295,14 @@ def as_batch(examples: dict, mask_source: str, outputs: tuple[str, ...]) -> tupl
     else:
         mask = tf.cast(examples["mask"], tf.float32)
         mask_known = tf.cast(examples["has_mask"], tf.float32)
-    of_mask = (mask, tf.ones_like(mask[..., 0]) * mask_known[:, None, None])
-    of_melanoma = (label[:, None], known)
-    chosen = {name: of_melanoma if name == "melanoma" else of_mask for name in outputs}
+    of_kind = {
+        output_group.MASK: (mask, tf.ones_like(mask[..., 0]) * mask_known[:, None, None]),
+        output_group.BINARY: (label[:, None], known),
+    }
+    if "diagnosis" in examples:
+        classes = examples["diagnosis"]
+        of_kind[output_group.CLASSES] = (classes, tf.reduce_max(tf.sign(classes), axis=1))
+    chosen = {name: of_kind[output_group.kind_of(name)] for name in outputs}
     return (
         images,
         {name: target for name, (target, _) in chosen.items()},

@@ -5,6 +5,7 @@ import dataclasses
 import pandas as pd
 from absl import logging
 
+from lbunet_tf.data import diagnoses
 from lbunet_tf.data import manifests
 from lbunet_tf.data import near_duplicates
 from lbunet_tf.data import sources
@@ -30,7 +31,9 @@ class Prepared:
 def prepare(settings: config.Config) -> Prepared:
     """Returns the checked, balanced and split manifest of the flags."""
     split, seed = settings.split, settings.source.seed
-    manifest, missing = sources.make_manifest(settings.source, settings.preprocessing)
+    manifest, missing = sources.make_manifest(
+        settings.source, settings.preprocessing, settings.outputs.has_mask
+    )
     if split.balance == "subset":
         manifest = splits.balanced_subset(manifest, split.benign_count, seed)
     if settings.source.max_images:
@@ -70,7 +73,7 @@ def check_targets(
                 "another --split_percent, or --split_by=image"
             )
         has_mask = (rows["mask"] != "").any()
-        if outputs.mask_source == "lesion" and not has_mask:
+        if outputs.has_outlines and not has_mask:
             raise ValueError(
                 f'"--mask_source=lesion" needs lesion masks, and no {split} image has one. Give a '
                 "source with masks, or --mask_source=label for the paper's label-as-mask"
@@ -79,7 +82,7 @@ def check_targets(
         needs_label = outputs.mask_source == "label" or "melanoma" in outputs.heads
         if needs_label and rows["label"].isna().all():
             raise ValueError(
-                f'"--mask_source=label" and --heads=mask,melanoma need labels, and no {split} '
+                f'"--mask_source=label" and the melanoma head need labels, and no {split} '
                 "image has one. Give a source with labels, or --mask_source=lesion --heads=mask"
             )
         if split == "val" and monitor == "auc" and len(classes) < 2:
@@ -89,6 +92,8 @@ def check_targets(
             )
         if needs_label and len(classes) == 1:
             logging.warning("%s has images of only one class, so its AUC is undefined", split)
+    if outputs.class_names:
+        diagnoses.check(manifest, outputs.classes)
     kept = manifest[manifest["split"] == manifests.CALIBRATION]
     if len(kept) and "melanoma" in outputs.heads and set(kept["label"].dropna()) != {0.0, 1.0}:
         raise ValueError(
@@ -97,7 +102,9 @@ def check_targets(
             f"{sorted(set(kept['label'].dropna()))}"
         )
     train = manifest[manifest["split"] == "train"]
-    if balance == "resample" and set(train["label"].dropna()) != {0.0, 1.0}:
+    # By class, all of which were found.
+    by_label = balance == "resample" and not outputs.class_names
+    if by_label and set(train["label"].dropna()) != {0.0, 1.0}:
         raise ValueError(
             '"--balance=resample" needs training images of both classes. '
             f"Received: {int((train['label'] == 1).sum())} melanoma, "

@@ -12,7 +12,7 @@ from lbunet_tf.drawing import canvas
 def mask_sheet(
     sheet: Sequence[dict[str, np.ndarray]],
     rows: pd.DataFrame,
-    label_masks: bool,
+    has_outlines: bool,
     path: pathlib.Path,
 ) -> None:
     """Draws best, median and worst masks: outline of the target and of the prediction at 0.5.
@@ -20,7 +20,8 @@ def mask_sheet(
     Args:
         sheet: `image` (S, S, 3) uint8, `true` and `predicted` (S, S) of each row.
         rows: `best_median_worst` rows in the same order.
-        label_masks: The target is the label on every pixel; then the probability is drawn.
+        has_outlines: The targets are outlines; if not, the label on every pixel, and the
+            probability is drawn.
         path: Where the PNG goes.
     """
     columns = len(sheet) // 3
@@ -28,7 +29,7 @@ def mask_sheet(
         figure, axes = canvas.make_axes(3, columns, (2.6 * columns, 8.6), layout="constrained")
         for axis, picture, row in zip(axes.flat, sheet, rows.itertuples(), strict=True):
             axis.imshow(picture["image"])
-            if label_masks:
+            if not has_outlines:
                 axis.imshow(picture["predicted"], cmap="viridis", alpha=0.45, vmin=0, vmax=1)
                 title = f"label {row.label:.0f}, mean {picture['predicted'].mean():.2f}"
             else:
@@ -38,10 +39,10 @@ def mask_sheet(
             axis.set_title(f"{row.rank}: {canvas.drawn_name(row.image_id)}\n{title}", fontsize=8)
             axis.set_axis_off()
         note = (
-            "Colour: predicted probability (dark 0, yellow 1).\n"
+            "green: true outline    magenta: predicted outline"
+            if has_outlines
+            else "Colour: predicted probability (dark 0, yellow 1).\n"
             "The target is the label on every pixel, not a lesion outline."
-            if label_masks
-            else "green: true outline    magenta: predicted outline"
         )
         figure.supxlabel(note, fontsize=9)
         canvas.save(figure, path)
@@ -50,16 +51,17 @@ def mask_sheet(
 def example_sheet(
     sheet: Sequence[dict[str, np.ndarray]],
     rows: pd.DataFrame,
-    label_masks: bool,
+    has_outlines: bool,
     path: pathlib.Path,
 ) -> None:
     """Draws images with label and score, one line per rank; with outlines where masks are those.
 
     Args:
-        sheet: As in `mask_sheet`; `true` is 0 everywhere where it is not known.
+        sheet: As in `mask_sheet`, masks only with `has_outlines`; `true` is 0 everywhere where it
+            is not known.
         rows: Of the same order, with `image_id`, `score`, `truth` and `rank`; rows of one rank
             stand together.
-        label_masks: The masks are the label on every pixel: no outlines.
+        has_outlines: Whether there are masks, and not of the label on every pixel.
         path: Where the PNG goes.
     """
     counts = rows["rank"].value_counts(sort=False)
@@ -74,13 +76,13 @@ def example_sheet(
         for picture, row, column in zip(sheet, rows.itertuples(), numbers, strict=True):
             axis = axes[counts.index.get_loc(row.rank), column]
             axis.imshow(picture["image"])
-            if not label_masks:
+            if has_outlines:
                 _outline(axis, picture["true"], "lime", 1.6)
                 _outline(axis, picture["predicted"], "magenta", 1.2)
             name = canvas.drawn_name(row.image_id)
             words = f"{row.rank}\n{name}\n{row.truth}, score {row.score:.3f}"
             axis.set_title(words, fontsize=8)
-        if not label_masks:
+        if has_outlines:
             figure.supxlabel("green: true outline    magenta: predicted outline", fontsize=9)
         canvas.save(figure, path)
 

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from absl import logging
 
+from lbunet_tf.data import diagnoses
 from lbunet_tf.data import pipeline
 from lbunet_tf.evaluation import contract
 from lbunet_tf.evaluation import mask_contours
@@ -56,7 +57,9 @@ def predict_run(
     where the label is painted. Where masks are cleaned up, also `uncleaned_mask_tp` and its likes,
     of all pixels of probability 0.5 or more. NaN where the image has no target. One batch is in
     memory at a time; the histograms have a fixed size, (2, 65,536) a split: pixels of target 0 and
-    1 by logit.
+    1 by logit. With a diagnosis head it has `class`, the true one, "" where unknown; `p_CLASS`,
+    the probability of each; and `predicted`, the likeliest. Without a mask head there is nothing of
+    masks, and no histogram.
 
     Of outlines it also writes `mask_histograms.npz`: `image_id` (N,) of the images with a mask, and
     `counts` (N, 2, 128), each image's pixels outside and inside its mask, by logit.
@@ -81,7 +84,7 @@ def predict_run(
         dataset = pipeline.make_evaluation_dataset(preprocessing, run_outputs, device, rows)
         measures, counts = _predict_rows(
             dataset,
-            run_outputs.score_rule,
+            run_outputs,
             model,
             rows,
             histograms[split],
@@ -89,25 +92,46 @@ def predict_run(
             of_masks,
             has_skin_tone,
         )
-        # Chosen on val, which comes first; test is counted by that rule alone.
-        number = _best_rule(counts, rules)
-        rules = [rules[number]]
-        parts.append(pd.concat([rows, measures, _as_table(counts[:, number])], axis=1))
+        columns = [rows, *_class_columns(rows, measures, run_outputs)]
+        if run_outputs.has_mask:
+            # Chosen on val, which comes first; test is counted by that rule alone.
+            number = _best_rule(counts, rules)
+            rules = [rules[number]]
+            columns.append(_as_table(counts[:, number]))
+        parts.append(pd.concat(columns, axis=1))
     table = pd.concat(parts, ignore_index=True)
-    measures = scores.image_mask_scores(table).drop(columns="image_id")
-    table = table.join(measures.add_prefix(scores.name_prefix(run_outputs.mask_source)))
+    if run_outputs.has_mask:
+        measures = scores.image_mask_scores(table).drop(columns="image_id")
+        table = table.join(measures.add_prefix(scores.name_prefix(run_outputs.mask_source)))
     quoted = spreadsheets.quoted_table(table)
     whole_files.write_table(output / run_directory.PREDICTIONS, quoted)
-    with whole_files.whole_file(output / run_directory.HISTOGRAMS) as partial:
-        np.savez_compressed(partial, **histograms)
-    _write_mask_histograms(
-        output / run_directory.MASK_HISTOGRAMS, of_masks, run_outputs.mask_source
-    )
+    _write_histograms(output, histograms, of_masks, run_outputs)
     return table, rules[0]
 
 
-def _write_mask_histograms(path, of_masks, mask_source):
-    if mask_source != "lesion":
+def _class_columns(rows, measures, run_outputs):
+    """Returns the measures as tables; where there are classes, with the true and the likeliest."""
+    names = run_outputs.class_names
+    if not names:
+        return [measures]
+    likeliest = measures[[f"p_{name}" for name in names]].to_numpy().argmax(1)
+    words = {
+        "class": diagnoses.classes_of(rows["diagnosis"], run_outputs.classes),
+        "predicted": np.array(names, dtype=object)[likeliest],
+    }
+    return [measures, pd.DataFrame(words)]
+
+
+def _write_histograms(output, histograms, of_masks, run_outputs):
+    """Writes the histograms of all pixels, and of outlines those of each mask."""
+    path = output / run_directory.HISTOGRAMS
+    if run_outputs.has_mask:
+        with whole_files.whole_file(path) as partial:
+            np.savez_compressed(partial, **histograms)
+    else:
+        path.unlink(missing_ok=True)
+    path = output / run_directory.MASK_HISTOGRAMS
+    if not run_outputs.has_outlines:
         path.unlink(missing_ok=True)
         return
     counts = [histogram for _, histogram in of_masks]
@@ -143,8 +167,10 @@ def _as_table(counts):
     return pd.DataFrame(counts, columns=[*contract.MASK_COUNTS, "predicted_share"])
 
 
-def _predict_rows(dataset, score_rule, model, rows, histogram, rules, of_masks, has_skin_tone):
+def _predict_rows(dataset, run_outputs, model, rows, histogram, rules, of_masks, has_skin_tone):
     """Returns (table of scores, (N, rules, 5): pixel counts and share of the mask by each rule).
+
+    Without a mask head the second is None.
 
     Where rules clean masks up, the table has the counts without it too. Adds to `histogram`, and
     to `of_masks` (image_id, histogram) of each image with a mask.
@@ -159,25 +185,40 @@ def _predict_rows(dataset, score_rule, model, rows, histogram, rules, of_masks, 
         first = sum(map(len, parts))
         names = rows["image_id"].iloc[first : first + len(images)]
         refuse_not_finite(logits, names)
-        mask = np.asarray(targets["mask"])
-        known = np.asarray(weights["mask"])[:, 0, 0] > 0
-        add_to_histogram(histogram, logits["mask"][known], mask[known])
-        of_masks += _mask_histograms(names, logits["mask"], mask, known)
-        score = postprocessing.image_scores(logits, score_rule)
-        measures = {
-            "score": score,
-            "score_logit": postprocessing.score_logits(logits, score, score_rule),
-        }
-        if rules[0].cleanup != "none":
-            plain = confusion_counts(mask, logits["mask"] >= 0, known)
-            measures |= {f"{scores.UNCLEANED}{name}": count for name, count in plain.items()}
-        if has_skin_tone:
-            measures |= skin_tone.estimate_batch(np.asarray(images), mask, known, logits["mask"])
-        counts.append(np.stack([_counts(rule, logits, mask, known) for rule in rules], axis=1))
+        measures = _image_measures(logits, run_outputs)
+        if run_outputs.has_mask:
+            mask = np.asarray(targets["mask"])
+            known = np.asarray(weights["mask"])[:, 0, 0] > 0
+            add_to_histogram(histogram, logits["mask"][known], mask[known])
+            of_masks += _mask_histograms(names, logits["mask"], mask, known)
+            if rules[0].cleanup != "none":
+                plain = confusion_counts(mask, logits["mask"] >= 0, known)
+                measures |= {f"{scores.UNCLEANED}{name}": count for name, count in plain.items()}
+            if has_skin_tone:
+                measures |= skin_tone.estimate_batch(
+                    np.asarray(images), mask, known, logits["mask"]
+                )
+            counts.append(np.stack([_counts(rule, logits, mask, known) for rule in rules], axis=1))
         # As one array: a table of a small batch takes ten times the memory of its numbers.
         parts.append(np.column_stack(list(measures.values())))
-        progress.add(len(known))
-    return pd.DataFrame(np.concatenate(parts), columns=list(measures)), np.concatenate(counts)
+        progress.add(len(images))
+    table = pd.DataFrame(np.concatenate(parts), columns=list(measures))
+    return table, np.concatenate(counts) if counts else None
+
+
+def _image_measures(logits, run_outputs):
+    """Returns what is said of each image as a whole, (B,) by column."""
+    rule = (run_outputs.score_rule, run_outputs.class_names)
+    score = postprocessing.image_scores(logits, *rule)
+    measures = {
+        "score": score,
+        "score_logit": postprocessing.score_logits(logits, score, *rule),
+    }
+    if run_outputs.class_names:
+        probabilities = postprocessing.class_probabilities(logits["diagnosis"])
+        columns = zip(run_outputs.class_names, probabilities.T, strict=True)
+        measures |= {f"p_{name}": values for name, values in columns}
+    return measures
 
 
 def _counts(rule, logits, mask, known):
@@ -258,19 +299,20 @@ def predict_sheet(
 ) -> Sequence[dict[str, np.ndarray]]:
     """Returns image (S, S, 3) uint8, true mask and predicted (S, S) of a few rows.
 
-    That is 0.5 on the outline that `mask_rule` makes; of label-as-mask, the probability.
+    That is 0.5 on the outline that `mask_rule` makes; of label-as-mask, the probability. Without a
+    mask head the image alone.
     """
     sheet = []
     one_by_one = training_groups.Device(batch_size=1, cache=False)
     dataset = pipeline.make_evaluation_dataset(preprocessing, run_outputs, one_by_one, rows)
     for images, targets, _ in dataset:
+        sheet.append({"image": np.asarray(images[0]).astype("uint8")})
+        if not run_outputs.has_mask:
+            continue
         logits = np.asarray(model.predict_on_batch(np.asarray(images))["mask"], "float64")
         logits = mask_rule.clean(logits[0]) - mask_rule.logit
-        sheet.append(
-            {
-                "image": np.asarray(images[0]).astype("uint8"),
-                "true": np.asarray(targets["mask"])[0, ..., 0],
-                "predicted": postprocessing.sigmoid(logits)[..., 0],
-            }
-        )
+        sheet[-1] |= {
+            "true": np.asarray(targets["mask"])[0, ..., 0],
+            "predicted": postprocessing.sigmoid(logits)[..., 0],
+        }
     return sheet

@@ -1,8 +1,12 @@
 """The mean of several models and of the symmetries of an image, as one model."""
 
+import math
+from collections.abc import Callable
 from collections.abc import Sequence
 
 import keras
+
+from lbunet_tf.settings import output_group
 
 # (whether rows and columns are exchanged, the axes that are then flipped: 1 up-down,
 # 2 left-right). With both, these are the eight symmetries of a square.
@@ -16,6 +20,8 @@ SYMMETRIES: dict[str, tuple[tuple[bool, tuple[int, ...]], ...]] = {
 
 def build_mean(members: Sequence[keras.Model], tta: str) -> keras.Model:
     """Returns a model of the mean probability, as logits, of all members and symmetries.
+
+    Of classes it is the mean of softmax probabilities, else of sigmoids.
 
     Input and outputs are those of a member, so that a reader need not know how many there
     are; a single member with `tta="none"` is returned as it is. A mask is turned back before
@@ -38,7 +44,7 @@ def build_mean(members: Sequence[keras.Model], tta: str) -> keras.Model:
             parts.setdefault(name, []).extend(_turned_back(logits, symmetries))
     outputs = {
         name: keras.layers.Activation("linear", dtype="float32", name=name)(
-            mean_logits(keras.ops.stack(several))
+            MEANS[output_group.kind_of(name)](keras.ops.stack(several))
         )
         for name, several in parts.items()
     }
@@ -90,3 +96,21 @@ def mean_logits(logits: keras.KerasTensor) -> keras.KerasTensor:
     positive = keras.ops.logsumexp(keras.ops.log_sigmoid(logits), axis=0)
     negative = keras.ops.logsumexp(keras.ops.log_sigmoid(-logits), axis=0)
     return positive - negative
+
+
+def mean_class_logits(logits: keras.KerasTensor) -> keras.KerasTensor:
+    """Returns the logarithm of the mean softmax probability over the first axis.
+
+    Logits too, up to a constant: their softmax is that mean. A mean of sigmoids, class by class,
+    would give a class that no member believes in the most of what all have left over.
+    """
+    logits = keras.ops.cast(logits, "float32")
+    count = logits.shape[0]
+    return keras.ops.logsumexp(keras.ops.log_softmax(logits, axis=-1), axis=0) - math.log(count)
+
+
+MEANS: dict[str, Callable[[keras.KerasTensor], keras.KerasTensor]] = {
+    output_group.MASK: mean_logits,
+    output_group.BINARY: mean_logits,
+    output_group.CLASSES: mean_class_logits,
+}

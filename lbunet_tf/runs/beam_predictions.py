@@ -117,7 +117,7 @@ class Work:
 
     def _pictures(self, row):
         return written_predictions.picture_files(
-            row, self.settings.results.write, self.settings.outputs.mask_source == "lesion"
+            row, self.settings.results.write, self.settings.outputs.has_outlines
         )
 
 

@@ -11,6 +11,7 @@ from lbunet_tf.runs import run_directory
 from lbunet_tf.settings import command_groups
 from lbunet_tf.settings import config
 from lbunet_tf.settings import flagfiles
+from lbunet_tf.settings import output_group
 from lbunet_tf.settings import process
 from lbunet_tf.settings import released_runs
 
@@ -41,16 +42,21 @@ def load_best(run: pathlib.Path) -> keras.Model:
     process.set_keras()
     model = saved_models.load(path)
     flags = flagfiles.read(str(run))
-    _check_outputs(path, model, flags.preprocessing.image_size, flags.outputs.heads)
+    _check_outputs(path, model, flags.preprocessing.image_size, flags.outputs)
     return model
 
 
-def _check_outputs(path, model, size, heads):
+def _check_outputs(path, model, size, run_outputs):
     """Raises a ValueError where a model is not the one that the flags of its run describe."""
-    expected = {"mask": (None, size, size, 1), "melanoma": (None, 1)}
+    of_kind = {
+        output_group.MASK: (None, size, size, 1),
+        output_group.BINARY: (None, 1),
+        output_group.CLASSES: (None, len(run_outputs.class_names)),
+    }
+    heads = run_outputs.heads
     expected = {
         "input": (None, size, size, 3),
-        **{head: expected[head] for head in heads},
+        **{head: of_kind[output_group.kind_of(head)] for head in heads},
     }
     outputs = model.output if isinstance(model.output, dict) else {}
     # A list in runs of deep supervision.
@@ -94,6 +100,7 @@ def _shared(preprocessing, outputs):
         **vars(preprocessing),
         "heads": outputs.heads,
         "mask_source": outputs.mask_source,
+        "classes": outputs.classes,
         # "auto" may say the same as a rule by its name.
         "image_score": outputs.score_rule,
     }

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from absl import logging
 
+from lbunet_tf.data import diagnoses
 from lbunet_tf.data import manifests
 from lbunet_tf.data import sources
 from lbunet_tf.data import splits
@@ -88,7 +89,7 @@ def other_images(settings: config.Config, source: image_groups.Source) -> Scored
     every = pd.concat([*by_run.values(), *read_ancestors(own).values()], ignore_index=True)
     # What thresholds were chosen on is no test either.
     learnt = every[every["split"].isin((*LEARNT, manifests.CALIBRATION))]
-    rows, missing = sources.make_manifest(source, settings.preprocessing)
+    rows, missing = sources.make_manifest(source, settings.preprocessing, settings.outputs.has_mask)
     rows, seen = _leave_out(rows, learnt, runs)
     if source.max_images:
         rows = splits.draw_at_most(rows, source.max_images, source.seed)
@@ -246,10 +247,13 @@ def _leave_out(rows, learnt, runs):
 def _refuse_unscored(outputs, rows):
     """Raises a ValueError where nothing that the outputs say can be scored."""
     has_label, has_mask = rows["label"].notna().any(), (rows["mask"] != "").any()
-    paints_labels = outputs.mask_source == "label" or outputs.score_rule != "none"
-    if not (has_label and paints_labels or has_mask and outputs.mask_source == "lesion"):
+    needs_label = outputs.mask_source == "label" or outputs.score_rule != "none"
+    has_class = bool(outputs.class_names) and bool(
+        (diagnoses.classes_of(rows["diagnosis"], outputs.classes) != "").any()
+    )
+    if not (has_label and needs_label or has_mask and outputs.has_outlines or has_class):
         raise ValueError(
-            '"--source" must have something to score the outputs against: lesion masks, or labels '
-            f"for a melanoma score. None of the {len(rows)} images has any; the run's are "
-            f"--heads={','.join(outputs.heads)} --mask_source={outputs.mask_source}"
+            '"--source" must have something to score the outputs against: lesion masks, labels for '
+            f"a melanoma score, or diagnoses of --classes. None of the {len(rows)} images has any; "
+            f"the run's are --heads={','.join(outputs.heads)} --mask_source={outputs.mask_source}"
         )

@@ -36,13 +36,15 @@ class Prediction:
     Attributes:
         score: Melanoma probability in 0..1; None where the run scores nothing.
         size: (height, width) of the image as a viewer shows it, in pixels.
-        mask_logits: (S, S, 1), of the square that the network saw; None where the mask head learnt
-            the label on every pixel (label-as-mask), which is no outline.
+        mask_logits: (S, S, 1), of the square that the network saw; None without a mask head, or
+            where it learnt the label on every pixel (label-as-mask), which is no outline.
         mask_rule: How these become a mask.
         flagged: Whether the score reaches the run's operating point; None without one.
         calibrated_score: The calibrated probability, where that is asked for.
         prediction_set: "benign", "melanoma", "refer" (either may be) or "neither", where the run
             has prediction sets.
+        class_probabilities: Probability by class of the diagnosis head; they add up to 1. None
+            without that head.
         contours: Two thresholds around that of the mask, where the run has them: `outer_mask` and
             `inner_mask` are made of them.
     """
@@ -55,6 +57,13 @@ class Prediction:
     calibrated_score: float | None = None
     prediction_set: str | None = None
     contours: outlines.Contours | None = None
+    class_probabilities: dict[str, float] | None = None
+
+    @property
+    def predicted_class(self) -> str | None:
+        """The class of the largest probability; None without a diagnosis head."""
+        found = self.class_probabilities
+        return max(found, key=found.get) if found else None
 
     @functools.cached_property
     def mask(self) -> np.ndarray | None:
@@ -130,7 +139,8 @@ class Predictor:
         contours: The run's mask contours, None without them.
         calibration: What makes calibrated probabilities; None where they are not asked for.
         keras_model: The model: (B, S, S, 3) RGB in 0..255, prepared as the run's images are, to a
-            dict of logits, `mask` (B, S, S, 1) and where that head is on `melanoma` (B, 1).
+            dict of the logits of its heads, `mask` (B, S, S, 1), `melanoma` (B, 1) and `diagnosis`
+            (B, K).
     """
 
     def __init__(self, settings: config.Config, mask_rule: outlines.MaskRule | None = None):
@@ -201,11 +211,13 @@ class Predictor:
             sizes: (height, width) of the images they were made of.
         """
         logits = self._logits_of(squares)
-        rule = self.settings.outputs.score_rule
-        scores = postprocessing.image_scores(logits, rule)
-        score_logits = postprocessing.score_logits(logits, scores, rule)
+        outputs = self.settings.outputs
+        rule = (outputs.score_rule, outputs.class_names)
+        scores = postprocessing.image_scores(logits, *rule)
+        score_logits = postprocessing.score_logits(logits, scores, *rule)
         are_good = postprocessing.are_finite(logits)
-        has_outlines = self.settings.outputs.mask_source == "lesion"
+        has_outlines = outputs.has_outlines
+        of_classes = self._by_class(logits, len(sizes))
         return [
             Prediction(
                 None if np.isnan(scores[number]) else float(scores[number]),
@@ -216,11 +228,20 @@ class Predictor:
                 self._calibrated(score_logits[number]),
                 self._set_of(scores[number]),
                 self.contours if has_outlines else None,
+                of_classes[number],
             )
             if are_good[number]
             else None
             for number, size in enumerate(sizes)
         ]
+
+    def _by_class(self, logits, count):
+        """Returns the probability by class of each image, None without a diagnosis head."""
+        names = self.settings.outputs.class_names
+        if not names:
+            return [None] * count
+        probabilities = postprocessing.class_probabilities(logits["diagnosis"])
+        return [dict(zip(names, row.tolist(), strict=True)) for row in probabilities]
 
     def _set_of(self, score):
         if self.sets is None or np.isnan(score):

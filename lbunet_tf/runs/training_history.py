@@ -54,9 +54,12 @@ def mode(monitor: str) -> str:
 
 
 def val_column(outputs: output_group.Outputs, quantity: str) -> str:
-    """Returns the column of history.csv that holds loss, dice or auc on val."""
+    """Returns the column of history.csv that holds a value of --monitor on val."""
     if quantity == "loss":
         return LOSS
-    head = "melanoma" if quantity == "auc" and outputs.score_rule == "melanoma" else "mask"
+    head = {"dice": "mask", "balanced_accuracy": "diagnosis"}.get(quantity, outputs.score_rule)
+    if head not in outputs.heads:
+        # Label-as-mask, of which pixels make the score.
+        head = "mask"
     # Keras puts the output's name in front where there are several.
     return f"val_{head}_{quantity}" if len(outputs.in_training) > 1 else f"val_{quantity}"

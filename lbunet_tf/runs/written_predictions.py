@@ -16,6 +16,7 @@ from lbunet_tf.drawing import overlays
 from lbunet_tf.runs import pipelining
 from lbunet_tf.runs import predictor
 from lbunet_tf.serving import postprocessing
+from lbunet_tf.settings import output_group
 from lbunet_tf.storage import failed_files
 from lbunet_tf.storage import file_names
 from lbunet_tf.storage import pictures
@@ -25,6 +26,8 @@ MASKS, OVERLAYS = "masks", "overlays"
 COLUMNS = ("image_id", "image", "score", "width", "height")
 # Where the run has an operating point, with --calibrated, and where it has prediction sets.
 FLAGGED, CALIBRATED, SET = "flagged", "calibrated_score", "prediction_set"
+# With a diagnosis head, and behind it a column of each class.
+PREDICTED = "predicted"
 OUTLINE_COLUMNS = ("lesion_pixels", "lesion_share", "mask")
 
 
@@ -54,12 +57,15 @@ class _Read(typing.NamedTuple):
 
 
 def columns(
-    has_outlines: bool, is_calibrated: bool, is_flagged: bool, has_sets: bool
+    outputs: output_group.Outputs, is_calibrated: bool, is_flagged: bool, has_sets: bool
 ) -> tuple[str, ...]:
     """Returns the columns of scores.csv."""
     more = {CALIBRATED: is_calibrated, FLAGGED: is_flagged, SET: has_sets}
     more = [name for name, is_there in more.items() if is_there]
-    return (*COLUMNS[:3], *more, *COLUMNS[3:], *(OUTLINE_COLUMNS if has_outlines else ()))
+    if outputs.class_names:
+        more += [PREDICTED, *(f"p_{name}" for name in outputs.class_names)]
+    of_outlines = OUTLINE_COLUMNS if outputs.has_outlines else ()
+    return (*COLUMNS[:3], *more, *COLUMNS[3:], *of_outlines)
 
 
 def picture_files(row: dict, write: Sequence[str], has_outlines: bool) -> list[str]:
@@ -107,7 +113,7 @@ def results(
     """
     settings = trained.settings
     max_megapixels = settings.reading.max_megapixels
-    has_outlines = settings.outputs.mask_source == "lesion"
+    has_outlines = settings.outputs.has_outlines
     has_overlays = has_outlines and OVERLAYS in settings.results.write
     side = settings.results.overlay_side
 
@@ -166,6 +172,9 @@ def _cells(row, image, prediction, trained):
         cells.append("" if prediction.flagged is None else str(int(prediction.flagged)))
     if trained.sets:
         cells.append(prediction.prediction_set or "")
+    if prediction.class_probabilities:
+        cells.append(prediction.predicted_class)
+        cells += map(_number, prediction.class_probabilities.values())
     cells += [str(width), str(height)]
     if prediction.mask_logits is not None:
         cells += [str(np.count_nonzero(prediction.mask)), f"{prediction.lesion_fraction:.6f}", ""]

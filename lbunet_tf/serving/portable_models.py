@@ -8,6 +8,7 @@ import os
 import pathlib
 import sys
 from collections.abc import Callable
+from collections.abc import Sequence
 
 import keras
 import numpy as np
@@ -33,13 +34,15 @@ def write(
     identity: dict,
     precision: str,
     calibration: np.ndarray | None = None,
+    class_names: Sequence[str] = (),
 ) -> None:
     """Writes the file of a format and identity.json, and runs the file once.
 
     Input `image` (B, S, S, 3) float32 RGB in 0..255, resized as the run's images are; LiteRT takes
     one image at a time unless it is resized. Outputs: `probability` (B,) of melanoma, where an
-    output of the model scores it; and `mask_probability` (B, S, S, 1), where the mask head learnt
-    outlines, not cleaned up: other runtimes take the loops badly or not at all.
+    output of the model scores it; `class_probabilities` (B, K) with a diagnosis head, their names
+    in identity.json; and `mask_probability` (B, S, S, 1), where the mask head learnt outlines, not
+    cleaned up: other runtimes take the loops badly or not at all.
 
     Args:
         format_name: One of `FORMATS`.
@@ -50,15 +53,18 @@ def write(
         identity: What the model is of, for JSON.
         precision: Of the weights, as `precision_of` gives it.
         calibration: (N, S, S, 3) float32, typical images, for int8.
+        class_names: Of `diagnosis`, in its order.
 
     Raises:
         ValueError: What the format needs is not installed, or the file does not say what the
             network says.
     """
     path = folder / FORMATS[format_name].file
+    if class_names:
+        identity = {**identity, "class_names": list(class_names)}
     convert(
         format_name,
-        _with_probabilities(model, score_rule, has_outlines),
+        _with_probabilities(model, score_rule, has_outlines, class_names),
         path,
         precision,
         calibration,
@@ -128,11 +134,17 @@ def _import(name, asked, install):
         logging.root.handlers[:] = handlers
 
 
-def _with_probabilities(model, score_rule, has_outlines):
+def _with_probabilities(model, score_rule, has_outlines, class_names):
     outputs = {}
     if score_rule != "none":
-        functions = postprocessing.Functions(ops.sigmoid, ops.mean, ops.max)
-        outputs["probability"] = postprocessing.image_scores(model.output, score_rule, functions)
+        functions = postprocessing.Functions(
+            *(ops.sigmoid, ops.mean, ops.max, ops.log, ops.log1p, ops.logsumexp, ops.take)
+        )
+        outputs["probability"] = postprocessing.image_scores(
+            model.output, score_rule, class_names, functions
+        )
+    if class_names:
+        outputs["class_probabilities"] = ops.softmax(model.output["diagnosis"])
     if has_outlines:
         outputs["mask_probability"] = ops.sigmoid(model.output["mask"])
     return keras.Model(model.input, outputs)

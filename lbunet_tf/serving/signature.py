@@ -5,6 +5,7 @@ Everything here becomes TensorFlow ops; it runs where only TensorFlow is install
 
 import json
 from collections.abc import Callable
+from collections.abc import Sequence
 
 import keras
 import tensorflow as tf
@@ -28,14 +29,16 @@ def make_serving_function(
     score_rule: str,
     mask_rule: outlines.MaskRule | None,
     choices: chosen.Chosen = chosen.NOTHING,
+    class_names: Sequence[str] = (),
 ) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
     """Returns (B,) bytes -> dict of outputs, for images of any sizes in one batch, or of none.
 
     `error` (B,), empty where all is well; `probability` (B,) of melanoma, where an output of the
     model scores it; `flagged` (B,), 1 where that reaches the operating point, else 0, and
     `prediction_set` (B,), a word, where the run has them; `calibrated_probability` (B,) with a
-    calibration; and, where the mask head learnt outlines, `mask_png_bytes` (B,), 0 or 255 at the
-    size of the image as a viewer shows it, and `lesion_share` (B,) of the image.
+    calibration; with a diagnosis head `class_probabilities` (B, K) and `class_names` (B, K); and,
+    where the mask head learnt outlines, `mask_png_bytes` (B,), 0 or 255 at the size of the image as
+    a viewer shows it, and `lesion_share` (B,) of the image.
 
     An image with an error has NaN for numbers, which no threshold takes for a result, and no
     bytes for its mask; the others of its request have their answers. TF Serving writes NaN in
@@ -46,10 +49,11 @@ def make_serving_function(
         problem: Bytes -> what forbids to decode a JPEG or PNG, "" where nothing does.
         decode: Bytes -> ((H, W, 3) uint8, upright; what is wrong with it, "" where nothing is).
         resize: (H, W, 3) uint8 -> (S, S, 3) uint8.
-        score_rule: "melanoma", "mean", "max" or "none" (`Config.score_rule`).
+        score_rule: As in `postprocessing.image_scores`.
         mask_rule: How the logits of `mask` become an outline; None where it is the label on every
             pixel.
         choices: What was chosen for the model.
+        class_names: Of `diagnosis`, in its order.
     """
 
     def read(contents):
@@ -70,7 +74,13 @@ def make_serving_function(
         is_good = errors == ""
         outputs = {"error": errors}
         if score_rule != "none":
-            outputs |= _score_outputs(logits, score_rule, choices, is_good)
+            outputs |= _score_outputs(logits, score_rule, class_names, choices, is_good)
+        if class_names:
+            probabilities = tf.nn.softmax(logits["diagnosis"])
+            outputs["class_probabilities"] = _or_nan(is_good[:, None], probabilities)
+            # For each image: TF Serving asks all outputs for one first dimension.
+            names = tf.constant([list(class_names)])
+            outputs["class_names"] = tf.repeat(names, tf.shape(errors)[0], axis=0)
         if mask_rule:
             masks, shares = tf.map_fn(
                 lambda found: _outline(*found, mask_rule.logit),
@@ -87,19 +97,18 @@ def make_serving_function(
     return serve
 
 
-def _score_outputs(logits, score_rule, choices, is_good):
+def _score_outputs(logits, score_rule, class_names, choices, is_good):
     """Returns what is said of the score of each image, by output."""
-    scores = postprocessing.image_scores(logits, score_rule, postprocessing.TENSORFLOW)
+    how = (score_rule, class_names, postprocessing.TENSORFLOW)
+    scores = postprocessing.image_scores(logits, *how)
     outputs = {"probability": _or_nan(is_good, scores)}
     if choices.calibration:
-        score_logits = postprocessing.score_logits(
-            logits, scores, score_rule, tf.math.log, tf.math.log1p
-        )
+        score_logits = postprocessing.score_logits(logits, scores, *how)
         found = choices.calibration.apply_in_graph(score_logits)
         outputs["calibrated_probability"] = _or_nan(is_good, found)
     # As predict: of 32 bits, many a certain score would be 1.
     wide = {name: tf.cast(value, tf.float64) for name, value in logits.items()}
-    wide = postprocessing.image_scores(wide, score_rule, postprocessing.TENSORFLOW)
+    wide = postprocessing.image_scores(wide, *how)
     if choices.threshold is not None:
         outputs["flagged"] = _or_nan(is_good, tf.cast(wide >= choices.threshold, tf.float32))
     if choices.sets:

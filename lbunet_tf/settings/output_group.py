@@ -10,6 +10,8 @@ AUXILIARY = {"mask_s2": 0.5, "mask_s4": 0.25, "mask_s8": 0.125}
 # The kinds of output, all of them logits: a value for each pixel (B, S, S, 1), for an image
 # (B, 1), or for each of K classes that exclude one another (B, K).
 MASK, BINARY, CLASSES = "mask", "binary", "classes"
+# The class whose probability is a melanoma score.
+MELANOMA_CLASS = "mel"
 
 
 def kind_of(output: str) -> str:
@@ -90,7 +92,3 @@ class Outputs:
     def in_training(self) -> tuple[str, ...]:
         """The outputs in training: the heads and, with deep supervision, further masks."""
         return self.heads + (tuple(AUXILIARY) if self.deep_supervision else ())
-
-
-# The class whose probability is the melanoma score.
-MELANOMA_CLASS = "mel"

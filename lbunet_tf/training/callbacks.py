@@ -258,7 +258,11 @@ def make_callbacks(
         *([HistoryFile(run, history)] if writes else []),
         ResumedEarlyStopping(patience, history, monitor),
         *([tensorboard.Scalars(run)] if writes else []),
-        tensorboard.MaskOverlays(run, val_batch, mask_source, averaging, writes),
+        *(
+            [tensorboard.MaskOverlays(run, val_batch, mask_source, averaging, writes)]
+            if val_batch
+            else []
+        ),
         *([tensorboard.PrecisionRecallCurves(run)] if writes else []),
         WholeBackup(run, writes),
         *([distribution.InStep(placement)] if placement.num_processes > 1 else []),

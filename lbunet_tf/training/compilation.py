@@ -8,6 +8,7 @@ import pandas as pd
 from absl import logging
 from keras import ops
 
+from lbunet_tf.data import diagnoses
 from lbunet_tf.settings import config
 from lbunet_tf.training import distribution
 from lbunet_tf.training import fused
@@ -43,9 +44,11 @@ def compile_model(
         settings.loss.mask_loss,
         settings.loss.melanoma_loss,
         settings.loss.label_smoothing,
-        _class_weights(settings.loss.class_weights, settings.outputs.mask_source, train_rows),
+        _class_weights(settings.loss.class_weights, settings.outputs, train_rows),
     )
-    watched = metrics.make_metrics(settings.outputs.heads, settings.outputs.mask_source)
+    watched = metrics.make_metrics(
+        settings.outputs.heads, settings.outputs.mask_source, settings.outputs.class_names
+    )
     for name, known in _known_losses(make_losses()).items() if lacks_targets else ():
         watched[name] = [*watched.get(name, []), *known]
     weights = settings.loss.weights(settings.outputs.in_training)
@@ -83,11 +86,18 @@ def _known_losses(measured):
     return metrics.make_known_losses(replicas.of_replica(measured))
 
 
-def _class_weights(heads, mask_source, rows):
-    """Returns head -> weights of class 0 and 1 that give both the same sum over training."""
+def _class_weights(heads, outputs, rows):
+    """Returns head -> weights that give each of its classes the same sum over training."""
     weights = {}
     for head in heads:
-        of_pixels = head == "mask" and mask_source == "lesion"
+        if head == "diagnosis":
+            counts = diagnoses.targets_of(rows["diagnosis"], outputs.classes).sum(0)
+            weights[head] = tuple((counts.sum() / (len(counts) * counts)).tolist())
+            shown = zip(outputs.class_names, weights[head], strict=True)
+            listed = ", ".join(f"{name} {weight:.3f}" for name, weight in shown)
+            logging.info("class weights of %s: %s", head, listed)
+            continue
+        of_pixels = head == "mask" and outputs.mask_source == "lesion"
         share = float(rows["mask_share" if of_pixels else "label"].mean())
         if not 0 < share < 1:
             raise ValueError(

@@ -19,7 +19,10 @@ from collections.abc import Sequence
 import keras
 from keras import ops
 
+from lbunet_tf.settings import output_group
+
 MELANOMA_LOSSES = ("bce", "focal")
+CLASS_LOSS = "cross_entropy"
 
 
 def make_losses(
@@ -27,11 +30,12 @@ def make_losses(
     mask_loss: str = "bce",
     melanoma_loss: str = "bce",
     label_smoothing: float = 0.0,
-    class_weights: dict[str, tuple[float, float]] | None = None,
+    class_weights: dict[str, tuple[float, ...]] | None = None,
 ) -> dict[str, keras.losses.Loss]:
-    """Returns the loss of each output; every output but `melanoma` is a mask.
+    """Returns the loss of each output.
 
-    The default is binary cross-entropy on logits (paper III.L, eq. 1).
+    The default is binary cross-entropy on logits (paper III.L, eq. 1), of classes the
+    cross-entropy of their softmax.
 
     The mean is over what is known: pixels or images of weight 0 add nothing, and do
     not dilute the rest.
@@ -40,10 +44,11 @@ def make_losses(
         outputs: Names of the model's outputs.
         mask_loss: One of `MASK_LOSSES`.
         melanoma_loss: One of `MELANOMA_LOSSES`.
-        label_smoothing: s of the melanoma head, whose target becomes y (1 - s) + s / 2.
-        class_weights: By `mask` and `melanoma`, the weights of class 0 and class 1. A term of
-            the cross-entropy is multiplied by w0 (1 - y) + w1 y: linear in a soft target, so
-            that the best prediction stays y. The Dice part of bce_dice and the overlap losses
+        label_smoothing: s of the heads of the whole image: the target of `melanoma` becomes
+            y (1 - s) + s / 2, that of `diagnosis` y (1 - s) + s / K.
+        class_weights: By head, the weight of each class. A term of the cross-entropy is
+            multiplied by w0 (1 - y) + w1 y, of classes by sum_k w_k y_k: linear in a soft target,
+            so that the best prediction stays y. The Dice part of bce_dice and the overlap losses
             (dice, tversky, focal_tversky, lovasz) ignore them.
     """
     if melanoma_loss not in MELANOMA_LOSSES:
@@ -52,9 +57,12 @@ def make_losses(
             f"Received: {melanoma_loss}"
         )
     weights = class_weights or {}
-    melanoma = (melanoma_loss, label_smoothing, weights.get("melanoma"))
-    mask = (mask_loss, 0.0, weights.get("mask"))
-    return {name: _make_loss(name, *(melanoma if name == "melanoma" else mask)) for name in outputs}
+    of_kind = {
+        output_group.MASK: (mask_loss, 0.0, weights.get("mask")),
+        output_group.BINARY: (melanoma_loss, label_smoothing, weights.get("melanoma")),
+        output_group.CLASSES: (CLASS_LOSS, label_smoothing, weights.get("diagnosis")),
+    }
+    return {name: _make_loss(name, *of_kind[output_group.kind_of(name)]) for name in outputs}
 
 
 def _make_loss(output, kind, label_smoothing, class_weights):
@@ -66,7 +74,47 @@ def _make_loss(output, kind, label_smoothing, class_weights):
             reduction="mean_with_sample_weight",
             name=name,
         )
+    if kind == CLASS_LOSS:
+        return ClassLoss(label_smoothing, class_weights or (), name=name)
     return ImageLoss(kind, label_smoothing, class_weights or (1.0, 1.0), name=name)
+
+
+@keras.saving.register_keras_serializable("lbunet_tf")
+class ClassLoss(keras.losses.Loss):
+    """Cross-entropy of K classes: mean over images of -(sum_k w_k y_k) sum_k y_k log softmax(x)_k.
+
+    An image of weight 0 adds nothing, and does not dilute the rest.
+
+    Args:
+        label_smoothing: s; the target becomes y (1 - s) + s / K.
+        class_weights: (K,) w; empty: all 1.
+    """
+
+    def __init__(
+        self,
+        label_smoothing: float = 0.0,
+        class_weights: Sequence[float] = (),
+        name: str | None = None,
+    ):
+        super().__init__(name=name, reduction="mean_with_sample_weight", dtype="float32")
+        self.label_smoothing = label_smoothing
+        self.class_weights = tuple(class_weights)
+
+    def call(self, y_true, y_pred):
+        """Returns (B,) of targets and logits (B, K)."""
+        target = y_true * (1 - self.label_smoothing) + self.label_smoothing / y_true.shape[-1]
+        loss = -ops.sum(target * ops.log_softmax(y_pred, axis=-1), axis=-1)
+        if self.class_weights:
+            loss *= ops.sum(target * ops.convert_to_tensor(self.class_weights, "float32"), axis=-1)
+        return loss
+
+    def get_config(self):
+        """Returns the arguments of the constructor."""
+        return {
+            "label_smoothing": self.label_smoothing,
+            "class_weights": self.class_weights,
+            "name": self.name,
+        }
 
 
 @keras.saving.register_keras_serializable("lbunet_tf")

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import keras
 from keras import ops
 
+from lbunet_tf.settings import output_group
+
 KNOWN_LOSS = "known_loss"
 
 
@@ -113,13 +115,79 @@ def make_known_losses(losses: dict[str, keras.losses.Loss]) -> dict[str, list[Kn
     return {name: [KnownLoss(loss)] for name, loss in losses.items()}
 
 
-def make_metrics(heads: Sequence[str], mask_source: str) -> dict[str, list[keras.metrics.Metric]]:
+@keras.saving.register_keras_serializable("lbunet_tf")
+class ClassAUC(_DefinedAUC):
+    """ROC AUC over images of one class against the others, by 200 thresholds on its probability.
+
+    Args:
+        position: Of the class, from 0.
+        **keywords: Of `keras.metrics.AUC`.
+    """
+
+    def __init__(self, position: int, **keywords):
+        super().__init__(**keywords)
+        self.position = position
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        """Adds a batch. y_true and y_pred: (B, K), y_pred logits; weight (B,)."""
+        probability = ops.softmax(y_pred, axis=-1)[:, self.position]
+        true = _hard(ops.convert_to_tensor(y_true)[:, self.position])
+        return super().update_state(true, probability, sample_weight)
+
+    def get_config(self):
+        """Returns the constructor's arguments."""
+        return {**super().get_config(), "position": self.position}
+
+
+@keras.saving.register_keras_serializable("lbunet_tf")
+class BalancedAccuracy(keras.metrics.Metric):
+    """Mean recall over the classes that occur; NaN before any does. A mixed target is its largest.
+
+    Args:
+        num_classes: K.
+        **keywords: Of every metric.
+    """
+
+    def __init__(self, num_classes: int, **keywords):
+        super().__init__(**keywords)
+        self.num_classes = num_classes
+        self.hits = self.add_variable((num_classes,), "zeros", name="hits")
+        self.counts = self.add_variable((num_classes,), "zeros", name="counts")
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        """Adds a batch. y_true and y_pred: (B, K), y_pred logits; weight (B,)."""
+        true, predicted = ops.argmax(y_true, axis=-1), ops.argmax(y_pred, axis=-1)
+        weight = ops.ones(ops.shape(true)) if sample_weight is None else sample_weight
+        # An image is known or not; a half-known one counts whole.
+        known = ops.cast(ops.convert_to_tensor(weight) > 0, "float32")
+        classes = ops.one_hot(true, self.num_classes, dtype="float32") * known[:, None]
+        is_hit = ops.cast(true == predicted, "float32")[:, None]
+        self.hits.assign_add(ops.sum(classes * is_hit, axis=0))
+        self.counts.assign_add(ops.sum(classes, axis=0))
+
+    def result(self):
+        """Returns the balanced accuracy."""
+        occurs = ops.cast(self.counts > 0, "float32")
+        recalls = ops.divide_no_nan(self.hits, self.counts)
+        mean = ops.divide_no_nan(ops.sum(recalls), ops.sum(occurs))
+        return ops.where(ops.sum(occurs) > 0, mean, float("nan"))
+
+    def get_config(self):
+        """Returns the constructor's arguments."""
+        return {**super().get_config(), "num_classes": self.num_classes}
+
+
+def make_metrics(
+    heads: Sequence[str], mask_source: str, class_names: Sequence[str] = ()
+) -> dict[str, list[keras.metrics.Metric]]:
     """Returns fresh metrics for each head; all of them count only what is known.
 
     `mask`: accuracy over pixels, and image AUC (label masks) or pixel AUC and Dice
     (lesion masks).
     `melanoma`: accuracy and AUC over images.
+    `diagnosis`: accuracy, balanced accuracy and, where a class is mel, its AUC.
     """
+    melanoma_class = output_group.MELANOMA_CLASS
     metrics = {
         "mask": [
             Accuracy(name="accuracy", threshold=0.0),
@@ -132,6 +200,15 @@ def make_metrics(heads: Sequence[str], mask_source: str) -> dict[str, list[keras
         "melanoma": [
             Accuracy(name="accuracy", threshold=0.0),
             MelanomaAUC(name="auc"),
+        ],
+        "diagnosis": [
+            keras.metrics.CategoricalAccuracy(name="accuracy"),
+            BalancedAccuracy(len(class_names), name="balanced_accuracy"),
+            *(
+                [ClassAUC(list(class_names).index(melanoma_class), name="auc")]
+                if melanoma_class in class_names
+                else []
+            ),
         ],
     }
     return {head: metrics[head] for head in heads}

@@ -20,6 +20,7 @@ from lbunet_tf.runs import run_directory
 from lbunet_tf.storage import whole_files
 from lbunet_tf.training import distribution
 from lbunet_tf.training import running_average
+from lbunet_tf.training.metrics import ClassAUC
 from lbunet_tf.training.metrics import ImageAUC
 from lbunet_tf.training.metrics import MelanomaAUC
 from lbunet_tf.training.metrics import PixelAUC
@@ -157,6 +158,7 @@ class PrecisionRecallCurves(keras.callbacks.Callback):
         ImageAUC: "pr curve: label-as-mask, images",
         PixelAUC: "pr curve: mask, pixels",
         MelanomaAUC: "pr curve: melanoma, images",
+        ClassAUC: "pr curve: diagnosis mel, images",
     }
 
     def __init__(self, run: pathlib.Path):

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import keras
 from keras import ops
 
+from lbunet_tf.settings import output_group
 from lbunet_tf.training import replicas
 
 Batch = tuple
@@ -67,9 +68,11 @@ def make_teacher(teachers: Sequence[keras.Model], weight: float) -> Transform:
         logits = [teacher(images, training=False) for teacher in teachers]
         mixed, counted = {}, {}
         for name, target in targets.items():
+            kind = output_group.kind_of(name)
             # Deep supervision learns from the teacher's mask.
-            head = name if name == "melanoma" else "mask"
-            probability = sum(ops.sigmoid(each[head]) for each in logits) / len(logits)
+            head = "mask" if kind == output_group.MASK else name
+            activation = ops.softmax if kind == output_group.CLASSES else ops.sigmoid
+            probability = sum(activation(each[head]) for each in logits) / len(logits)
             known = ops.reshape(weights[name], (*ops.shape(weights[name]), 1))
             trust = 1 - known * (1 - weight)
             mixed[name] = ops.stop_gradient(trust * probability + (1 - trust) * target)

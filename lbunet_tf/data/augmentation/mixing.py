@@ -11,9 +11,9 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from lbunet_tf.data.augmentation import rand_augment
+from lbunet_tf.settings import output_group
 
 MIXUP, CUTMIX = 0.25, 0.25
-LABELS = ("melanoma",)
 
 
 def by_keras_cv(images: tf.Tensor, targets: dict, weights: dict, seed: tf.Tensor) -> tuple:
@@ -25,7 +25,7 @@ def by_keras_cv(images: tf.Tensor, targets: dict, weights: dict, seed: tf.Tensor
 
     Args:
         images: (B, S, S, 3) float32 in 0..255.
-        targets: `melanoma` (B, 1); any other is a mask (B, S, S, 1). In 0..1.
+        targets: Masks (B, S, S, 1), `melanoma` (B, 1) and `diagnosis` (B, K), in 0..1.
         weights: Of the same names: (B,) and (B, S, S). 0 where the target is not known.
         seed: (2,) integers.
 
@@ -33,10 +33,11 @@ def by_keras_cv(images: tf.Tensor, targets: dict, weights: dict, seed: tf.Tensor
         (images, targets, weights) of the same shapes; targets may lie between 0 and 1.
     """
     seeds = tf.unstack(tf.random.split(seed, 4))
-    masks = [name for name in targets if name not in LABELS]
+    masks = [name for name in targets if output_group.kind_of(name) == output_group.MASK]
     maps = [targets[name] for name in masks] + [weights[name][..., None] for name in masks]
-    images, maps = rand_augment.flip(images, tf.concat(maps, axis=-1), seeds[0])
-    maps = tf.split(maps, 2 * len(masks), axis=-1)
+    maps = tf.concat(maps, axis=-1) if maps else images[..., :0]
+    images, maps = rand_augment.flip(images, maps, seeds[0])
+    maps = tf.split(maps, 2 * len(masks), axis=-1) if masks else []
     targets = targets | dict(zip(masks, maps[: len(masks)], strict=True))
     flipped_weights = [weight[..., 0] for weight in maps[len(masks) :]]
     weights = weights | dict(zip(masks, flipped_weights, strict=True))
@@ -100,7 +101,7 @@ def mix(
     is_other_used = tf.reduce_min(fractions, axis=(1, 2, 3)) < 1
     new_targets, new_weights = {}, {}
     for name, target in targets.items():
-        if name in LABELS:
+        if output_group.kind_of(name) != output_group.MASK:
             using = (fraction[:, 0], is_own_used, is_other_used)
             new_targets[name] = mixed(target, fraction)
         else:

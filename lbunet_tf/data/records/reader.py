@@ -146,7 +146,6 @@ def make_loader(flags: image_groups.Preprocessing, images: pd.Series) -> Callabl
             "image": tf.reshape(tf.io.decode_raw(parsed["image"], tf.uint8), (-1, size, size, 3)),
             "mask": tf.reshape(tf.io.decode_raw(parsed["mask"], tf.uint8), (-1, size, size, 1)),
             "has_mask": tf.strings.length(rows["mask"]) > 0,
-            "label": rows["label"],
         }
 
     return load

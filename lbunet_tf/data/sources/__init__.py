@@ -21,12 +21,15 @@ NO_IMAGE, NO_MASK = "image is missing; left out", "mask is missing; image kept w
 
 
 def make_manifest(
-    source: image_groups.Source, preprocessing: image_groups.Preprocessing
+    source: image_groups.Source,
+    preprocessing: image_groups.Preprocessing,
+    with_masks: bool = True,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Returns (manifest, skipped) of all sources that the flags name.
 
     `skipped` lists the images that the labels name and the folder lacks
-    (columns image_id, image, source, reason); they are left out of the manifest.
+    (columns image_id, image, source, reason); they are left out of the manifest. Without
+    `with_masks` no image has a mask, and none is looked for.
 
     Raises:
         ValueError: A source is unknown, its folder, a column or a file is missing,
@@ -56,6 +59,8 @@ def make_manifest(
         parts.append(table)
     table = manifests.check(manifests.join(parts))
     manifests.warn_of_one_patient(table)
+    if not with_masks:
+        table = table.assign(mask="")
     return _without_missing(table, source.allow_missing_images)
 
 
