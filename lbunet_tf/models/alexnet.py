@@ -1,6 +1,9 @@
 """AlexNet, as it was published in 2012 and as torchvision has it; both without the last layer."""
 
+import math
+
 import keras
+import numpy as np
 
 WIDTH = 4096
 
@@ -57,7 +60,7 @@ def build_tv(size: int) -> keras.Model:
         x = _convolution(x, filters, 3, f"conv{number}")
     x = _pool(x, "pool5")
     if x.shape[1] != 6:
-        x = keras.layers.AdaptiveAveragePooling2D(6, name="average")(x)
+        x = AdaptiveMean(6, name="average")(x)
     x = keras.layers.Flatten(name="flatten")(x)
     for number in (6, 7):
         x = _dense(keras.layers.Dropout(0.5, name=f"drop{number}")(x), f"fc{number}")
@@ -132,3 +135,42 @@ class LocalResponseNormalization(keras.layers.Layer):
         """Returns the constructor's arguments."""
         names = ("radius", "bias", "alpha", "beta")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+
+
+@keras.saving.register_keras_serializable("lbunet_tf")
+class AdaptiveMean(keras.layers.Layer):
+    """Means over windows that make a map of any size S x S one of `size` x `size`.
+
+    Window i reaches from floor(i S / size) to ceil((i + 1) S / size), as in PyTorch's
+    AdaptiveAvgPool2d. Keras' AdaptiveAveragePooling2D fails in a graph for a map of one position.
+
+    Args:
+        size: Side of the output.
+        **keywords: Of every layer.
+    """
+
+    def __init__(self, size: int, **keywords):
+        super().__init__(**keywords)
+        self.size = size
+
+    def call(self, inputs):
+        """Returns (B, size, size, C) from (B, S, S, C)."""
+        means = keras.ops.convert_to_tensor(self._windows(inputs.shape[1]), self.compute_dtype)
+        x = keras.ops.einsum("ih,bhwc->biwc", means, inputs)
+        return keras.ops.einsum("jw,biwc->bijc", means, x)
+
+    def _windows(self, side):
+        """Returns (size, side): the weight of each row in each window."""
+        weights = np.zeros((self.size, side), "float32")
+        for index in range(self.size):
+            first, end = index * side // self.size, math.ceil((index + 1) * side / self.size)
+            weights[index, first:end] = 1 / (end - first)
+        return weights
+
+    def compute_output_shape(self, input_shape):
+        """Returns (B, size, size, C)."""
+        return (input_shape[0], self.size, self.size, input_shape[3])
+
+    def get_config(self):
+        """Returns the constructor's arguments."""
+        return {**super().get_config(), "size": self.size}

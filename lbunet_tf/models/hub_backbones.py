@@ -53,13 +53,13 @@ def build(name: str, weights: str, size: int) -> tuple[keras.Model, tuple, tuple
         ValueError: A preset is asked for and keras-hub is not installed; or the preset is not
             there, damaged, or of another network.
     """
-    model = vision_transformer.build_base(size, NETWORKS[name].patch)
+    patch, preset = NETWORKS[name].patch, NETWORKS[name].preset
     if weights == "none":
-        return model, MEAN, STD
+        return vision_transformer.build_base(size, patch), MEAN, STD
     if weights != "imagenet":
         _check_folder(name, pathlib.Path(weights))
+        preset = weights
     hub = _keras_hub(name, weights)
-    preset = NETWORKS[name].preset if weights == "imagenet" else weights
     try:
         backbone = hub.models.ViTBackbone.from_preset(preset)
         normalization = _normalization(hub, preset)
@@ -67,6 +67,7 @@ def build(name: str, weights: str, size: int) -> tuple[keras.Model, tuple, tuple
         # keras-hub and the libraries that it downloads with raise whatever comes to pass.
         raise ValueError(_words_of(name, weights, error)) from error
     finite.check_model(backbone, preset)
+    model = vision_transformer.build_base(size, patch)
     copy_weights(backbone, model, name, weights)
     return model, *normalization
 
