@@ -24,6 +24,7 @@ from lbunet_tf.drawing import sheets
 from lbunet_tf.evaluation import assessment
 from lbunet_tf.evaluation import choices
 from lbunet_tf.evaluation import examples
+from lbunet_tf.evaluation import logged_numbers
 from lbunet_tf.evaluation import predictions
 from lbunet_tf.evaluation import score_figures
 from lbunet_tf.evaluation import scores
@@ -292,6 +293,7 @@ def _draw(settings, source, output, model, manifest, table, metrics, mask_rule, 
         )
         for name, one in tables.items():
             whole_files.write_table(output / "evaluation" / f"{name}.csv", one)
+    score_figures.draw_diagnosis(metrics["test"].get("diagnosis", {}), path["class_confusion"])
     _draw_sheets(settings, model, table[table["split"] == "test"], metrics["test"], mask_rule, path)
     return [file for file in path.values() if file.is_file()]
 
@@ -312,17 +314,7 @@ def _draw_sheets(settings, model, test, measured, mask_rule, path):
 
 
 def _log(output, metrics):
-    for split, values in metrics.items():
-        shown = (
-            f"{name} {value:.4f}" if isinstance(value, float) else f"{name} {value}"
-            for name, value in values.items()
-            if not isinstance(value, dict)
-        )
-        logging.info("%s: %s", split, ", ".join(shown))
-        for source, part in values.get("by_source", {}).items():
-            names = [name for name in ("auc", "dice", "iou") if part.get(name) is not None]
-            found = ", ".join(f"{name} {part[name]:.4f}" for name in names)
-            logging.info("%s of %s: %d images, %s", split, source, part["num_images"], found)
+    logged_numbers.log(metrics)
     logging.info("numbers: %s", output / run_directory.METRICS)
     logging.info("figures: %s", output / run_directory.FIGURES)
     logging.info("report:  %s", output / run_directory.REPORT)

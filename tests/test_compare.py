@@ -252,3 +252,47 @@ def test_a_finished_run_that_was_evaluated_with_symmetries_is_evaluated_anew(tmp
     # The run has no model to evaluate again.
     with pytest.raises(ValueError, match="small/model.keras must be there"):
         compare.compare(config_of(tmp_path, run), {})
+
+
+def write_run_of_classes(folder, low=0.6):
+    """Writes a run whose only head is the diagnosis: no scores, no masks."""
+    run = write_run(folder)
+    interval = {"value": 0.7, "low": low, "high": 0.8, "method": ""}
+    diagnosis = {
+        "classes": ["nv", "rest"],
+        "absent": [],
+        "num_with_class": 2,
+        "balanced_accuracy": 0.7,
+        "intervals": {"balanced_accuracy": interval},
+    }
+    part = {"num_images": 2, "mask_source": "none", "diagnosis": diagnosis}
+    whole_files.write_json(run / "evaluation" / "metrics.json", {"val": part, "test": part})
+    table = pd.read_csv(run / "predictions.csv").drop(columns="score")
+    table = table.assign(**{"class": ["nv", "rest"] * 2, "p_nv": 0.8, "p_rest": 0.2})
+    table.assign(predicted="nv").to_csv(run / "predictions.csv", index=False)
+    return run
+
+
+def test_runs_of_classes_alone_are_compared_by_their_balanced_accuracy(tmp_path):
+    runs = [write_run_of_classes(tmp_path / name) for name in ("one", "two")]
+
+    table = compare.compare(config_of(tmp_path, *runs), {})
+
+    assert table["balanced_accuracy"].tolist() == [0.7, 0.7]
+    folder = tmp_path / "compared"
+    assert not (folder / "roc.png").exists()
+    page = (folder / "report.html").read_text()
+    assert "0.700 (0.600 to 0.800)" in page and "2 of a known class, of 2 classes" in page
+    assert not re.search(r"\bnan\b", page)
+    assert {"balanced_accuracy_low", "balanced_accuracy_high"} <= set(
+        pd.read_csv(folder / "runs.csv")
+    )
+
+
+def test_a_run_of_classes_is_compared_with_one_of_scores_and_masks(tmp_path):
+    runs = [write_run(tmp_path / "scores"), write_run_of_classes(tmp_path / "classes")]
+
+    table = compare.compare(config_of(tmp_path, *runs), {})
+
+    assert table["auc"].tolist()[0] == 0.75 and np.isnan(table["auc"].tolist()[1])
+    assert not re.search(r"\bnan\b", (tmp_path / "compared" / "report.html").read_text())

@@ -163,18 +163,7 @@ def confusion_matrix(at: dict[str, dict], path: pathlib.Path) -> None:
         figure, axes = canvas.make_axes(1, len(at), (2.9 * len(at), 3.2), layout="constrained")
         for axis, (title, counts) in zip(axes.flat, at.items(), strict=True):
             matrix = np.array([[counts["tn"], counts["fp"]], [counts["fn"], counts["tp"]]])
-            fractions = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
-            axis.imshow(fractions, cmap="Blues", vmin=0, vmax=1)
-            for (row, column), count in np.ndenumerate(matrix):
-                axis.text(
-                    column,
-                    row,
-                    f"{count}\n{fractions[row, column]:.0%} of row",
-                    fontsize=9,
-                    ha="center",
-                    va="center",
-                    color="white" if fractions[row, column] > 0.55 else "black",
-                )
+            _draw_counts(axis, matrix, "{count}\n{fraction:.0%} of row", fontsize=9)
             classes = ("not melanoma", "melanoma")
             axis.set_xticks((0, 1), classes, fontsize=9)
             axis.set_yticks((0, 1), classes, rotation=90, va="center", fontsize=9)
@@ -182,6 +171,42 @@ def confusion_matrix(at: dict[str, dict], path: pathlib.Path) -> None:
             axis.set_ylabel("true")
             axis.set_title(title, fontsize=10)
         canvas.save(figure, path)
+
+
+def class_confusion(matrix: np.ndarray, classes: Sequence[str], path: pathlib.Path) -> None:
+    """Draws the counts of true by predicted class, and what part of its row each is.
+
+    Args:
+        matrix: (K, K) counts, a row for each true class.
+        classes: Their K names.
+        path: Where the PNG goes.
+    """
+    # So that a cell has room for its two lines, whatever the number of classes.
+    side = 1.5 + 0.58 * len(classes)
+    names = [canvas.drawn_name(name) for name in classes]
+    rows = [f"{name} (n={count:,})" for name, count in zip(names, matrix.sum(1), strict=True)]
+    with canvas.drawing_style(**{"axes.grid": False}):
+        figure, [[axis]] = canvas.make_axes(1, 1, (side + 0.8, side), layout="constrained")
+        _draw_counts(axis, matrix, "{count:,}\n{fraction:.0%}", fontsize=8)
+        is_long = max(map(len, names)) > 6
+        turned = {"rotation": 45, "ha": "right"} if is_long else {}
+        axis.set_xticks(range(len(classes)), names, fontsize=9, **turned)
+        axis.set_yticks(range(len(classes)), rows, fontsize=9)
+        axis.set_xlabel("predicted class")
+        axis.set_ylabel("true class")
+        canvas.save(figure, path)
+
+
+def _draw_counts(axis, matrix, words, fontsize):
+    """Draws counts, coloured by their part of the row; the words have both where a row has any."""
+    totals = matrix.sum(1, keepdims=True)
+    fractions = matrix / np.maximum(totals, 1)
+    axis.imshow(fractions, cmap="Blues", vmin=0, vmax=1)
+    for (row, column), count in np.ndenumerate(matrix):
+        fraction = fractions[row, column]
+        text = words.format(count=count, fraction=fraction) if totals[row, 0] else f"{count}"
+        colour = "white" if fraction > 0.55 else "black"
+        axis.text(column, row, text, fontsize=fontsize, ha="center", va="center", color=colour)
 
 
 def threshold_curves(

@@ -79,10 +79,10 @@ def assess(
     contract.check(table, str(output / run_directory.PREDICTIONS))
     point = choices.take_point(table, choices.rule_of(score), target)
     threshold = point["threshold"] if point else None
-    with np.load(output / run_directory.HISTOGRAMS) as file:
-        metrics = scores.evaluate_table(
-            table, dict(file), outputs.mask_source, score.prevalence, threshold
-        )
+    histograms = _pixel_histograms(output) if contract.has_masks(table) else {}
+    metrics = scores.evaluate_table(
+        table, histograms, outputs.mask_source, score.prevalence, threshold
+    )
     for split, values in metrics.items():
         part = table[table["split"] == split]
         values |= uncertainty.estimate(part, threshold, outputs.mask_source)
@@ -92,14 +92,22 @@ def assess(
     at = test.get("at_val_threshold")
     of_calibration, function = choices.calibrate(table, target, score.clinic_prevalence, at)
     of_sets, sets = choices.make_sets(table, score.set_coverage or None, target)
-    histograms = output / run_directory.MASK_HISTOGRAMS
     of_contours = contour_choice.make(
-        table, histograms, mask_rule.threshold, score.contour_coverage or None, target
+        table,
+        output / run_directory.MASK_HISTOGRAMS,
+        mask_rule.threshold,
+        score.contour_coverage or None,
+        target,
     )
     test |= of_calibration | of_sets | of_contours
     if score.ita_estimate:
         test["ita_estimate"] = skin_tone.describe(table[table["split"] == "test"])
     return metrics, chosen.Chosen(threshold, function, sets)
+
+
+def _pixel_histograms(output):
+    with np.load(output / run_directory.HISTOGRAMS) as file:
+        return dict(file)
 
 
 def assess_groups(

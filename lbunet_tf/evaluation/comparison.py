@@ -22,9 +22,13 @@ SCORES = (
     "auc_standard_error",
     "accuracy",
     "average_precision",
+    "balanced_accuracy",
     *(f"{prefix}{name}" for prefix in ("", scores.LABEL_AS_MASK) for name in MASK_NAMES),
 )
 COUNTS = ("epochs", "best_epoch", "training_seconds")
+# Of the test images, which seeds may differ in.
+COUNTED = ("num_scored", "num_melanoma", "num_masks", "num_with_class", "num_classes")
+ENDS = ("balanced_accuracy_low", "balanced_accuracy_high")
 SHOWN = {
     "experiment": "experiment",
     "encoder": "encoder",
@@ -32,6 +36,7 @@ SHOWN = {
     "trainable_parameters": "trainable parameters",
     "auc": "AUC",
     "accuracy": "accuracy at 0.5",
+    "balanced_accuracy": "balanced accuracy of classes",
     "dice": "Dice",
     "iou": "IoU",
     "label_as_mask_dice": "label-as-mask Dice",
@@ -64,6 +69,7 @@ def make_row(experiment: str, settings: config.Config, training: dict, test: dic
         "num_melanoma": test.get("num_melanoma", 0),
         "num_masks": test.get("num_masks", 0),
         **{name: test[name] for name in SCORES if test.get(name) is not None},
+        **_of_classes(test),
     }
     if "auc" in row:
         counts = row["num_melanoma"], row["num_scored"] - row["num_melanoma"]
@@ -71,6 +77,21 @@ def make_row(experiment: str, settings: config.Config, training: dict, test: dic
     if settings.outputs.mask_source == "label" and "isic2020" in settings.source.source:
         row.update(_reported(settings.model.model, encoder))
     return row
+
+
+def _of_classes(part):
+    """Returns balanced accuracy, its interval, and of what it is; {} without a known class."""
+    found = part.get("diagnosis", {})
+    if "balanced_accuracy" not in found:
+        return {}
+    interval = found["intervals"]["balanced_accuracy"]
+    return {
+        "num_with_class": found["num_with_class"],
+        "num_classes": len(found["classes"]) - len(found["absent"]),
+        "balanced_accuracy": found["balanced_accuracy"],
+        "balanced_accuracy_low": interval["low"],
+        "balanced_accuracy_high": interval["high"],
+    }
 
 
 def _reported(model, encoder):
@@ -96,9 +117,10 @@ def auc_standard_error(auc: float, num_positive: int, num_negative: int) -> floa
 
 def validation_scores(val: dict, training: dict) -> dict[str, float]:
     """Returns what runs may be sorted and chosen by: scores of val, never of test, and minutes."""
-    names = [name for name in SCORES if val.get(name) is not None]
+    known = {**val, **_of_classes(val)}
+    names = [name for name in SCORES if known.get(name) is not None]
     return {
-        **{f"val {name.replace('_', ' ')}": val[name] for name in names},
+        **{f"val {name.replace('_', ' ')}": known[name] for name in names},
         "val loss": training["val_loss"],
         "training minutes": training["training_seconds"] / 60,
     }
@@ -107,7 +129,8 @@ def validation_scores(val: dict, training: dict) -> dict[str, float]:
 def summarise(runs: pd.DataFrame) -> pd.DataFrame:
     """Returns one row per experiment, in the order given: means over its seeds.
 
-    NAME_spread is the standard deviation over seeds (n - 1); NaN for one seed.
+    NAME_spread is the standard deviation over seeds (n - 1); NaN for one seed. Intervals are of one
+    run: over several seeds there are none.
     """
     rows = []
     for _, part in runs.groupby("experiment", sort=False):
@@ -117,8 +140,12 @@ def summarise(runs: pd.DataFrame) -> pd.DataFrame:
             if name in runs:
                 row[name] = part[name].mean()
                 row[f"{name}_spread"] = part[name].std()
-        for name in ("num_scored", "num_melanoma", "num_masks"):
-            row[name] = "/".join(map(str, dict.fromkeys(part[name])))
+        if len(part) > 1:
+            row = {name: value for name, value in row.items() if name not in ENDS}
+        for name in COUNTED:
+            if name in runs:
+                # Runs without a diagnosis make floats of the counts of the others.
+                row[name] = "/".join(dict.fromkeys(str(int(n)) for n in part[name].dropna()))
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -148,11 +175,17 @@ def _cell(name, row):
 
 
 def score_cell(name: str, row: pd.Series) -> str:
-    """Returns the mean and its spread; for one seed, an AUC with its standard error."""
+    """Returns the mean and its spread over seeds.
+
+    For one seed, an AUC with its standard error, and what has an interval with that.
+    """
     if pd.isna(row[name]):
         return "-"
     if not pd.isna(row[f"{name}_spread"]):
         return f"{row[name]:.3f} ± {row[f'{name}_spread']:.3f}"
+    low, high = (row.get(f"{name}_{end}") for end in ("low", "high"))
+    if not pd.isna(low):
+        return f"{row[name]:.3f} ({low:.3f} to {high:.3f})"
     error = row["auc_standard_error"] if name == "auc" else math.nan
     return f"{row[name]:.3f}" + ("" if pd.isna(error) else f" (SE {error:.3f})")
 
@@ -161,22 +194,17 @@ def facts(
     summary: pd.DataFrame, split_by: str, budget: training_groups.Budget, seeds: Sequence[int]
 ) -> dict[str, str]:
     """Returns what a reader must know besides the numbers, name -> sentences."""
-    # An experiment without a melanoma score, or without masks, says nothing of the others'.
-    scored = summary.sort_values("num_scored", key=lambda counts: counts == "0").iloc[0]
-    masked = summary.sort_values("num_masks", key=lambda counts: counts == "0").iloc[0]
     result = {
-        "Test images": f"{scored['num_scored']} with label and score, {scored['num_melanoma']} of "
-        f"them melanomas; {masked['num_masks']} with a mask. Nothing was chosen on them.",
+        "Test images": f"{_counts(summary)}. Nothing was chosen on them.",
         "One split and one budget": f"split by {split_by}, at most {budget.epochs} epochs, "
         f"patience {budget.patience}, seed {', '.join(map(str, seeds))}.",
-        "Scores": "AUC and accuracy are of images, Dice and IoU means over images at the "
-        "network's size. "
+        "Scores": _meanings(summary)
         + (
             "±: standard deviation over the seeds, which change split, subset and initial weights."
             if len(seeds) > 1
-            else "One seed: SE is the standard error of the AUC that the number of test images "
-            "alone gives (Hanley and McNeil 1982); it does not include what another seed would "
-            "change."
+            else _ONE_SEED
+            if "auc" in summary or "num_with_class" not in summary
+            else "One seed: nothing here says what another would change."
         ),
         "Training time": "the epochs on this machine, including the effect of other work on it.",
     }
@@ -192,6 +220,51 @@ def facts(
             "common count, and it prints no IoU. They are not a target."
         )
     return result
+
+
+_ONE_SEED = (
+    "One seed: SE is the standard error of the AUC that the number of test images alone gives "
+    "(Hanley and McNeil 1982); it does not include what another seed would change."
+)
+
+
+def _counts(summary):
+    """Returns of how many test images each kind of score is; a zero only where nothing else is."""
+    # An experiment without a melanoma score, or without masks, says nothing of the others'.
+    scored = summary.sort_values("num_scored", key=lambda counts: counts == "0").iloc[0]
+    masked = summary.sort_values("num_masks", key=lambda counts: counts == "0").iloc[0]
+    found = []
+    has_classes = "num_with_class" in summary
+    if has_classes:
+        classified = summary[summary["num_with_class"] != ""].iloc[0]
+        found.append(
+            f"{classified['num_with_class']} of a known class, of {classified['num_classes']} "
+            "classes"
+        )
+    if scored["num_scored"] != "0" or not has_classes:
+        found.append(
+            f"{scored['num_scored']} with label and score, {scored['num_melanoma']} of them "
+            "melanomas"
+        )
+    if masked["num_masks"] != "0" or not has_classes:
+        found.append(f"{masked['num_masks']} with a mask")
+    return "; ".join(found)
+
+
+def _meanings(summary):
+    text = (
+        "AUC and accuracy are of images, Dice and IoU means over images at the network's size. "
+        if "num_with_class" not in summary or {"auc", "dice"} & set(summary)
+        else ""
+    )
+    if "num_with_class" in summary:
+        text += (
+            "Balanced accuracy is the mean over classes of the fraction of a class's images that "
+            "are given that class, so that a rare class counts as much as a frequent one. "
+        )
+        if "balanced_accuracy_low" in summary and summary["balanced_accuracy_low"].notna().any():
+            text += "In brackets is its 95 % interval by patient. "
+    return text
 
 
 def to_markdown(title: str, summary: pd.DataFrame, notes: dict[str, str]) -> str:

@@ -127,7 +127,7 @@ def _new_contours(table, histograms, threshold, coverage):
 def _mask_counts(table, histograms):
     """Returns (rows whose mask is not empty, their (N, 2, 128) counts, how many are empty)."""
     nothing = table.iloc[:0], np.zeros((0, 2, mask_contours.NUM_BINS)), 0
-    if not histograms.is_file():
+    if not contract.has_masks(table) or not histograms.is_file():
         return nothing
     rows = table[table["mask_tp"].notna()]
     if rows.empty:

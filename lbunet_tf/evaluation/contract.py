@@ -17,6 +17,12 @@ MASK_COUNTS = ("mask_tp", "mask_fp", "mask_fn", "mask_tn")
 UNCLEANED = "uncleaned_"
 # By how much a score and the probability of its logit may differ.
 ROUNDING = 1e-6
+# Of a diagnosis: the true class, the probability of each (p_CODE), and the largest.
+CLASS = "class"
+PROBABILITY = "p_"
+PREDICTED = "predicted"
+# By how much the sum of an image's probabilities may differ from 1.
+SUM_ROUNDING = 1e-5
 
 
 def read(path: str | os.PathLike) -> pd.DataFrame:
@@ -27,7 +33,8 @@ def read(path: str | os.PathLike) -> pd.DataFrame:
     """
     # An id may be a word that pandas takes for nothing, as NA.
     nothing = {"keep_default_na": False, "na_values": ["", "nan", "NaN"]}
-    table = whole_files.read_table(path, dtype=dict.fromkeys(KEYS, str), **nothing)
+    text = dict.fromkeys((*KEYS, CLASS, PREDICTED), str)
+    table = whole_files.read_table(path, dtype=text, **nothing)
     check(table, os.fspath(path))
     return table
 
@@ -41,14 +48,16 @@ def check(table: pd.DataFrame, name: str) -> None:
 
     Raises:
         ValueError: An image has no id or stands twice, a label is not 0, 1 or missing, a score is
-            not in 0..1 or missing, or has no logit or that of another score, or a count of a mask's
-            pixels is no count. It names the first such row, counted from 1 below the header.
+            not in 0..1 or missing, or has no logit or that of another score, a count of a mask's
+            pixels is no count, or the columns of a diagnosis contradict one another. It names the
+            first such row, counted from 1 below the header.
     """
     if "image_id" not in table:
         raise ValueError(
             f"{name} must have a column image_id, to tell its images apart. Received: "
             f"{', '.join(map(str, table.columns))[:200] or 'no column'}"
         )
+    _refuse_half_a_diagnosis(table, name)
     ids = table["image_id"].fillna("").astype(str)
     for column, is_bad, needed in _faults(table, ids):
         if is_bad.any():
@@ -60,6 +69,29 @@ def check(table: pd.DataFrame, name: str) -> None:
             )
 
 
+def _refuse_half_a_diagnosis(table, name):
+    codes = classes(table)
+    columns = [PROBABILITY + code for code in codes]
+    lacking = [column for column in (CLASS, PREDICTED) if column not in table]
+    if codes and lacking:
+        raise ValueError(
+            f"{name} must have the columns {CLASS} and {PREDICTED} next to {', '.join(columns)}: "
+            "together they are a diagnosis. Evaluate the run again, or give columns of your own "
+            f"names that do not begin with {PROBABILITY}. Received: no {' and no '.join(lacking)}"
+        )
+    if not codes and PREDICTED in table:
+        raise ValueError(
+            f"{name} must have a column {PROBABILITY}CODE for each class next to {PREDICTED}: "
+            "together they are a diagnosis. Evaluate the run again, or give a column of your own "
+            f"another name. Received: {PREDICTED} alone"
+        )
+    if len(codes) == 1:
+        raise ValueError(
+            f"{name} must have a column {PROBABILITY}CODE for each of two classes or more. "
+            f"Received: {columns[0]} alone"
+        )
+
+
 def _faults(table, ids):
     """Yields (column, which rows are bad, what each must have)."""
     yield "image_id", ids == "", "that is not empty"
@@ -69,6 +101,8 @@ def _faults(table, ids):
         yield "label", label.notna() & ~label.isin([0, 1]), "0, 1 or empty"
     if "score" in table:
         yield from _faults_of_scores(table)
+    if classes(table):
+        yield from _faults_of_classes(table)
     for column in (prefix + name for prefix in ("", UNCLEANED) for name in MASK_COUNTS):
         if column in table:
             counts = _numbers(table[column])
@@ -99,6 +133,24 @@ def _faults_of_scores(table):
     yield "score_logit", score.notna() & is_other, "that is the logit of its score"
 
 
+def _faults_of_classes(table):
+    codes = classes(table)
+    columns = [PROBABILITY + code for code in codes]
+    for column in columns:
+        value = _numbers(table[column])
+        yield column, ~np.isfinite(value) | (value < 0) | (value > 1), "in 0..1"
+        yield column, _are_text(table[column]), "as a number, not as text"
+    found = table[columns].to_numpy(float)
+    is_other = np.abs(found.sum(axis=1) - 1) > SUM_ROUNDING
+    yield columns[0], is_other, f"that sums to 1 with {', '.join(columns[1:])}"
+    largest = np.array(codes, dtype=object)[found.argmax(axis=1)]
+    predicted = table[PREDICTED].fillna("").astype(str).to_numpy()
+    needed = "that names the largest probability, of equal ones the first"
+    yield PREDICTED, predicted != largest, needed
+    known = table[CLASS].fillna("").astype(str)
+    yield CLASS, ~known.isin(["", *codes]), f"that is empty or one of {', '.join(codes)}"
+
+
 def _numbers(column):
     return pd.to_numeric(column, errors="coerce").astype(float)
 
@@ -107,9 +159,37 @@ def _are_text(column):
     return column.map(lambda value: isinstance(value, str)).astype(bool)
 
 
+def has_masks(table: pd.DataFrame) -> bool:
+    """Returns whether a table is of a network with a mask head."""
+    return MASK_COUNTS[0] in table
+
+
+def classes(table: pd.DataFrame) -> list[str]:
+    """Returns the codes of the classes of a diagnosis in their order, [] without one."""
+    return [
+        column.removeprefix(PROBABILITY)
+        for column in map(str, table.columns)
+        if column.startswith(PROBABILITY) and column != PROBABILITY
+    ]
+
+
+def with_class(table: pd.DataFrame) -> pd.DataFrame:
+    """Returns the rows whose class is known; the table has the columns of a diagnosis."""
+    return table[table[CLASS].fillna("") != ""]
+
+
+def are_scored(table: pd.DataFrame) -> np.ndarray:
+    """Returns (N,) bool: which rows have both a label and a score; none of a table without."""
+    if "score" not in table:
+        return np.zeros(len(table), bool)
+    return (table["label"].notna() & table["score"].notna()).to_numpy()
+
+
 def with_score(table: pd.DataFrame) -> pd.DataFrame:
-    """Returns the rows that have both a label and a score."""
-    return table[table["label"].notna() & table["score"].notna()]
+    """Returns the rows that have both a label and a score, always with the columns of both."""
+    if "score" not in table:
+        return table.iloc[:0].assign(score=0.0, score_logit=0.0)
+    return table[are_scored(table)]
 
 
 def scored(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -69,7 +69,7 @@ def of_runs(
 
 def _row(seed, name, first_name, table, first, cuts):
     both = table.merge(
-        first[["image_id", "score", *(["dice"] if "dice" in first else [])]],
+        first[["image_id", *(name for name in ("score", "dice") if name in first)]],
         on="image_id",
         suffixes=("", "_of_first"),
         validate="one_to_one",
@@ -77,7 +77,8 @@ def _row(seed, name, first_name, table, first, cuts):
     row = dict.fromkeys(COLUMNS)
     row |= {"seed": seed, "experiment": name, "compared_with": first_name, "num_images": len(both)}
     names = ["label", "score", "score_of_first"]
-    scored = both[both[names].notna().all(axis=1)]
+    # Not every network scores melanoma, or has masks.
+    scored = both[both[names].notna().all(axis=1)] if set(names) <= set(both) else both.iloc[:0]
     if len(scored):
         key, _ = contract.patients(scored)
         labels, own, other = (scored[column].to_numpy(float) for column in names)

@@ -44,7 +44,7 @@ def of_groups(
     """
     confidence = 1 - (1 - intervals.CONFIDENCE) / len(names)
     found = {one: {} for one in names}
-    is_scored = (table["label"].notna() & table["score"].notna()).to_numpy()
+    is_scored = contract.are_scored(table)
     if is_scored.any():
         scored = contract.scored(table)
         for one in names:

@@ -1,8 +1,9 @@
-"""The figures of the melanoma score, from the predictions table."""
+"""The figures of the melanoma score and of the diagnosis, from predictions table and metrics."""
 
 import pathlib
 from collections.abc import Mapping
 
+import numpy as np
 import pandas as pd
 
 from lbunet_tf.drawing import figures
@@ -61,6 +62,12 @@ def draw(
             figures.decision_curve(curve, prevalence, path["decision_curve"])
             tables["decision_curve"] = curve
     return tables
+
+
+def draw_diagnosis(diagnosis: dict, path: pathlib.Path) -> None:
+    """Draws true by predicted class; `diagnosis`: as `class_scores.measure` gives it."""
+    if "confusion" in diagnosis:
+        figures.class_confusion(np.array(diagnosis["confusion"]), diagnosis["classes"], path)
 
 
 def _draw_calibration(test, function, path):

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 from sklearn import metrics as sklearn_metrics
 
+from lbunet_tf.evaluation import class_scores
 from lbunet_tf.evaluation import contract
 from lbunet_tf.evaluation import operating_point
 from lbunet_tf.evaluation import partial_auc
@@ -11,6 +12,8 @@ from lbunet_tf.evaluation import partial_auc
 # ISIC 2018 Task 1: a per-image Jaccard below this counts as a failure, 0.
 JACCARD_THRESHOLD = 0.65
 LABEL_AS_MASK = "label_as_mask_"
+# `mask_source` in the metrics of a network without a mask head.
+NO_MASKS = "none"
 # Before the name of what is counted before masks are cleaned up.
 UNCLEANED = contract.UNCLEANED
 # At which PPV and NPV are also stated.
@@ -26,25 +29,30 @@ def evaluate_table(
 ) -> dict[str, dict]:
     """Returns {"val": {...}, "test": {...}}; thresholds are chosen on val, never on test.
 
-    `threshold` is that of the operating point; without one it is Youden's on val.
+    `threshold` is that of the operating point; without one it is Youden's on val. A table without
+    masks has no histograms, and its `mask_source` is `NO_MASKS`; one with a diagnosis has
+    `diagnosis`, as `class_scores.measure` gives it.
     """
+    has_masks = contract.has_masks(table)
+    mask_source = mask_source if has_masks else NO_MASKS
     val = table[table["split"] == "val"]
     if threshold is None:
         threshold = choose_threshold(*_scored(val))
-    return {
-        split: {
-            "num_images": int((table["split"] == split).sum()),
+    found = {}
+    for split in ("val", "test"):
+        rows = table[table["split"] == split]
+        diagnosis = class_scores.measure(rows)
+        found[split] = {
+            "num_images": len(rows),
             "mask_source": mask_source,
-            **classification_scores(
-                *_scored(table[table["split"] == split]), threshold, prevalence
-            ),
-            **pixel_scores(histograms[split], mask_source),
-            **mask_scores(table[table["split"] == split], mask_source),
-            **_uncleaned_scores(table[table["split"] == split], mask_source),
-            **_by_source(table[table["split"] == split], mask_source),
+            **classification_scores(*_scored(rows), threshold, prevalence),
+            **(pixel_scores(histograms[split], mask_source) if has_masks else {}),
+            **mask_scores(rows, mask_source),
+            **_uncleaned_scores(rows, mask_source),
+            **({"diagnosis": diagnosis} if diagnosis else {}),
+            **_by_source(rows, mask_source),
         }
-        for split in ("val", "test")
-    }
+    return found
 
 
 def _uncleaned_scores(table, mask_source):
@@ -71,6 +79,7 @@ def _by_source(table, mask_source):
             "num_images": len(rows),
             **classification_scores(*_scored(rows), None, 0.5),
             **mask_scores(rows, mask_source),
+            **class_scores.of_group(rows),
         }
         parts[source] = {name: value for name, value in scores.items() if name != "at_0.5"}
     return {"by_source": parts}
@@ -225,8 +234,10 @@ def _named(result, mask_source):
 def image_mask_scores(table: pd.DataFrame) -> pd.DataFrame:
     """Returns Dice, IoU and ISIC's thresholded Jaccard of each image that has a target.
 
-    Empty mask and empty prediction count 1.
+    Empty mask and empty prediction count 1. Of a table without masks it has no rows.
     """
+    if not contract.has_masks(table):
+        return pd.DataFrame(columns=["image_id", "dice", "iou", "thresholded_jaccard"])
     known = table[table["mask_tp"].notna()]
     tp, fp, fn = known["mask_tp"], known["mask_fp"], known["mask_fn"]
     union = tp + fp + fn

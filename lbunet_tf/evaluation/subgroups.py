@@ -12,6 +12,7 @@ import pandas as pd
 
 from lbunet_tf.evaluation import auc_intervals
 from lbunet_tf.evaluation import calibration
+from lbunet_tf.evaluation import class_scores
 from lbunet_tf.evaluation import conformal
 from lbunet_tf.evaluation import contract
 from lbunet_tf.evaluation import group_differences
@@ -27,7 +28,7 @@ AGE_NAMES = ("below 30", "30 to 49", "50 to 69", "70 and more")
 COLUMNS = ("sex", "age", "site", "skin_type", "source")
 NUMBERS = (
     *("auc", "sensitivity", "specificity", "observed_to_expected"),
-    *("coverage_melanoma", "coverage_benign", "set_size", "dice"),
+    *("coverage_melanoma", "coverage_benign", "set_size", "dice", "balanced_accuracy"),
 )
 
 
@@ -56,7 +57,8 @@ def measure(
 
     `observed_to_expected`: melanomas per melanoma that the probabilities expect;
     `coverage_melanoma`, `coverage_benign`: how often the prediction sets hold the true class;
-    `set_size`: of how many classes, on average.
+    `set_size`: of how many classes, on average. Of a table with a diagnosis there are also
+    `num_with_class` and the balanced accuracy over the classes that the group has.
 
     Args:
         table: Rows of one split of predictions.
@@ -90,11 +92,14 @@ def _order(name):
 
 
 def _counts(table, key):
-    return {
+    counts = {
         "num_images": len(table),
         "num_melanoma": int((table["label"] == 1).sum()),
         "num_patients": len(np.unique(key)),
     }
+    if contract.classes(table):
+        counts["num_with_class"] = len(contract.with_class(table))
+    return counts
 
 
 def _numbers(table, key, of_scores):
@@ -111,6 +116,9 @@ def _numbers(table, key, of_scores):
     if "dice" in table and table["dice"].notna().any():
         known = table["dice"].notna().to_numpy()
         (found["dice"],) = intervals.means(table["dice"][known].to_numpy()[:, None], key[known])
+    of_classes = class_scores.balanced_accuracy(table)
+    if of_classes:
+        found["balanced_accuracy"] = of_classes
     row = {}
     for name in NUMBERS:
         if name in found:

@@ -17,6 +17,8 @@ MASK_NAMES = ("dice", "iou", "thresholded_jaccard")
 def estimate(table: pd.DataFrame, threshold: float | None, mask_source: str) -> dict:
     """Returns who is a patient, how many images have no score, and intervals by name.
 
+    A table without scores has no count of images without one.
+
     Args:
         table: Rows of one split.
         threshold: Of the melanoma score, None without one.
@@ -26,7 +28,7 @@ def estimate(table: pd.DataFrame, threshold: float | None, mask_source: str) -> 
     found = {
         "patient_key": words,
         "num_patients": len(np.unique(key)),
-        "num_unscored": int(table["score"].isna().sum()),
+        **({"num_unscored": int(table["score"].isna().sum())} if "score" in table else {}),
         "intervals": {},
     }
     numbers = _of_scores(table, threshold) | _of_masks(table, key, mask_source)

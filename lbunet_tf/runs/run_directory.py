@@ -36,6 +36,7 @@ MODEL_CARD = "evaluation/model_card.md"
 # The figures of an evaluation, by the name of their file.
 FIGURE_NAMES = (
     "class_balance",
+    "class_confusion",
     "roc",
     "confusion_matrix",
     "threshold_curves",

@@ -21,6 +21,9 @@ from lbunet_tf.serving import runtimes
 IDENTITY = "identity.json"
 # What a file may say otherwise than Keras: of a probability, and of a pixel's on average.
 TOLERANCES = {"float32": (1e-4, 1e-4), "float16": (0.01, 0.01), "int8": (0.5, 0.1)}
+KERAS = postprocessing.Functions(
+    *(ops.sigmoid, ops.mean, ops.max, ops.log, ops.log1p, ops.logsumexp, ops.take)
+)
 # Constants of ONNX that are smaller stay in float32: they are scales and shapes.
 SMALLEST_HALF = 256
 
@@ -137,11 +140,8 @@ def _import(name, asked, install):
 def _with_probabilities(model, score_rule, has_outlines, class_names):
     outputs = {}
     if score_rule != "none":
-        functions = postprocessing.Functions(
-            *(ops.sigmoid, ops.mean, ops.max, ops.log, ops.log1p, ops.logsumexp, ops.take)
-        )
         outputs["probability"] = postprocessing.image_scores(
-            model.output, score_rule, class_names, functions
+            model.output, score_rule, class_names, KERAS
         )
     if class_names:
         outputs["class_probabilities"] = ops.softmax(model.output["diagnosis"])

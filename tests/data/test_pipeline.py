@@ -382,3 +382,47 @@ def test_a_cache_that_does_not_fit_is_not_kept_and_batches_are_the_same(
     for ours, theirs in zip(map(_arrays, read), expected, strict=True):
         for left, right in zip(ours, theirs, strict=True):
             np.testing.assert_array_equal(left, right)
+
+
+CLINICAL = {"heads": ("diagnosis",), "classes": "clinical"}
+DIAGNOSES = ["nevus" if label == 0 else "melanoma" for label in LABELS]
+
+
+def test_classes_are_one_hot_targets_and_unknown_ones_have_weight_0(rows, evaluation):
+    rows["diagnosis"] = DIAGNOSES
+    rows.loc[[0, 8], "diagnosis"] = ["", "unknown"]
+
+    batches = list(evaluation(rows, **CLINICAL))
+
+    targets = np.concatenate([targets["diagnosis"] for _, targets, _ in batches])
+    weights = np.concatenate([weights["diagnosis"] for _, _, weights in batches])
+    assert weights.tolist() == [0, 1, 1, 1, 1, 1, 1, 1, 0, 1]
+    assert targets[1:8, 1].tolist() == LABELS[1:8] and targets[[0, 8]].sum() == 0
+
+
+def test_without_a_mask_head_no_mask_file_is_read(rows, evaluation):
+    rows["diagnosis"], rows["mask"] = DIAGNOSES, "no such file.png"
+
+    batches = list(evaluation(rows, **CLINICAL))
+
+    assert [list(targets) for _, targets, _ in batches] == [["diagnosis"]] * 3
+
+
+@pytest.mark.parametrize("augment", ["none", "flips", "keras_cv"])
+def test_classes_are_trained_on_with_every_augmentation(rows, training, augment):
+    rows["diagnosis"] = DIAGNOSES
+
+    batches = list(training(rows, augment=augment, **CLINICAL))
+
+    targets = np.concatenate([targets["diagnosis"] for _, targets, _ in batches])
+    np.testing.assert_allclose(targets.sum(1), 1, rtol=1e-6)
+    assert targets.shape == (20, 2)
+
+
+def test_resampling_shows_each_class_equally_often(rows, training):
+    rows["diagnosis"] = ["bcc"] + ["nevus"] * 8 + ["melanoma"]
+
+    batches = training(rows, balance="resample", heads=("diagnosis",), classes="nv_vs_rest")
+
+    targets = np.concatenate([targets["diagnosis"] for _, targets, _ in batches])
+    assert targets.sum(0).tolist() == [10, 10]

@@ -116,6 +116,17 @@ def test_confusion_matrices_are_drawn(path, labels, thresholds):
     assert _is_drawn(path)
 
 
+@pytest.mark.parametrize("classes", [("nv", "rest"), tuple("abcdefgh"), ("benign", "malignant")])
+def test_true_by_predicted_classes_are_drawn(path, classes):
+    counts = np.arange(len(classes) ** 2).reshape((len(classes), len(classes)))
+    # A class without images.
+    counts[0] = 0
+
+    figures.class_confusion(counts, classes, path)
+
+    assert _is_drawn(path)
+
+
 @pytest.mark.parametrize(
     "labels", [[1, 0, 1, 0, 0], [0, 0, 0, 0, 0], [1, 1, 1, 1, 1]], ids=["both", "none", "all"]
 )
@@ -172,6 +183,14 @@ def test_an_example_sheet_is_drawn(path, example_rows, count, label_masks):
 @pytest.mark.parametrize("value", [0, 1], ids=["empty", "full"])
 def test_an_example_sheet_without_outlines_is_drawn_without_warnings(path, example_rows, value):
     sheets.example_sheet(_sheet(4, value), example_rows, False, path)
+
+    assert _is_drawn(path)
+
+
+def test_an_example_sheet_of_a_network_without_masks_has_the_images_alone(path, example_rows):
+    pictures = [{"image": np.zeros((8, 8, 3), "uint8")} for _ in range(len(example_rows))]
+
+    sheets.example_sheet(pictures, example_rows, False, path)
 
     assert _is_drawn(path)
 

@@ -64,14 +64,16 @@ def section(text, anchor):
     return Page(f"<section{rest.partition('</section>')[0]}</section>").text if found else ""
 
 
-def _with_logit(table):
+def with_logit(table):
+    if "score" not in table:
+        return table
     with np.errstate(divide="ignore"):
         return table.assign(score_logit=np.log(table["score"] / (1 - table["score"])))
 
 
 def measure(table, histogram, mask_source="lesion", is_own=True):
     """Returns the metrics of a table of predictions, with all that evaluate adds to them."""
-    table = _with_logit(table)
+    table = with_logit(table)
     point = choices.take_point(table, operating_point.Rule(), choices.Target())
     threshold = point["threshold"] if point else None
     histograms = {"val": histogram, "test": histogram}
@@ -98,7 +100,7 @@ def evaluation(table, metrics, **fields):
         "checks": {"skipped": 3, "crossings": {"patient_id": 0}},
         "counts": evaluated_run.count_parts(table.assign(mask="m.png")),
         "test": test,
-        "groups": subgroups.measure(_with_logit(test), chosen.Chosen(threshold)),
+        "groups": subgroups.measure(with_logit(test), chosen.Chosen(threshold)),
         "version": "9.8.7",
         "model_crc32": {"runs/a": 123456},
     }

@@ -167,3 +167,80 @@ def test_runs_are_sorted_by_scores_of_val_only():
     names = comparison.validation_scores({"auc": 0.8, "accuracy": 0.7}, TRAINING)
 
     assert set(names) == {"val auc", "val accuracy", "val loss", "training minutes"}
+
+
+def diagnosed(value, low=0.6, high=0.8, **test):
+    interval = {"value": value, "low": low, "high": high, "method": ""}
+    diagnosis = {
+        "classes": ["mel", "nv", "vasc"],
+        "absent": ["vasc"],
+        "num_with_class": 40,
+        "balanced_accuracy": value,
+        "intervals": {"balanced_accuracy": interval},
+    }
+    return {**test, "diagnosis": diagnosis}
+
+
+def rows_of(*tests, experiment="classes"):
+    return [
+        comparison.make_row(experiment, LABEL.replace(seed=seed), TRAINING, test)
+        for seed, test in enumerate(tests)
+    ]
+
+
+def test_balanced_accuracy_of_one_seed_has_its_interval_by_patient():
+    summary = summarise(rows_of(diagnosed(0.7)))
+
+    assert summary.loc[0, "balanced_accuracy"] == 0.7
+    assert comparison.readable(summary).loc[0, "balanced accuracy of classes"] == (
+        "0.700 (0.600 to 0.800)"
+    )
+
+
+def test_balanced_accuracy_without_an_interval_is_a_number_alone():
+    summary = summarise(rows_of(diagnosed(0.7, None, None)))
+
+    assert comparison.readable(summary).loc[0, "balanced accuracy of classes"] == "0.700"
+
+
+def test_balanced_accuracy_of_several_seeds_has_mean_and_spread_and_no_interval_of_one_run():
+    summary = summarise(rows_of(diagnosed(0.6), diagnosed(0.8)))
+
+    cell = comparison.readable(summary).loc[0, "balanced accuracy of classes"]
+    assert cell == "0.700 ± 0.141"
+    assert "balanced_accuracy_low" not in summary
+
+
+def test_experiments_without_a_diagnosis_have_a_dash_in_its_column():
+    summary = summarise(rows_of(diagnosed(0.7)), make_runs(0.8))
+
+    cells = comparison.readable(summary)["balanced accuracy of classes"].tolist()
+    assert cells == ["0.700 (0.600 to 0.800)", "-"]
+    notes = comparison.facts(summary, "image", LABEL.budget, (0,))
+    assert notes["Test images"].startswith("40 of a known class, of 2 classes; 163 with label")
+
+
+def test_without_a_diagnosis_there_is_no_column_of_it():
+    summary = summarise(make_runs(0.8))
+
+    assert not [name for name in summary if "balanced" in name or "class" in name]
+    notes = comparison.facts(summary, "image", LABEL.budget, (0,))
+    assert "alanced" not in " ".join(notes.values())
+
+
+def test_networks_of_classes_alone_are_not_said_to_have_masks_or_an_auc():
+    summary = summarise(rows_of(diagnosed(0.7)))
+
+    notes = comparison.facts(summary, "image", LABEL.budget, (0,))
+
+    assert notes["Test images"] == (
+        "40 of a known class, of 2 classes. Nothing was chosen on them."
+    )
+    assert "AUC" not in notes["Scores"] and "Dice" not in notes["Scores"]
+    assert "a rare class counts as much" in notes["Scores"]
+
+
+def test_val_has_its_balanced_accuracy_too():
+    found = comparison.validation_scores(diagnosed(0.7), TRAINING)
+
+    assert found["val balanced accuracy"] == 0.7

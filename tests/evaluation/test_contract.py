@@ -6,6 +6,8 @@ import pytest
 from scipy import special
 
 from lbunet_tf.evaluation import contract
+from lbunet_tf.storage import whole_files
+from tests.evaluation import diagnoses
 
 
 @pytest.fixture
@@ -122,3 +124,82 @@ def test_without_patients_every_image_is_one(table):
     key, words = contract.patients(table)
 
     assert len(set(key)) == 4 and words == "image"
+
+
+@pytest.fixture
+def diagnosed(table):
+    probabilities = [[0.7, 0.2, 0.1], [0.4, 0.4, 0.2], [0.1, 0.2, 0.7], [0.1, 0.6, 0.3]]
+    return diagnoses.with_probabilities(table, ["nv", "mel", "bcc"], [0, 1, -1, 1], probabilities)
+
+
+def test_a_diagnosis_passes_with_unknown_classes_and_a_tie(diagnosed):
+    contract.check(diagnosed, "predictions.csv")
+    contract.check(diagnosed.assign(p_nv=diagnosed["p_nv"] + 9e-6), "predictions.csv")
+    contract.check(diagnoses.without_scores(diagnoses.without_masks(diagnosed)), "predictions.csv")
+
+    assert contract.classes(diagnosed) == ["nv", "mel", "bcc"]
+    assert contract.with_class(diagnosed)["image_id"].tolist() == ["a", "b", "d"]
+
+
+def test_a_diagnosis_is_read_as_it_was_written(diagnosed, tmp_path):
+    path = tmp_path / "predictions.csv"
+    whole_files.write_table(path, diagnosed)
+
+    read = contract.read(path)
+
+    assert contract.classes(read) == ["nv", "mel", "bcc"]
+    pd.testing.assert_frame_equal(
+        read.fillna({"class": ""})[diagnosed.columns[-5:]],
+        diagnosed[diagnosed.columns[-5:]].astype(read[diagnosed.columns[-5:]].dtypes),
+    )
+
+
+@pytest.mark.parametrize(
+    "column, value, words",
+    [
+        ("p_nv", 1.2, "p_nv in 0..1"),
+        ("p_mel", -0.1, "p_mel in 0..1"),
+        ("p_bcc", np.nan, "p_bcc in 0..1"),
+        ("p_bcc", np.inf, "p_bcc in 0..1"),
+        ("p_bcc", "0.1", "p_bcc as a number, not as text"),
+        ("p_nv", 0.7001, "p_nv that sums to 1 with p_mel, p_bcc"),
+        ("predicted", "mel", "predicted that names the largest probability"),
+        ("predicted", "", "predicted that names the largest probability"),
+        ("class", "scc", "class that is empty or one of nv, mel, bcc"),
+    ],
+)
+def test_a_bad_diagnosis_is_named(diagnosed, column, value, words):
+    table = diagnosed.astype({column: object})
+    table.loc[0, column] = value
+
+    with pytest.raises(
+        ValueError, match=f"^predictions.csv must have a {words}.* row 1, image 'a'"
+    ):
+        contract.check(table, "predictions.csv")
+
+
+def test_of_equal_probabilities_the_first_is_predicted(diagnosed):
+    diagnosed.loc[1, "predicted"] = "mel"
+
+    with pytest.raises(
+        ValueError, match="predicted that names .* of equal ones the first .* row 2"
+    ):
+        contract.check(diagnosed, "predictions.csv")
+
+
+@pytest.mark.parametrize(
+    "left_out, words",
+    [
+        (["predicted"], "columns class and predicted next to p_nv, .*Received: no predicted"),
+        (["class"], "columns class and predicted next to p_nv, .*Received: no class"),
+        (["p_nv", "p_mel", "p_bcc"], "p_CODE for each class next to predicted: .*predicted alone"),
+        (["p_nv", "p_mel"], "p_CODE for each of two classes or more. Received: p_bcc alone"),
+    ],
+)
+def test_half_a_diagnosis_is_refused(diagnosed, left_out, words):
+    with pytest.raises(ValueError, match=f"^predictions.csv must have .*{words}"):
+        contract.check(diagnosed.drop(columns=left_out), "predictions.csv")
+
+
+def test_a_column_class_of_a_manifest_is_no_diagnosis(table):
+    contract.check(table.assign(**{"class": "melanoma"}), "predictions.csv")

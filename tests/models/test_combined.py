@@ -179,3 +179,34 @@ def test_the_flips_are_left_right_up_down_and_both(pictures):
 
     axes = ((), (1,), (2,), (1, 2))
     assert several == {np.flip(pictures, axis).tobytes() for axis in axes}
+
+
+def class_network(logits):
+    """A model that says the same classes of every image."""
+    image = keras.Input((SIZE, SIZE, 3))
+    pooled = keras.layers.GlobalAveragePooling2D()(image)
+    constant = keras.initializers.Constant(np.array(logits))
+    dense = keras.layers.Dense(
+        len(logits), kernel_initializer="zeros", bias_initializer=constant, name="diagnosis"
+    )
+    return keras.Model(image, {"diagnosis": dense(pooled)})
+
+
+@pytest.mark.parametrize("tta", ["none", "dihedral"])
+def test_the_mean_of_classes_is_that_of_their_softmax(pictures, tta):
+    members = [class_network([5, 0, 0]), class_network([0, 5, 0])]
+
+    logits = combined.build_mean(members, tta).predict_on_batch(pictures)["diagnosis"]
+
+    probabilities = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    # The mean of sigmoids would give the third class 15 %.
+    np.testing.assert_allclose(probabilities[:, 2], 0.0066, atol=5e-5)
+    np.testing.assert_allclose(probabilities[:, 0], probabilities[:, 1], rtol=1e-6)
+
+
+def test_the_mean_of_certain_classes_is_finite(pictures):
+    members = [class_network([80, -80, 0]), class_network([80, -80, 0])]
+
+    logits = combined.build_mean(members, "none").predict_on_batch(pictures)["diagnosis"]
+
+    np.testing.assert_allclose(logits - logits[:, :1], [[0, -160, -80]] * 3, rtol=1e-6)

@@ -5,12 +5,12 @@ import warnings
 import numpy as np
 import pytest
 import tensorflow as tf
-from keras import ops
 
+from lbunet_tf.serving import portable_models
 from lbunet_tf.serving import postprocessing
 from lbunet_tf.settings import config
 
-KERAS = postprocessing.Functions(ops.sigmoid, ops.mean, ops.max)
+KERAS = portable_models.KERAS
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_other_libraries_give_the_score_of_numpy(functions, rule):
     logits = logits_of(("mask", "melanoma"))
     tensors = {name: tf.constant(value) for name, value in logits.items()}
 
-    score = postprocessing.image_scores(tensors, rule, functions)
+    score = postprocessing.image_scores(tensors, rule, functions=functions)
 
     np.testing.assert_allclose(score, postprocessing.image_scores(logits, rule), rtol=1e-6)
 
@@ -101,3 +101,31 @@ def test_a_graph_of_an_exported_model_makes_the_same_mask():
     mask = tf.function(postprocessing.mask_at_size)(logits, tf.constant([30, 40]))
 
     np.testing.assert_array_equal(mask, postprocessing.mask_at_size(logits, (30, 40)))
+
+
+CLASSES = ("nv", "mel", "bcc")
+
+
+@pytest.mark.parametrize("size", [1, 80])
+@pytest.mark.parametrize("functions", [postprocessing.NUMPY, postprocessing.TENSORFLOW, KERAS])
+def test_the_score_of_classes_is_the_probability_of_mel(functions, size):
+    logits = np.array([[0.5, -1.0, 0.25], [-1.0, 1.0, -1.0]]) * size
+    softmax = np.exp(logits - logits.max(1, keepdims=True))
+    expected = softmax[:, 1] / softmax.sum(1)
+    outputs = {"diagnosis": logits if functions is postprocessing.NUMPY else tf.constant(logits)}
+
+    score = postprocessing.image_scores(outputs, "diagnosis", CLASSES, functions)
+    score_logit = postprocessing.score_logits(outputs, score, "diagnosis", CLASSES, functions)
+
+    np.testing.assert_allclose(score, expected, rtol=1e-6)
+    # Of one class against the others together, also where the probability rounds to 1.
+    against = np.logaddexp(logits[:, 0], logits[:, 2])
+    np.testing.assert_allclose(score_logit, logits[:, 1] - against, rtol=1e-6)
+
+
+def test_class_probabilities_add_up_to_1_for_large_logits():
+    found = postprocessing.class_probabilities(np.array([[80.0, -80, 0], [1, 1, 1], [-80, -80, 0]]))
+
+    np.testing.assert_allclose(found[1], 1 / 3)
+    np.testing.assert_allclose(found.sum(1), 1)
+    assert found[0, 0] == pytest.approx(1) and found[2, 2] == pytest.approx(1)

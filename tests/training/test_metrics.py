@@ -195,3 +195,49 @@ def test_an_auc_of_one_class_is_not_a_number(label):
     auc.update_state(np.full((3, 1), float(label)), np.array([[-1.0], [0.5], [2.0]]))
 
     assert np.isnan(float(auc.result()))
+
+
+TRUE = [0, 0, 0, 1, 1, 2, 2, 2]
+LOGITS = np.random.default_rng(7).normal(size=(8, 4)).astype("float32")
+
+
+def test_balanced_accuracy_is_scikit_learns_over_batches():
+    found = metrics.BalancedAccuracy(4)
+
+    for part in (slice(0, 5), slice(5, 8)):
+        found.update_state(np.eye(4, dtype="float32")[TRUE[part]], LOGITS[part])
+
+    expected = sklearn_metrics.balanced_accuracy_score(TRUE, LOGITS.argmax(1))
+    assert float(found.result()) == pytest.approx(expected)
+
+
+def test_balanced_accuracy_counts_what_is_known():
+    found = metrics.BalancedAccuracy(2)
+    assert np.isnan(float(found.result()))
+
+    found.update_state(
+        np.array([[1, 0], [0, 1], [0, 0]], "float32"),
+        np.array([[2, 1], [2, 1], [1, 2]], "float32"),
+        np.array([1, 1, 0], "float32"),
+    )
+
+    assert float(found.result()) == 0.5
+
+
+def test_the_auc_of_a_class_is_that_of_its_probability():
+    found = metrics.ClassAUC(2, num_thresholds=4000)
+    probabilities = np.exp(LOGITS) / np.exp(LOGITS).sum(1, keepdims=True)
+
+    found.update_state(np.eye(4, dtype="float32")[TRUE], LOGITS)
+
+    is_class = np.equal(TRUE, 2)
+    expected = sklearn_metrics.roc_auc_score(is_class, probabilities[:, 2])
+    assert float(found.result()) == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_metrics_of_classes_are_watched_by_name():
+    found = metrics.make_metrics(("diagnosis",), "lesion", ("nv", "mel"))["diagnosis"]
+    without_melanoma = metrics.make_metrics(("diagnosis",), "lesion", ("nv", "rest"))["diagnosis"]
+
+    assert [metric.name for metric in found] == ["accuracy", "balanced_accuracy", "auc"]
+    assert [metric.name for metric in without_melanoma] == ["accuracy", "balanced_accuracy"]

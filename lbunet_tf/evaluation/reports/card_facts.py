@@ -2,7 +2,9 @@
 
 import dataclasses
 
+from lbunet_tf.evaluation import scores
 from lbunet_tf.evaluation.reports import evaluated_run
+from lbunet_tf.evaluation.reports import report_classes
 from lbunet_tf.evaluation.reports import report_limits
 from lbunet_tf.evaluation.reports import report_sentences
 from lbunet_tf.evaluation.reports import report_words
@@ -63,8 +65,13 @@ def outputs(run: evaluated_run.EvaluatedRun) -> str:
     found = []
     if run.scores["mask_source"] == "label":
         found.append("for each pixel, a probability that the image shows a melanoma; no outline")
-    else:
+    elif run.scores["mask_source"] != scores.NO_MASKS:
         found.append("the outline of the lesion, from a probability of lesion for each pixel")
+    if "diagnosis" in run.scores:
+        codes = run.scores["diagnosis"]["classes"]
+        found.append(
+            f"a probability for each of {len(codes)} classes ({', '.join(codes)}), which sum to 1"
+        )
     if run.settings.outputs.score_rule != "none":
         found.append("a melanoma score of the image, from 0 to 1, which is no risk as it is")
     if "operating_point" in run.scores:
@@ -77,9 +84,11 @@ def outputs(run: evaluated_run.EvaluatedRun) -> str:
 def development(run: evaluated_run.EvaluatedRun) -> str:
     """Returns how the network was trained."""
     loss, optimizer = run.settings.loss, run.settings.optimizer
-    losses = [f"mask loss {loss.mask_loss}"]
-    if "melanoma" in run.settings.outputs.heads:
-        losses.append(f"melanoma loss {loss.melanoma_loss}")
+    # The diagnosis has one loss, and no flag for it.
+    losses = [
+        f"{head} loss {vars(loss).get(f'{head}_loss', 'cross-entropy')}"
+        for head in run.settings.outputs.heads
+    ]
     epochs = [
         f"{one['epochs']} epochs, of which number {one['best_epoch']} was kept"
         for one in run.training.values()
@@ -122,8 +131,10 @@ def partition(run: evaluated_run.EvaluatedRun) -> str:
 def imbalance(run: evaluated_run.EvaluatedRun) -> str:
     """Returns how frequent melanomas are, and what training did about it."""
     classes = ",".join(run.settings.loss.class_weights) or "none"
+    balance = [report_sentences.prevalence(run.scores), report_classes.balance(run.scores)]
+    words = " ".join(text for text in balance if text)
     return (
-        f"{report_sentences.prevalence(run.scores) or 'Test has no labels with scores.'} In "
+        f"{words or 'Test has no labels with scores.'} In "
         f"training: balance {run.settings.split.balance}, class weights {classes}."
     )
 
@@ -145,16 +156,29 @@ def performance(run: evaluated_run.EvaluatedRun) -> str:
     """Returns the headline numbers of test with their intervals."""
     test = run.scores
     at = test.get("at_val_threshold", test.get("at_0.5", {}))
+    headline = report_classes.performance(test)
     values = {"AUC": ("auc", test.get("auc"))} if "num_scored" in test else {}
     values |= {name: (name, at[name]) for name in ("sensitivity", "specificity") if name in at}
     values |= (
         {"Dice": ("dice", test["dice"]), "IoU": ("iou", test["iou"])} if "dice" in test else {}
     )
-    found = [
+    found = headline + [
         f"{name} {report_words.with_interval(test, key, value)}"
         for name, (key, value) in values.items()
     ]
-    return f"{', '.join(found)}." if found else "No number could be computed."
+    if not found:
+        return "No number could be computed."
+    text = f"{', '.join(found)}."
+    return text[0].upper() + text[1:]
+
+
+def known_classes(run: evaluated_run.EvaluatedRun) -> str:
+    """Returns which diseases the network knows, "" where that is melanoma and its absence."""
+    if "diagnosis" not in run.scores:
+        return ""
+    codes = run.scores["diagnosis"]["classes"]
+    names = report_words.listing([report_classes.name_of(code) for code in codes])
+    return f"It knows {names}; every image is given one of these classes, whatever it shows."
 
 
 def groups(run: evaluated_run.EvaluatedRun) -> str:
@@ -162,6 +186,11 @@ def groups(run: evaluated_run.EvaluatedRun) -> str:
     if run.groups is None or run.groups.empty:
         return ""
     names = report_words.listing(list(dict.fromkeys(run.groups["attribute"])))
+    if "diagnosis" in run.scores and "auc" not in run.groups:
+        return (
+            f"{len(run.groups)} groups by {names} were scored apart, by balanced accuracy; no test "
+            "says whether they differ."
+        )
     small = report_limits.without_interval(run.groups)
     apart = [
         f"{row['attribute']} {row['group']} ({row['auc_difference']:+.3f})"

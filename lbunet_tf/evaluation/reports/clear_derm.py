@@ -9,7 +9,7 @@ from lbunet_tf.evaluation.reports import report_words
 
 def answers(run: evaluated_run.EvaluatedRun) -> list[card_facts.Item]:
     """Returns the items in their order, each answered, or with what the reader must supply."""
-    named = {**_of_images(run), **_of_data(run), **_of_technique(run), **_of_use()}
+    named = {**_of_images(run), **_of_data(run), **_of_technique(run), **_of_use(run)}
     return [
         card_facts.Item(number, name, answer)
         for number, (name, answer) in enumerate(named.items(), start=1)
@@ -79,10 +79,11 @@ def _of_technique(run):
     }
 
 
-def _of_use():
+def _of_use(run):
+    known = card_facts.known_classes(run) or "It knows melanoma and its absence, no other disease."
     return {
-        "Uses and conditions": "Research on single lesions in dermoscopic images. It knows "
-        "melanoma and its absence, no other disease. Not for diagnosis.",
+        "Uses and conditions": "Research on single lesions in dermoscopic images. "
+        f"{known} Not for diagnosis.",
         "Effects on clinicians and patients": card_facts.not_answered(
             "what a missed melanoma and a false alarm would lead to where it is used"
         ),

@@ -1,5 +1,6 @@
 """What the report of an evaluation says besides the numbers: which runs, on which images."""
 
+from lbunet_tf.evaluation import scores
 from lbunet_tf.evaluation.reports import evaluated_run
 from lbunet_tf.settings import image_groups
 from lbunet_tf.settings import trained_flags
@@ -39,7 +40,7 @@ def of_images(run: evaluated_run.EvaluatedRun) -> dict[str, str]:
     )
     if settings.paths.other_runs:
         own += f" (the split of {settings.paths.run})"
-    return {
+    found = {
         "Runs" if settings.paths.other_runs else "Run": ", ".join(settings.paths.runs),
         "Data": _data(own, source, test),
         "Leak check": _leak_check(settings.paths, source, checks),
@@ -47,9 +48,14 @@ def of_images(run: evaluated_run.EvaluatedRun) -> dict[str, str]:
         "Threshold": f"chosen on {test['operating_point']['chosen_on']}, never on test: "
         f"{test['operating_point']['rule']}"
         if "operating_point" in test
-        else "none chosen: no images except those of test have scores and both classes",
-        "Masks": f"scored at the network's size, {size} x {size} px, {_mask_rule(test)}",
+        else _NO_THRESHOLD,
     }
+    if test.get("mask_source") != scores.NO_MASKS:
+        found["Masks"] = f"scored at the network's size, {size} x {size} px, {_mask_rule(test)}"
+    return found
+
+
+_NO_THRESHOLD = "none chosen: no images except those of test have scores and both classes"
 
 
 def _mask_rule(test):

@@ -6,6 +6,7 @@ from lbunet_tf.evaluation.reports import document
 from lbunet_tf.evaluation.reports import evaluated_run
 from lbunet_tf.evaluation.reports import rendering
 from lbunet_tf.evaluation.reports import repetition
+from lbunet_tf.evaluation.reports import report_classes
 from lbunet_tf.evaluation.reports import report_limits
 from lbunet_tf.evaluation.reports import report_sentences
 from lbunet_tf.evaluation.reports import report_tables
@@ -27,6 +28,7 @@ def build_card(run: evaluated_run.EvaluatedRun) -> str:
             "Training": card_facts.development(run),
             **repetition.version(run.version, run.model_crc32),
         },
+        known_classes=card_facts.known_classes(run),
         data={"Study": card_facts.study(run), **run.facts},
         counts=report_tables.parts(run.counts),
         sections=[section for section in _sections(run) if section.blocks],
@@ -41,7 +43,8 @@ def build_card(run: evaluated_run.EvaluatedRun) -> str:
 
 def _sections(run):
     test = run.scores
-    summary = [*report_sentences.summary(test, run.chosen_on), *report_sentences.intervals(test)]
+    summary = report_classes.summary(test)
+    summary += [*report_sentences.summary(test, run.chosen_on), *report_sentences.intervals(test)]
     point = report_sentences.operating_point(test)
     point.append(report_sentences.optimism(test, run.chosen_on))
     sets = [report_sentences.sets(test["prediction_sets"])] if "prediction_sets" in test else []
@@ -49,6 +52,18 @@ def _sections(run):
     notes = [note.text for note in report_sentences.label_note(test)]
     return [
         _section("Evaluation", [*notes, *summary, card_facts.performance(run)], []),
+        _section(
+            "Diagnosis",
+            [
+                *(f"{name}: {text}" for name, text in report_classes.meanings(test).items()),
+                *report_classes.notes(test),
+            ],
+            [
+                *report_classes.overall(run.metrics),
+                *report_classes.per_class(test),
+                *report_classes.confusion(test),
+            ],
+        ),
         _section(
             "Operating point",
             point,

@@ -8,6 +8,7 @@ from lbunet_tf.evaluation.reports import document
 from lbunet_tf.evaluation.reports import evaluated_run
 from lbunet_tf.evaluation.reports import rendering
 from lbunet_tf.evaluation.reports import repetition
+from lbunet_tf.evaluation.reports import report_classes
 from lbunet_tf.evaluation.reports import report_figures
 from lbunet_tf.evaluation.reports import report_limits
 from lbunet_tf.evaluation.reports import report_sentences
@@ -19,6 +20,7 @@ def build_report(run: evaluated_run.EvaluatedRun) -> str:
     sections = [
         document.Section("summary", "Summary", _summary(run)),
         document.Section("data", "Data and splits", _data(run)),
+        document.Section("diagnosis", "Diagnosis", _diagnosis(run)),
         document.Section("ranking", "Ranking", _ranking(run)),
         document.Section("operating-point", "Operating point", _operating_point(run)),
         document.Section("calibration", "Calibration", _calibration(run)),
@@ -66,7 +68,10 @@ def _paragraphs(*texts):
 def _summary(run):
     test = run.scores
     return [
-        *_paragraphs(" ".join(report_sentences.summary(test, run.chosen_on))),
+        *_paragraphs(
+            " ".join(report_classes.summary(test)),
+            " ".join(report_sentences.summary(test, run.chosen_on)),
+        ),
         *report_sentences.cards(test),
         *_paragraphs(" ".join(report_sentences.intervals(test))),
         *report_sentences.label_note(test),
@@ -80,6 +85,17 @@ def _data(run):
         *report_tables.parts(run.counts),
         *report_figures.drawn(run, "class_balance"),
         *facts,
+    ]
+
+
+def _diagnosis(run):
+    meanings = report_classes.meanings(run.scores)
+    return [
+        *report_classes.overall(run.metrics),
+        *report_classes.per_class(run.scores),
+        *_paragraphs(" ".join(report_classes.notes(run.scores))),
+        *report_figures.drawn(run, "class_confusion"),
+        *([document.Facts(meanings)] if meanings else []),
     ]
 
 
@@ -132,11 +148,18 @@ def _outlines(run):
 
 def _groups(run):
     tables = report_tables.groups(run.groups)
-    how = (
-        "In brackets 95 % intervals by patient; those of differences hold for all groups of one "
-        "attribute at once, but not over several attributes. A difference may come from the "
-        "images, the labels, or how ill a group is, as well as from the network."
+    how = "In brackets 95 % intervals by patient"
+    if any(name.endswith("_difference") for name in (() if run.groups is None else run.groups)):
+        how += (
+            "; those of differences hold for all groups of one attribute at once, but not over "
+            "several attributes"
+        )
+    how += (
+        ". A difference may come from the images, the labels, or how ill a group is, as well as "
+        "from the network."
     )
+    if "balanced_accuracy" in (() if run.groups is None else run.groups):
+        how += " Balanced accuracy is of the classes that a group has, which may differ."
     return [
         *_paragraphs(how if tables else ""),
         *tables,

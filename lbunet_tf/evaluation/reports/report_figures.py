@@ -9,9 +9,13 @@ from lbunet_tf.evaluation import examples
 from lbunet_tf.evaluation import scores
 from lbunet_tf.evaluation.reports import document
 from lbunet_tf.evaluation.reports import evaluated_run
+from lbunet_tf.evaluation.reports import report_classes
 
 CAPTIONS = {
     "class_balance": "Images by part of the data and class.",
+    "class_confusion": "Test images by true class (rows) and the class that they are given "
+    "(columns). Right ones are on the diagonal; the percentage is of the row, so there it is the "
+    "recall of the class.",
     "roc": "ROC: each point is a threshold. The further above the dotted line, the better the "
     "score ranks melanomas above other lesions.",
     "confusion_matrix": "Test images by true and predicted class, at 0.5 and at the threshold "
@@ -33,6 +37,8 @@ CAPTIONS = {
     "lowest score, and other lesions of the highest score.",
 }
 WIDE = ("mask_sheet", "example_sheet", "decision_curve")
+# Classes of which a matrix can be read on a phone without scrolling.
+FEW_CLASSES = 4
 
 
 def drawn(run: evaluated_run.EvaluatedRun, *names: str) -> list[document.Figure]:
@@ -50,7 +56,13 @@ def of_comparison(path: pathlib.Path, names: list[str]) -> document.Figure:
 def _figure(run, path):
     name = path.stem
     alternative = _ALTERNATIVES[name](run) or CAPTIONS[name]
-    return document.embed(path, alternative, CAPTIONS[name], is_wide=name in WIDE)
+    num_classes = len(run.scores.get("diagnosis", {}).get("classes", ()))
+    is_wide = name in WIDE or (name == "class_confusion" and num_classes > FEW_CLASSES)
+    return document.embed(path, alternative, CAPTIONS[name], is_wide)
+
+
+def _class_confusion(run):
+    return report_classes.seen(run.scores)
 
 
 def _class_balance(run):
@@ -178,6 +190,7 @@ def threshold_of(run: evaluated_run.EvaluatedRun) -> float:
 
 _ALTERNATIVES = {
     "class_balance": _class_balance,
+    "class_confusion": _class_confusion,
     "roc": _roc,
     "confusion_matrix": _confusion_matrix,
     "threshold_curves": _threshold_curves,

@@ -4,6 +4,7 @@ import pandas as pd
 
 from lbunet_tf.evaluation import intervals
 from lbunet_tf.evaluation.reports import evaluated_run
+from lbunet_tf.evaluation.reports import report_classes
 from lbunet_tf.evaluation.reports import report_words
 
 DRAWN = "synthetic"
@@ -14,6 +15,7 @@ def of_run(run: evaluated_run.EvaluatedRun) -> list[str]:
     return [
         *_of_images(run),
         *_of_counts(run.scores),
+        *report_classes.limits(run.scores),
         *_of_sources(run),
         *_of_patients(run),
         *_of_scores(run),
@@ -112,6 +114,8 @@ _OF_SEVERAL = "images of one patient may count as several, which makes intervals
 def _of_scores(run):
     test, found = run.scores, []
     if not test.get("num_scored"):
+        if "diagnosis" in test:
+            return []
         return ["Nothing scores melanoma here: no number says anything about a diagnosis."]
     if test.get("num_unscored"):
         unscored = report_words.plural(test["num_unscored"], "test image")

@@ -3,9 +3,11 @@
 All are plain text, from `metrics.json`; `test` is its part on the test images.
 """
 
+from lbunet_tf.evaluation import scores
 from lbunet_tf.evaluation import skin_tone as skin
 from lbunet_tf.evaluation.reports import document
 from lbunet_tf.evaluation.reports import evaluated_run
+from lbunet_tf.evaluation.reports import report_classes
 from lbunet_tf.evaluation.reports import report_words
 
 # Below this many images of a class a ratio moves by more than 0.05 with one image.
@@ -13,12 +15,12 @@ FEW = 20
 
 
 def summary(test: dict, chosen_on: str) -> list[str]:
-    """Returns what the numbers say, in plain words."""
+    """Returns what the numbers of scores and outlines say, in plain words."""
     sentences = []
     if test.get("auc") is not None:
         sentences += _of_scores(test, chosen_on)
     elif "num_scored" not in test:
-        sentences.append("No output of this network scores melanoma; it finds outlines only.")
+        sentences.append(_of_no_scores(test))
     else:
         sentences.append(
             f"AUC is not defined: of {test['num_scored']} scored test images "
@@ -30,7 +32,17 @@ def summary(test: dict, chosen_on: str) -> list[str]:
             f"{test['dice']:.3f} over {test['num_masks']} test images; "
             f"{test['share_below_iou_0.65']:.0%} of outlines are poor (IoU below 0.65)."
         )
+    if test["mask_source"] == scores.NO_MASKS:
+        sentences.append("The network draws no outlines.")
     return sentences
+
+
+def _of_no_scores(test):
+    if "diagnosis" not in test:
+        return "No output of this network scores melanoma; it finds outlines only."
+    if test.get("num_unscored", test["num_images"]) < test["num_images"]:
+        return "No test image has both a melanoma score and a label."
+    return "No output of this network scores melanoma, so there is no operating point."
 
 
 def _of_scores(test, chosen_on):
@@ -64,7 +76,7 @@ def cards(test: dict) -> list[document.Cards]:
         }
     words = {"auc": "AUC", "dice": "lesion Dice", "iou": "lesion IoU"}
     values |= {name: test[name] for name in ("dice", "iou") if name in test}
-    shown = [
+    shown = report_classes.cards(test) + [
         document.Card(words.get(name, name), f"{value:.3f}", report_words.interval(test, name))
         for name, value in values.items()
     ]
@@ -73,7 +85,7 @@ def cards(test: dict) -> list[document.Cards]:
 
 def intervals(test: dict) -> list[str]:
     """Returns what the intervals are of, who counts as one patient, and why some are missing."""
-    found = test.get("intervals", {})
+    found = {**test.get("intervals", {}), **report_classes.intervals(test)}
     if not found:
         return []
     missing = sorted({one["method"] for one in found.values() if one["low"] is None})

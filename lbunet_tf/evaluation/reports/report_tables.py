@@ -13,7 +13,13 @@ RANKING = ("auc", "average_precision", "auc_sens_80", "kaggle_2024_pauc")
 WITH_INTERVAL = ("sensitivity", "specificity")
 # Of groups of the test images, in three tables.
 GROUP_NUMBERS = {
-    "Scores of groups of the test images": ("auc", "sensitivity", "specificity", "dice"),
+    "Scores of groups of the test images": (
+        "balanced_accuracy",
+        "auc",
+        "sensitivity",
+        "specificity",
+        "dice",
+    ),
     "Differences from the other images": (
         "auc_difference",
         "sensitivity_difference",
@@ -238,15 +244,21 @@ def _group_table(found, caption, numbers):
     names = [name for name in numbers if name in found]
     if not names:
         return None
+    # Where classes alone are known, there is no melanoma to count.
+    counts_melanomas = "num_with_class" not in found or found["num_melanoma"].any()
     rows = [
         [
             f"{row['attribute']}: {row['group']}",
-            f"{row['num_images']} ({row['num_melanoma']})",
+            f"{row['num_images']}" + (f" ({row['num_melanoma']})" if counts_melanomas else ""),
             *(_of_group(row, name) for name in names),
         ]
         for row in found.to_dict("records")
     ]
-    header = ["", "images (melanomas)", *map(report_words.name_of, names)]
+    header = [
+        "",
+        "images (melanomas)" if counts_melanomas else "images",
+        *map(report_words.name_of, names),
+    ]
     return document.Table(caption, header, rows, is_stacked=True)
 
 

@@ -16,6 +16,8 @@ WORDS = {
     "num_masks": "images with a target mask",
     "accuracy": "accuracy at 0.5",
     "auc": "AUC",
+    "num_with_class": "images with a known class",
+    "balanced_accuracy": "balanced accuracy of the classes",
     "observed_to_expected": "observed by expected melanomas (1 is best)",
     "set_size": "classes in a set, on average",
     "auc_difference": "AUC minus that of the others",

@@ -1,5 +1,6 @@
 """The 27 items of TRIPOD+AI (Collins et al., BMJ 2024), answered from a run."""
 
+from lbunet_tf.evaluation import scores
 from lbunet_tf.evaluation.reports import card_facts
 from lbunet_tf.evaluation.reports import evaluated_run
 from lbunet_tf.evaluation.reports import report_sentences
@@ -35,11 +36,12 @@ def _of_introduction(run):
 def _of_methods(run):
     ask = card_facts.not_answered
     sources = report_words.listing(list((run.source or run.settings.source).source))
+    outcome = "the classes were" if "diagnosis" in run.scores else "melanoma was"
     return {
         "Data": ask(f"when and why the images were collected ({sources or 'source not named'})"),
         "Participants": ask("setting, number and places of centres, who was eligible, treatments"),
         "Preparation of data": card_facts.inputs(run),
-        "Outcome": ask("how, when and by whom melanoma was established, and whether blinded"),
+        "Outcome": ask(f"how, when and by whom {outcome} established, and whether blinded"),
         "Predictors": "The pixels of the image; nothing about the patient.",
         "Sample size": ask("why these were enough images; their number is in item 20"),
         "Missing data": _missing(run),
@@ -52,7 +54,11 @@ def _missing(run):
     found = [f"{run.checks['skipped']} images skipped"] if "skipped" in run.checks else []
     if counts:
         found.append(f"{counts['num_unlabelled']} test images without a label")
-        found.append(f"{counts['num_images'] - counts['num_masks']} without a mask")
+        if test["mask_source"] != scores.NO_MASKS:
+            found.append(f"{counts['num_images'] - counts['num_masks']} without a mask")
+    if "diagnosis" in test:
+        unknown = test["num_images"] - test["diagnosis"]["num_with_class"]
+        found.append(f"{unknown} of an unknown class")
     if "num_unscored" in test:
         found.append(f"{test['num_unscored']} without a score")
     words = f"{', '.join(found)}. " if found else ""

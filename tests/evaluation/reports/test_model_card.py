@@ -11,6 +11,7 @@ from lbunet_tf.evaluation.reports import clear_derm
 from lbunet_tf.evaluation.reports import model_card
 from lbunet_tf.evaluation.reports import tripod_ai
 from lbunet_tf.settings import config
+from tests.evaluation import diagnoses
 
 CHECKLISTS = [(clear_derm, 25), (tripod_ai, 27)]
 
@@ -30,6 +31,9 @@ VARIANTS = {
         "is_own": False,
         "source": config.make(source=("ham10000",), data_dir=("ham",)).source,
     },
+    "classes": {"change": diagnoses.add},
+    "classes without masks": {"change": lambda table: diagnoses.alone(table, has_scores=True)},
+    "classes alone": {"change": diagnoses.alone},
     "no groups": {"groups": pd.DataFrame()},
     "unfinished": {"training": {"runs/a": {}}},
     "nothing known": {

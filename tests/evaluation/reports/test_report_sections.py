@@ -12,6 +12,7 @@ from lbunet_tf.evaluation.reports import evaluated_run
 from lbunet_tf.evaluation.reports import report
 from lbunet_tf.evaluation.reports import report_figures
 from lbunet_tf.settings import config
+from tests.evaluation import diagnoses
 from tests.evaluation import pages
 
 
@@ -25,12 +26,12 @@ def build_whole(evaluate_whole):
     return functools.partial(_build_whole, evaluate_whole)
 
 
-ORDER = """summary data ranking operating-point calibration sets outlines groups examples val limits
-repeat numbers""".split()
+ORDER = """summary data diagnosis ranking operating-point calibration sets outlines groups examples
+val limits repeat numbers""".split()
 
 
 def test_sections_stand_in_the_order_a_reviewer_asks_and_are_all_linked(build_whole, tmp_path):
-    page = pages.Page(build_whole(figures=pages.draw_nothing(tmp_path)))
+    page = pages.Page(build_whole(diagnoses.add, figures=pages.draw_nothing(tmp_path)))
 
     sections = [value["id"] for tag, value in page.tags if tag == "section"]
     assert sections == ORDER
@@ -65,7 +66,12 @@ def test_every_picture_has_a_text_with_its_key_numbers(build_whole, whole_table,
     training = {"runs/a": {"epochs": 9, "best_epoch": 7, "val_loss": 0.5, "monitor": "val_loss"}}
 
     page = pages.Page(
-        build_whole(figures=pages.draw_nothing(tmp_path), decision_curve=curve, training=training)
+        build_whole(
+            diagnoses.add,
+            figures=pages.draw_nothing(tmp_path),
+            decision_curve=curve,
+            training=training,
+        )
     )
 
     texts = [image["alt"] for image in page.images]

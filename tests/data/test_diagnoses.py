@@ -1,0 +1,134 @@
+"""Tests of `lbunet_tf.data.diagnoses`: words of sources -> codes -> classes."""
+
+import logging
+
+import numpy as np
+import pytest
+
+from lbunet_tf.data import diagnoses
+
+
+@pytest.mark.parametrize(
+    "word, code",
+    [
+        ("nv", "nv"),
+        ("Nevus", "nv"),
+        (" atypical nevus ", "nv"),
+        ("Nevus, Spitz", "nv"),
+        ("Melanoma, NOS", "mel"),
+        ("Melanoma in situ, associated with a nevus", "mel"),
+        ("seborrheic keratosis", "bkl"),
+        ("lichenoid keratosis", "bkl"),
+        ("Solar or actinic keratosis", "ak"),
+        ("lentigo NOS", "other"),
+        ("benign", "benign"),
+        ("unknown", ""),
+        ("", ""),
+        ("a word that nobody uses", ""),
+    ],
+)
+def test_the_words_of_sources_have_a_code(word, code):
+    assert diagnoses.codes_of([word]).tolist() == [code]
+
+
+def test_no_word_has_two_codes():
+    words = [word for words in diagnoses.SYNONYMS.values() for word in words]
+
+    assert len(words) == len(set(words)) and not set(words) & set(diagnoses.SYNONYMS)
+
+
+@pytest.mark.parametrize("classes", diagnoses.CLASS_SETS)
+def test_no_code_is_in_two_classes(classes):
+    codes = [code for codes in diagnoses.CLASS_SETS[classes].values() for code in codes]
+
+    assert len(codes) == len(set(codes)) and set(codes) <= set(diagnoses.SYNONYMS)
+
+
+@pytest.mark.parametrize(
+    "classes, expected",
+    [
+        ("ham10000", ["mel", "nv", "akiec", "", "", ""]),
+        ("isic2019", ["mel", "nv", "", "scc", "", ""]),
+        ("nv_vs_rest", ["rest", "nv", "rest", "rest", "", ""]),
+        ("clinical", ["malignant", "benign", "malignant", "malignant", "benign", ""]),
+    ],
+)
+def test_codes_become_classes(classes, expected):
+    words = ["melanoma", "nevus", "akiec", "scc", "benign", "unknown"]
+
+    assert diagnoses.classes_of(words, classes).tolist() == expected
+
+
+def test_targets_are_one_hot_and_unknown_ones_are_empty():
+    targets = diagnoses.targets_of(["nevus", "", "scc"], "clinical")
+
+    assert targets.dtype == np.float32 and targets.tolist() == [[1, 0], [0, 0], [0, 1]]
+
+
+def test_ham10000_has_the_counts_of_himel_and_of_the_clinic():
+    # As HAM10000_metadata.csv has them (Tschandl et al. 2018, table 2).
+    counts = {
+        "nv": 6705, "mel": 1113, "bkl": 1099, "bcc": 514, "akiec": 327, "vasc": 142, "df": 115
+    }  # fmt: skip
+    words = [code for code, count in counts.items() for _ in range(count)]
+
+    by_nevus = diagnoses.targets_of(words, "nv_vs_rest").sum(0)
+    by_malignancy = diagnoses.targets_of(words, "clinical").sum(0)
+
+    assert by_nevus.tolist() == [6705, 3310] and by_malignancy.tolist() == [8061, 1954]
+
+
+@pytest.fixture
+def manifest(make_table):
+    """Eight images, half of them melanomas, two of each kind in train."""
+    words = ["melanoma", "nevus"] * 4
+    splits = ["train"] * 4 + ["val"] * 2 + ["test"] * 2
+    return make_table(8, diagnosis=words, split=splits, source="a")
+
+
+def test_classes_that_are_all_there_pass(manifest, caplog):
+    diagnoses.check(manifest, "clinical")
+
+    assert caplog.text == ""
+
+
+def test_a_class_that_train_lacks_is_refused(manifest):
+    with pytest.raises(ValueError, match="Missing: akiec, bcc, bkl, df, vasc; the diagnoses in "):
+        diagnoses.check(manifest, "ham10000")
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_a_class_that_another_split_lacks_is_a_warning(manifest, split, caplog):
+    manifest.loc[manifest["split"] == split, "diagnosis"] = "nevus"
+
+    with caplog.at_level(logging.WARNING):
+        diagnoses.check(manifest, "clinical")
+
+    assert f"{split} has no image of the class malignant" in caplog.text
+
+
+def test_images_of_no_class_are_counted_with_their_words(manifest, caplog):
+    manifest.loc[[6, 7], "diagnosis"] = "something else"
+
+    with caplog.at_level(logging.WARNING):
+        diagnoses.check(manifest, "clinical")
+
+    assert "2 of 8 images are in no class of --classes=clinical" in caplog.text
+    assert "something else (2)" in caplog.text
+
+
+@pytest.mark.parametrize("classes", ["ham10000", "isic2019"])
+def test_akiec_with_its_parts_is_refused_by_the_names_of_their_sources(manifest, classes):
+    manifest.loc[0, ["diagnosis", "source"]] = ["akiec", "ham10000"]
+    manifest.loc[1, ["diagnosis", "source"]] = ["scc", "isic2019"]
+
+    with pytest.raises(ValueError, match=r"scc \(--source=isic2019\), akiec \(--source=ham10000\)"):
+        diagnoses.check(manifest, classes)
+
+
+def test_akiec_with_its_parts_is_malignant(manifest, caplog):
+    manifest.loc[0, "diagnosis"], manifest.loc[2, "diagnosis"] = "akiec", "scc"
+
+    diagnoses.check(manifest, "clinical")
+
+    assert caplog.text == ""
