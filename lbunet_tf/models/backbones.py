@@ -45,6 +45,11 @@ def build_backbone(name: str, weights: str, size: int) -> encoders.Encoder:
             backbone; or the network needs an extra that is not installed.
     """
     check_size(name, size)
+    if weights == "hed":
+        raise ValueError(
+            '"--encoder_weights=hed" are the weights of a VGG16: add --encoder=vgg16. '
+            f"Received: --encoder={name}"
+        )
     build = BACKBONES[name].build
     if weights not in ("imagenet", "none") and not pathlib.Path(weights).exists():
         raise ValueError(
@@ -90,7 +95,8 @@ def _from_scratch(name: str, build: Callable[[int], keras.Model]):
 
 def _of_hub(name):
     def build(weights, size):
-        return encoders.Encoder(*hub_backbones.build(name, weights, size))
+        model, normalization = hub_backbones.build(name, weights, size)
+        return encoders.Encoder(model, *normalization)
 
     return build
 

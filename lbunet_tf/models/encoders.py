@@ -1,7 +1,6 @@
 """Encoders: features at strides 2 to 32, their weights and the normalisation these expect."""
 
 import dataclasses
-import os
 import pathlib
 from collections.abc import Callable
 
@@ -9,18 +8,19 @@ import keras
 import numpy as np
 
 from lbunet_tf.models import efficientnet_lite
-from lbunet_tf.models import finite
+from lbunet_tf.models import hed
+from lbunet_tf.models import keras_encoders
+from lbunet_tf.models import normalizations
 from lbunet_tf.models import saved_models
-from lbunet_tf.storage import archives
 
-IMAGENET_MEAN = (123.675, 116.28, 103.53)
-IMAGENET_STD = (58.395, 57.12, 57.375)
-# keras.applications' "caffe" mode, in RGB order: means only.
-CAFFE_MEAN = (123.68, 116.779, 103.939)
-NO_STD = (1.0, 1.0, 1.0)
-# Google's EfficientNet-Lite checkpoints.
-LITE_MEAN = (127.0, 127.0, 127.0)
-LITE_STD = (128.0, 128.0, 128.0)
+# Networks of keras.applications that have other strides, by the beginning of their names; and a
+# relative that has them all.
+UNSUITABLE = {
+    "xception": ("strides 2 and 4: its first convolutions are not padded", "efficientnetv2s"),
+    "inception": ("strides 2 to 32: its convolutions are not padded", "resnet50v2"),
+    "nasnet": ("stride 2: its first convolution is not padded", "efficientnetb0"),
+    "convnext": ("stride 2: it starts with patches of 4 x 4 pixels", "efficientnetv2s"),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,8 +28,8 @@ class Encoder:
     """A model (B, S, S, 3) normalised -> features, and the normalisation of its input."""
 
     model: keras.Model
-    mean: tuple[float, float, float] = IMAGENET_MEAN
-    std: tuple[float, float, float] = IMAGENET_STD
+    mean: tuple[float, float, float] = normalizations.IMAGENET.mean
+    std: tuple[float, float, float] = normalizations.IMAGENET.std
 
 
 def build_encoder(name: str, weights: str, size: int) -> Encoder:
@@ -37,13 +37,18 @@ def build_encoder(name: str, weights: str, size: int) -> Encoder:
 
     Args:
         name: A key of ENCODERS.
-        weights: "imagenet", "none", or the path of a weights file.
+        weights: "imagenet", "none", "hed" (of vgg16), or the path of a weights file.
         size: Side of the input in pixels; padded to a multiple of 32 inside.
 
     Raises:
         ValueError: No such weights, or they are of another encoder.
     """
-    if weights not in ("imagenet", "none") and not pathlib.Path(weights).is_file():
+    if weights == "hed" and name != "vgg16":
+        raise ValueError(
+            '"--encoder_weights=hed" are the weights of a VGG16: add --encoder=vgg16, or take '
+            f"--encoder_weights=imagenet. Received: --encoder={name}"
+        )
+    if weights not in ("imagenet", "none", "hed") and not pathlib.Path(weights).is_file():
         raise ValueError(
             '"--encoder_weights" must be imagenet, none, or the path of a file. '
             f"Received: {weights}, and there is no such file"
@@ -52,6 +57,18 @@ def build_encoder(name: str, weights: str, size: int) -> Encoder:
     if weights.endswith(".keras"):
         return from_run(ENCODERS[name]("none", padded), name, weights)
     return ENCODERS[name](weights, padded)
+
+
+def why_unsuitable(name: str) -> str:
+    """Returns why a network of keras.applications is no encoder, "" for any other name."""
+    for start, (missing, relative) in UNSUITABLE.items():
+        if name.lower().startswith(start):
+            return (
+                '"--encoder" must have features at strides 2, 4, 8, 16 and 32, for the skips of '
+                f"the decoder. {name} has none at {missing}. Take {relative}, its nearest relative "
+                f"of {', '.join(ENCODERS)}. Received: {name}"
+            )
+    return ""
 
 
 def from_run(encoder: Encoder, name: str, path: str) -> Encoder:
@@ -94,92 +111,21 @@ def _normalization(layers, path):
     return tuple(mean.tolist()), tuple((variance**0.5).tolist())
 
 
-def _keras_resnet(constructor, skip_names):
+def _keras(name):
     def build(weights, size):
-        original = _keras_original(constructor, weights, size)
-        outputs = [original.get_layer(name).output for name in skip_names]
-        model = _for_training(keras.Model(original.input, outputs), "encoder")
-        if weights == "none":
-            return Encoder(model)
-        _copy_without_biases(original, model)
-        return Encoder(model, CAFFE_MEAN, NO_STD)
+        model, normalization = keras_encoders.build(name, weights, size)
+        return Encoder(model, *normalization)
 
     return build
 
 
-def _keras_original(constructor, weights, size):
-    """Returns the keras.applications model; a failed download says what to put where."""
-    name = constructor.__name__.lower()
-    keywords = {"include_top": False, "input_shape": (size, size, 3)}
-    file_name = f"{name}_weights_tf_dim_ordering_tf_kernels_notop.h5"
-    is_file = weights not in ("imagenet", "none")
-    if is_file:
-        saved_models.check_hdf5(weights)
-    try:
-        model = constructor(weights=None if weights == "none" else weights, **keywords)
-    except Exception as error:
-        # get_file raises a bare Exception where the network fails.
-        if is_file:
-            raise ValueError(
-                f'"--encoder_weights" must be a file of keras.applications\' {name} without top '
-                f"(like {file_name}), or a .keras file of ours. Received: {weights}. "
-                f"{archives.in_words(error)}"
-            ) from error
-        place = (
-            pathlib.Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser()
-            / "models"
-            / file_name
-        )
-        raise ValueError(
-            f"the ImageNet weights of {name} could not be downloaded. Place {file_name} (from "
-            f"https://storage.googleapis.com/tensorflow/keras-applications/resnet/) at {place}, or "
-            "give its path as --encoder_weights=PATH, or --encoder_weights=none to train from "
-            f"random weights. The download said: {error}"
-        ) from error
-    if is_file:
-        finite.check_model(model, weights)
-    return model
-
-
-def _for_training(model, name):
-    """Returns the model rebuilt for training at small batches.
-
-    Batch norm gets momentum 0.9 (PyTorch's; Keras' 0.99 leaves running statistics at
-    their initial values for epochs at batch 8), and convolutions no bias (batch norm
-    takes it away again) and He's initialisation by fan-out, as PyTorch's ResNet.
-    """
-
-    def rebuilt(layer):
-        settings = layer.get_config()
-        if isinstance(layer, keras.layers.BatchNormalization):
-            settings.update(momentum=0.9)
-        if isinstance(layer, keras.layers.Conv2D):
-            initializer = keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
-            settings.update(use_bias=False, kernel_initializer=initializer)
-        return type(layer).from_config(settings)
-
-    clone = keras.models.clone_model(model, clone_function=rebuilt)
-    return keras.Model(clone.inputs, clone.outputs, name=name)
-
-
-def _copy_without_biases(original, model):
-    """Copies weights; a convolution's bias goes into the mean of the batch norm behind it.
-
-    The first convolution's input channels are turned from BGR, in which
-    keras.applications trained, to RGB.
-    """
-    for layer in model.layers:
-        if not layer.weights:
-            continue
-        source = original.get_layer(layer.name)
-        weights = source.get_weights()
-        if isinstance(layer, keras.layers.Conv2D):
-            kernel = weights[0]
-            layer.set_weights([kernel[:, :, ::-1] if kernel.shape[2] == 3 else kernel])
-        elif isinstance(layer, keras.layers.BatchNormalization):
-            gamma, beta, mean, variance = weights
-            convolution = original.get_layer(layer.name.replace("_bn", "_conv"))
-            layer.set_weights([gamma, beta, mean - convolution.get_weights()[1], variance])
+def _vgg16(weights, size):
+    if weights != "hed" and pathlib.Path(weights).name != hed.FILE_NAME:
+        return _keras("vgg16")(weights, size)
+    path = hed.shipped_weights_path() if weights == "hed" else weights
+    model = _keras("vgg16")("none", size).model
+    hed.load_weights(model, path)
+    return Encoder(model, *hed.NORMALIZATION)
 
 
 def _resnet34(weights, size):
@@ -203,7 +149,7 @@ def _resnet34(weights, size):
     levels = backbone.pyramid_level_inputs
     names = ["conv1_relu", *(levels[f"P{level}"] for level in (2, 3, 4, 5))]
     outputs = [backbone.get_layer(name).output for name in names]
-    return Encoder(_for_training(keras.Model(backbone.input, outputs), "encoder"))
+    return Encoder(keras_encoders.for_training(keras.Model(backbone.input, outputs), "encoder"))
 
 
 def _lite(name):
@@ -214,22 +160,14 @@ def _lite(name):
         is_shipped = weights == "imagenet"
         path = efficientnet_lite.shipped_weights_path(name) if is_shipped else weights
         efficientnet_lite.load_torch_weights(model, name, path)
-        return Encoder(model, LITE_MEAN, LITE_STD)
+        return Encoder(model, *normalizations.LITE)
 
     return build
 
 
-def _resnet_skips(blocks):
-    return ("conv1_relu", *(f"conv{stage}_block{number}_out" for stage, number in blocks))
-
-
 ENCODERS: dict[str, Callable[[str, int], Encoder]] = {
-    "resnet101": _keras_resnet(
-        keras.applications.ResNet101, _resnet_skips(((2, 3), (3, 4), (4, 23), (5, 3)))
-    ),
-    "resnet50": _keras_resnet(
-        keras.applications.ResNet50, _resnet_skips(((2, 3), (3, 4), (4, 6), (5, 3)))
-    ),
+    **{name: _keras(name) for name in keras_encoders.NETWORKS},
+    "vgg16": _vgg16,
     "resnet34": _resnet34,
     **{name: _lite(name) for name in efficientnet_lite.VARIANTS},
 }

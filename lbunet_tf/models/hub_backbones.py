@@ -11,13 +11,10 @@ import keras
 import numpy as np
 
 from lbunet_tf.models import finite
+from lbunet_tf.models import normalizations
 from lbunet_tf.models import saved_models
 from lbunet_tf.models import vision_transformer
 from lbunet_tf.storage import archives
-
-# Where a preset says nothing: -1 to 1, as Google's ViTs were trained.
-MEAN = (127.5, 127.5, 127.5)
-STD = (127.5, 127.5, 127.5)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,8 +37,8 @@ NETWORKS = {
 }
 
 
-def build(name: str, weights: str, size: int) -> tuple[keras.Model, tuple, tuple]:
-    """Returns (normalised (B, S, S, 3) to the class token (B, 768), means, standard deviations).
+def build(name: str, weights: str, size: int) -> tuple[keras.Model, normalizations.Normalization]:
+    """Returns (normalised (B, S, S, 3) to the class token (B, 768), the normalisation).
 
     Args:
         name: A key of NETWORKS.
@@ -55,7 +52,7 @@ def build(name: str, weights: str, size: int) -> tuple[keras.Model, tuple, tuple
     """
     patch, preset = NETWORKS[name].patch, NETWORKS[name].preset
     if weights == "none":
-        return vision_transformer.build_base(size, patch), MEAN, STD
+        return vision_transformer.build_base(size, patch), normalizations.SYMMETRIC
     if weights != "imagenet":
         _check_folder(name, pathlib.Path(weights))
         preset = weights
@@ -69,7 +66,7 @@ def build(name: str, weights: str, size: int) -> tuple[keras.Model, tuple, tuple
     finite.check_model(backbone, preset)
     model = vision_transformer.build_base(size, patch)
     copy_weights(backbone, model, name, weights)
-    return model, *normalization
+    return model, normalization
 
 
 def _check_folder(name, folder):
@@ -112,19 +109,20 @@ def _words_of(name, weights, error):
 
 
 def _normalization(hub, preset):
-    """Returns means and standard deviations of RGB in 0..255, as the preset scales images."""
+    """Returns what the preset does to RGB in 0..255; where it says nothing, as Google's ViTs."""
     try:
         converter = hub.layers.ViTImageConverter.from_preset(preset)
     except (OSError, ValueError):
-        return MEAN, STD
+        return normalizations.SYMMETRIC
     if converter.scale is None:
-        return MEAN, STD
+        return normalizations.SYMMETRIC
     offset = 0.0 if converter.offset is None else converter.offset
     scale, offset = (
         np.broadcast_to(np.ravel(value), 3).astype("float64") for value in (converter.scale, offset)
     )
     # x * scale + offset is (x - mean) / deviation.
-    return tuple((-offset / scale).tolist()), tuple((1 / scale).tolist())
+    mean, std = -offset / scale, 1 / scale
+    return normalizations.Normalization(tuple(mean.tolist()), tuple(std.tolist()))
 
 
 def copy_weights(backbone: keras.Model, model: keras.Model, name: str, weights: str) -> None:

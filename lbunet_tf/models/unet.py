@@ -3,8 +3,8 @@
 import keras
 
 from lbunet_tf.models import decoder
-from lbunet_tf.models import encoders
 from lbunet_tf.models import heads
+from lbunet_tf.models import normalizations
 from lbunet_tf.settings import output_group
 from lbunet_tf.settings import training_groups
 
@@ -22,8 +22,8 @@ def build_unet(
     """
     images = keras.Input((image_size, image_size, 3), name="image")
     x = keras.layers.Normalization(
-        mean=encoders.IMAGENET_MEAN,
-        variance=[std**2 for std in encoders.IMAGENET_STD],
+        mean=normalizations.IMAGENET.mean,
+        variance=[std**2 for std in normalizations.IMAGENET.std],
         name="normalization",
     )(images)
     x, padding = decoder.pad_to_stride(x, 2 ** (len(FILTERS) - 1))

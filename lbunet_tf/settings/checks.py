@@ -37,8 +37,10 @@ def check(settings, table: Mapping) -> None:
 
 def _check_field(name, value, metadata):
     if not metadata["many"] and metadata["choices"] and value not in metadata["choices"]:
+        reason = metadata["refusal"] and fields.read(metadata["refusal"])(value)
         raise ValueError(
-            f'"--{name}" must be one of {", ".join(metadata["choices"])}. Received: {value}'
+            reason
+            or f'"--{name}" must be one of {", ".join(metadata["choices"])}. Received: {value}'
         )
     for item in value if isinstance(value, tuple) else (value,):
         if isinstance(item, str):

@@ -58,10 +58,12 @@ def flag(
     maximum=None,
     is_path=False,
     needs=(),
+    refusal="",
 ):
     """Returns a field of a group. Its name is the flag's.
 
-    `choices` of a flag of `many` are only listed: whoever reads them checks them.
+    `choices` of a flag of `many` are only listed: whoever reads them checks them. `refusal` is the
+    "module:NAME" of a function that says why a value is none of them, or "".
 
     A leading `~` of a path is the home folder, also where the shell leaves it as it is (after =).
     """
@@ -74,5 +76,6 @@ def flag(
         "maximum": maximum,
         "is_path": is_path,
         "needs": needs,
+        "refusal": refusal,
     }
     return dataclasses.field(default=default, metadata=metadata)

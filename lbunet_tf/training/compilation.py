@@ -34,9 +34,8 @@ def compile_model(
             measured apart (`metrics.KnownLoss`).
     """
     encoder = [layer for layer in model.layers if layer.name == "encoder"]
-    for layer in encoder[0].layers if encoder and settings.optimizer.freeze_batch_norm else ():
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.trainable = False
+    if encoder and settings.optimizer.freeze_batch_norm:
+        _freeze_batch_norm(encoder[0], settings.model.encoder)
     fused.fuse_batch_norm(model)
     make_losses = functools.partial(
         losses.make_losses,
@@ -65,6 +64,14 @@ def compile_model(
     )
     if not distribution.is_distributed():
         _create_variables(model)
+
+
+def _freeze_batch_norm(encoder, name):
+    layers = [one for one in encoder.layers if isinstance(one, keras.layers.BatchNormalization)]
+    for layer in layers:
+        layer.trainable = False
+    if not layers:
+        logging.warning('"--freeze_batch_norm" changes nothing: %s has no batch norm', name)
 
 
 def _create_variables(model):

@@ -8,6 +8,7 @@ from lbunet_tf.models import bottleneck
 from lbunet_tf.models import decoder
 from lbunet_tf.models import encoders
 from lbunet_tf.models import heads
+from lbunet_tf.models import keras_encoders
 from lbunet_tf.settings import config
 from lbunet_tf.training import losses
 
@@ -39,8 +40,10 @@ VARIANTS["several"] = {
 ARCHITECTURES = {
     f"lbunet-{encoder}": {"model": "lbunet", "encoder": encoder}
     for encoder in encoders.ENCODERS
-    # The same function as for 101, of which tests/models/test_encoders.py tests both.
-    if encoder != "resnet50"
+    # Of keras.applications' the kinds: with and without batch norm, with operations that are no
+    # layers, with stochastic depth. tests/models/test_keras_encoders.py tests all.
+    if encoder not in keras_encoders.NETWORKS
+    or encoder in ("resnet101", "vgg16", "mobilenetv3_small", "efficientnetb0")
 }
 ARCHITECTURES |= {
     f"{name}-resnet101": {"model": name, "encoder": "resnet101"}

@@ -8,6 +8,8 @@ from keras.src.backend import config as keras_config
 from keras.src.legacy.saving import legacy_h5_format
 
 from lbunet_tf.models import encoders
+from lbunet_tf.models import keras_encoders
+from lbunet_tf.settings import config
 
 NONE_MEAN = 255 * np.array([0.485, 0.456, 0.406])
 NONE_STD = 255 * np.array([0.229, 0.224, 0.225])
@@ -52,7 +54,12 @@ def _normalize(encoder, pixels):
     return ((pixels - np.array(encoder.mean)) / np.array(encoder.std)).astype("float32")
 
 
-@pytest.fixture(scope="module", params=list(encoders.ENCODERS))
+# Those of keras.applications are built by one function.
+KINDS = [name for name in encoders.ENCODERS if name not in keras_encoders.NETWORKS]
+KINDS += ["resnet50", "vgg16", "efficientnetb0"]
+
+
+@pytest.fixture(scope="module", params=KINDS)
 def random_encoder(request):
     """Each encoder without pretrained weights."""
     return encoders.build_encoder(request.param, "none", 64)
@@ -143,21 +150,52 @@ def test_a_missing_file_is_refused_with_flag_and_path(tmp_path, name, file_name)
         encoders.build_encoder(name, str(tmp_path / file_name), 64)
 
 
-@pytest.mark.parametrize("name", ["resnet50", "resnet101"])
-def test_a_failed_download_says_which_file_to_place_where(no_network, tmp_path, name):
-    file_name = f"{name}_weights_tf_dim_ordering_tf_kernels_notop.h5"
+@pytest.mark.parametrize(
+    "name, folder, file_name",
+    [
+        (
+            "resnet50",
+            "tensorflow/keras-applications/resnet/",
+            "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5",
+        ),
+        (
+            "mobilenetv2",
+            "tensorflow/keras-applications/mobilenet_v2/",
+            "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5",
+        ),
+        ("efficientnetb0", "keras-applications/", "efficientnetb0_notop.h5"),
+    ],
+)
+def test_a_failed_download_says_which_file_to_place_where(
+    no_network, tmp_path, name, folder, file_name
+):
 
     with pytest.raises(ValueError) as error:
         encoders.build_encoder(name, "imagenet", 64)
 
     message = str(error.value)
     assert f"at {tmp_path / 'keras_home' / 'models' / file_name}" in message
+    assert f"{file_name} (from https://storage.googleapis.com/{folder})" in message
     assert "--encoder_weights=PATH" in message
 
 
 def test_resnet34_refuses_imagenet_and_names_what_it_takes():
     with pytest.raises(ValueError, match='"--encoder_weights" of resnet34 must be none'):
         encoders.build_encoder("resnet34", "imagenet", 64)
+
+
+@pytest.mark.parametrize(
+    "name, reason, instead",
+    [
+        ("xception", "strides 2 and 4", "efficientnetv2s"),
+        ("InceptionV3", "strides 2 to 32", "resnet50v2"),
+        ("convnext_tiny", "stride 2: it starts with patches", "efficientnetv2s"),
+        ("nasnetmobile", "stride 2: its first", "efficientnetb0"),
+    ],
+)
+def test_a_network_of_other_strides_is_refused_with_reason_and_way_out(name, reason, instead):
+    with pytest.raises(ValueError, match=f'"--encoder" must .*{reason}.* Take {instead}.*{name}'):
+        config.check(config.make(encoder=name))
 
 
 def test_the_keras_file_of_a_run_gives_its_encoders_weights(make_model, tmp_path):

@@ -36,6 +36,25 @@ def test_lbunet_has_the_parameters_of_its_pytorch_twin(
 
 
 @pytest.mark.parametrize(
+    "encoder, trainable, total",
+    [
+        ("vgg16", 19_027_601, 19_029_585),
+        ("densenet121", 12_059_345, 12_144_977),
+        ("mobilenetv2", 8_011_345, 8_047_441),
+        ("mobilenetv3_small", 4_253_809, 4_267_905),
+        ("efficientnetb0", 10_071_501, 10_115_501),
+    ],
+)
+def test_lbunet_at_124_px_has_the_parameters_of_its_encoder_and_decoder(
+    make_model, num_trainable, encoder, trainable, total
+):
+    model = make_model(encoder=encoder, image_size=124)
+
+    assert (num_trainable(model), model.count_params()) == (trainable, total)
+    assert model.output["mask"].shape == (None, 124, 124, 1)
+
+
+@pytest.mark.parametrize(
     "flags, trainable, total",
     [
         ({}, 7_823_442, 7_867_442),
