@@ -417,17 +417,18 @@ def test_a_wrong_value_in_the_flags_of_a_run_names_the_file(tmp_path):
         flagfiles.read(str(tmp_path))
 
 
-def test_a_recipe_that_is_not_here_is_the_one_of_the_package(tmp_path, monkeypatch, caplog):
+@pytest.mark.parametrize("recipe", ["flags/quickstart.cfg", "flags/zoo/resnet50.cfg"])
+def test_a_recipe_that_is_not_here_is_the_one_of_the_package(tmp_path, monkeypatch, caplog, recipe):
     caplog.set_level("INFO", logger="absl")
     monkeypatch.chdir(tmp_path)
-    name = pathlib.Path("flags/quickstart.cfg")
+    name = pathlib.Path(recipe)
 
     flag_values = flags.FlagValues()
     flagfiles.define_flags("train", flag_values)
     flagfiles.parse(["train", f"--flagfile={name}"], flag_values)
 
     found = flagfile_lines.find(name)
-    assert found.is_file() and found.parts[-2:] == name.parts
+    assert found.is_file() and found.parts[-len(name.parts) :] == name.parts
     assert f"there is no {name} here; reading the package's {found}" in caplog.text
 
 
@@ -439,7 +440,10 @@ def test_a_recipe_in_the_working_directory_wins_over_that_of_the_package(tmp_pat
     assert flagfiles.read_flagfile(pathlib.Path("flags/quickstart.cfg")).budget.epochs == 77
 
 
-@pytest.mark.parametrize("name", ["flags/none.cfg", "quickstart.cfg", "a/flags/quickstart.cfg"])
+@pytest.mark.parametrize(
+    "name",
+    ["flags/none.cfg", "quickstart.cfg", "a/flags/quickstart.cfg", "flags/../flags/paper.cfg"],
+)
 def test_other_names_are_not_looked_for_in_the_package(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
 
