@@ -7,6 +7,7 @@ import pytest
 from absl import flags
 from hypothesis import strategies
 
+from lbunet_tf.models import backbones
 from lbunet_tf.settings import config
 from lbunet_tf.settings import entry
 from lbunet_tf.settings import fields
@@ -215,11 +216,18 @@ def test_help_fits_a_terminal_of_100_columns():
 
 # What flagfiles, CSV, shells and Python's splitlines give a meaning to, and what is not ASCII.
 MEANINGFUL = ",\"'#=-~/\\ \tx;$\x0b\x0c\x1c\x85\u2028é字😀"
+MODELS = {
+    "unet": {"encoder_weights": "none"},
+    "classifier": {"model": "classifier", "heads": ("melanoma",)},
+}
 # What a value needs of other flags.
 PARTNERS = {
     "data_dir": lambda value: {"source": ("folder",) * max(len(value), 1)},
     "source_weights": lambda value: {"source": tuple(map(str, range(max(len(value), 1))))},
-    "model": lambda value: {"encoder_weights": "none" if value == "unet" else "imagenet"},
+    "model": lambda value: MODELS.get(value, {}),
+    "encoder": lambda value: (
+        {**MODELS["classifier"], "image_size": 224} if value in backbones.BACKBONES else {}
+    ),
     "image_score": lambda value: {"mask_source": "label"},
 }
 POSITIVE = strategies.floats(1e-30, 1e30)
