@@ -268,7 +268,7 @@ def write_run_of_classes(folder, low=0.6):
     part = {"num_images": 2, "mask_source": "none", "diagnosis": diagnosis}
     whole_files.write_json(run / "evaluation" / "metrics.json", {"val": part, "test": part})
     table = pd.read_csv(run / "predictions.csv").drop(columns="score")
-    table = table.assign(**{"class": ["nv", "rest"] * 2, "p_nv": 0.8, "p_rest": 0.2})
+    table = table.assign(true_class=["nv", "rest"] * 2, p_nv=0.8, p_rest=0.2)
     table.assign(predicted="nv").to_csv(run / "predictions.csv", index=False)
     return run
 

@@ -94,6 +94,8 @@ CLASS_SETS: dict[str, dict[str, tuple[str, ...]]] = {
         "malignant": _MALIGNANT,
     },
 }
+# Of all of them: columns p_NAME of predictions are known by it.
+CLASS_NAMES = tuple(dict.fromkeys(name for classes in CLASS_SETS.values() for name in classes))
 
 
 def codes_of(diagnoses: Iterable[str]) -> np.ndarray:

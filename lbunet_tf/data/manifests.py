@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from absl import logging
 
+from lbunet_tf.data import diagnoses
 from lbunet_tf.data import identifiers
 from lbunet_tf.data import tables
 from lbunet_tf.data.records import record_path
@@ -62,6 +63,9 @@ RESERVED = (
     "ita_estimate",
     "ita_darker",
     "ita_brighter",
+    "true_class",
+    "predicted",
+    *(f"p_{name}" for name in diagnoses.CLASS_NAMES),
 )
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
+from lbunet_tf.data import diagnoses
 from lbunet_tf.storage import whole_files
 
 # Who is one unit: the first of these that is known of an image.
@@ -18,7 +19,7 @@ UNCLEANED = "uncleaned_"
 # By how much a score and the probability of its logit may differ.
 ROUNDING = 1e-6
 # Of a diagnosis: the true class, the probability of each (p_CODE), and the largest.
-CLASS = "class"
+CLASS = "true_class"
 PROBABILITY = "p_"
 PREDICTED = "predicted"
 # By how much the sum of an image's probabilities may differ from 1.
@@ -77,7 +78,7 @@ def _refuse_half_a_diagnosis(table, name):
         raise ValueError(
             f"{name} must have the columns {CLASS} and {PREDICTED} next to {', '.join(columns)}: "
             "together they are a diagnosis. Evaluate the run again, or give columns of your own "
-            f"names that do not begin with {PROBABILITY}. Received: no {' and no '.join(lacking)}"
+            f"other names. Received: no {' and no '.join(lacking)}"
         )
     if not codes and PREDICTED in table:
         raise ValueError(
@@ -166,11 +167,8 @@ def has_masks(table: pd.DataFrame) -> bool:
 
 def classes(table: pd.DataFrame) -> list[str]:
     """Returns the codes of the classes of a diagnosis in their order, [] without one."""
-    return [
-        column.removeprefix(PROBABILITY)
-        for column in map(str, table.columns)
-        if column.startswith(PROBABILITY) and column != PROBABILITY
-    ]
+    known = {PROBABILITY + name: name for name in diagnoses.CLASS_NAMES}
+    return [known[column] for column in table if column in known]
 
 
 def with_class(table: pd.DataFrame) -> pd.DataFrame:

@@ -57,9 +57,11 @@ def predict_run(
     where the label is painted. Where masks are cleaned up, also `uncleaned_mask_tp` and its likes,
     of all pixels of probability 0.5 or more. NaN where the image has no target. One batch is in
     memory at a time; the histograms have a fixed size, (2, 65,536) a split: pixels of target 0 and
-    1 by logit. With a diagnosis head it has `class`, the true one, "" where unknown; `p_CLASS`,
-    the probability of each; and `predicted`, the likeliest. Without a mask head there is nothing of
-    masks, and no histogram.
+    1 by logit.
+
+    With a diagnosis head the table has `true_class`, "" where unknown, `p_CLASS`, the probability
+    of each, and `predicted`, the likeliest. Without a mask head it has nothing of masks, and there is
+    no histogram.
 
     Of outlines it also writes `mask_histograms.npz`: `image_id` (N,) of the images with a mask, and
     `counts` (N, 2, 128), each image's pixels outside and inside its mask, by logit.
@@ -116,7 +118,7 @@ def _class_columns(rows, measures, run_outputs):
         return [measures]
     likeliest = measures[[f"p_{name}" for name in names]].to_numpy().argmax(1)
     words = {
-        "class": diagnoses.classes_of(rows["diagnosis"], run_outputs.classes),
+        contract.CLASS: diagnoses.classes_of(rows["diagnosis"], run_outputs.classes),
         "predicted": np.array(names, dtype=object)[likeliest],
     }
     return [measures, pd.DataFrame(words)]

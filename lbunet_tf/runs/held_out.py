@@ -89,7 +89,9 @@ def other_images(settings: config.Config, source: image_groups.Source) -> Scored
     every = pd.concat([*by_run.values(), *read_ancestors(own).values()], ignore_index=True)
     # What thresholds were chosen on is no test either.
     learnt = every[every["split"].isin((*LEARNT, manifests.CALIBRATION))]
-    rows, missing = sources.make_manifest(source, settings.preprocessing, settings.outputs.has_mask)
+    has_mask = settings.outputs.has_mask
+    rows, missing = sources.make_manifest(source, settings.preprocessing, has_mask)
+    rows = rows if has_mask else rows.assign(mask="")
     rows, seen = _leave_out(rows, learnt, runs)
     if source.max_images:
         rows = splits.draw_at_most(rows, source.max_images, source.seed)

@@ -244,3 +244,14 @@ def test_near_duplicates_are_not_looked_for_unless_asked_for(prepare):
 
     assert "perceptual_hash" not in result.manifest
     assert "near_duplicate_group" not in result.crossings
+
+
+def test_a_run_without_a_mask_head_has_the_splits_of_one_with_it(prepare, clinic):
+    # Every third image lacks a mask, and masks are among the strata.
+    _rewrite(clinic, mask=[f"c{n:02d}_mask.png" if n % 3 else "" for n in range(40)])
+    splits = [
+        prepare(heads=heads).manifest.set_index("image_id")["split"]
+        for heads in (("mask",), ("melanoma",))
+    ]
+
+    assert splits[0].to_dict() == splits[1].to_dict()

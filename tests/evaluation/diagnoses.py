@@ -27,7 +27,7 @@ def with_probabilities(table, codes, true, probabilities) -> pd.DataFrame:
     true = np.asarray(true)
     found = {f"p_{code}": probabilities[:, number] for number, code in enumerate(codes)}
     known = np.where(true >= 0, names[true], "")
-    return table.assign(**{"class": known}, **found, predicted=names[probabilities.argmax(axis=1)])
+    return table.assign(true_class=known, **found, predicted=names[probabilities.argmax(axis=1)])
 
 
 def without_masks(table: pd.DataFrame) -> pd.DataFrame:

@@ -25,7 +25,7 @@ PROBABILITIES = [
     [0.4, 0.1, 0.3, 0.2, 0.0],
     [0.2, 0.2, 0.2, 0.4, 0.0],
 ]
-CODES = list("abcde")
+CODES = ["mel", "nv", "bcc", "bkl", "df"]
 
 
 def table_of(true, probabilities, codes=CODES, **columns):
@@ -42,7 +42,7 @@ def random_table():
 
 def numbers_of(table, codes=diagnoses.HAM10000):
     """Returns (true classes as numbers, (N, K) probabilities)."""
-    true = table["class"].map({code: number for number, code in enumerate(codes)})
+    true = table["true_class"].map({code: number for number, code in enumerate(codes)})
     return true.to_numpy(), table[[f"p_{code}" for code in codes]].to_numpy()
 
 
@@ -69,8 +69,8 @@ def test_the_numbers_of_each_class_are_those_by_hand():
 
     # Of 24 pairs: .7 and .6 are above all six others, .2 above two and equal to one, .1 equal to
     # two.
-    assert found["a"].pop("auc") == pytest.approx((6 + 6 + 2.5 + 1) / 24)
-    assert found["a"] == {
+    assert found["mel"].pop("auc") == pytest.approx((6 + 6 + 2.5 + 1) / 24)
+    assert found["mel"] == {
         "num_images": 4,
         "num_predicted": 4,
         "recall": 0.5,
@@ -79,7 +79,7 @@ def test_the_numbers_of_each_class_are_those_by_hand():
     }
     # Of 9 pairs the one image of the class is first in all.
     assert found["d"]["auc"] == 1
-    assert found["c"]["precision"] == 1 and found["c"]["f1"] == pytest.approx(2 / 3)
+    assert found["bcc"]["precision"] == 1 and found["bcc"]["f1"] == pytest.approx(2 / 3)
 
 
 def test_macro_auc_is_the_mean_over_classes_with_images_on_both_sides():
@@ -91,9 +91,9 @@ def test_macro_auc_is_the_mean_over_classes_with_images_on_both_sides():
 
 
 def test_a_class_without_an_image_has_no_recall_and_one_never_predicted_no_precision():
-    found = class_scores.measure(table_of([0, 0, 1], np.eye(3)[[0, 0, 0]], list("abc")))
+    found = class_scores.measure(table_of([0, 0, 1], np.eye(3)[[0, 0, 0]], CODES[:3]))
 
-    assert found["per_class"]["c"] == {
+    assert found["per_class"]["bcc"] == {
         "num_images": 0,
         "num_predicted": 0,
         "recall": None,
@@ -101,19 +101,19 @@ def test_a_class_without_an_image_has_no_recall_and_one_never_predicted_no_preci
         "f1": None,
         "auc": None,
     }
-    assert found["per_class"]["b"]["recall"] == 0
-    assert found["per_class"]["b"]["precision"] is None
+    assert found["per_class"]["nv"]["recall"] == 0
+    assert found["per_class"]["nv"]["precision"] is None
 
 
 def test_equal_probabilities_are_of_the_first_class():
-    found = class_scores.measure(table_of([1], [[0.0, 0.5, 0.5]], list("abc")))
+    found = class_scores.measure(table_of([1], [[0.0, 0.5, 0.5]], CODES[:3]))
 
     assert found["confusion"][1] == [0, 1, 0]
 
 
 def test_images_of_an_unknown_class_do_not_count(random_table):
-    unknown = random_table.assign(image_id=lambda table: table["image_id"] + "u", **{"class": ""})
-    empty = unknown.assign(**{"class": np.nan})
+    unknown = random_table.assign(image_id=lambda table: table["image_id"] + "u", true_class="")
+    empty = unknown.assign(true_class=np.nan)
 
     found = class_scores.measure(pd.concat([random_table, unknown, empty], ignore_index=True))
 
@@ -121,14 +121,14 @@ def test_images_of_an_unknown_class_do_not_count(random_table):
 
 
 def test_without_a_known_class_there_are_counts_alone(random_table):
-    found = class_scores.measure(random_table.assign(**{"class": ""}))
+    found = class_scores.measure(random_table.assign(true_class=""))
 
     assert found == {"classes": list(diagnoses.HAM10000), "num_with_class": 0}
-    assert class_scores.of_group(random_table.assign(**{"class": ""})) == {}
+    assert class_scores.of_group(random_table.assign(true_class="")) == {}
 
 
 def test_a_table_without_a_diagnosis_has_no_numbers_of_it():
-    table = pd.DataFrame({"image_id": ["a"], "class": ["mel"]})
+    table = pd.DataFrame({"image_id": ["a"], "true_class": ["mel"]})
 
     assert class_scores.measure(table) == {} and class_scores.of_group(table) == {}
 
@@ -196,13 +196,13 @@ def test_balanced_accuracy_agrees_with_isic_challenge_scoring(random_table):
 
 def test_equal_probabilities_are_wrong_for_isic_challenge_scoring_and_not_here():
     isic = pytest.importorskip("isic_challenge_scoring.metrics")
-    truth = pd.DataFrame([[1.0, 0.0]], columns=["a", "b"])
-    equal = pd.DataFrame([[0.5, 0.5]], columns=["a", "b"])
+    truth = pd.DataFrame([[1.0, 0.0]], columns=["mel", "nv"])
+    equal = pd.DataFrame([[0.5, 0.5]], columns=["mel", "nv"])
 
     theirs = isic.balanced_multiclass_accuracy(truth, equal, pd.Series([1.0]))
 
     assert theirs == 0
-    assert class_scores.measure(table_of([0], [[0.5, 0.5]], ["a", "b"]))["accuracy"] == 1
+    assert class_scores.measure(table_of([0], [[0.5, 0.5]], ["mel", "nv"]))["accuracy"] == 1
 
 
 def test_intervals_hold_their_numbers(random_table):
@@ -269,7 +269,7 @@ def test_too_few_patients_of_a_class_give_no_interval_and_are_counted():
 
 def test_a_faultless_diagnosis_has_no_interval():
     true = np.arange(60) % 3
-    found = class_scores.measure(table_of(true, np.eye(3)[true], list("abc")))["intervals"]
+    found = class_scores.measure(table_of(true, np.eye(3)[true], CODES[:3]))["intervals"]
 
     assert found["balanced_accuracy"]["low"] is None
     assert found["balanced_accuracy"]["method"] == "all 60 patients are alike"
@@ -286,7 +286,7 @@ def test_images_of_one_class_have_no_auc():
 def test_an_interval_says_which_part_of_the_classes_it_is_of():
     true = np.arange(60) % 2
     probabilities = np.random.default_rng(2).dirichlet(np.ones(3), 60)
-    found = class_scores.measure(table_of(true, probabilities, list("abc")))["intervals"]
+    found = class_scores.measure(table_of(true, probabilities, CODES[:3]))["intervals"]
 
     assert found["balanced_accuracy"]["method"].endswith(", 2 of 3 classes")
 
@@ -301,7 +301,9 @@ def test_intervals_of_balanced_accuracy_hold_the_true_value_in_most_studies():
     for _ in range(300):
         is_right = rng.random(len(true)) < recalls[true]
         probabilities = np.eye(7)[np.where(is_right, true, (true + 1) % 7)]
-        found = class_scores.balanced_accuracy(table_of(true, probabilities, list("abcdefg")))
+        found = class_scores.balanced_accuracy(
+            table_of(true, probabilities, [*CODES, "vasc", "akiec"])
+        )
         holds.append(found.low <= recalls.mean() <= found.high)
 
     assert 0.89 < np.mean(holds) < 0.98

@@ -149,7 +149,7 @@ def test_a_diagnosis_is_read_as_it_was_written(diagnosed, tmp_path):
 
     assert contract.classes(read) == ["nv", "mel", "bcc"]
     pd.testing.assert_frame_equal(
-        read.fillna({"class": ""})[diagnosed.columns[-5:]],
+        read.fillna({"true_class": ""})[diagnosed.columns[-5:]],
         diagnosed[diagnosed.columns[-5:]].astype(read[diagnosed.columns[-5:]].dtypes),
     )
 
@@ -165,7 +165,7 @@ def test_a_diagnosis_is_read_as_it_was_written(diagnosed, tmp_path):
         ("p_nv", 0.7001, "p_nv that sums to 1 with p_mel, p_bcc"),
         ("predicted", "mel", "predicted that names the largest probability"),
         ("predicted", "", "predicted that names the largest probability"),
-        ("class", "scc", "class that is empty or one of nv, mel, bcc"),
+        ("true_class", "scc", "true_class that is empty or one of nv, mel, bcc"),
     ],
 )
 def test_a_bad_diagnosis_is_named(diagnosed, column, value, words):
@@ -190,8 +190,11 @@ def test_of_equal_probabilities_the_first_is_predicted(diagnosed):
 @pytest.mark.parametrize(
     "left_out, words",
     [
-        (["predicted"], "columns class and predicted next to p_nv, .*Received: no predicted"),
-        (["class"], "columns class and predicted next to p_nv, .*Received: no class"),
+        (["predicted"], "true_class and predicted next to p_nv, .*Received: no predicted"),
+        (
+            ["true_class"],
+            "true_class and predicted next to p_nv, .*Received: no true_class",
+        ),
         (["p_nv", "p_mel", "p_bcc"], "p_CODE for each class next to predicted: .*predicted alone"),
         (["p_nv", "p_mel"], "p_CODE for each of two classes or more. Received: p_bcc alone"),
     ],
@@ -202,4 +205,4 @@ def test_half_a_diagnosis_is_refused(diagnosed, left_out, words):
 
 
 def test_a_column_class_of_a_manifest_is_no_diagnosis(table):
-    contract.check(table.assign(**{"class": "melanoma"}), "predictions.csv")
+    contract.check(table.assign(true_class="melanoma"), "predictions.csv")

@@ -90,15 +90,15 @@ def test_without_masks_and_scores_there_is_the_diagnosis(assess, table):
 def test_metrics_have_no_nan(assess, table):
     one_class = diagnoses.alone(table.assign(label=0.0), has_scores=True)
 
-    for part in (diagnoses.alone(table), one_class, one_class.assign(**{"class": ""})):
+    for part in (diagnoses.alone(table), one_class, one_class.assign(true_class="")):
         json.dumps(assess(part)[0], allow_nan=False)
 
 
 def test_groups_have_their_balanced_accuracy_and_counts(table):
     test = diagnoses.alone(table)[table["split"] == "test"]
     # Of one class alone, and of none that is known.
-    test = test.assign(site=np.where(test["class"] == "nv", "back", "leg"))
-    test.loc[test.index[:2], ["site", "class"]] = ["face", ""]
+    test = test.assign(site=np.where(test["true_class"] == "nv", "back", "leg"))
+    test.loc[test.index[:2], ["site", "true_class"]] = ["face", ""]
 
     found = subgroups.measure(test, chosen.Chosen(None), ("sex", "site"))
 

@@ -228,12 +228,18 @@ PARTNERS = {
     "encoder": lambda value: (
         {**MODELS["classifier"], "image_size": 224} if value in backbones.BACKBONES else {}
     ),
-    "image_score": lambda value: {"mask_source": "label"},
+    "image_score": lambda value: (
+        {"heads": ("diagnosis",)} if value == "diagnosis" else {"mask_source": "label"}
+    ),
+    "classes": lambda value: {"heads": ("mask", "diagnosis")},
+    "monitor": lambda value: {"heads": ("mask", "melanoma", "diagnosis")},
 }
 POSITIVE = strategies.floats(1e-30, 1e30)
 SPECIAL = {
-    "heads": strategies.sampled_from([("mask",), ("mask", "melanoma")]),
-    "head_weights": strategies.tuples(POSITIVE, POSITIVE),
+    "heads": strategies.sampled_from([("mask",), ("mask", "melanoma"), ("diagnosis",)]),
+    "head_weights": strategies.one_of(
+        strategies.tuples(*[POSITIVE] * 2), strategies.tuples(*[POSITIVE] * 3)
+    ),
     "source_weights": strategies.lists(POSITIVE, max_size=3).map(tuple),
     "class_weights": strategies.sampled_from([(), ("mask",), ("mask", "melanoma")]),
     "split_percent": strategies.integers(1, 98).map(lambda train: (train, 99 - train, 1)),

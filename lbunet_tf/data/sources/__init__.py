@@ -23,13 +23,13 @@ NO_IMAGE, NO_MASK = "image is missing; left out", "mask is missing; image kept w
 def make_manifest(
     source: image_groups.Source,
     preprocessing: image_groups.Preprocessing,
-    with_masks: bool = True,
+    needs_masks: bool = True,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Returns (manifest, skipped) of all sources that the flags name.
 
     `skipped` lists the images that the labels name and the folder lacks
     (columns image_id, image, source, reason); they are left out of the manifest. Without
-    `with_masks` no image has a mask, and none is looked for.
+    `needs_masks` a mask that is missing is no error.
 
     Raises:
         ValueError: A source is unknown, its folder, a column or a file is missing,
@@ -59,9 +59,7 @@ def make_manifest(
         parts.append(table)
     table = manifests.check(manifests.join(parts))
     manifests.warn_of_one_patient(table)
-    if not with_masks:
-        table = table.assign(mask="")
-    return _without_missing(table, source.allow_missing_images)
+    return _without_missing(table, source.allow_missing_images, needs_masks)
 
 
 def _read_source(name, folder):
@@ -94,7 +92,7 @@ def _folder(source, name, position):
     return folder
 
 
-def _without_missing(table, allow_missing_images):
+def _without_missing(table, allow_missing_images, needs_masks):
     """Returns (rows whose image is there, what was skipped); a missing mask becomes none."""
     there = _exist(table["image"])
     if not there.any():
@@ -103,7 +101,7 @@ def _without_missing(table, allow_missing_images):
             f"{table['image'].iloc[0]}"
         )
     has_mask = (table["mask"] == "") | _exist(table["mask"])
-    no_image, no_mask = table[~there], table[there & ~has_mask]
+    no_image, no_mask = table[~there], table[there & ~has_mask & needs_masks]
     if not allow_missing_images:
         _refuse_missing(no_image, "image", len(table), "without them")
         _refuse_missing(no_mask, "mask", len(table), "with these images without a mask")

@@ -132,7 +132,7 @@ def test_the_limits_count_the_images_of_small_classes(small):
 
 
 def test_without_a_known_class_that_is_said_and_there_is_no_section(evaluate_whole):
-    run = evaluate_whole(lambda table: diagnoses.add(table).assign(**{"class": ""}))
+    run = evaluate_whole(lambda table: diagnoses.add(table).assign(true_class=""))
 
     assert "diagnosis" not in sections_of(run)
     assert "No test image has a known class" in report.build_report(run)
