@@ -112,10 +112,9 @@ def build_lbunet(
     of Python, NumPy and Keras.
 
     Args:
-        encoder: "resnet101" (the paper's), "resnet50", "resnet34", or "efficientnet_lite0",
-            "efficientnet_lite1" or "efficientnet_lite2".
-        encoder_weights: "imagenet", "none" (random, by `seed`), or the path of a weights file:
-            keras.applications' of the same ResNet, or a model.keras of ours.
+        encoder: "resnet101" (the paper's), or another that `lbunet train --help` lists.
+        encoder_weights: "imagenet", "none" (random, by `seed`), "hed" (of vgg16), or the path of a
+            weights file: keras.applications' of the same network, or a model.keras of ours.
         heads: ("mask",) or ("mask", "melanoma").
         image_size: S, the side of the square in pixels, 16 to 8192; padded to a multiple of 32
             inside.

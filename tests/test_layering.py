@@ -92,8 +92,9 @@ def test_only_flagfiles_touches_absl_flags():
 # stays behind the modules named.
 HEAVY = {
     "keras_cv": {"encoders.py", "rand_augment.py"},
-    "keras_hub": {"hub_backbones.py"},
     "albumentations": {"albumentations_recipe.py"},
+    "keras_hub": {"hub_presets.py", "hub_encoders.py"},
+    "kagglehub": {"hub_presets.py"},
 }
 
 

@@ -41,7 +41,7 @@ def build_classifier(
         x, rate = encoder.model(x), backbone.dropout
     else:
         x, padding = decoder.pad_to_stride(x, 32)
-        *_, deepest = encoder.model(x)
+        *_, deepest = encoder.features(x)
         x, rate = heads.image_mean(deepest, None, padding), DROPOUT
     if rate:
         x = keras.layers.Dropout(rate, name="dropout")(x)

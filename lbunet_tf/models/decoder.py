@@ -44,18 +44,19 @@ def conv_block(
 
 
 def unet_decoder(
-    features: Sequence[keras.KerasTensor],
+    features: Sequence[keras.KerasTensor | None],
     filters: Sequence[int] = DECODER_FILTERS,
     upsampling: str = "nearest",
     attention: str = "none",
 ) -> dict[int, keras.KerasTensor]:
     """Returns the features of the stages by their stride; 1 is the full resolution.
 
-    Each stage: up-sampling by 2, concatenation with the skip (none at stride 1), two
-    `conv_block`s.
+    Each stage: up-sampling by 2, concatenation with the skip (none at stride 1, nor where a
+    feature is None), two `conv_block`s.
 
     Args:
-        features: Encoder features at strides 2, 4, 8, ... from fine to coarse.
+        features: Encoder features at strides 2, 4, 8, ... from fine to coarse; None but the last
+            where the encoder has none.
         filters: Widths of the stages, from coarse to fine; one a feature.
         upsampling: A key of UPSAMPLINGS.
         attention: A key of `attention_blocks.ATTENTIONS`.

@@ -9,6 +9,7 @@ import numpy as np
 
 from lbunet_tf.models import efficientnet_lite
 from lbunet_tf.models import hed
+from lbunet_tf.models import hub_encoders
 from lbunet_tf.models import keras_encoders
 from lbunet_tf.models import normalizations
 from lbunet_tf.models import saved_models
@@ -25,11 +26,20 @@ UNSUITABLE = {
 
 @dataclasses.dataclass(frozen=True)
 class Encoder:
-    """A model (B, S, S, 3) normalised -> features, and the normalisation of its input."""
+    """A model (B, S, S, 3) normalised -> features, and the normalisation of its input.
+
+    The features are at strides 2 to 32, or at the last of these only: transformers have none at
+    stride 2.
+    """
 
     model: keras.Model
     mean: tuple[float, float, float] = normalizations.IMAGENET.mean
     std: tuple[float, float, float] = normalizations.IMAGENET.std
+
+    def features(self, x: keras.KerasTensor) -> list[keras.KerasTensor | None]:
+        """Returns the features at strides 2, 4, 8, 16 and 32; None where there are none."""
+        found = self.model(x)
+        return [None] * (len(keras_encoders.STRIDES) - len(found)) + list(found)
 
 
 def build_encoder(name: str, weights: str, size: int) -> Encoder:
@@ -37,7 +47,8 @@ def build_encoder(name: str, weights: str, size: int) -> Encoder:
 
     Args:
         name: A key of ENCODERS.
-        weights: "imagenet", "none", "hed" (of vgg16), or the path of a weights file.
+        weights: "imagenet", "none", "hed" (of vgg16), or the path of a weights file; of a
+            preset's folder for those of keras-hub.
         size: Side of the input in pixels; padded to a multiple of 32 inside.
 
     Raises:
@@ -48,7 +59,9 @@ def build_encoder(name: str, weights: str, size: int) -> Encoder:
             '"--encoder_weights=hed" are the weights of a VGG16: add --encoder=vgg16, or take '
             f"--encoder_weights=imagenet. Received: --encoder={name}"
         )
-    if weights not in ("imagenet", "none", "hed") and not pathlib.Path(weights).is_file():
+    is_folder = name in hub_encoders.PRESETS and pathlib.Path(weights).is_dir()
+    is_path = weights not in ("imagenet", "none", "hed") and not is_folder
+    if is_path and not pathlib.Path(weights).is_file():
         raise ValueError(
             '"--encoder_weights" must be imagenet, none, or the path of a file. '
             f"Received: {weights}, and there is no such file"
@@ -128,6 +141,14 @@ def _vgg16(weights, size):
     return Encoder(model, *hed.NORMALIZATION)
 
 
+def _hub(name):
+    def build(weights, size):
+        model, normalization = hub_encoders.build(name, weights, size)
+        return Encoder(model, *normalization)
+
+    return build
+
+
 def _resnet34(weights, size):
     """keras-cv's ResNet-34; Keras has no ImageNet weights of it."""
     if weights != "none":
@@ -170,4 +191,5 @@ ENCODERS: dict[str, Callable[[str, int], Encoder]] = {
     "vgg16": _vgg16,
     "resnet34": _resnet34,
     **{name: _lite(name) for name in efficientnet_lite.VARIANTS},
+    **{name: _hub(name) for name in hub_encoders.PRESETS},
 }

@@ -27,7 +27,7 @@ def build_lbunet(
         mean=encoder.mean, variance=[std**2 for std in encoder.std], name="normalization"
     )(images)
     x, padding = decoder.pad_to_stride(x, 32)
-    *skips, deepest = encoder.model(x)
+    *skips, deepest = encoder.features(x)
     stages = {1: None}
     if outputs.has_mask:
         x = bottleneck.BOTTLENECKS[model.bottleneck](deepest, "bottleneck_s32")

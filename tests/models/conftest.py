@@ -8,6 +8,7 @@ from lbunet_tf.models import bottleneck
 from lbunet_tf.models import decoder
 from lbunet_tf.models import encoders
 from lbunet_tf.models import heads
+from lbunet_tf.models import hub_encoders
 from lbunet_tf.models import keras_encoders
 from lbunet_tf.settings import config
 from lbunet_tf.training import losses
@@ -41,8 +42,9 @@ ARCHITECTURES = {
     f"lbunet-{encoder}": {"model": "lbunet", "encoder": encoder}
     for encoder in encoders.ENCODERS
     # Of keras.applications' the kinds: with and without batch norm, with operations that are no
-    # layers, with stochastic depth. tests/models/test_keras_encoders.py tests all.
-    if encoder not in keras_encoders.NETWORKS
+    # layers, with stochastic depth. tests/models/test_keras_encoders.py tests all. keras-hub's
+    # have tests of their own.
+    if encoder not in {*keras_encoders.NETWORKS, *hub_encoders.PRESETS}
     or encoder in ("resnet101", "vgg16", "mobilenetv3_small", "efficientnetb0")
 }
 ARCHITECTURES |= {

@@ -8,6 +8,7 @@ from keras.src.backend import config as keras_config
 from keras.src.legacy.saving import legacy_h5_format
 
 from lbunet_tf.models import encoders
+from lbunet_tf.models import hub_encoders
 from lbunet_tf.models import keras_encoders
 from lbunet_tf.settings import config
 
@@ -54,8 +55,9 @@ def _normalize(encoder, pixels):
     return ((pixels - np.array(encoder.mean)) / np.array(encoder.std)).astype("float32")
 
 
-# Those of keras.applications are built by one function.
-KINDS = [name for name in encoders.ENCODERS if name not in keras_encoders.NETWORKS]
+# Those of keras.applications are built by one function; keras-hub's have other strides.
+OTHERS = {*keras_encoders.NETWORKS, *hub_encoders.PRESETS}
+KINDS = [name for name in encoders.ENCODERS if name not in OTHERS]
 KINDS += ["resnet50", "vgg16", "efficientnetb0"]
 
 
