@@ -9,6 +9,7 @@ import pytest
 
 from lbunet_tf.models import backbones
 from lbunet_tf.models import hub_backbones
+from lbunet_tf.models import hub_presets
 from lbunet_tf.models import vision_transformer
 
 OF_7_CLASSES = 28 * 7 + 7
@@ -113,14 +114,14 @@ def test_positions_of_another_size_keep_the_class_token_and_the_order_of_the_gri
 def test_a_preset_without_keras_hub_says_what_to_install(monkeypatch, tmp_path, weights):
     # What Python has for a module that is not there.
     monkeypatch.setitem(sys.modules, "keras_hub", None)
-    monkeypatch.setattr(hub_backbones, "_check_folder", lambda name, folder: None)
+    monkeypatch.setattr(hub_presets, "check_folder", lambda name, folder: None)
 
-    with pytest.raises(ValueError, match=r'"--encoder_weights" of vit_b16 .*lbunet_tf\[hub\]'):
+    with pytest.raises(ValueError, match=r'"--encoder_weights=.*" of vit_b16 .*lbunet_tf\[hub\]'):
         hub_backbones.build("vit_b16", weights, 32)
 
 
 def test_a_folder_without_a_preset_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="has no config.json and no model.weights.h5"):
+    with pytest.raises(ValueError, match="with model.weights.h5. Received: .* no such file"):
         backbones.build_backbone("vit_b32", str(tmp_path), 32)
 
 
@@ -129,7 +130,7 @@ def test_a_base_computes_what_keras_hubs_does(preset):
     backbone, _ = preset
     model, images = vision_transformer.build_base(64, 32), _normal(2, 64, 64, 3)
 
-    hub_backbones.copy_weights(backbone, model, "vit_b32", "here")
+    hub_backbones.copy_weights(backbone, model)
 
     np.testing.assert_allclose(model(images), backbone(images)[:, 0], atol=1e-5)
 
@@ -163,7 +164,9 @@ def test_a_preset_is_read_at_another_size_and_with_its_own_scale(preset, hub, tm
 @pytest.mark.slow
 def test_a_preset_of_another_patch_is_refused(preset):
     _, folder = preset
-    with pytest.raises(ValueError, match='"--encoder_weights" must be for --encoder=vit_b16'):
+    with pytest.raises(
+        ValueError, match='"--encoder_weights" must be the folder of a preset of vit_b16'
+    ):
         backbones.build_backbone("vit_b16", str(folder), 64)
 
 
@@ -179,7 +182,7 @@ def test_a_preset_of_another_network_is_refused(hub, tmp_path):
         image_shape=(32, 32, 3),
     ).save_to_preset(str(tmp_path))
 
-    with pytest.raises(ValueError, match="must be the folder of a ViT preset"):
+    with pytest.raises(ValueError, match="must be the folder of a preset of vit_b32"):
         backbones.build_backbone("vit_b32", str(tmp_path), 32)
 
 
@@ -189,3 +192,13 @@ def test_layers_of_ours_come_back_from_their_config():
         assert keras.saving.deserialize_keras_object(
             keras.saving.serialize_keras_object(layer)
         ).get_config() == (layer.get_config())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", hub_backbones.NETWORKS)
+def test_a_preset_on_kaggle_is_one_of_keras_hubs(hub, name):
+    presets = hub.models.ViTBackbone.presets.values()
+
+    assert f"kaggle://{hub_backbones.NETWORKS[name].preset}" in {
+        preset["kaggle_handle"] for preset in presets
+    }
