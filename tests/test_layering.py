@@ -93,8 +93,8 @@ def test_only_flagfiles_touches_absl_flags():
 HEAVY = {
     "keras_cv": {"encoders.py", "rand_augment.py"},
     "albumentations": {"albumentations_recipe.py"},
-    "keras_hub": {"hub_encoders.py"},
-    "kagglehub": {"hub_encoders.py"},
+    "keras_hub": {"hub_presets.py", "hub_encoders.py"},
+    "kagglehub": {"hub_presets.py"},
 }
 
 

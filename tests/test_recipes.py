@@ -1,4 +1,5 @@
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -8,9 +9,11 @@ from absl import flags
 from lbunet_tf.settings import flagfiles
 
 ROOT = pathlib.Path(__file__).parent.parent
-FLAGFILES = sorted((ROOT / "flags").glob("*.cfg"))
+BASE = ROOT / "flags/zoo/base.cfg"
+FLAGFILES = sorted(path for path in (ROOT / "flags").rglob("*.cfg") if path != BASE)
 COMPARISONS = [path for path in FLAGFILES if "--experiments=" in path.read_text()]
 TRAININGS = [path for path in FLAGFILES if path not in COMPARISONS]
+ZOO = [path for path in TRAININGS if path.parent == BASE.parent]
 
 
 @pytest.mark.parametrize("path", FLAGFILES, ids=lambda path: path.name)
@@ -22,7 +25,23 @@ def test_a_flagfile_opens_with_what_command_and_score(path):
 @pytest.mark.parametrize("entry", ["train", "prepare"])
 @pytest.mark.parametrize("path", TRAININGS, ids=lambda path: path.name)
 def test_a_flagfile_parses_to_a_checked_config(path, entry):
-    assert parse(entry, path).paths.run == f"runs/{path.stem}"
+    name = path.relative_to(ROOT / "flags").with_suffix("")
+
+    assert parse(entry, path).paths.run == f"runs/{name}"
+
+
+@pytest.mark.parametrize("path", ZOO, ids=lambda path: path.name)
+def test_a_flagfile_of_the_zoo_is_a_classifier_on_the_images_of_the_others(path):
+    settings, first = (flagfiles.read_flagfile(one) for one in (path, ZOO[0]))
+
+    assert (settings.model.model, settings.model.encoder) == ("classifier", path.stem)
+    for group in ("source", "split", "outputs", "budget"):
+        assert getattr(settings, group) == getattr(first, group)
+
+
+@pytest.mark.parametrize("path", ZOO, ids=lambda path: path.name)
+def test_a_flagfile_of_the_zoo_says_its_fidelity(path):
+    assert re.search(r"^# Fidelity: (exact|faithful-reading|placeholder)", path.read_text(), re.M)
 
 
 def parse(entry, path):
@@ -70,4 +89,4 @@ def test_prepare_takes_the_flagfile_of_a_training(tmp_path):
 
 
 def test_there_are_flagfiles():
-    assert len(TRAININGS) >= 5 and len(COMPARISONS) >= 1
+    assert len(TRAININGS) >= 5 and len(COMPARISONS) >= 1 and len(ZOO) >= 15

@@ -39,7 +39,7 @@ def site(wheel, tmp_path_factory):
 def test_it_holds_every_module_every_flagfile_and_the_command(wheel):
     names = set(wheel.namelist())
     modules = {str(path.relative_to(ROOT)) for path in (ROOT / "lbunet_tf").rglob("*.py")}
-    recipes = {f"lbunet_tf/flags/{path.name}" for path in (ROOT / "flags").glob("*.cfg")}
+    recipes = {f"lbunet_tf/{path.relative_to(ROOT)}" for path in (ROOT / "flags").rglob("*.cfg")}
     released = {
         str(path.relative_to(ROOT))
         for path in (ROOT / "lbunet_tf/released").rglob("*")

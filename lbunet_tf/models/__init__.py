@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import keras
 
+from lbunet_tf.models import classifier
 from lbunet_tf.models import lbunet
 from lbunet_tf.models import unet
 from lbunet_tf.settings import config
@@ -12,6 +13,7 @@ from lbunet_tf.settings import process
 
 MODELS: dict[str, Callable[..., keras.Model]] = {
     "lbunet": lbunet.build_lbunet,
+    "classifier": classifier.build_classifier,
     "unet": unet.build_unet,
 }
 
@@ -19,8 +21,8 @@ MODELS: dict[str, Callable[..., keras.Model]] = {
 def build_model(settings: config.Config) -> keras.Model:
     """Returns the functional model that the flags name, weights loaded or seeded.
 
-    Input (B, S, S, 3) RGB in 0..255. Output: dict with `mask` (B, S, S, 1) logits and,
-    where that head is on, `melanoma` (B, 1) logits. Deep supervision adds further masks
+    Input (B, S, S, 3) RGB in 0..255. Output: dict of the heads that are on, all of them logits:
+    `mask` (B, S, S, 1), `melanoma` (B, 1), `diagnosis` (B, K). Deep supervision adds further masks
     (B, S, S, 1), which `inference_model` leaves out.
     """
     process.set_keras()

@@ -26,13 +26,19 @@ def build_activation_model(
     `melanoma_by_position`, bilinear to the size of the input, without its padding.
 
     Raises:
-        ValueError: The run has no melanoma head, or one that looks at more than the mean.
+        ValueError: The run has no melanoma head, or one that looks at more than the mean, or at no
+            mean (a backbone's vector).
     """
     if "melanoma" not in heads or melanoma_pool != "encoder":
         raise ValueError(
             '"--weak_targets=activation" needs a run of --heads=mask,melanoma and '
             f"--melanoma_pool=encoder. Received: "
             f"--heads={','.join(heads)} --melanoma_pool={melanoma_pool}"
+        )
+    if all(layer.name != "melanoma_pool" for layer in model.layers):
+        raise ValueError(
+            '"--weak_targets=activation" needs features by position, of which the head takes the '
+            "mean: a run whose --encoder gives no single vector. Received: a run without"
         )
     size, padding = model.input.shape[1], ((0, 0), (0, 0))
     for layer in model.layers:

@@ -68,7 +68,7 @@ def build_encoder(name: str, weights: str, size: int) -> Encoder:
         )
     padded = size + -size % 32
     if weights.endswith(".keras"):
-        return _from_run(ENCODERS[name]("none", padded), name, weights)
+        return from_run(ENCODERS[name]("none", padded), name, weights)
     return ENCODERS[name](weights, padded)
 
 
@@ -84,15 +84,21 @@ def why_unsuitable(name: str) -> str:
     return ""
 
 
-def _from_run(encoder, name, path):
-    """Returns the encoder with the weights and normalisation of a model that was saved."""
+def from_run(encoder: Encoder, name: str, path: str) -> Encoder:
+    """Returns an encoder with the weights and normalisation of a model that was saved.
+
+    Raises:
+        ValueError: The file is damaged, no model of ours, or of another encoder.
+    """
     try:
         saved = saved_models.load(path)
     except ValueError as error:
         raise ValueError(f'"--encoder_weights" must be a whole model of ours. {error}') from error
     layers = {layer.name: layer for layer in saved.layers}
     if "encoder" not in layers:
-        raise ValueError(f'"--encoder_weights" must be of an lbunet model. {path} has no encoder')
+        raise ValueError(
+            f'"--encoder_weights" must be of a model of ours with an encoder. {path} has no encoder'
+        )
     theirs = [tuple(weight.shape) for weight in layers["encoder"].weights]
     ours = [tuple(weight.shape) for weight in encoder.model.weights]
     if theirs != ours:
@@ -101,7 +107,8 @@ def _from_run(encoder, name, path):
             f"{path} has {len(theirs)} weights of other shapes"
         )
     encoder.model.set_weights(layers["encoder"].get_weights())
-    return Encoder(encoder.model, *_normalization(layers, path))
+    mean, std = _normalization(layers, path)
+    return dataclasses.replace(encoder, mean=mean, std=std)
 
 
 def _normalization(layers, path):

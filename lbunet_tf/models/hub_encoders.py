@@ -4,25 +4,20 @@ keras-hub is an extra (docs/dependencies.md) and imported where one of these is 
 """
 
 import contextlib
-import os
 import pathlib
 
 import keras
 import numpy as np
 
-from lbunet_tf.models import finite
+from lbunet_tf.models import hub_presets
 from lbunet_tf.models import normalizations
-from lbunet_tf.models import saved_models
 from lbunet_tf.models.normalizations import Normalization
-from lbunet_tf.storage import archives
-from lbunet_tf.storage import whole_files
 
 # The presets on Kaggle; of mit_b0 there are ImageNet weights only after scenes of ADE20K.
 PRESETS = {
     "mit_b0": "keras/mit/keras/mit_b0_ade20k_512/4",
     "swin_t": "keras/swin-transformer/keras/swin_tiny_patch4_window7_224/1",
 }
-CONVERTER, WEIGHTS = "image_converter.json", "model.weights.h5"
 # Of Swin-T (Liu et al. 2021): blocks and heads of each stage, channels of the first.
 DEPTHS, HEADS, WIDTH = (2, 2, 6, 2), (3, 6, 12, 24), 96
 PRETRAINED_WINDOW, SMALL_WINDOW = 7, 4
@@ -43,9 +38,10 @@ def build(name: str, weights: str, size: int) -> tuple[keras.Model, Normalizatio
     encoder = HubEncoder(name, size, name="encoder")
     if weights == "none":
         return encoder, normalizations.IMAGENET
-    folder = _download(name) if weights == "imagenet" else pathlib.Path(weights)
+    is_download = weights == "imagenet"
+    folder = hub_presets.download(name, PRESETS[name]) if is_download else pathlib.Path(weights)
     _load(encoder, folder)
-    return encoder, _normalization(folder)
+    return encoder, hub_presets.normalization(folder, normalizations.IMAGENET)
 
 
 @keras.saving.register_keras_serializable("lbunet_tf")
@@ -91,15 +87,7 @@ def _dtype_policy(name):
 
 
 def _import_hub():
-    try:
-        import keras_hub
-    except ImportError as error:
-        raise ValueError(
-            '"--encoder" mit_b0 and swin_t need keras-hub: pip install "lbunet_tf[hub]", or, '
-            "without its 240 MB of dependencies for text, pip install --no-deps keras-hub==0.32.0 "
-            f"and pip install tokenizers. Received: {error}"
-        ) from error
-    return keras_hub
+    return hub_presets.import_hub('"--encoder" mit_b0 and swin_t need keras-hub')
 
 
 def _mit_b0_backbone(size):
@@ -189,48 +177,12 @@ _BUILDERS = {"mit_b0": _mit_b0, "swin_t": _swin_t}
 _BACKBONES = {"mit_b0": (_mit_b0_backbone, 128), "swin_t": (_swin_t_backbone, 224)}
 
 
-def _download(name):
-    """Returns the folder of a preset, which is downloaded once."""
-    _import_hub()
-    import kagglehub
-
-    try:
-        return pathlib.Path(kagglehub.model_download(PRESETS[name]))
-    except Exception as error:
-        # kagglehub raises whatever its network library does.
-        cache = pathlib.Path(os.environ.get("KAGGLEHUB_CACHE", "~/.cache/kagglehub")).expanduser()
-        raise ValueError(
-            f"the weights of {name} could not be downloaded. Place the preset {PRESETS[name]} of "
-            f"Kaggle ({WEIGHTS}, {CONVERTER}) in {cache / 'models' / PRESETS[name]}, or give its "
-            "folder as --encoder_weights=PATH, or --encoder_weights=none to train from random "
-            f"weights. The download said: {archives.in_words(error)}"
-        ) from error
-
-
 def _load(encoder, folder):
-    """Sets the weights of a preset.
-
-    Its weights are read into a network of our own making: what classes its config.json names
-    does not matter.
-    """
-    network, path = encoder.get_config()["network"], folder / WEIGHTS
-    if not path.is_file():
-        raise ValueError(
-            f'"--encoder_weights" must be the folder of a preset of {network}, with {WEIGHTS}. '
-            f"Received: {folder}, which has no such file"
-        )
-    saved_models.check_hdf5(path)
+    """Sets the weights of a preset."""
+    network = encoder.get_config()["network"]
     make, size = _BACKBONES[network]
     backbone = make(size)
-    try:
-        backbone.load_weights(path)
-    except Exception as error:
-        # Keras raises whatever comes to pass where the file says what it does not expect.
-        raise ValueError(
-            f'"--encoder_weights" must be the folder of a preset of {network}. Received: {folder}. '
-            f"{archives.in_words(error)}"
-        ) from error
-    finite.check_model(backbone, path)
+    hub_presets.load_weights(backbone, network, folder)
     pairs = zip(encoder.weights, backbone.get_weights(), strict=True)
     encoder.set_weights([_fitted(weight.shape, theirs) for weight, theirs in pairs])
 
@@ -243,21 +195,3 @@ def _fitted(shape, weight):
     margin = (theirs - ours) // 2
     table = weight.reshape(theirs, theirs, -1)[margin:-margin, margin:-margin]
     return table.reshape(ours * ours, -1)
-
-
-def _normalization(folder):
-    """Returns the normalisation of a preset, ImageNet's where it states none."""
-    path = folder / CONVERTER
-    if not path.is_file():
-        return normalizations.IMAGENET
-    settings = whole_files.read_json(path, ("config",))["config"]
-    scale, offset = (
-        np.broadcast_to(np.asarray(settings.get(name) or default, "float64").ravel(), 3)
-        for name, default in (("scale", 1.0), ("offset", 0.0))
-    )
-    if not (np.isfinite(scale) & np.isfinite(offset) & (scale > 0)).all():
-        raise ValueError(
-            f"{path} must hold a scale above 0 and an offset. Received: scale={settings['scale']}, "
-            f"offset={settings['offset']}"
-        )
-    return Normalization(tuple((-offset / scale).tolist()), tuple((1 / scale).tolist()))

@@ -26,6 +26,8 @@ def check(settings, table: Mapping) -> None:
         _check_field(name, values[name], field.metadata)
     _check_data(settings.source, settings.comparison, settings.split, settings.augmentation)
     output_checks.check(settings, given)
+    if "encoder" in given:
+        _check_encoder(settings.model, settings.preprocessing.image_size)
     _check_operating_point(settings.score)
     _check_score(settings.score)
     _check_optimisation(settings.optimizer, settings.budget, settings.model, values)
@@ -113,6 +115,19 @@ def _check_data(source, comparison, split, augmentation):
         raise ValueError(
             f'"--source_weights" needs sources of different names. Received: --source={sources}'
         )
+
+
+def _check_encoder(model, image_size):
+    """Raises a ValueError where the architecture cannot take the encoder, or it the images."""
+    if model.model == "unet" or model.encoder not in fields.read("models.backbones:BACKBONES"):
+        return
+    if model.model == "lbunet":
+        raise ValueError(
+            f'"--encoder={model.encoder}" gives one vector for an image, of which no decoder can '
+            "draw a mask: give --model=classifier with --heads=melanoma, diagnosis or both, or "
+            "take another encoder. Received: --model=lbunet"
+        )
+    fields.read("models.backbones:check_size")(model.encoder, image_size)
 
 
 def _check_operating_point(score):

@@ -10,9 +10,11 @@ import importlib.machinery
 import sys
 
 MODULES = (
+    "lbunet_tf.models.alexnet",
     "lbunet_tf.models.bottleneck",
     "lbunet_tf.models.heads",
     "lbunet_tf.models.hub_encoders",
+    "lbunet_tf.models.vision_transformer",
     "lbunet_tf.training.losses",
     "lbunet_tf.training.metrics",
     "lbunet_tf.training.optimizers",

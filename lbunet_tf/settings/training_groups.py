@@ -19,14 +19,15 @@ class Model:
     )
     encoder: str = fields.flag(
         "resnet101",
-        "Encoder of --model=lbunet or classifier.",
-        choices=fields.Keys("models.encoders:ENCODERS"),
+        "Encoder of --model=lbunet or classifier. alexnet_2012, alexnet_tv and the ViTs are for "
+        "classifier only.",
+        choices=fields.Keys("models.encoders:ENCODERS", "models.backbones:BACKBONES"),
         refusal="models.encoders:why_unsuitable",
     )
     encoder_weights: str = fields.flag(
         "imagenet",
         "'imagenet', 'none' (random, by --seed), 'hed' (ImageNet, then edges; of vgg16), or the "
-        "path of a weights file.",
+        "path of a weights file or of the folder of a keras-hub preset.",
         is_path=True,
     )
     upsampling: str = fields.flag(

@@ -120,7 +120,7 @@ def test_outputs_are_a_dict_of_the_heads_in_the_order_of_output_names(make_model
 
 
 @pytest.mark.parametrize("size", [16, 32, 64, 124])
-@pytest.mark.parametrize("name", list(models.MODELS))
+@pytest.mark.parametrize("name", [name for name in models.MODELS if name != "classifier"])
 def test_outputs_have_the_size_of_the_input(make_model, name, size):
     model = make_model(model=name, heads=("mask", "melanoma"), image_size=size)
 

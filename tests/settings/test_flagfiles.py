@@ -7,6 +7,7 @@ import pytest
 from absl import flags
 from hypothesis import strategies
 
+from lbunet_tf.models import backbones
 from lbunet_tf.settings import config
 from lbunet_tf.settings import entry
 from lbunet_tf.settings import fields
@@ -215,11 +216,18 @@ def test_help_fits_a_terminal_of_100_columns():
 
 # What flagfiles, CSV, shells and Python's splitlines give a meaning to, and what is not ASCII.
 MEANINGFUL = ",\"'#=-~/\\ \tx;$\x0b\x0c\x1c\x85\u2028é字😀"
+MODELS = {
+    "unet": {"encoder_weights": "none"},
+    "classifier": {"model": "classifier", "heads": ("melanoma",)},
+}
 # What a value needs of other flags.
 PARTNERS = {
     "data_dir": lambda value: {"source": ("folder",) * max(len(value), 1)},
     "source_weights": lambda value: {"source": tuple(map(str, range(max(len(value), 1))))},
-    "model": lambda value: {"encoder_weights": "none" if value == "unet" else "imagenet"},
+    "model": lambda value: MODELS.get(value, {}),
+    "encoder": lambda value: (
+        {**MODELS["classifier"], "image_size": 224} if value in backbones.BACKBONES else {}
+    ),
     "image_score": lambda value: (
         {"heads": ("diagnosis",)} if value == "diagnosis" else {"mask_source": "label"}
     ),
@@ -423,17 +431,18 @@ def test_a_wrong_value_in_the_flags_of_a_run_names_the_file(tmp_path):
         flagfiles.read(str(tmp_path))
 
 
-def test_a_recipe_that_is_not_here_is_the_one_of_the_package(tmp_path, monkeypatch, caplog):
+@pytest.mark.parametrize("recipe", ["flags/quickstart.cfg", "flags/zoo/resnet50.cfg"])
+def test_a_recipe_that_is_not_here_is_the_one_of_the_package(tmp_path, monkeypatch, caplog, recipe):
     caplog.set_level("INFO", logger="absl")
     monkeypatch.chdir(tmp_path)
-    name = pathlib.Path("flags/quickstart.cfg")
+    name = pathlib.Path(recipe)
 
     flag_values = flags.FlagValues()
     flagfiles.define_flags("train", flag_values)
     flagfiles.parse(["train", f"--flagfile={name}"], flag_values)
 
     found = flagfile_lines.find(name)
-    assert found.is_file() and found.parts[-2:] == name.parts
+    assert found.is_file() and found.parts[-len(name.parts) :] == name.parts
     assert f"there is no {name} here; reading the package's {found}" in caplog.text
 
 
@@ -445,7 +454,10 @@ def test_a_recipe_in_the_working_directory_wins_over_that_of_the_package(tmp_pat
     assert flagfiles.read_flagfile(pathlib.Path("flags/quickstart.cfg")).budget.epochs == 77
 
 
-@pytest.mark.parametrize("name", ["flags/none.cfg", "quickstart.cfg", "a/flags/quickstart.cfg"])
+@pytest.mark.parametrize(
+    "name",
+    ["flags/none.cfg", "quickstart.cfg", "a/flags/quickstart.cfg", "flags/../flags/paper.cfg"],
+)
 def test_other_names_are_not_looked_for_in_the_package(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
 
