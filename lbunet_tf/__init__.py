@@ -101,12 +101,14 @@ def build_lbunet(
     bottleneck: str = "none",
     melanoma_pool: str = "encoder",
     deep_supervision: bool = False,
+    classes: str = "ham10000",
     seed: int = 0,
 ) -> "keras.Model":
     """Returns LB-UNet as an uncompiled, functional Keras model.
 
     Input (B, S, S, 3) float32 or uint8 RGB in 0..255, which the model normalises itself. Output: a
-    dict of float32 logits, `mask` (B, S, S, 1) and, with that head, `melanoma` (B, 1).
+    dict of float32 logits of the heads, `mask` (B, S, S, 1), `melanoma` (B, 1) and `diagnosis`
+    (B, K).
 
     Sets Keras' channels_last, float32 and epsilon, with which the models are defined, and the seeds
     of Python, NumPy and Keras.
@@ -115,16 +117,18 @@ def build_lbunet(
         encoder: "resnet101" (the paper's), or another that `lbunet train --help` lists.
         encoder_weights: "imagenet", "none" (random, by `seed`), "hed" (of vgg16), or the path of a
             weights file: keras.applications' of the same network, or a model.keras of ours.
-        heads: ("mask",) or ("mask", "melanoma").
+        heads: Any of "mask", "melanoma" and "diagnosis".
         image_size: S, the side of the square in pixels, 16 to 8192; padded to a multiple of 32
             inside.
         upsampling: How the decoder doubles the resolution: "nearest", "bilinear" or "transposed".
         attention: In the decoder: "none", "gate" on the skips, or "scse" after each stage.
         bottleneck: On the deepest features: "none", "self_attention" or "aspp".
-        melanoma_pool: Where the melanoma head looks: "encoder", or "mask", which weighs the
-            deepest features by the predicted mask.
+        melanoma_pool: Where the melanoma and diagnosis heads look: "encoder", or "mask", which
+            weighs the deepest features by the predicted mask.
         deep_supervision: Adds the outputs `mask_s2`, `mask_s4` and `mask_s8`, (B, S, S, 1) logits
             of the decoder at these strides.
+        classes: Of the diagnosis head: "ham10000" (K = 7), "isic2019" (8), "nv_vs_rest" (2) or
+            "clinical" (2).
         seed: Of the random initial weights.
 
     Raises:
@@ -147,6 +151,7 @@ def build_lbunet(
             bottleneck=bottleneck,
             melanoma_pool=melanoma_pool,
             deep_supervision=deep_supervision,
+            classes=classes,
             seed=seed,
         )
         return models.build_model(settings)

@@ -52,7 +52,7 @@ def test_the_model_is_that_of_the_flags():
         ({"encoder": "vgg"}, '"encoder" must be one of resnet101, .* Received: vgg'),
         ({"image_size": 8}, '"image_size" must be at least 16. Received: 8'),
         ({"image_size": 64.0}, '"image_size" must be a whole number. .*=64.0'),
-        ({"heads": ("melanoma",)}, '"heads" must be "mask" or .* Received: heads=melanoma'),
+        ({"heads": ("site",)}, '"heads" must name one or more of .* Received: heads=site'),
         ({"heads": "mask"}, '"heads" must be a tuple of names'),
         ({"deep_supervision": "yes"}, '"deep_supervision" must be True or False'),
         ({"encoder_weights": None}, '"encoder_weights" must be text'),

@@ -47,26 +47,18 @@ def prepare(settings: config.Config) -> Prepared:
     )
     if finds_alike:
         manifest = near_duplicates.with_groups(manifest, split.near_duplicates)
-    manifest = _split(manifest, masks, settings)
+    # Masks count though no head reads them: the splits are those of a run with a mask head, and
+    # the two can be compared.
+    manifest = manifest.assign(mask=manifest["image_id"].map(masks))
+    manifest = splits.assign(manifest, split.split_by, split.split_percent, seed)
+    if not settings.outputs.has_mask:
+        manifest = manifest.assign(mask="")
     if len(split.split_percent) == 4 and manifests.CALIBRATION not in set(manifest["split"]):
         raise ValueError(
             f"calibration, which --split_percent asks for, has none of the {len(manifest)} images. "
             "Use more images, another --split_percent, or --split_by=image"
         )
     return of_manifest(split.split_by, manifest, pd.concat([missing, bad], ignore_index=True))
-
-
-def _split(manifest, masks, settings):
-    """Returns the manifest with splits. They take the masks into account that no head reads.
-
-    So a run without a mask head has the splits of one with it, and can be compared.
-    """
-    split = settings.split
-    masks_there = manifest["image_id"].map(masks)
-    assigned = splits.assign(
-        manifest.assign(mask=masks_there), split.split_by, split.split_percent, settings.source.seed
-    )
-    return assigned if settings.outputs.has_mask else assigned.assign(mask="")
 
 
 def of_manifest(split_by: str, manifest: pd.DataFrame, skipped: pd.DataFrame) -> Prepared:

@@ -60,8 +60,8 @@ def predict_run(
     1 by logit.
 
     With a diagnosis head the table has `true_class`, "" where unknown, `p_CLASS`, the probability
-    of each, and `predicted`, the likeliest. Without a mask head it has nothing of masks, and there is
-    no histogram.
+    of each, and `predicted`, the likeliest. Without a mask head it has nothing of masks, and there
+    is no histogram.
 
     Of outlines it also writes `mask_histograms.npz`: `image_id` (N,) of the images with a mask, and
     `counts` (N, 2, 128), each image's pixels outside and inside its mask, by logit.

@@ -54,7 +54,7 @@ def test_the_numbers_of_ten_images_are_those_by_hand():
     assert found["accuracy"] == 0.6
     right = [0.7, 0.6, 0.2, 0.1, 0.8, 0.4, 0.3, 0.7, 0.3, 0.4]
     assert found["log_loss"] == pytest.approx(-np.log(right).mean())
-    assert (found["num_with_class"], found["absent"]) == (10, ["e"])
+    assert (found["num_with_class"], found["absent"]) == (10, ["df"])
     assert found["confusion"] == [
         [2, 1, 0, 0, 1],
         [1, 2, 0, 0, 0],
@@ -78,16 +78,16 @@ def test_the_numbers_of_each_class_are_those_by_hand():
         "f1": 0.5,
     }
     # Of 9 pairs the one image of the class is first in all.
-    assert found["d"]["auc"] == 1
+    assert found["bkl"]["auc"] == 1
     assert found["bcc"]["precision"] == 1 and found["bcc"]["f1"] == pytest.approx(2 / 3)
 
 
 def test_macro_auc_is_the_mean_over_classes_with_images_on_both_sides():
     found = class_scores.measure(table_of(TRUE, PROBABILITIES))
 
-    known = [found["per_class"][code]["auc"] for code in "abcd"]
+    known = [found["per_class"][code]["auc"] for code in CODES[:4]]
     assert found["macro_auc"] == pytest.approx(np.mean(known))
-    assert found["per_class"]["e"]["auc"] is None
+    assert found["per_class"]["df"]["auc"] is None
 
 
 def test_a_class_without_an_image_has_no_recall_and_one_never_predicted_no_precision():
@@ -263,7 +263,7 @@ def test_too_few_patients_of_a_class_give_no_interval_and_are_counted():
     for name in class_scores.WITH_INTERVAL:
         assert found[name]["low"] is None and found[name]["value"] is not None
         assert found[name]["method"] == (
-            f"patients with images of the class a 4, b 3, c 2, d 1; {intervals.LEAST} needed"
+            f"patients with images of the class mel 4, nv 3, bcc 2, bkl 1; {intervals.LEAST} needed"
         )
 
 
@@ -280,7 +280,7 @@ def test_images_of_one_class_have_no_auc():
     found = class_scores.measure(table_of([0] * 3, PROBABILITIES[:3]))
 
     assert found["macro_auc"] is None
-    assert found["intervals"]["macro_auc"]["method"] == "all images are of the class a"
+    assert found["intervals"]["macro_auc"]["method"] == "all images are of the class mel"
 
 
 def test_an_interval_says_which_part_of_the_classes_it_is_of():

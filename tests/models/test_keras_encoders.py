@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib
+import json
 import types
 
 import keras
@@ -174,6 +175,15 @@ def test_batch_norm_has_momentum_nine_tenths(network):
 
     assert {layer.momentum for layer in norms} <= {0.9}
     assert bool(norms) != network.name.startswith("vgg")
+
+
+def test_an_encoder_is_built_again_from_its_configuration(network):
+    config = json.loads(json.dumps(keras.saving.serialize_keras_object(network.model)))
+
+    again = keras.saving.deserialize_keras_object(config)
+
+    shapes = [weight.shape for weight in network.model.weights]
+    assert [weight.shape for weight in again.weights] == shapes
 
 
 def test_only_biases_right_before_batch_norm_are_left_out(network):
