@@ -42,4 +42,4 @@ def of_weights(model, images, loss, training=True):
     gradients = tape.gradient(total, weights, unconnected_gradients="zero")
     for weight, value in zip(model.non_trainable_weights, before, strict=True):
         weight.assign(value)
-    return [gradient.numpy() for gradient in gradients]
+    return [tf.convert_to_tensor(gradient).numpy() for gradient in gradients]
