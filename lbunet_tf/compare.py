@@ -7,6 +7,7 @@ command continues after an interruption. Any flag of lbunet_tf.train may be give
 then replaces that of every flagfile.
 """
 
+import math
 import pathlib
 
 import keras
@@ -24,7 +25,9 @@ from lbunet_tf.evaluation import differences
 from lbunet_tf.evaluation import scores
 from lbunet_tf.evaluation.reports import report
 from lbunet_tf.evaluation.reports import report_figures
+from lbunet_tf.runs import ensemble
 from lbunet_tf.runs import run_directory
+from lbunet_tf.runs import speed
 from lbunet_tf.settings import config
 from lbunet_tf.settings import entry
 from lbunet_tf.settings import flagfile_lines
@@ -38,7 +41,15 @@ from lbunet_tf.training import tensorboard
 
 # The marker of a folder of a comparison, and what is written there next to the runs.
 WORK = "compare"
-WRITTEN = ("table.md", "table.csv", "runs.csv", "differences.csv", "roc.png", "report.html")
+WRITTEN = (
+    "table.md",
+    "table.csv",
+    "runs.csv",
+    "differences.csv",
+    "roc.png",
+    "speed.png",
+    "report.html",
+)
 OWN = (*WRITTEN, run_directory.EVENTS)
 
 
@@ -52,7 +63,8 @@ def compare(settings: config.Config, overrides: dict) -> pd.DataFrame:
     """Returns the table, one row per experiment; everything is written to the run directory.
 
     Writes `table.md`, `table.csv`, `runs.csv` (one row per run), `differences.csv`, `roc.png`,
-    `report.html`, and `tensorboard/` with the HParams of all runs.
+    `speed.png` (AUC against milliseconds per image), `report.html`, and `tensorboard/` with the
+    HParams of all runs.
 
     Args:
         settings: `run`, `experiments` and `seeds` are used.
@@ -237,12 +249,14 @@ def _write(settings, runs):
     folder = pathlib.Path(settings.paths.run)
     rows, curves, trials, tables, thresholds = [], {}, {}, {}, {}
     hyperparameters = _hyperparameters(runs)
+    milliseconds = _milliseconds(runs)
     for name, run in runs.items():
         path = pathlib.Path(run.paths.run)
         training = whole_files.read_json(path / run_directory.FINISHED, ("epochs", "best_epoch"))
         metrics = whole_files.read_json(path / run_directory.METRICS, ("val", "test"))
         experiment = name.rpartition("/")[0]
-        rows.append(comparison.make_row(experiment, run, training, metrics["test"]))
+        row = comparison.make_row(experiment, run, training, metrics["test"])
+        rows.append(row | {"milliseconds": milliseconds[experiment]})
         predicted = contract.read(path / run_directory.PREDICTIONS)
         test = predicted[predicted["split"] == "test"]
         tables[experiment, run.source.seed] = test
@@ -266,6 +280,21 @@ def _write(settings, runs):
     output_folder.delete_files(folder, [run_directory.EVENTS])
     tensorboard.write_hparams(folder / run_directory.TENSORBOARD, trials)
     return summary
+
+
+def _milliseconds(runs):
+    """Returns the time for an image by experiment, NaN where its model was deleted.
+
+    Seeds do not change it: the first run is timed.
+    """
+    first = {name.rpartition("/")[0]: run for name, run in reversed(runs.items())}
+    found = dict.fromkeys(first, math.nan)
+    for experiment, run in first.items():
+        path = pathlib.Path(run.paths.run)
+        if (path / run_directory.MODEL).is_file():
+            found[experiment] = speed.milliseconds_per_image(ensemble.load_best(path))
+            keras.backend.clear_session()
+    return found
 
 
 def _hyperparameters(runs):
@@ -298,6 +327,11 @@ def _write_pages(settings, run, summary, curves, found):
         )
         names = [f"{name}, AUC {cell}" for name, cell in auc.items()]
         drawn.append(report_figures.of_comparison(folder / "roc.png", names))
+        timed = summary[summary["auc"].notna() & summary["milliseconds"].notna()]
+        if len(timed):
+            columns = [timed[name] for name in ("experiment", "milliseconds", "auc")]
+            figures.speed(*columns, folder / "speed.png")
+            drawn.append(report_figures.of_speed(folder / "speed.png", timed))
     title = f"{len(summary)} experiments on {', '.join(run.source.source)}"
     facts = comparison.facts(summary, run.split.split_by, run.budget, settings.comparison.seeds)
     facts |= differences.in_words(found)

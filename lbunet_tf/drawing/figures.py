@@ -79,6 +79,40 @@ def roc(curves: dict[str, Sequence[tuple]], path: pathlib.Path) -> None:
         canvas.save(figure, path)
 
 
+def speed(
+    names: Sequence[str],
+    milliseconds: Sequence[float],
+    auc: Sequence[float],
+    path: pathlib.Path,
+) -> None:
+    """Draws the AUC of experiments against their time for an image.
+
+    Args:
+        names: Of the experiments.
+        milliseconds: Of each, for an image.
+        auc: Of each.
+        path: Where the PNG goes.
+    """
+    with canvas.drawing_style():
+        figure, [[axes]] = canvas.make_axes(1, 1, (6.4, 4.4))
+        points = zip(names, milliseconds, auc, itertools.cycle(CURVES), strict=False)
+        for name, x, y, colour in points:
+            axes.plot(x, y, "o", color=colour)
+            axes.annotate(
+                *(canvas.drawn_name(name), (x, y)),
+                xytext=(5, 4),
+                textcoords="offset points",
+                fontsize=8,
+            )
+        axes.set_xscale("log")
+        axes.margins(x=0.25, y=0.12)
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter("{x:g}")
+        axes.set_xlabel("milliseconds per image (logarithmic)")
+        axes.set_ylabel("AUC of test images")
+        canvas.save(figure, path)
+
+
 def reliability(curves: dict[str, tuple], path: pathlib.Path) -> None:
     """Draws reliability diagrams: the fraction of melanomas at each probability.
 

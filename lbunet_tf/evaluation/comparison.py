@@ -5,17 +5,12 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from lbunet_tf.evaluation import reported
 from lbunet_tf.evaluation import scores
 from lbunet_tf.settings import config
 from lbunet_tf.settings import published_flags
 from lbunet_tf.settings import training_groups
 
-# Table I of the paper by model and encoder: accuracy, AUC, Dice. IoU is promised, not printed.
-REPORTED = {
-    ("unet", ""): (0.8523, 0.881, 0.78),
-    ("lbunet", "resnet34"): (0.8795, 0.902, 0.81),
-    ("lbunet", "resnet101"): (0.9047, 0.941, 0.86),
-}
 MASK_NAMES = ("dice", "iou", "thresholded_jaccard", "pixel_accuracy")
 SCORES = (
     "auc",
@@ -28,7 +23,7 @@ SCORES = (
 COUNTS = ("epochs", "best_epoch", "training_seconds")
 # Of the test images, which seeds may differ in.
 COUNTED = ("num_scored", "num_melanoma", "num_masks", "num_with_class", "num_classes")
-ENDS = ("balanced_accuracy_low", "balanced_accuracy_high")
+ENDS = tuple(f"{name}_{end}" for name in ("auc", "balanced_accuracy") for end in ("low", "high"))
 SHOWN = {
     "experiment": "experiment",
     "encoder": "encoder",
@@ -43,6 +38,9 @@ SHOWN = {
     "label_as_mask_iou": "label-as-mask IoU",
     "epochs": "epochs (best)",
     "training_seconds": "training time",
+    "milliseconds": "ms per image",
+    "fidelity": "fidelity",
+    "of_authors": "reported by its authors, not run",
     "reported": "the paper reports: accuracy, AUC, Dice",
 }
 
@@ -56,7 +54,7 @@ def make_row(experiment: str, settings: config.Config, training: dict, test: dic
         training: `training.json`.
         test: The test part of `metrics.json`.
     """
-    encoder = settings.model.encoder if settings.model.model == "lbunet" else ""
+    encoder = "" if settings.model.model == "unet" else settings.model.encoder
     row = {
         "experiment": experiment,
         "seed": settings.source.seed,
@@ -74,6 +72,11 @@ def make_row(experiment: str, settings: config.Config, training: dict, test: dic
     if "auc" in row:
         counts = row["num_melanoma"], row["num_scored"] - row["num_melanoma"]
         row["auc_standard_error"] = auc_standard_error(row["auc"], *counts)
+        interval = test.get("intervals", {}).get("auc", {})
+        row |= {f"auc_{end}": interval.get(end) for end in ("low", "high")}
+    if settings.model.model == "classifier" and encoder in reported.CLASSIFIERS:
+        system = reported.CLASSIFIERS[encoder]
+        row |= {"fidelity": system.fidelity, "of_authors": system.reported}
     if settings.outputs.mask_source == "label" and "isic2020" in settings.source.source:
         row.update(_reported(settings.model.model, encoder))
     return row
@@ -96,7 +99,7 @@ def _of_classes(part):
 
 def _reported(model, encoder):
     names = ("reported_accuracy", "reported_auc", "reported_dice")
-    return dict(zip(names, REPORTED.get((model, encoder), ()), strict=False))
+    return dict(zip(names, reported.TABLE_I.get((model, encoder), ()), strict=False))
 
 
 def auc_standard_error(auc: float, num_positive: int, num_negative: int) -> float:
@@ -155,6 +158,10 @@ def readable(summary: pd.DataFrame) -> pd.DataFrame:
     shown = [name for name in SHOWN if name in summary or name == "reported"]
     if "reported_auc" not in summary:
         shown.remove("reported")
+    if "milliseconds" in shown and summary["milliseconds"].isna().all():
+        shown.remove("milliseconds")
+    if "of_authors" in shown and not (summary["of_authors"].fillna("") != "").any():
+        shown.remove("of_authors")
     cells = [{SHOWN[name]: _cell(name, row) for name in shown} for _, row in summary.iterrows()]
     return pd.DataFrame(cells)
 
@@ -169,15 +176,17 @@ def _cell(name, row):
         return f"{row[name]:g} ({row['best_epoch']:g})"
     if name == "trainable_parameters":
         return f"{row[name]:,}"
+    if name == "milliseconds":
+        return "-" if pd.isna(row[name]) else f"{row[name]:.1f}"
     if name in SCORES:
         return score_cell(name, row)
-    return str(row[name]) or "-"
+    return "-" if pd.isna(row[name]) else str(row[name]) or "-"
 
 
 def score_cell(name: str, row: pd.Series) -> str:
     """Returns the mean and its spread over seeds.
 
-    For one seed, an AUC with its standard error, and what has an interval with that.
+    For one seed with the 95 % interval, and an AUC without one with its standard error.
     """
     if pd.isna(row[name]):
         return "-"
@@ -203,11 +212,22 @@ def facts(
             "±: standard deviation over the seeds, which change split, subset and initial weights."
             if len(seeds) > 1
             else _ONE_SEED
-            if "auc" in summary or "num_with_class" not in summary
+            if _has_standard_error(summary)
             else "One seed: nothing here says what another would change."
         ),
         "Training time": "the epochs on this machine, including the effect of other work on it.",
     }
+    if "milliseconds" in summary and summary["milliseconds"].notna().any():
+        result["Speed"] = (
+            "the network alone, batches of 8 that are in memory, the median of 7, all experiments "
+            "one after another on this machine."
+        )
+    if "fidelity" in summary:
+        result["Fidelity"] = (
+            "exact: the published network; faithful-reading: what a text says, with our choices "
+            "where it is silent. Data, head, recipe and budget are ours. What authors report is of "
+            "their data and was not run."
+        )
     if "label_as_mask_dice" in summary:
         result["Label-as-mask"] = (
             "the mask is the image's class on every pixel, as in the paper. Dice and IoU of such "
@@ -226,6 +246,14 @@ _ONE_SEED = (
     "One seed: SE is the standard error of the AUC that the number of test images alone gives "
     "(Hanley and McNeil 1982); it does not include what another seed would change."
 )
+
+
+def _has_standard_error(summary):
+    """Returns whether an AUC is shown with its standard error, for want of an interval."""
+    if "auc" not in summary:
+        return "num_with_class" not in summary
+    without = summary["auc_low"].isna() if "auc_low" in summary else True
+    return bool((summary["auc"].notna() & without).any())
 
 
 def _counts(summary):
@@ -262,8 +290,9 @@ def _meanings(summary):
             "Balanced accuracy is the mean over classes of the fraction of a class's images that "
             "are given that class, so that a rare class counts as much as a frequent one. "
         )
-        if "balanced_accuracy_low" in summary and summary["balanced_accuracy_low"].notna().any():
-            text += "In brackets is its 95 % interval by patient. "
+    lows = [name for name in ENDS if name.endswith("low") and name in summary]
+    if summary[lows].notna().to_numpy().any():
+        text += "In brackets is the 95 % interval by patient. "
     return text
 
 

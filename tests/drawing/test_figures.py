@@ -291,3 +291,9 @@ def test_a_decision_curve_is_drawn_also_where_nothing_is_gained(path, value):
     figures.decision_curve(curve, 0.018, path)
 
     assert _is_drawn(path)
+
+
+def test_speeds_are_drawn_with_names_that_overlap_no_axis(path):
+    figures.speed(["a/seed", "b" * 60], [0.9, 310.0], [0.5, 0.91], path)
+
+    assert path.stat().st_size > 5000

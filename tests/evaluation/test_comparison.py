@@ -1,11 +1,16 @@
+import pathlib
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn import metrics as sklearn_metrics
 
 from lbunet_tf.evaluation import comparison
+from lbunet_tf.evaluation import reported
 from lbunet_tf.settings import config
 
+ROOT = pathlib.Path(__file__).parents[2]
 LABEL = config.make(source=("isic2020",), mask_source="label", split_by="image")
 TRAINING = {
     "trainable_parameters": 51513233,
@@ -244,3 +249,43 @@ def test_val_has_its_balanced_accuracy_too():
     found = comparison.validation_scores(diagnosed(0.7), TRAINING)
 
     assert found["val balanced accuracy"] == 0.7
+
+
+def test_an_auc_with_an_interval_by_patient_shows_it_instead_of_its_standard_error():
+    measured = {**TEST, "auc": 0.8, "intervals": {"auc": {"low": 0.71, "high": 0.87}}}
+    summary = summarise([comparison.make_row("paper", LABEL, TRAINING, measured)])
+
+    assert comparison.readable(summary).loc[0, "AUC"] == "0.800 (0.710 to 0.870)"
+    words = " ".join(comparison.facts(summary, "patient", config.make().budget, (0,)).values())
+    assert "95 % interval by patient" in words and "standard error" not in words
+
+
+@pytest.mark.parametrize(
+    "encoder, fidelity, of_authors",
+    [
+        ("vgg16", "exact", "-"),
+        ("ahmad_vit", "faithful-reading", "accuracy 1.0000 (Ahmad et al. 2024, HAM10000)"),
+    ],
+)
+def test_a_classifier_says_how_close_it_is_to_what_was_published(encoder, fidelity, of_authors):
+    rows = []
+    for name in (encoder, "ahmad_vit"):
+        size = 56 if name == "ahmad_vit" else 128
+        flags = {"encoder": name, "image_size": size, "encoder_weights": "none"}
+        settings = config.make(model="classifier", heads=("melanoma",), **flags)
+        (row,) = make_runs(0.8, experiment=f"{name} {len(rows)}", settings=settings)
+        rows.append({**row, "milliseconds": 12.34})
+
+    cells = comparison.readable(summarise(rows)).loc[0]
+
+    assert cells["fidelity"] == fidelity and cells["ms per image"] == "12.3"
+    assert cells["reported by its authors, not run"] == of_authors
+
+
+def test_every_flagfile_of_a_system_states_the_fidelity_of_its_row():
+    files = [path for path in (ROOT / "flags" / "zoo").glob("*.cfg") if path.stem != "base"]
+
+    assert {path.stem for path in files} == set(reported.CLASSIFIERS)
+    for path in files:
+        system = reported.CLASSIFIERS[path.stem]
+        assert re.search(r"^# Fidelity: ([\w-]+)", path.read_text(), re.M)[1] == system.fidelity

@@ -18,6 +18,7 @@ CAPTIONS = {
     "recall of the class.",
     "roc": "ROC: each point is a threshold. The further above the dotted line, the better the "
     "score ranks melanomas above other lesions.",
+    "speed": "AUC of the test images against the time for an image: the best are at the top left.",
     "confusion_matrix": "Test images by true and predicted class, at 0.5 and at the threshold "
     "that was chosen on other images.",
     "threshold_curves": "What a threshold costs on the test images. PPV: the fraction of flagged "
@@ -51,6 +52,15 @@ def of_comparison(path: pathlib.Path, names: list[str]) -> document.Figure:
     """Returns the figure of the ROC curves of several experiments, named with their AUC."""
     alternative = f"ROC curves of the test images: {'; '.join(names)}."
     return document.embed(path, alternative, CAPTIONS[path.stem])
+
+
+def of_speed(path: pathlib.Path, summary: pd.DataFrame) -> document.Figure:
+    """Returns the figure of AUC against milliseconds, with the numbers in its alternative text."""
+    points = "; ".join(
+        f"{row.experiment}, {row.milliseconds:.1f} ms, AUC {row.auc:.3f}"
+        for row in summary.itertuples()
+    )
+    return document.embed(path, f"AUC by milliseconds per image: {points}.", CAPTIONS[path.stem])
 
 
 def _figure(run, path):
