@@ -166,6 +166,12 @@ def _check_budget(runs):
                     f"{value} in {first} and {other[flag]} in {name}. "
                     f"Give --{flag} here to set it in every flagfile, or compare them separately"
                 )
+    classes = {name: run.outputs.classes for name, run in runs.items() if run.outputs.class_names}
+    if len(set(classes.values())) > 1:
+        listed = ", ".join(f"{value} in {name}" for name, value in classes.items())
+        raise ValueError(
+            f'experiments with a diagnosis head must share "--classes". Received: {listed}'
+        )
     return runs
 
 
@@ -193,9 +199,7 @@ def _is_finished(settings):
 
 def _check_models(configs):
     """Builds each model once: missing weights are known in seconds, not after hours."""
-    different = {
-        (run.model.model, run.model.encoder, run.model.encoder_weights): run for run in configs
-    }
+    different = {(*vars(run.model).values(), run.preprocessing.image_size): run for run in configs}
     for settings in different.values():
         models.build_model(settings)
         keras.backend.clear_session()

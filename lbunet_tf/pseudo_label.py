@@ -129,18 +129,13 @@ def _check(settings):
             '"--targets" must be mask, melanoma, or both. '
             f"Received: --targets={','.join(settings.pseudo_labels.targets)}"
         )
-    if not settings.outputs.has_mask:
-        raise ValueError(
-            f'"--run" must have a mask head. {settings.paths.run} has '
-            f"--heads={','.join(settings.outputs.heads)}"
-        )
     for name in ("confidence", "mask_confidence"):
         if settings.values()[name] > 1:
             raise ValueError(f'"--{name}" must be at most 1. Received: {settings.values()[name]}')
     if "melanoma" in settings.pseudo_labels.targets and settings.outputs.score_rule == "none":
         raise ValueError(
             f'"--targets=melanoma" needs a run that scores melanoma, and {settings.paths.run} has '
-            "no such head. Give --targets=mask, or a run of --heads=mask,melanoma"
+            "no such head. Give --targets=mask, or a run with melanoma in its --heads"
         )
     if "mask" not in settings.pseudo_labels.targets:
         if settings.pseudo_labels.ignore_true_masks:
@@ -149,6 +144,13 @@ def _check(settings):
                 f"Received: --targets={','.join(settings.pseudo_labels.targets)}"
             )
         return
+    is_of_mask = settings.pseudo_labels.weak_targets != "activation"
+    if is_of_mask and not settings.outputs.has_mask:
+        raise ValueError(
+            f'"--weak_targets={settings.pseudo_labels.weak_targets}" needs a run with a mask head, '
+            f"and {settings.paths.run} has --heads={','.join(settings.outputs.heads)}. Give "
+            "--targets=melanoma, or --weak_targets=activation"
+        )
     needed = {"prediction": "lesion", "label_map": "label"}.get(settings.pseudo_labels.weak_targets)
     if needed not in (None, settings.outputs.mask_source):
         other = {"lesion": "label_map", "label": "prediction"}[needed]
@@ -217,7 +219,8 @@ def _make_predict(settings) -> Callable:
 
     def predict(squares):
         logits = logits_of(squares)
-        maps = logits["mask"]
+        # Without a mask head and an activation map, no masks are asked for.
+        maps = logits.get("mask", np.zeros((*np.shape(squares)[:3], 1)))
         if by_activation:
             sign = np.where(logits["melanoma"] >= 0, 1, -1)
             maps = sign[:, :, None, None] * logits[activation_map.OUTPUT]

@@ -11,7 +11,9 @@ import lbunet_tf
 from lbunet_tf import evaluate
 from lbunet_tf import export
 from lbunet_tf import predict
+from lbunet_tf import pseudo_label
 from lbunet_tf import train
+from lbunet_tf.data import preparation
 from lbunet_tf.serving import postprocessing
 from lbunet_tf.settings import config
 from lbunet_tf.storage import whole_files
@@ -134,6 +136,43 @@ def test_classes_that_no_training_image_has_are_refused_before_training(folder):
     with pytest.raises(ValueError, match="Missing: akiec, bcc, bkl, df, vasc"):
         train.train(settings)
     assert not (folder / "ham" / "model.keras").exists()
+
+
+def test_a_split_without_any_known_class_is_refused(folder):
+    settings = make_settings(folder, "empty")
+    manifest = pd.read_csv(folder / "run" / "manifest.csv")
+    manifest.loc[manifest["split"] == "val", "diagnosis"] = ""
+
+    with pytest.raises(ValueError, match='"--classes=clinical" needs .* val has none'):
+        preparation.check_targets(settings.outputs, "none", "balanced_accuracy", manifest)
+
+
+def test_a_killed_run_of_classes_ends_as_one_that_was_not(run, folder, train_until_killed):
+    settings = make_settings(folder, "killed", epochs=2)
+    whole = train.train(make_settings(folder, "whole", epochs=2))
+
+    train_until_killed(settings)
+    train.train(settings)
+
+    histories = [pd.read_csv(path / "history.csv") for path in (whole, folder / "killed")]
+    columns = [name for name in histories[0] if name != "seconds"]
+    pd.testing.assert_frame_equal(histories[0][columns], histories[1][columns])
+
+
+def test_labels_of_images_are_predicted_by_a_run_without_a_mask_head(folder):
+    settings = make_settings(
+        folder, "melanoma", heads=("melanoma",), classes="ham10000", monitor="auc"
+    )
+    run = train.train(settings)
+    asked = settings.replace(
+        targets=("melanoma",), confidence=0.5, output=str(folder / "pseudo"), run=str(run)
+    )
+
+    pseudo_label.pseudo_label(asked)
+
+    table = pd.read_csv(folder / "pseudo" / "manifest.csv")
+    assert table["label"].isin([0, 1]).all()
+    assert not (folder / "pseudo" / "masks").exists()
 
 
 def test_runs_of_other_classes_have_no_mean(run, folder):

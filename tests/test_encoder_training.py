@@ -37,4 +37,10 @@ def test_an_encoder_is_fine_tuned_saved_and_exported(small_config, tmp_path, nam
     for layer, trained in zip(before.layers, after.layers, strict=True):
         if isinstance(layer, keras.layers.BatchNormalization):
             np.testing.assert_array_equal(layer.get_weights(), trained.get_weights())
+    kernels = [
+        [weight for weight in encoder.get_weights() if weight.ndim > 1]
+        for encoder in (before, after)
+    ]
+    # Frozen for one epoch of two, then trained.
+    assert any(not np.array_equal(*pair) for pair in zip(*kernels, strict=True))
     assert "serving_default" in tf.saved_model.load(str(folder)).signatures

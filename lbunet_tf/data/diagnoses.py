@@ -17,6 +17,7 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
         "melanoma in situ",
         "melanoma invasive",
         "melanoma metastasis",
+        "malignant melanocytic proliferations (melanoma)",
         "lentigo maligna",
         "lentigo maligna melanoma",
     ),
@@ -73,8 +74,6 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "malignant": (),
 }
 CODES = {word: code for code, words in SYNONYMS.items() for word in (code, *words)}
-# What says that nobody knows, or cannot tell.
-UNKNOWN = ("", "unknown", "unk", "indeterminate", "atypical melanocytic proliferation")
 
 _HAM10000 = ("akiec", "bcc", "bkl", "df", "mel", "nv", "vasc")
 _ISIC2019 = ("mel", "nv", "bcc", "ak", "bkl", "df", "vasc", "scc")
@@ -102,12 +101,13 @@ def codes_of(diagnoses: Iterable[str]) -> np.ndarray:
     """Returns (N,) codes of what sources call diagnoses, "" where none is known.
 
     Case does not matter. The ISIC Archive qualifies after a comma, as in "Nevus, Spitz": where the
-    whole is no word of ours, the words before the first comma count.
+    whole is no word of ours, the first of its parts that is one counts.
     """
     known = {}
     for diagnosis in set(diagnoses):
         word = str(diagnosis).strip().lower()
-        known[diagnosis] = CODES.get(word) or CODES.get(word.split(",")[0].strip(), "")
+        found = [CODES.get(part.strip()) for part in (word, *word.split(","))]
+        known[diagnosis] = next(filter(None, found), "")
     return np.array([known[diagnosis] for diagnosis in diagnoses], dtype=object)
 
 

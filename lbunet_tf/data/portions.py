@@ -41,7 +41,7 @@ class Portion:
         """Returns the rows of a manifest that this process reads, in their order."""
         positions = self.positions(len(rows), batch_size)
         taken = rows.iloc[np.maximum(positions, ~positions)].reset_index(drop=True)
-        taken.loc[positions < 0, "mask"] = ""
+        taken.loc[positions < 0, ["mask", "diagnosis"]] = ""
         taken.loc[positions < 0, "label"] = np.nan
         return taken
 

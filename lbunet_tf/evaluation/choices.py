@@ -97,7 +97,7 @@ def check(
         return
     if not has_score:
         raise ValueError(
-            "an operating point needs a melanoma score: train with --heads=mask,melanoma. "
+            "an operating point needs a melanoma score: train with melanoma in --heads. "
             f"Received: {rule}, of a run without one"
         )
     part = part_of(rows)
@@ -213,7 +213,7 @@ def check_sets(rows: pd.DataFrame, coverage: float, has_score: bool, target: Tar
             frozen.read_sets(target.run)
         return
     if not has_score:
-        _refuse_coverage(coverage, "a melanoma score: train with --heads=mask,melanoma", "none")
+        _refuse_coverage(coverage, "a melanoma score: train with melanoma in --heads", "none")
     labels = rows["label"].dropna()
     if labels.nunique() < 2:
         _refuse_classes(coverage, labels)

@@ -51,7 +51,7 @@ def check(
             "one of them",
         )
     if not has_score:
-        _refuse(prevalence, "needs a melanoma score: train with --heads=mask,melanoma", "none")
+        _refuse(prevalence, "needs a melanoma score: train with melanoma in --heads", "none")
     known = rows[rows["label"].notna()]
     reason = intervals.too_few(known["label"].to_numpy(int), contract.patients(known)[0])
     if reason:

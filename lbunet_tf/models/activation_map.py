@@ -31,7 +31,7 @@ def build_activation_model(
     """
     if "melanoma" not in heads or melanoma_pool != "encoder":
         raise ValueError(
-            '"--weak_targets=activation" needs a run of --heads=mask,melanoma and '
+            '"--weak_targets=activation" needs a run with melanoma in its --heads and '
             f"--melanoma_pool=encoder. Received: "
             f"--heads={','.join(heads)} --melanoma_pool={melanoma_pool}"
         )

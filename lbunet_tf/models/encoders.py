@@ -63,7 +63,7 @@ def build_encoder(name: str, weights: str, size: int) -> Encoder:
     is_path = weights not in ("imagenet", "none", "hed") and not is_folder
     if is_path and not pathlib.Path(weights).is_file():
         raise ValueError(
-            '"--encoder_weights" must be imagenet, none, or the path of a file. '
+            '"--encoder_weights" must be imagenet, none, hed (of vgg16), or the path of a file. '
             f"Received: {weights}, and there is no such file"
         )
     padded = size + -size % 32
@@ -78,8 +78,8 @@ def why_unsuitable(name: str) -> str:
         if name.lower().startswith(start):
             return (
                 '"--encoder" must have features at strides 2, 4, 8, 16 and 32, for the skips of '
-                f"the decoder. {name} has none at {missing}. Take {relative}, its nearest relative "
-                f"of {', '.join(ENCODERS)}. Received: {name}"
+                f"the decoder. {name} has none at {missing}. Take {relative}, its nearest "
+                f"relative. Received: {name}"
             )
     return ""
 
@@ -118,7 +118,7 @@ def _normalization(layers, path):
     is_number = all(values.dtype.kind in "if" and len(values) == 3 for values in (mean, variance))
     if not is_number or not np.isfinite([mean, variance]).all() or (variance < 0).any():
         raise ValueError(
-            f'"--encoder_weights" must be of an lbunet model, whose layer "normalization" has '
+            f'"--encoder_weights" must be of a model of ours, whose layer "normalization" has '
             f"three means and variances. {path} has means {mean[:3]} and variances {variance[:3]}"
         )
     return tuple(mean.tolist()), tuple((variance**0.5).tolist())

@@ -119,6 +119,11 @@ def _check_data(source, comparison, split, augmentation):
 
 def _check_encoder(model, image_size):
     """Raises a ValueError where the architecture cannot take the encoder, or it the images."""
+    if model.encoder_weights == "hed" and model.encoder != "vgg16":
+        raise ValueError(
+            '"--encoder_weights=hed" are the weights of a VGG16: add --encoder=vgg16. '
+            f"Received: --encoder={model.encoder}"
+        )
     if model.model == "unet" or model.encoder not in fields.read("models.backbones:BACKBONES"):
         return
     if model.model == "lbunet":

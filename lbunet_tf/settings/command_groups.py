@@ -89,10 +89,11 @@ class Search:
     )
     objective: str = fields.flag(
         "dice",
-        "What trials are compared by, on val: Dice of the mask head, AUC of the melanoma score, or "
-        "the loss. It is also their --monitor, unless that is given.",
+        "What trials are compared by, on val: Dice of the mask head, AUC of the melanoma score, "
+        "balanced accuracy of the diagnosis head, or the loss. It is also their --monitor, unless "
+        "that is given.",
         entries=fields.TUNE,
-        choices=("dice", "auc", "loss"),
+        choices=("dice", "auc", "balanced_accuracy", "loss"),
     )
 
 

@@ -90,8 +90,9 @@ class Split:
     balance: str = fields.flag(
         "none",
         "'subset': all melanomas and --benign_count of the rest (the paper's); "
-        "'resample': within each source, both classes equally often in a training epoch (images "
-        "without a label keep their number); or 'none'.",
+        "'resample': within each source, melanomas and others, or each of --classes where there is "
+        "a diagnosis head, equally often in a training epoch (images whose class is unknown keep "
+        "their number); or 'none'.",
         entries=fields.DATA,
         choices=("none", "subset", "resample"),
     )

@@ -49,7 +49,7 @@ def _check_score_rule(outputs, score):
     rule = outputs.image_score
     if rule == "melanoma" and rule not in outputs.heads:
         raise ValueError(
-            f'"--image_score=melanoma" needs that head: add --heads=mask,melanoma. {heads}'
+            f'"--image_score=melanoma" needs that head: add melanoma to --heads. {heads}'
         )
     if rule == "diagnosis" and output_group.MELANOMA_CLASS not in outputs.class_names:
         raise ValueError(
@@ -57,14 +57,20 @@ def _check_score_rule(outputs, score):
             f"--heads=diagnosis --classes=ham10000 or isic2019. {heads} --classes={outputs.classes}"
         )
     if rule in ("mean", "max") and not outputs.has_mask:
-        raise ValueError(f'"--image_score={rule}" needs a mask head. {heads}')
+        raise ValueError(
+            f'"--image_score={rule}" needs a mask head: add mask to --heads, or use '
+            f"--image_score=auto. {heads}"
+        )
     if rule in ("mean", "max") and outputs.mask_source == "lesion":
         raise ValueError(
             f'"--image_score={rule}" needs --mask_source=label: an outline says '
-            "nothing about melanoma. Use --image_score=melanoma with --heads=mask,melanoma"
+            "nothing about melanoma. Add melanoma to --heads, or use --mask_source=label"
         )
     if score.monitor == "dice" and not outputs.has_mask:
-        raise ValueError(f'"--monitor=dice" needs a mask head. Use --monitor=auc or loss. {heads}')
+        raise ValueError(
+            '"--monitor=dice" needs a mask head: add mask to --heads, or use --monitor=loss. '
+            f"{heads}"
+        )
     if score.monitor == "dice" and outputs.mask_source == "label":
         raise ValueError(
             '"--monitor=dice" needs --mask_source=lesion: a Dice on painted labels measures the '
@@ -76,7 +82,10 @@ def _check_score_rule(outputs, score):
             f"class mel, or --mask_source=label. {heads}"
         )
     if score.monitor == "balanced_accuracy" and "diagnosis" not in outputs.heads:
-        raise ValueError(f'"--monitor=balanced_accuracy" needs a diagnosis head. {heads}')
+        raise ValueError(
+            '"--monitor=balanced_accuracy" needs a diagnosis head: add diagnosis to --heads. '
+            f"{heads}"
+        )
 
 
 def _check_losses(loss, outputs, split, augmentation):
@@ -123,7 +132,7 @@ def _check_needs(model, outputs, values, given):
         unmet[fields.MASK] = ("needs a mask head: add mask to --heads", heads)
     if "melanoma" not in outputs.heads:
         unmet[fields.MELANOMA] = (
-            "is about the melanoma head: add --heads=mask,melanoma",
+            "is about the melanoma head: add melanoma to --heads",
             heads,
         )
     if "diagnosis" not in outputs.heads:

@@ -18,13 +18,24 @@ from lbunet_tf.tuning import spaces
 # keras-tuner's files in the folder of a search.
 TUNER = "tuner"
 TUNER_FILES = (f"{TUNER}/*.json", f"{TUNER}/trial_*/*.json")
-DIRECTIONS = {"dice": "max", "auc": "max", "loss": "min"}
+DIRECTIONS = {"dice": "max", "auc": "max", "balanced_accuracy": "max", "loss": "min"}
 # With another value of these, val_loss is another quantity.
 LOSS_FLAGS = (*config.FLAGS["loss"], "deep_supervision")
 
 
 def check_objective(settings: config.Config, searched: Collection[str]) -> None:
     """Raises a ValueError where --objective is not defined, or not one for all trials."""
+    heads = f"Received: --heads={','.join(settings.outputs.heads)}"
+    if settings.search.objective == "dice" and not settings.outputs.has_mask:
+        raise ValueError(
+            '"--objective=dice" needs a mask head: use --objective=auc, balanced_accuracy or loss. '
+            f"{heads}"
+        )
+    if settings.search.objective == "balanced_accuracy" and not settings.outputs.class_names:
+        raise ValueError(
+            '"--objective=balanced_accuracy" needs a diagnosis head: add diagnosis to --heads. '
+            f"{heads}"
+        )
     if settings.search.objective == "dice" and settings.outputs.mask_source == "label":
         raise ValueError(
             '"--objective=dice" needs --mask_source=lesion: a Dice on painted labels measures the '
@@ -32,8 +43,8 @@ def check_objective(settings: config.Config, searched: Collection[str]) -> None:
         )
     if settings.search.objective == "auc" and settings.outputs.score_rule == "none":
         raise ValueError(
-            '"--objective=auc" needs a melanoma score: add --heads=mask,melanoma, or use '
-            f"--objective=dice. Received: --heads={','.join(settings.outputs.heads)}"
+            '"--objective=auc" needs a melanoma score: add melanoma to --heads, or use another '
+            f"--objective. {heads}"
         )
     changing = [flag for flag in LOSS_FLAGS if flag in searched]
     if settings.search.objective == "loss" and changing:

@@ -46,7 +46,9 @@ LOSS: Space = {
     "melanoma_loss": _every("melanoma_loss"),
     "label_smoothing": Choice((0.0, 0.05, 0.1)),
     "head_weights": Choice(((1.0, 1.0), (1.0, 0.3), (1.0, 3.0))),
-    "class_weights": Choice(((), ("melanoma",), ("mask",), ("mask", "melanoma"))),
+    "class_weights": Choice(
+        ((), ("melanoma",), ("mask",), ("mask", "melanoma"), ("diagnosis",), ("mask", "diagnosis"))
+    ),
 }
 AUGMENTATION: Space = {"augment": _every("augment")}
 DECODER: Space = {

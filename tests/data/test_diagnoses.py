@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from lbunet_tf.data import diagnoses
+from lbunet_tf.data import sources
 
 
 @pytest.mark.parametrize(
@@ -22,6 +23,7 @@ from lbunet_tf.data import diagnoses
         ("Solar or actinic keratosis", "ak"),
         ("lentigo NOS", "other"),
         ("benign", "benign"),
+        ("Merkel cell carcinoma, Malignant", "malignant"),
         ("unknown", ""),
         ("", ""),
         ("a word that nobody uses", ""),
@@ -65,17 +67,21 @@ def test_targets_are_one_hot_and_unknown_ones_are_empty():
     assert targets.dtype == np.float32 and targets.tolist() == [[1, 0], [0, 0], [0, 1]]
 
 
-def test_ham10000_has_the_counts_of_himel_and_of_the_clinic():
-    # As HAM10000_metadata.csv has them (Tschandl et al. 2018, table 2).
-    counts = {
-        "nv": 6705, "mel": 1113, "bkl": 1099, "bcc": 514, "akiec": 327, "vasc": 142, "df": 115
-    }  # fmt: skip
-    words = [code for code, count in counts.items() for _ in range(count)]
+def test_classes_are_counted_from_the_dx_that_the_reader_of_ham10000_gives(ham10000):
+    root = ham10000()
+    dx = ("nv", "mel", "bkl", "bcc", "akiec", "vasc", "df", "")
+    lines = [
+        f"H_{number},ISIC_{number},{code},histo,50,male,back" for number, code in enumerate(dx)
+    ]
+    header = "lesion_id,image_id,dx,dx_type,age,sex,localization"
+    (root / "HAM10000_metadata.csv").write_text("\n".join([header, *lines]) + "\n")
 
-    by_nevus = diagnoses.targets_of(words, "nv_vs_rest").sum(0)
-    by_malignancy = diagnoses.targets_of(words, "clinical").sum(0)
+    found = sources.SOURCES["ham10000"](root)["diagnosis"]
 
-    assert by_nevus.tolist() == [6705, 3310] and by_malignancy.tolist() == [8061, 1954]
+    assert diagnoses.targets_of(found, "nv_vs_rest").sum(0).tolist() == [1, 6]
+    # bkl, df, nv and vasc are benign.
+    assert diagnoses.targets_of(found, "clinical").sum(0).tolist() == [4, 3]
+    assert diagnoses.targets_of(found, "ham10000").sum(0).tolist() == [1] * 7
 
 
 @pytest.fixture

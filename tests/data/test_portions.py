@@ -38,10 +38,11 @@ def test_a_filler_is_an_image_of_its_own_batch():
 
 
 def test_a_filler_row_has_no_targets():
-    rows = pd.DataFrame({"image": ["a", "b", "c"], "mask": "m", "label": 1.0})
+    rows = pd.DataFrame({"image": ["a", "b", "c"], "mask": "m", "label": 1.0, "diagnosis": "mel"})
 
     taken = [portions.Portion(process, 2, 2).rows(rows, 2) for process in range(2)]
 
     assert [list(part["image"]) for part in taken] == [["a", "c"], ["b", "c"]]
     assert list(taken[1]["mask"]) == ["m", ""]
+    assert list(taken[1]["diagnosis"]) == ["mel", ""]
     assert taken[1]["label"].isna().tolist() == [False, True]

@@ -90,7 +90,9 @@ def test_the_mean_over_flips_of_a_mirrored_image_is_the_mirrored_map():
 def test_a_head_that_is_no_mean_over_positions_has_no_map(changes):
     settings = config.make(heads=("mask", "melanoma")).replace(**changes)
 
-    with pytest.raises(ValueError, match='"--weak_targets=activation" needs a run of --heads'):
+    with pytest.raises(
+        ValueError, match='"--weak_targets=activation" needs a run with melanoma in its --heads'
+    ):
         activation_map.build_activation_model(
             keras.Model(), settings.outputs.heads, settings.model.melanoma_pool
         )

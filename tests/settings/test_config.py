@@ -55,7 +55,7 @@ def test_defaults_are_the_papers_optimisation():
         ({"seeds": (1, 1)}, '"--seeds" must name at least one seed, each once. Received: 1,1'),
         ({"prevalence": 1.0}, '"--prevalence" must lie between 0 and 1'),
         ({"source": ("isic2020",), "data_dir": ("a", "b")}, '"--data_dir" must name one folder'),
-        ({"image_score": "melanoma"}, "add --heads=mask,melanoma"),
+        ({"image_score": "melanoma"}, "add melanoma to --heads"),
         ({"image_score": "max"}, "needs --mask_source=label"),
         (
             {"class_weights": ("mask",), "mask_loss": "lovasz"},

@@ -128,3 +128,24 @@ def test_a_transform_is_told_the_number_of_the_step(examples):
     # Two heads, of logit 0 in the first step and of logit 1 in the second.
     expected = 2 * np.log(2), 2 * np.log1p(np.exp(-1))
     assert costs == pytest.approx(expected, rel=1e-5)
+
+
+def _class_model(logits):
+    image = keras.Input((4, 4, 3), name="image")
+    pooled = keras.layers.GlobalAveragePooling2D()(image)
+    bias = keras.initializers.Constant(np.array(logits))
+    dense = keras.layers.Dense(3, kernel_initializer="zeros", bias_initializer=bias)
+    return keras.Model(image, {"diagnosis": dense(pooled)})
+
+
+def test_classes_are_taught_by_the_mean_softmax_of_the_teachers():
+    teachers = [_class_model(np.log([8, 1, 1])), _class_model(np.log([1, 3, 1]))]
+    known = np.array([1.0, 0.0], "float32")
+    targets = {"diagnosis": np.array([[0, 0, 1], [0, 0, 0]], "float32")}
+    batch = (np.zeros((2, 4, 4, 3), "float32"), targets, {"diagnosis": known})
+
+    _, mixed, weights = trainer.make_teacher(teachers, weight=0.5)(batch, 0)
+
+    mean = np.mean([[0.8, 0.1, 0.1], [0.2, 0.6, 0.2]], axis=0)
+    np.testing.assert_allclose(mixed["diagnosis"], [mean / 2 + [0, 0, 0.5], mean], rtol=1e-6)
+    assert np.asarray(weights["diagnosis"]).tolist() == [1, 1]

@@ -86,7 +86,7 @@ def test_dice_of_painted_labels_is_no_objective():
 
 
 def test_auc_without_a_melanoma_score_is_no_objective():
-    with raises('"--objective=auc" needs a melanoma score: add --heads=mask,melanoma'):
+    with raises('"--objective=auc" needs a melanoma score: add melanoma to --heads'):
         results.check_objective(config.make(objective="auc"), ())
 
 

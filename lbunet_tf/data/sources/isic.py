@@ -8,6 +8,7 @@ from absl import logging
 from scipy.sparse import csgraph
 from scipy.sparse import csr_array
 
+from lbunet_tf.data import diagnoses
 from lbunet_tf.data import listing
 from lbunet_tf.data import tables
 from lbunet_tf.data.sources import downloads
@@ -285,7 +286,7 @@ def isic2020(folder: pathlib.Path) -> pd.DataFrame:
             "image_id": table["image_name"],
             "image": downloads.files_of(images, table["image_name"]),
             "label": table["target"],
-            "diagnosis": table.get("diagnosis", ""),
+            "diagnosis": _known_diagnoses(table),
             "patient_id": table["patient_id"],
             "lesion_id": table.get("lesion_id", ""),
             "age": table.get("age_approx", ""),
@@ -295,6 +296,14 @@ def isic2020(folder: pathlib.Path) -> pd.DataFrame:
             "official_part": "train",
         }
     )
+
+
+def _known_diagnoses(table):
+    """Returns the diagnoses, for an unknown one what the target says of it."""
+    found = table.get("diagnosis", pd.Series("", index=table.index))
+    of_target = table["target"].map({"0": "benign", "1": "melanoma"}).fillna("")
+    is_unknown = diagnoses.codes_of(found) == ""
+    return found.mask(is_unknown & (of_target != ""), of_target)
 
 
 def _duplicate_groups(folder, names):

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from absl import logging
 
+from lbunet_tf.data import diagnoses
 from lbunet_tf.data import listing
 from lbunet_tf.data import tables
 from lbunet_tf.data.sources import downloads
@@ -53,7 +54,7 @@ def isic_archive(folder: pathlib.Path) -> pd.DataFrame:
             "image_id": table["isic_id"],
             "image": downloads.files_of(folder, table["isic_id"]),
             "label": _labels(table["diagnosis_1"], table["diagnosis_2"]),
-            "diagnosis": levels.mask(levels == "").ffill(axis=1)[LEVELS[-1]],
+            "diagnosis": _diagnoses(levels),
             "patient_id": table["patient_id"],
             "lesion_id": table["lesion_id"],
             "age": table["age_approx"],
@@ -63,6 +64,18 @@ def isic_archive(folder: pathlib.Path) -> pd.DataFrame:
             **further,
         }
     )
+
+
+def _diagnoses(levels):
+    """Returns the deepest level of each row; where it has no code, the deepest that has one behind.
+
+    As in "Merkel cell carcinoma, Malignant".
+    """
+    words = levels.mask(levels == "").ffill(axis=1)[LEVELS[-1]].fillna("")
+    codes = levels.apply(diagnoses.codes_of)
+    coded = levels.where(codes != "").ffill(axis=1)[LEVELS[-1]].fillna("")
+    lacks_code = (diagnoses.codes_of(words) == "") & (coded != "")
+    return words.mask(lacks_code, words + ", " + coded)
 
 
 def _read(path):

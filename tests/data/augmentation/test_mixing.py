@@ -291,3 +291,15 @@ def test_the_largest_seed_augments_a_batch():
     augmented, _, _ = augment((images, {"mask": masks}, {"mask": masks[..., 0]}), step=3)
 
     assert augmented.shape == images.shape and np.isfinite(augmented).all()
+
+
+def test_classes_mix_like_labels_and_an_unknown_partner_leaves_the_mix_unknown():
+    images = tf.zeros((3, 4, 4, 3))
+    targets = {"diagnosis": tf.constant([[1.0, 0], [0, 1], [0, 0]])}
+    weights = {"diagnosis": tf.constant([1.0, 1, 0])}
+    fractions = tf.fill((3, 4, 4, 1), 0.75)
+
+    _, mixed, known = mixing.mix(images, targets, weights, fractions, tf.constant([1, 2, 0]))
+
+    np.testing.assert_allclose(mixed["diagnosis"][0], [0.75, 0.25])
+    assert known["diagnosis"].numpy().tolist() == [1, 0, 0]

@@ -6,6 +6,8 @@ import logging
 import numpy as np
 import pytest
 
+from lbunet_tf.data import diagnoses
+
 MELANOMA = "Malignant melanocytic proliferations (Melanoma)"
 COLUMNS = (
     "isic_id,attribution,copyright_license,age_approx,anatom_site_1,anatom_site_2,"
@@ -273,3 +275,27 @@ def test_an_image_with_another_suffix_is_found_and_is_no_stranger(archive, read,
 
     assert table["image"].tolist() == [str(root / "ISIC_0000001.JPEG")]
     assert caplog.text == ""
+
+
+@pytest.mark.parametrize(
+    "levels, diagnosis, code",
+    [
+        (("Benign", "Benign melanocytic proliferations", "Nevus, Spitz"), "Nevus, Spitz", "nv"),
+        (("Benign", "Benign melanocytic proliferations"),
+         "Benign melanocytic proliferations, Benign", "benign"),
+        (("Malignant", MELANOMA), MELANOMA, "mel"),
+        (("Malignant", "Malignant adnexal proliferations", "Merkel cell carcinoma"),
+         "Merkel cell carcinoma, Malignant", "malignant"),
+        (("Indeterminate",), "Indeterminate", ""),
+    ],
+)  # fmt: skip
+def test_a_diagnosis_without_a_code_keeps_the_level_above_that_has_one(
+    archive, read, levels, diagnosis, code
+):
+    row = {f"diagnosis_{place}": "" for place in range(1, 6)}
+    row |= {f"diagnosis_{place}": text for place, text in enumerate(levels, start=1)}
+
+    table = read("isic_archive", archive({**NEVUS, **row}))
+
+    assert table["diagnosis"].tolist() == [diagnosis]
+    assert diagnoses.codes_of(table["diagnosis"]).tolist() == [code]

@@ -82,7 +82,7 @@ def test_isic2020_reads_each_ground_truth(isic2020, read, labels):
     assert table["image_id"].tolist() == list(ISIC2020_NAMES)
     assert table["label"].tolist() == [0, 1, 0]
     assert table["patient_id"].tolist() == ["IP_1", "IP_1", "IP_2"]
-    assert table["diagnosis"].tolist() == ["nevus", "melanoma", "unknown"]
+    assert table["diagnosis"].tolist() == ["nevus", "melanoma", "benign"]
     np.testing.assert_array_equal(table["age"], [45, 50, np.nan])
     assert table["sex"].tolist() == ["female", "female", ""]
     assert table["site"].tolist() == ["torso", "head/neck", ""]
