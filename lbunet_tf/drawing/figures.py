@@ -94,20 +94,19 @@ def speed(
         path: Where the PNG goes.
     """
     with canvas.drawing_style():
-        figure, [[axes]] = canvas.make_axes(1, 1, (6.4, 4.4))
+        figure, [[axes]] = canvas.make_axes(1, 1, (7.2, 4.4))
         points = zip(names, milliseconds, auc, itertools.cycle(CURVES), strict=False)
-        for name, x, y, colour in points:
-            axes.plot(x, y, "o", color=colour)
-            axes.annotate(
-                *(canvas.drawn_name(name), (x, y)),
-                xytext=(5, 4),
-                textcoords="offset points",
-                fontsize=8,
-            )
+        for number, (name, x, y, colour) in enumerate(points, 1):
+            # Numbers, since names of near points would cover one another.
+            label = f"{number}  {canvas.drawn_name(name)}"
+            axes.plot(x, y, "o", color=colour, label=label)
+            axes.annotate(str(number), (x, y), xytext=(5, 4), textcoords="offset points")
+        axes.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), fontsize=9)
         axes.set_xscale("log")
-        axes.margins(x=0.25, y=0.12)
+        axes.margins(x=0.1, y=0.12)
         axes.xaxis.set_major_formatter("{x:g}")
         axes.xaxis.set_minor_formatter("{x:g}")
+        axes.tick_params(axis="x", which="minor", labelsize=8)
         axes.set_xlabel("milliseconds per image (logarithmic)")
         axes.set_ylabel("AUC of test images")
         canvas.save(figure, path)

@@ -280,10 +280,12 @@ def _counts(summary):
 
 
 def _meanings(summary):
+    of_images = "AUC and accuracy are of images"
+    of_masks = "Dice and IoU are means over images at the network's size"
+    has_masks = any(name.endswith("dice") for name in summary)
+    parts = [of_images] * ("auc" in summary) + [of_masks] * has_masks
     text = (
-        "AUC and accuracy are of images, Dice and IoU means over images at the network's size. "
-        if "num_with_class" not in summary or {"auc", "dice"} & set(summary)
-        else ""
+        f"{'; '.join(parts or [of_images])}. " if parts or "num_with_class" not in summary else ""
     )
     if "num_with_class" in summary:
         text += (

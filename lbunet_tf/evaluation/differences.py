@@ -131,7 +131,7 @@ def in_words(found: pd.DataFrame) -> dict[str, str]:
             if not pd.isna(getattr(row, f"{key}_difference"))
         ]
         if not pd.isna(row.auc_p_holm):
-            parts[0] += f", p = {row.auc_p_holm:.3f} by Holm"
+            parts[0] += f", {_p(row.auc_p_holm)} by Holm"
         if not pd.isna(row.mcnemar_note):
             parts += _decisions(row)
         if not parts:
@@ -153,7 +153,7 @@ def _decisions(row):
             this, other = (getattr(row, f"{images}_only_{one}") for one in ("this", "other"))
             parts.append(
                 f"at the operating points {this:.0f} {words[name]} by this one alone, {other:.0f} "
-                f"by the other alone ({name}: McNemar's exact p = {p:.3f} by Holm)"
+                f"by the other alone ({name}: McNemar's exact {_p(p)} by Holm)"
             )
     return parts
 
@@ -166,3 +166,8 @@ def _difference(name, value, low, high):
     if pd.isna(low):
         return f"{name} {value:+.3f}, interval not estimable"
     return f"{name} {value:+.3f} ({low:+.3f} to {high:+.3f})"
+
+
+def _p(value):
+    """Returns a p-value in words: three digits say nothing of a smaller one."""
+    return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
