@@ -282,12 +282,12 @@ def _counts(summary):
 def _meanings(summary):
     of_images = "AUC and accuracy are of images"
     of_masks = "Dice and IoU are means over images at the network's size"
-    has_masks = any(name.endswith("dice") for name in summary)
-    parts = [of_images] * ("auc" in summary) + [of_masks] * has_masks
-    text = (
-        f"{'; '.join(parts or [of_images])}. " if parts or "num_with_class" not in summary else ""
-    )
-    if "num_with_class" in summary:
+    # Without classes, both are always named.
+    is_of_classes = "num_with_class" in summary
+    parts = [of_images] * ("auc" in summary or not is_of_classes)
+    parts += [of_masks] * ("dice" in summary or not is_of_classes)
+    text = f"{'; '.join(parts)}. " if parts else ""
+    if is_of_classes:
         text += (
             "Balanced accuracy is the mean over classes of the fraction of a class's images that "
             "are given that class, so that a rare class counts as much as a frequent one. "
