@@ -19,5 +19,5 @@ if [ $# -eq 0 ]; then
   echo "== running the tests of losses, metrics and what models are made of under JAX"
   KERAS_BACKEND=jax .venv/bin/python -m pytest -n 2 --dist loadfile -m "not slow" \
     tests/training/test_losses.py tests/training/test_loss_formulas.py tests/training/test_metrics.py \
-    tests/training/test_trainer.py tests/models/test_bottleneck.py
+    tests/training/test_trainer.py tests/training/test_class_loss.py tests/models/test_bottleneck.py
 fi

@@ -183,7 +183,7 @@ def test_weights_of_the_masks_classes_survive_the_restart_of_a_run(all_at_once):
     _, run = all_at_once
     manifest = manifests.read(run / run_directory.MANIFEST)
 
-    weights = compilation._class_weights(("mask",), "lesion", manifest)
+    weights = compilation._class_weights(("mask",), config.make().outputs, manifest)
 
     share = float(pd.read_csv(run / run_directory.MANIFEST)["mask_share"].mean())
     assert weights["mask"] == pytest.approx((0.5 / (1 - share), 0.5 / share))
