@@ -211,11 +211,10 @@ def test_the_file_of_mobilenet_is_of_the_size_that_keras_applications_asks_for(n
     assert asked == [(url.rpartition("/")[2], url)]
 
 
-@pytest.mark.parametrize("name", ["resnet50v2", "densenet121", "mobilenetv3_small"])
-@pytest.mark.parametrize("size", [64, 96])
-def test_features_do_not_depend_on_the_size(name, size):
+@pytest.mark.parametrize("name", ["resnet50v2", "mobilenetv3_small"])
+def test_features_do_not_depend_on_the_size(name):
     # At 64 px, padded features of ResNetV2's last stage are as large as those of the one before.
-    model, _ = keras_encoders.build(name, "none", size)
+    model, _ = keras_encoders.build(name, "none", 64)
     again, _ = keras_encoders.build(name, "none", 256)
 
     assert [out.shape[-1] for out in model.outputs] == [out.shape[-1] for out in again.outputs]
