@@ -43,3 +43,10 @@ def of_weights(model, images, loss, training=True):
     for weight, value in zip(model.non_trainable_weights, before, strict=True):
         weight.assign(value)
     return [tf.convert_to_tensor(gradient).numpy() for gradient in gradients]
+
+
+def weights_without(model, images, loss):
+    """Returns the paths of the trainable weights that `loss(outputs)` gives no gradient."""
+    found = of_weights(model, images, loss)
+    pairs = zip(model.trainable_weights, found, strict=True)
+    return [weight.path for weight, gradient in pairs if not np.any(gradient)]

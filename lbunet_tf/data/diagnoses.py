@@ -93,7 +93,9 @@ CLASS_SETS: dict[str, dict[str, tuple[str, ...]]] = {
         "malignant": _MALIGNANT,
     },
 }
-# Of all of them: columns p_NAME of predictions are known by it.
+# Columns of predictions: the true class, the likeliest, and what stands before a probability's class.
+TRUE_CLASS, PREDICTED, PROBABILITY = "true_class", "predicted", "p_"
+# Of all sets: by them, columns of probabilities are known.
 CLASS_NAMES = tuple(dict.fromkeys(name for classes in CLASS_SETS.values() for name in classes))
 
 
@@ -132,8 +134,8 @@ def targets_of(diagnoses: Iterable[str], classes: str) -> np.ndarray:
 def check(manifest: pd.DataFrame, classes: str) -> None:
     """Raises a ValueError where a manifest does not fit the classes; logs what is left out.
 
-    Every class must be in train. One that val or test lacks is a warning, as are words of which no
-    code is known.
+    Every class must be in train, and one at least in val and test. Of a class that one of these
+    lacks, and of words that have no code, there is a warning.
     """
     _refuse_clash(manifest, classes)
     of_rows = pd.Series(classes_of(manifest["diagnosis"], classes), index=manifest.index)
@@ -149,6 +151,12 @@ def check(manifest: pd.DataFrame, classes: str) -> None:
                 f"Choose others ({', '.join(CLASS_SETS)}), more images, or a --source that has "
                 f"them. Missing: {', '.join(missing)}; the diagnoses in train are "
                 f"{', '.join(found[:12]) or 'all unknown'}"
+            )
+        if len(missing) == len(CLASS_SETS[classes]):
+            raise ValueError(
+                f'"--classes={classes}" needs images of its classes in every split, and {split} '
+                "has none. Use more images, another --split_percent or --seed, other --classes, or "
+                "a source with diagnoses"
             )
         logging.warning("%s has no image of the class %s", split, ", ".join(missing))
     unknown = of_rows == ""

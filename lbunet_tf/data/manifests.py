@@ -63,9 +63,9 @@ RESERVED = (
     "ita_estimate",
     "ita_darker",
     "ita_brighter",
-    "true_class",
-    "predicted",
-    *(f"p_{name}" for name in diagnoses.CLASS_NAMES),
+    diagnoses.TRUE_CLASS,
+    diagnoses.PREDICTED,
+    *(diagnoses.PROBABILITY + name for name in diagnoses.CLASS_NAMES),
 )
 
 

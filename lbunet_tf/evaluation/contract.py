@@ -19,9 +19,9 @@ UNCLEANED = "uncleaned_"
 # By how much a score and the probability of its logit may differ.
 ROUNDING = 1e-6
 # Of a diagnosis: the true class, the probability of each (p_CODE), and the largest.
-CLASS = "true_class"
-PROBABILITY = "p_"
-PREDICTED = "predicted"
+CLASS = diagnoses.TRUE_CLASS
+PROBABILITY = diagnoses.PROBABILITY
+PREDICTED = diagnoses.PREDICTED
 # By how much the sum of an image's probabilities may differ from 1.
 SUM_ROUNDING = 1e-5
 

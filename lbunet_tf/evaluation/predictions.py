@@ -116,10 +116,10 @@ def _class_columns(rows, measures, run_outputs):
     names = run_outputs.class_names
     if not names:
         return [measures]
-    likeliest = measures[[f"p_{name}" for name in names]].to_numpy().argmax(1)
+    likeliest = measures[[contract.PROBABILITY + name for name in names]].to_numpy().argmax(1)
     words = {
         contract.CLASS: diagnoses.classes_of(rows["diagnosis"], run_outputs.classes),
-        "predicted": np.array(names, dtype=object)[likeliest],
+        contract.PREDICTED: np.array(names, dtype=object)[likeliest],
     }
     return [measures, pd.DataFrame(words)]
 
@@ -219,7 +219,7 @@ def _image_measures(logits, run_outputs):
     if run_outputs.class_names:
         probabilities = postprocessing.class_probabilities(logits["diagnosis"])
         columns = zip(run_outputs.class_names, probabilities.T, strict=True)
-        measures |= {f"p_{name}": values for name, values in columns}
+        measures |= {contract.PROBABILITY + name: values for name, values in columns}
     return measures
 
 

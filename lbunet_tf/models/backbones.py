@@ -1,7 +1,6 @@
 """Backbones: networks whose features are one vector for an image, so classifiers only."""
 
 import dataclasses
-import pathlib
 from collections.abc import Callable
 
 import keras
@@ -45,20 +44,8 @@ def build_backbone(name: str, weights: str, size: int) -> encoders.Encoder:
             backbone; or the network needs an extra that is not installed.
     """
     check_size(name, size)
-    if weights == "hed":
-        raise ValueError(
-            '"--encoder_weights=hed" are the weights of a VGG16: add --encoder=vgg16. '
-            f"Received: --encoder={name}"
-        )
-    build = BACKBONES[name].build
-    if weights not in ("imagenet", "none") and not pathlib.Path(weights).exists():
-        raise ValueError(
-            '"--encoder_weights" must be imagenet, none, or the path of a file or folder. '
-            f"Received: {weights}, and there is no such file"
-        )
-    if weights.endswith(".keras"):
-        return encoders.from_run(build("none", size), f"{name} at --image_size={size}", weights)
-    return build(weights, size)
+    described = f"{name} at --image_size={size}"
+    return encoders.with_weights(BACKBONES[name].build, name, weights, size, True, described)
 
 
 def check_size(name: str, size: int) -> None:
@@ -83,22 +70,10 @@ def _from_scratch(name: str, build: Callable[[int], keras.Model]):
     """Returns the builder of a network of which there are no published weights for Keras."""
 
     def build_from_scratch(weights, size):
-        if weights != "none":
-            raise ValueError(
-                f'"--encoder_weights" of {name} must be none or a .keras file of ours: no ImageNet '
-                f"weights of it are published for Keras. Received: {weights}"
-            )
+        encoders.refuse_published(name, weights)
         return encoders.Encoder(build(size))
 
     return build_from_scratch
-
-
-def _of_hub(name):
-    def build(weights, size):
-        model, normalization = hub_backbones.build(name, weights, size)
-        return encoders.Encoder(model, *normalization)
-
-    return build
 
 
 BACKBONES: dict[str, Backbone] = {
@@ -112,7 +87,9 @@ BACKBONES: dict[str, Backbone] = {
         usual_sizes="56 or 224",
     ),
     **{
-        name: Backbone(_of_hub(name), multiple_of=network.patch, dropout=0.2)
+        name: Backbone(
+            encoders.of_network(hub_backbones.build, name), multiple_of=network.patch, dropout=0.2
+        )
         for name, network in hub_backbones.NETWORKS.items()
     },
 }

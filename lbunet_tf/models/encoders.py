@@ -54,22 +54,44 @@ def build_encoder(name: str, weights: str, size: int) -> Encoder:
     Raises:
         ValueError: No such weights, or they are of another encoder.
     """
-    if weights == "hed" and name != "vgg16":
+    takes_folder = name in hub_encoders.PRESETS
+    return with_weights(ENCODERS[name], name, weights, size + -size % 32, takes_folder)
+
+
+def with_weights(
+    build: Callable[[str, int], Encoder],
+    name: str,
+    weights: str,
+    size: int,
+    takes_folder: bool,
+    described: str = "",
+) -> Encoder:
+    """Returns what `build` makes of (weights, size), or of none with those of a saved run.
+
+    Args:
+        build: A value of ENCODERS, or of a backbone.
+        name: The encoder, for messages.
+        weights: As in `build_encoder`.
+        size: Side of the input in pixels.
+        takes_folder: Whether the weights may be a folder.
+        described: What the weights of a run must be for, where that is more than the name.
+
+    Raises:
+        ValueError: No such weights, or they are of another encoder.
+    """
+    if weights == "hed":
+        hed.refuse_others(name)
+    path = pathlib.Path(weights)
+    is_there = path.is_file() or takes_folder and path.is_dir()
+    if weights not in ("imagenet", "none", "hed") and not is_there:
         raise ValueError(
-            '"--encoder_weights=hed" are the weights of a VGG16: add --encoder=vgg16, or take '
-            f"--encoder_weights=imagenet. Received: --encoder={name}"
+            '"--encoder_weights" must be imagenet, none, hed (of vgg16), or the path of a '
+            f"{'file or folder' if takes_folder else 'file'}. Received: {weights}, and there is no "
+            "such file"
         )
-    is_folder = name in hub_encoders.PRESETS and pathlib.Path(weights).is_dir()
-    is_path = weights not in ("imagenet", "none", "hed") and not is_folder
-    if is_path and not pathlib.Path(weights).is_file():
-        raise ValueError(
-            '"--encoder_weights" must be imagenet, none, hed (of vgg16), or the path of a file. '
-            f"Received: {weights}, and there is no such file"
-        )
-    padded = size + -size % 32
     if weights.endswith(".keras"):
-        return from_run(ENCODERS[name]("none", padded), name, weights)
-    return ENCODERS[name](weights, padded)
+        return from_run(build("none", size), described or name, weights)
+    return build(weights, size)
 
 
 def why_unsuitable(name: str) -> str:
@@ -124,38 +146,40 @@ def _normalization(layers, path):
     return tuple(mean.tolist()), tuple((variance**0.5).tolist())
 
 
-def _keras(name):
-    def build(weights, size):
-        model, normalization = keras_encoders.build(name, weights, size)
+def of_network(
+    build: Callable[[str, str, int], tuple[keras.Model, normalizations.Normalization]], name: str
+) -> Callable[[str, int], Encoder]:
+    """Returns the builder of one of the networks that `build` makes of (name, weights, size)."""
+
+    def build_encoder_of(weights, size):
+        model, normalization = build(name, weights, size)
         return Encoder(model, *normalization)
 
-    return build
+    return build_encoder_of
+
+
+def refuse_published(name: str, weights: str) -> None:
+    """Raises a ValueError for weights of a network of which none are published for Keras."""
+    if weights != "none":
+        raise ValueError(
+            f'"--encoder_weights" of {name} must be none or a .keras file of ours: no ImageNet '
+            f"weights of it are published for Keras. Received: {weights}"
+        )
 
 
 def _vgg16(weights, size):
+    build = of_network(keras_encoders.build, "vgg16")
     if weights != "hed" and pathlib.Path(weights).name != hed.FILE_NAME:
-        return _keras("vgg16")(weights, size)
+        return build(weights, size)
     path = hed.shipped_weights_path() if weights == "hed" else weights
-    model = _keras("vgg16")("none", size).model
+    model = build("none", size).model
     hed.load_weights(model, path)
     return Encoder(model, *hed.NORMALIZATION)
 
 
-def _hub(name):
-    def build(weights, size):
-        model, normalization = hub_encoders.build(name, weights, size)
-        return Encoder(model, *normalization)
-
-    return build
-
-
 def _resnet34(weights, size):
     """keras-cv's ResNet-34; Keras has no ImageNet weights of it."""
-    if weights != "none":
-        raise ValueError(
-            '"--encoder_weights" of resnet34 must be none or a .keras file of ours: no ImageNet '
-            f"weights of it are published for Keras. Received: {weights}"
-        )
+    refuse_published("resnet34", weights)
     # Imported here: keras-cv takes seconds, and is no longer developed.
     from keras_cv.models import ResNetBackbone
 
@@ -187,9 +211,9 @@ def _lite(name):
 
 
 ENCODERS: dict[str, Callable[[str, int], Encoder]] = {
-    **{name: _keras(name) for name in keras_encoders.NETWORKS},
+    **{name: of_network(keras_encoders.build, name) for name in keras_encoders.NETWORKS},
     "vgg16": _vgg16,
     "resnet34": _resnet34,
     **{name: _lite(name) for name in efficientnet_lite.VARIANTS},
-    **{name: _hub(name) for name in hub_encoders.PRESETS},
+    **{name: of_network(hub_encoders.build, name) for name in hub_encoders.PRESETS},
 }

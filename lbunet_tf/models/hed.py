@@ -24,6 +24,15 @@ SHA256 = "4502df9d0a88873911ea191cb2be5147d190f6a7f4c21731a418960f6bdb8e8f"
 NORMALIZATION = Normalization((122.67892, 116.66877, 104.00699), (1.0, 1.0, 1.0))
 
 
+def refuse_others(encoder: str) -> None:
+    """Raises a ValueError where the weights are asked for another encoder than vgg16."""
+    if encoder != "vgg16":
+        raise ValueError(
+            '"--encoder_weights=hed" are the weights of a VGG16: add --encoder=vgg16, or take '
+            f"--encoder_weights=imagenet or none. Received: --encoder={encoder}"
+        )
+
+
 def shipped_weights_path() -> pathlib.Path:
     """Returns the weights file of the installed package.
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from lbunet_tf.data import diagnoses
 from lbunet_tf.data.pixels import new_images
 from lbunet_tf.drawing import overlays
 from lbunet_tf.runs import pipelining
@@ -26,8 +27,6 @@ MASKS, OVERLAYS = "masks", "overlays"
 COLUMNS = ("image_id", "image", "score", "width", "height")
 # Where the run has an operating point, with --calibrated, and where it has prediction sets.
 FLAGGED, CALIBRATED, SET = "flagged", "calibrated_score", "prediction_set"
-# With a diagnosis head, and behind it a column of each class.
-PREDICTED = "predicted"
 OUTLINE_COLUMNS = ("lesion_pixels", "lesion_share", "mask")
 
 
@@ -63,7 +62,8 @@ def columns(
     more = {CALIBRATED: is_calibrated, FLAGGED: is_flagged, SET: has_sets}
     more = [name for name, is_there in more.items() if is_there]
     if outputs.class_names:
-        more += [PREDICTED, *(f"p_{name}" for name in outputs.class_names)]
+        of_classes = (diagnoses.PROBABILITY + name for name in outputs.class_names)
+        more += [diagnoses.PREDICTED, *of_classes]
     of_outlines = OUTLINE_COLUMNS if outputs.has_outlines else ()
     return (*COLUMNS[:3], *more, *COLUMNS[3:], *of_outlines)
 

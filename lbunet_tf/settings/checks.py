@@ -26,6 +26,8 @@ def check(settings, table: Mapping) -> None:
         _check_field(name, values[name], field.metadata)
     _check_data(settings.source, settings.comparison, settings.split, settings.augmentation)
     output_checks.check(settings, given)
+    if settings.model.encoder_weights == "hed":
+        fields.read("models.hed:refuse_others")(settings.model.encoder)
     if "encoder" in given:
         _check_encoder(settings.model, settings.preprocessing.image_size)
     _check_operating_point(settings.score)
@@ -119,11 +121,6 @@ def _check_data(source, comparison, split, augmentation):
 
 def _check_encoder(model, image_size):
     """Raises a ValueError where the architecture cannot take the encoder, or it the images."""
-    if model.encoder_weights == "hed" and model.encoder != "vgg16":
-        raise ValueError(
-            '"--encoder_weights=hed" are the weights of a VGG16: add --encoder=vgg16. '
-            f"Received: --encoder={model.encoder}"
-        )
     if model.model == "unet" or model.encoder not in fields.read("models.backbones:BACKBONES"):
         return
     if model.model == "lbunet":

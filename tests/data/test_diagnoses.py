@@ -114,7 +114,7 @@ def test_a_class_that_another_split_lacks_is_a_warning(manifest, split, caplog):
 
 
 def test_images_of_no_class_are_counted_with_their_words(manifest, caplog):
-    manifest.loc[[6, 7], "diagnosis"] = "something else"
+    manifest.loc[[4, 6], "diagnosis"] = "something else"
 
     with caplog.at_level(logging.WARNING):
         diagnoses.check(manifest, "clinical")

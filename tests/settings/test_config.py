@@ -47,6 +47,8 @@ def test_defaults_are_the_papers_optimisation():
             {"heads": ("diagnosis",), "classes": "clinical", "image_score": "diagnosis"},
             '"--image_score=diagnosis" needs a diagnosis head whose classes include mel',
         ),
+        ({"encoder_weights": "hed"}, "add --encoder=vgg16, or take --encoder_weights=imagenet"),
+        ({"encoder_weights": "hed", "encoder": "resnet50"}, "Received: --encoder=resnet50"),
         ({"near_duplicates": 11}, '"--near_duplicates" must be at most 10 of 64 bits'),
         ({"near_duplicates": -2}, '"--near_duplicates" must be at least -1'),
         ({"split_percent": (70, 15, 5)}, '"--split_percent" must be three or four whole numbers'),
