@@ -17,20 +17,20 @@ from absl import logging
 from lbunet_tf import evaluate
 from lbunet_tf import models
 from lbunet_tf import train
-from lbunet_tf.data import manifests
 from lbunet_tf.drawing import figures
 from lbunet_tf.evaluation import comparison
+from lbunet_tf.evaluation import comparison_facts
 from lbunet_tf.evaluation import contract
 from lbunet_tf.evaluation import differences
 from lbunet_tf.evaluation import scores
 from lbunet_tf.evaluation.reports import report
 from lbunet_tf.evaluation.reports import report_figures
 from lbunet_tf.runs import ensemble
+from lbunet_tf.runs import experiments
 from lbunet_tf.runs import run_directory
 from lbunet_tf.runs import speed
 from lbunet_tf.settings import config
 from lbunet_tf.settings import entry
-from lbunet_tf.settings import flagfile_lines
 from lbunet_tf.settings import flagfiles
 from lbunet_tf.settings import published_flags
 from lbunet_tf.storage import output_folder
@@ -76,7 +76,7 @@ def compare(settings: config.Config, overrides: dict) -> pd.DataFrame:
     """
     run_directory.check_named(settings.paths.run)
     with whole_files.locked(settings.paths.run, WORK):
-        runs = _check_budget(_name_runs(settings, overrides))
+        runs = experiments.named_runs(settings.paths.run, settings.comparison, overrides)
         output_folder.check(settings.paths.run, WORK, OWN, "--run")
         waiting = [run for run in runs.values() if not _is_finished(run)]
         _check_models(waiting)
@@ -84,103 +84,9 @@ def compare(settings: config.Config, overrides: dict) -> pd.DataFrame:
         for number, (name, run) in enumerate(runs.items(), 1):
             logging.info("run %d of %d: %s, in %s", number, len(runs), name, run.paths.run)
             _train_and_evaluate(run, is_finished=run not in waiting)
-            _check_split(
-                next(other for other in runs.values() if other.source.seed == run.source.seed), run
-            )
+            of_seed = (one for one in runs.values() if one.source.seed == run.source.seed)
+            experiments.check_split(next(of_seed).paths.run, run.paths.run)
         return _write(settings, runs)
-
-
-def _name_runs(settings, overrides) -> dict[str, config.Config]:
-    """Returns the Config of every run by its name, EXPERIMENT/seed-N."""
-    if not settings.comparison.experiments:
-        raise ValueError(
-            '"--experiments" must name flagfiles or finished run directories, as in '
-            "--experiments=flags/paper_unet.cfg,runs/paper. Received: nothing"
-        )
-    if "seed" in overrides:
-        raise ValueError(f'compare takes "--seeds=0,1,2". Received: --seed={overrides["seed"]}')
-    if (pathlib.Path(settings.paths.run) / run_directory.FLAGS).is_file():
-        raise ValueError(
-            f'"--run" must be a folder for the comparison. {settings.paths.run} is a run'
-        )
-    runs = {}
-    for path in map(pathlib.Path, settings.comparison.experiments):
-        name = _name(path)
-        if f"{name}/seed-{settings.comparison.seeds[0]}" in runs:
-            raise ValueError(f'"--experiments" must have different names. Received twice: {name}')
-        for seed in settings.comparison.seeds:
-            folder = pathlib.Path(settings.paths.run) / name / f"seed-{seed}"
-            runs[f"{name}/seed-{seed}"] = (
-                _finished_run(path, settings.comparison.seeds)
-                if path.is_dir()
-                else _flagfile_run(
-                    flagfile_lines.find(path), {**overrides, "seed": seed, "run": str(folder)}
-                )
-            )
-    return runs
-
-
-def _name(path):
-    """Returns the name of an experiment; RUN/NAME/seed-0 of another comparison is NAME."""
-    if path.is_dir():
-        return path.parent.name if path.name.startswith("seed-") else path.name
-    return path.stem
-
-
-def _flagfile_run(path, changes):
-    if not path.is_file():
-        raise ValueError(
-            '"--experiments" must name flagfiles or finished run directories, relative to the '
-            f"working directory. There is no {path}"
-        )
-    settings = flagfiles.read_flagfile(path)
-    try:
-        return settings.replace(**changes)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
-
-
-def _finished_run(path, seeds):
-    if not (path / run_directory.FINISHED).is_file():
-        raise ValueError(
-            f'"--experiments" must name flagfiles or finished runs. {path} is a folder without '
-            f"{run_directory.FINISHED}; finish its training first"
-        )
-    settings = flagfiles.read(str(path))
-    if tuple(seeds) != (settings.source.seed,):
-        raise ValueError(
-            f'{path} has one seed, so "--seeds" must be {settings.source.seed}. Received: '
-            f"--seeds={','.join(map(str, seeds))}. Name its flagfile to train the others"
-        )
-    return settings
-
-
-def _check_budget(runs):
-    """Returns `runs`, or raises a ValueError that names what differs."""
-    (first, reference), *others = ((name, _shared(run)) for name, run in runs.items())
-    for flag, value in reference.items():
-        for name, other in others:
-            if other[flag] != value:
-                raise ValueError(
-                    f'experiments must share one split and one budget. "--{flag}" is '
-                    f"{value} in {first} and {other[flag]} in {name}. "
-                    f"Give --{flag} here to set it in every flagfile, or compare them separately"
-                )
-    classes = {name: run.outputs.classes for name, run in runs.items() if run.outputs.class_names}
-    if len(set(classes.values())) > 1:
-        listed = ", ".join(f"{value} in {name}" for name, value in classes.items())
-        raise ValueError(
-            f'experiments with a diagnosis head must share "--classes". Received: {listed}'
-        )
-    return runs
-
-
-def _shared(run):
-    """Returns by flag what makes one split and one budget."""
-    shared = vars(run.source) | vars(run.split) | vars(run.budget)
-    # Folders may be named differently, the rows may not: `_check_split` compares them. Seeds are
-    # the comparison's own.
-    return {flag: value for flag, value in shared.items() if flag not in ("data_dir", "seed")}
 
 
 def _is_finished(settings):
@@ -230,23 +136,6 @@ def _is_evaluated(run):
     is_outline = test.get("mask_source") == "lesion"
     is_cleaned = test.get("mask_cleanup", "none") != "none"
     return test.get("tta", "none") == "none" and is_outline == is_cleaned
-
-
-def _check_split(first, settings):
-    """Raises a ValueError where two runs of a seed do not have the same rows on the same sides."""
-    sides = []
-    for run in (first, settings):
-        manifest = manifests.read(pathlib.Path(run.paths.run) / run_directory.MANIFEST)
-        sides.append(dict(zip(manifest["image_id"], manifest["split"], strict=True)))
-    different = [
-        name for name in {**sides[0], **sides[1]} if sides[0].get(name) != sides[1].get(name)
-    ]
-    if different:
-        raise ValueError(
-            f"experiments must share one split. {len(different)} images, {min(different)} among "
-            f"them, are on another side of the split in {settings.paths.run} than in "
-            f"{first.paths.run}. Train them from the same images and flags"
-        )
 
 
 def _write(settings, runs):
@@ -337,7 +226,9 @@ def _write_pages(settings, run, summary, curves, found):
             figures.speed(*columns, folder / "speed.png")
             drawn.append(report_figures.of_speed(folder / "speed.png", timed))
     title = f"{len(summary)} experiments on {', '.join(run.source.source)}"
-    facts = comparison.facts(summary, run.split.split_by, run.budget, settings.comparison.seeds)
+    facts = comparison_facts.of_table(
+        summary, run.split.split_by, run.budget, settings.comparison.seeds
+    )
     facts |= differences.in_words(found)
     whole_files.write_text(folder / "table.md", comparison.to_markdown(title, summary, facts))
     whole_files.write_text(

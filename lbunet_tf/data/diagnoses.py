@@ -93,7 +93,7 @@ CLASS_SETS: dict[str, dict[str, tuple[str, ...]]] = {
         "malignant": _MALIGNANT,
     },
 }
-# Columns of predictions: the true class, the likeliest, and what stands before a probability's class.
+# Columns of predictions: the true class, the likeliest one, and before each name its probability.
 TRUE_CLASS, PREDICTED, PROBABILITY = "true_class", "predicted", "p_"
 # Of all sets: by them, columns of probabilities are known.
 CLASS_NAMES = tuple(dict.fromkeys(name for classes in CLASS_SETS.values() for name in classes))

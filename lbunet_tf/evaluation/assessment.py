@@ -2,7 +2,6 @@
 
 import pathlib
 
-import numpy as np
 import pandas as pd
 from absl import logging
 
@@ -10,6 +9,7 @@ from lbunet_tf.evaluation import choices
 from lbunet_tf.evaluation import clinic
 from lbunet_tf.evaluation import contour_choice
 from lbunet_tf.evaluation import contract
+from lbunet_tf.evaluation import pixel_histograms
 from lbunet_tf.evaluation import scores
 from lbunet_tf.evaluation import skin_tone
 from lbunet_tf.evaluation import subgroups
@@ -79,7 +79,7 @@ def assess(
     contract.check(table, str(output / run_directory.PREDICTIONS))
     point = choices.take_point(table, choices.rule_of(score), target)
     threshold = point["threshold"] if point else None
-    histograms = _pixel_histograms(output) if contract.has_masks(table) else {}
+    histograms = pixel_histograms.read(output) if contract.has_masks(table) else {}
     metrics = scores.evaluate_table(
         table, histograms, outputs.mask_source, score.prevalence, threshold
     )
@@ -103,11 +103,6 @@ def assess(
     if score.ita_estimate:
         test["ita_estimate"] = skin_tone.describe(table[table["split"] == "test"])
     return metrics, chosen.Chosen(threshold, function, sets)
-
-
-def _pixel_histograms(output):
-    with np.load(output / run_directory.HISTOGRAMS) as file:
-        return dict(file)
 
 
 def assess_groups(

@@ -15,7 +15,7 @@ from absl import logging
 from lbunet_tf.data import diagnoses
 from lbunet_tf.data import pipeline
 from lbunet_tf.evaluation import contract
-from lbunet_tf.evaluation import mask_contours
+from lbunet_tf.evaluation import pixel_histograms
 from lbunet_tf.evaluation import scores
 from lbunet_tf.evaluation import skin_tone
 from lbunet_tf.runs import held_out
@@ -28,9 +28,6 @@ from lbunet_tf.settings import training_groups
 from lbunet_tf.storage import spreadsheets
 from lbunet_tf.storage import whole_files
 
-# Histograms of all pixels reach from minus this to this, in the logit.
-NUM_BINS = 65536
-MAX_LOGIT = 30.0
 EVALUATED_SPLITS = held_out.SCORED
 # Probabilities from which the threshold of outlines is chosen.
 THRESHOLDS = tuple(step / 20 for step in range(2, 19))
@@ -78,7 +75,7 @@ def predict_run(
     device = dataclasses.replace(device, cache=False)
     for split in EVALUATED_SPLITS:
         rows = manifest[manifest["split"] == split].reset_index(drop=True)
-        histograms[split] = np.zeros((2, NUM_BINS), "int64")
+        histograms[split] = np.zeros((2, pixel_histograms.NUM_BINS), "int64")
         if rows.empty:
             # A released run comes without the images of its val.
             continue
@@ -107,7 +104,7 @@ def predict_run(
         table = table.join(measures.add_prefix(scores.name_prefix(run_outputs.mask_source)))
     quoted = spreadsheets.quoted_table(table)
     whole_files.write_table(output / run_directory.PREDICTIONS, quoted)
-    _write_histograms(output, histograms, of_masks, run_outputs)
+    pixel_histograms.write(output, histograms, of_masks, run_outputs)
     return table, rules[0]
 
 
@@ -122,27 +119,6 @@ def _class_columns(rows, measures, run_outputs):
         contract.PREDICTED: np.array(names, dtype=object)[likeliest],
     }
     return [measures, pd.DataFrame(words)]
-
-
-def _write_histograms(output, histograms, of_masks, run_outputs):
-    """Writes the histograms of all pixels, and of outlines those of each mask."""
-    path = output / run_directory.HISTOGRAMS
-    if run_outputs.has_mask:
-        with whole_files.whole_file(path) as partial:
-            np.savez_compressed(partial, **histograms)
-    else:
-        path.unlink(missing_ok=True)
-    path = output / run_directory.MASK_HISTOGRAMS
-    if not run_outputs.has_outlines:
-        path.unlink(missing_ok=True)
-        return
-    counts = [histogram for _, histogram in of_masks]
-    with whole_files.whole_file(path) as partial:
-        np.savez_compressed(
-            partial,
-            image_id=np.array([name for name, _ in of_masks], dtype=str),
-            counts=np.array(counts, "uint32").reshape((-1, 2, mask_contours.NUM_BINS)),
-        )
 
 
 def _has_masks(manifest):
@@ -191,8 +167,8 @@ def _predict_rows(dataset, run_outputs, model, rows, histogram, rules, of_masks,
         if run_outputs.has_mask:
             mask = np.asarray(targets["mask"])
             known = np.asarray(weights["mask"])[:, 0, 0] > 0
-            add_to_histogram(histogram, logits["mask"][known], mask[known])
-            of_masks += _mask_histograms(names, logits["mask"], mask, known)
+            pixel_histograms.add(histogram, logits["mask"][known], mask[known])
+            of_masks += pixel_histograms.of_masks(names, logits["mask"], mask, known)
             if rules[0].cleanup != "none":
                 plain = confusion_counts(mask, logits["mask"] >= 0, known)
                 measures |= {f"{scores.UNCLEANED}{name}": count for name, count in plain.items()}
@@ -265,31 +241,6 @@ def confusion_counts(
         "mask_tn": (~true & ~predicted).sum(axes),
     }
     return {name: np.where(known, count, np.nan) for name, count in counts.items()}
-
-
-def _mask_histograms(names, logits, mask, known):
-    """Yields (image_id, (2, 128) counts) of each image of a batch whose mask is known."""
-    for name, one, true, is_known in zip(names, logits, mask, known, strict=True):
-        if is_known:
-            counts = np.zeros((2, mask_contours.NUM_BINS), "int64")
-            add_to_histogram(counts, one, true, mask_contours.MAX_LOGIT)
-            yield name, counts
-
-
-def add_to_histogram(
-    histogram: np.ndarray, logits: np.ndarray, target: np.ndarray, max_logit: float = MAX_LOGIT
-) -> None:
-    """Adds pixels to a (2, bins) histogram in place: row 0 target 0, row 1 target 1.
-
-    Bins are equally wide in the logit, from -max_logit to max_logit, with 0 (probability 0.5) on
-    an edge. Bins of probability would tie nearly all pixels of a confident network.
-    """
-    bins = histogram.shape[1]
-    positions = (logits + max_logit) * (bins / (2 * max_logit))
-    positions = np.clip(np.floor(positions), 0, bins - 1).astype("int64")
-    for value in (0, 1):
-        chosen = positions[(target > 0.5) == value]
-        histogram[value] += np.bincount(chosen, minlength=bins)
 
 
 def predict_sheet(

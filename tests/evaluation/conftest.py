@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from lbunet_tf.data import manifests
-from lbunet_tf.evaluation import predictions
+from lbunet_tf.evaluation import pixel_histograms
 from lbunet_tf.settings import config
 from tests.evaluation import pages
 
@@ -19,8 +19,8 @@ def make_histogram():
     """A function: (logits, targets) -> (2, 65536) pixel histogram."""
 
     def make(logits, targets):
-        histogram = np.zeros((2, predictions.NUM_BINS), "int64")
-        predictions.add_to_histogram(histogram, np.asarray(logits, "float64"), np.asarray(targets))
+        histogram = np.zeros((2, pixel_histograms.NUM_BINS), "int64")
+        pixel_histograms.add(histogram, np.asarray(logits, "float64"), np.asarray(targets))
         return histogram
 
     return make

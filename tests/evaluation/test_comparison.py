@@ -7,6 +7,7 @@ import pytest
 from sklearn import metrics as sklearn_metrics
 
 from lbunet_tf.evaluation import comparison
+from lbunet_tf.evaluation import comparison_facts
 from lbunet_tf.evaluation import reported
 from lbunet_tf.settings import config
 
@@ -112,7 +113,9 @@ def test_without_the_papers_models_nothing_of_the_paper_is_said():
     summary = summarise(make_runs(0.8, settings=settings))
 
     text = comparison.to_markdown(
-        "Title", summary, comparison.facts(summary, settings.split.split_by, settings.budget, (0,))
+        "Title",
+        summary,
+        comparison_facts.of_table(summary, settings.split.split_by, settings.budget, (0,)),
     )
 
     assert "paper" not in text.replace("| paper |", "").replace("as in the paper", "")
@@ -123,7 +126,9 @@ def test_the_notes_say_that_label_masks_measure_the_class():
 
     assert (
         "measure the class"
-        in comparison.facts(summary, LABEL.split.split_by, LABEL.budget, (0,))["Label-as-mask"]
+        in comparison_facts.of_table(summary, LABEL.split.split_by, LABEL.budget, (0,))[
+            "Label-as-mask"
+        ]
     )
 
 
@@ -133,7 +138,9 @@ def test_scores_of_lesion_masks_are_not_called_label_as_mask():
     summary = summarise([comparison.make_row("lesion", settings, TRAINING, test)])
 
     text = comparison.to_markdown(
-        "Title", summary, comparison.facts(summary, settings.split.split_by, settings.budget, (0,))
+        "Title",
+        summary,
+        comparison_facts.of_table(summary, settings.split.split_by, settings.budget, (0,)),
     )
 
     assert "abel-as-mask" not in text
@@ -153,7 +160,9 @@ def test_the_notes_count_the_images_of_experiments_that_score():
         [comparison.make_row("none", LABEL, TRAINING, {})], make_runs(0.8, experiment="scored")
     )
 
-    text = comparison.facts(summary, LABEL.split.split_by, LABEL.budget, (0,))["Test images"]
+    text = comparison_facts.of_table(summary, LABEL.split.split_by, LABEL.budget, (0,))[
+        "Test images"
+    ]
 
     assert text.startswith("163 with label and score, 88 of them melanomas; 163 with a mask.")
 
@@ -221,7 +230,7 @@ def test_experiments_without_a_diagnosis_have_a_dash_in_its_column():
 
     cells = comparison.readable(summary)["balanced accuracy of classes"].tolist()
     assert cells == ["0.700 (0.600 to 0.800)", "-"]
-    notes = comparison.facts(summary, "image", LABEL.budget, (0,))
+    notes = comparison_facts.of_table(summary, "image", LABEL.budget, (0,))
     assert notes["Test images"].startswith("40 of a known class, of 2 classes; 163 with label")
 
 
@@ -229,14 +238,14 @@ def test_without_a_diagnosis_there_is_no_column_of_it():
     summary = summarise(make_runs(0.8))
 
     assert not [name for name in summary if "balanced" in name or "class" in name]
-    notes = comparison.facts(summary, "image", LABEL.budget, (0,))
+    notes = comparison_facts.of_table(summary, "image", LABEL.budget, (0,))
     assert "alanced" not in " ".join(notes.values())
 
 
 def test_networks_of_classes_alone_are_not_said_to_have_masks_or_an_auc():
     summary = summarise(rows_of(diagnosed(0.7)))
 
-    notes = comparison.facts(summary, "image", LABEL.budget, (0,))
+    notes = comparison_facts.of_table(summary, "image", LABEL.budget, (0,))
 
     assert notes["Test images"] == (
         "40 of a known class, of 2 classes. Nothing was chosen on them."
@@ -256,7 +265,9 @@ def test_an_auc_with_an_interval_by_patient_shows_it_instead_of_its_standard_err
     summary = summarise([comparison.make_row("paper", LABEL, TRAINING, measured)])
 
     assert comparison.readable(summary).loc[0, "AUC"] == "0.800 (0.710 to 0.870)"
-    words = " ".join(comparison.facts(summary, "patient", config.make().budget, (0,)).values())
+    words = " ".join(
+        comparison_facts.of_table(summary, "patient", config.make().budget, (0,)).values()
+    )
     assert "95 % interval by patient" in words and "standard error" not in words
 
 

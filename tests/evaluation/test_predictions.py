@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from lbunet_tf.evaluation import contract
+from lbunet_tf.evaluation import pixel_histograms
 from lbunet_tf.evaluation import predictions
 from lbunet_tf.evaluation import scores
 from lbunet_tf.runs import run_directory
@@ -319,10 +320,10 @@ def test_pixels_fall_into_the_bin_of_their_logit(make_histogram, logit, bin):
 
 
 def test_histograms_add_up_over_batches():
-    histogram = np.zeros((2, predictions.NUM_BINS), "int64")
+    histogram = np.zeros((2, pixel_histograms.NUM_BINS), "int64")
 
     for _ in range(3):
-        predictions.add_to_histogram(histogram, np.array([-15.0, -15.0]), np.array([0, 1]))
+        pixel_histograms.add(histogram, np.array([-15.0, -15.0]), np.array([0, 1]))
 
     assert histogram[:, 16384].tolist() == [3, 3]
 

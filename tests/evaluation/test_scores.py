@@ -3,13 +3,13 @@ import pandas as pd
 import pytest
 from sklearn import metrics as sklearn_metrics
 
-from lbunet_tf.evaluation import predictions
+from lbunet_tf.evaluation import pixel_histograms
 from lbunet_tf.evaluation import scores
 
 # At 0.5: two true positives, one false negative, one false positive, three true negatives.
 LABELS = np.array([1, 1, 1, 0, 0, 0, 0])
 SCORES = np.array([0.9, 0.5, 0.4, 0.8, 0.3, 0.2, 0.1])
-EMPTY = {split: np.zeros((2, predictions.NUM_BINS), "int64") for split in ("val", "test")}
+EMPTY = {split: np.zeros((2, pixel_histograms.NUM_BINS), "int64") for split in ("val", "test")}
 
 
 @pytest.mark.parametrize(

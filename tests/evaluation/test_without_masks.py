@@ -9,7 +9,7 @@ import pytest
 from lbunet_tf.evaluation import assessment
 from lbunet_tf.evaluation import choices
 from lbunet_tf.evaluation import logged_numbers
-from lbunet_tf.evaluation import predictions
+from lbunet_tf.evaluation import pixel_histograms
 from lbunet_tf.evaluation import subgroups
 from lbunet_tf.serving import chosen
 from lbunet_tf.serving import outlines
@@ -34,7 +34,7 @@ def assess(tmp_path):
     def run(table):
         logged = pages.with_logit(table)
         if "mask_tp" in table:
-            histogram = np.arange(2 * predictions.NUM_BINS).reshape((2, -1)) % 7
+            histogram = np.arange(2 * pixel_histograms.NUM_BINS).reshape((2, -1)) % 7
             np.savez(tmp_path / "pixel_histograms.npz", val=histogram, test=histogram)
         metrics, found = assessment.assess(
             logged,
