@@ -126,27 +126,31 @@ def test_masks_whose_names_differ_in_case_only_are_refused(client, files, tmp_pa
     assert "twice" in capsys.readouterr().err
 
 
-def test_ctrl_c_ends_with_what_was_whole(ask, start, files, tmp_path):
+def test_ctrl_c_ends_with_what_was_whole(start, files, tmp_path):
     def answer(images):
         if len(requests) == 2:
-            os.kill(os.getpid(), signal.SIGINT)
+            process.send_signal(signal.SIGINT)
+            process.wait()
             return None
         return stand_in.with_masks(images)
 
     images = files(3)
     url, requests = start(answer)
-    arguments = (f"--url={url}", "--batch=1", f"--masks={tmp_path}/masks", *images)
-    # A shell's background jobs, and what they start, ignore it.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        status, rows, errors = ask(*arguments)
-    finally:
-        signal.signal(signal.SIGINT, before)
-    assert (status, list(rows), list(errors)) == (
-        130,
-        stand_in.names(images[:1]),
-        stand_in.names(images[1:]),
+    # A process of its own: a signal to this one could arrive in the next test.
+    process = subprocess.Popen(
+        [sys.executable, CLIENT, f"--url={url}", "--batch=1", f"--masks={tmp_path}/masks", *images],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell's background jobs, and what they start, ignore it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
+    printed, errors = process.communicate(timeout=60)
+    named = [row["image"] for row in csv.DictReader(io.StringIO(printed))]
+    assert (process.returncode, named) == (130, stand_in.names(images[:1])), errors
+    assert errors.splitlines() == [
+        f"{path}: stopped before there was an answer" for path in images[1:]
+    ]
     assert [path.name for path in (tmp_path / "masks").iterdir()] == ["image00.png"]
 
 
