@@ -19,13 +19,13 @@ import shutil
 import time
 from collections.abc import Sequence
 
-import keras
 from absl import logging
 
 from lbunet_tf.data.pixels import new_images
 from lbunet_tf.runs import beam_predictions
 from lbunet_tf.runs import ensemble
 from lbunet_tf.runs import frozen
+from lbunet_tf.runs import image_progress
 from lbunet_tf.runs import mask_threshold
 from lbunet_tf.runs import predictor
 from lbunet_tf.runs import run_directory
@@ -247,7 +247,7 @@ def _predict(settings, results, rows, lines, folder, columns):
     kept = [seen[cells[0]] for cells in lines.values()]
     growing_table.write(folder / SEEN, SEEN_COLUMNS, kept)
     started, num_seen = time.perf_counter(), 0
-    progress = keras.utils.Progbar(len(rows), unit_name="image")
+    progress = image_progress.ImageProgress(len(rows))
     failures, num_bytes = [], 0
     with (
         growing_table.appending(folder / SCORES) as append,

@@ -14,7 +14,6 @@ import json
 import pathlib
 from collections.abc import Callable
 
-import keras
 import numpy as np
 import pandas as pd
 from absl import logging
@@ -29,6 +28,7 @@ from lbunet_tf.models import activation_map
 from lbunet_tf.models import combined
 from lbunet_tf.runs import ensemble
 from lbunet_tf.runs import held_out
+from lbunet_tf.runs import image_progress
 from lbunet_tf.runs import networks
 from lbunet_tf.runs import predictor
 from lbunet_tf.runs import pseudo_labels
@@ -240,7 +240,7 @@ def _predict_all(settings, predict, rows, output):
     """
     tables, true_masks, failures = [], [], []
     is_read = np.ones(len(rows), bool)
-    progress = keras.utils.Progbar(len(rows), unit_name="image")
+    progress = image_progress.ImageProgress(len(rows))
     with concurrent.futures.ThreadPoolExecutor() as threads:
         for start in range(0, len(rows), settings.device.batch_size):
             part = rows.iloc[start : start + settings.device.batch_size]

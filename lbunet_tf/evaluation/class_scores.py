@@ -69,6 +69,55 @@ def balanced_accuracy(table: pd.DataFrame) -> intervals.Interval | None:
     return _interval_of_recalls(true, predicted, key, codes)
 
 
+def balanced_accuracy_difference(
+    table: pd.DataFrame, other: pd.DataFrame
+) -> intervals.Interval | None:
+    """Returns the balanced accuracy of some rows minus that of others of the same images.
+
+    Its interval is of both on the same draws of patients. None where one of the two has no
+    diagnosis, or no image has a known class.
+
+    Raises:
+        ValueError: The two have different classes, or different true classes of an image.
+    """
+    codes = contract.classes(table)
+    if not codes or not contract.classes(other):
+        return None
+    if set(codes) != set(contract.classes(other)):
+        raise ValueError(
+            "the balanced accuracies of two experiments differ by what they learnt only if both "
+            f"have the same classes. Received: {', '.join(codes)} and "
+            f"{', '.join(contract.classes(other))}"
+        )
+    rows = contract.with_class(table)
+    others = contract.with_class(other).set_index("image_id")
+    rows = rows[rows["image_id"].isin(others.index)]
+    if rows.empty:
+        return None
+    others = others.loc[rows["image_id"]].reset_index()
+    is_other = rows[contract.CLASS].to_numpy() != others[contract.CLASS].to_numpy()
+    if is_other.any():
+        row = int(np.argmax(is_other))
+        raise ValueError(
+            f"two experiments must name the same true class of an image. Received: image "
+            f"{rows['image_id'].iloc[row]}, {rows[contract.CLASS].iloc[row]} and "
+            f"{others[contract.CLASS].iloc[row]}"
+        )
+    true, predicted, _ = _arrays(rows, codes)
+    _, predicted_of_other, _ = _arrays(others, codes)
+    key, _ = contract.patients(rows)
+    value = _balanced_accuracy(true, predicted) - _balanced_accuracy(true, predicted_of_other)
+    reason = _too_few(true, key, codes)
+    if reason:
+        return intervals.not_estimable(value, reason)
+    if (predicted == predicted_of_other).all():
+        return intervals.not_estimable(value, "both name the same class of every image")
+    # Equal draws of patients: those of `_draws_of_recalls` depend on their number alone.
+    draws = _draws_of_recalls(true, predicted, key)
+    draws -= _draws_of_recalls(true, predicted_of_other, key)
+    return _percentiles(value, draws, len(np.unique(key)), np.unique(true), codes)
+
+
 def of_group(table: pd.DataFrame) -> dict:
     """Returns `num_with_class` and `balanced_accuracy` of some rows, {} without a known class."""
     found = balanced_accuracy(table)
@@ -151,6 +200,12 @@ def _interval_of_recalls(true, predicted, patients, codes):
     reason = _too_few(true, patients, codes)
     if reason:
         return intervals.not_estimable(value, reason)
+    draws = _draws_of_recalls(true, predicted, patients)
+    return _percentiles(value, draws, len(np.unique(patients)), np.unique(true), codes)
+
+
+def _draws_of_recalls(true, predicted, patients):
+    """Returns (resamples,) balanced accuracies of drawn patients, NaN where a class is lacking."""
     present, number = np.unique(true), np.unique(patients, return_inverse=True)[1]
     counts = np.zeros((number.max() + 1, len(present)))
     column = np.searchsorted(present, true)
@@ -162,7 +217,7 @@ def _interval_of_recalls(true, predicted, patients, codes):
         with np.errstate(invalid="ignore", divide="ignore"):
             # NaN where a class is not drawn: the mean of the others would be another number.
             draws.append(((weights @ hits) / (weights @ counts)).mean(axis=1))
-    return _percentiles(value, np.concatenate(draws), len(counts), present, codes)
+    return np.concatenate(draws)
 
 
 def _interval_of_aucs(true, probabilities, patients, codes):

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from lbunet_tf.evaluation import auc_intervals
+from lbunet_tf.evaluation import class_scores
 from lbunet_tf.evaluation import contract
 from lbunet_tf.evaluation import intervals
 
@@ -17,12 +18,17 @@ ENDS = ("difference", "low", "high")
 # What the decisions are compared by, and on which images. Apart: were they counted together, the
 # experiment that misses more melanomas would win wherever melanomas are rare.
 DECISIONS = {"sensitivity": "melanomas", "specificity": "others"}
+IN_WORDS = {
+    "auc": "AUC",
+    "balanced_accuracy": "balanced accuracy of classes",
+    "dice": "Dice",
+}
 TESTS = ("auc_p", *(f"mcnemar_{name}_p" for name in DECISIONS))
 COLUMNS = (
     *("seed", "experiment", "compared_with", "num_images"),
     *(f"auc_{end}" for end in ENDS),
     *("auc_p", "auc_p_holm"),
-    *(f"dice_{end}" for end in ENDS),
+    *(f"{name}_{end}" for name in ("balanced_accuracy", "dice") for end in ENDS),
     # Images that only one of the two decides rightly, each at its own threshold.
     *("melanomas_only_this", "melanomas_only_other"),
     *("mcnemar_sensitivity_p", "mcnemar_sensitivity_p_holm"),
@@ -38,11 +44,11 @@ def of_runs(
 ) -> pd.DataFrame:
     """Returns a row for each experiment but the first, and seed: that minus the first.
 
-    AUC by Obuchowski's paired test, Dice by the patient bootstrap of each image's difference, and
-    the decisions at the two operating points by McNemar's exact tests, of melanomas (sensitivity)
-    and of others (specificity). These take images for independent: `mcnemar_note` says why they
-    are not estimable. Each p with Holm's correction over the experiments of a seed. Empty where
-    there is one experiment.
+    AUC by Obuchowski's paired test; the balanced accuracy of classes, and Dice, by the patient
+    bootstrap of both on the same draws; and the decisions at the two operating points by McNemar's
+    exact tests, of melanomas (sensitivity) and of others (specificity). These take images for
+    independent: `mcnemar_note` says why they are not estimable. Each p with Holm's correction over
+    the experiments of a seed. Empty where there is one experiment.
 
     Args:
         tables: The test rows of predictions by (experiment, seed), in the order of the experiments.
@@ -85,6 +91,9 @@ def _row(seed, name, first_name, table, first, cuts):
         found = auc_intervals.auc_difference(labels.astype(int), own, other, key)
         row |= _ends("auc", found.interval) | {"auc_p": found.p}
         row |= _mcnemar(labels, own, other, key, cuts)
+    of_classes = class_scores.balanced_accuracy_difference(table, first)
+    if of_classes:
+        row |= _ends("balanced_accuracy", of_classes)
     if "dice" in both and "dice_of_first" in both:
         known = both[both[["dice", "dice_of_first"]].notna().all(axis=1)]
         if len(known):
@@ -127,7 +136,7 @@ def in_words(found: pd.DataFrame) -> dict[str, str]:
     for row in found.itertuples():
         parts = [
             _difference(name, getattr(row, f"{key}_difference"), *_of(row, key))
-            for name, key in (("AUC", "auc"), ("Dice", "dice"))
+            for key, name in IN_WORDS.items()
             if not pd.isna(getattr(row, f"{key}_difference"))
         ]
         if not pd.isna(row.auc_p_holm):

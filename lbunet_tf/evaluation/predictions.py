@@ -19,6 +19,7 @@ from lbunet_tf.evaluation import pixel_histograms
 from lbunet_tf.evaluation import scores
 from lbunet_tf.evaluation import skin_tone
 from lbunet_tf.runs import held_out
+from lbunet_tf.runs import image_progress
 from lbunet_tf.runs import run_directory
 from lbunet_tf.serving import outlines
 from lbunet_tf.serving import postprocessing
@@ -154,7 +155,7 @@ def _predict_rows(dataset, run_outputs, model, rows, histogram, rules, of_masks,
     to `of_masks` (image_id, histogram) of each image with a mask.
     """
     parts, counts = [], []
-    progress = keras.utils.Progbar(len(rows), unit_name="image")
+    progress = image_progress.ImageProgress(len(rows))
     for images, targets, weights in dataset:
         logits = {
             name: np.asarray(value, "float64")

@@ -257,6 +257,48 @@ def test_images_of_one_patient_are_drawn_together(random_table):
         assert repeated[name]["high"] == pytest.approx(once[name]["high"], abs=1e-9)
 
 
+def test_a_difference_is_of_both_on_the_same_draws_of_patients(random_table):
+    true, probabilities = numbers_of(random_table)
+    table = random_table.assign(patient_id=[f"p{number // 2}" for number in range(400)])
+    # Nine of ten images as before: of drawn patients both rise and fall together.
+    changed = np.where(np.arange(400)[:, None] % 10, probabilities, np.eye(7)[true] * 0.9 + 0.1 / 7)
+    better = diagnoses.with_probabilities(table, list(diagnoses.HAM10000), true, changed)
+    rng = np.random.default_rng(3)
+    draws = []
+    for _ in range(400):
+        rows = np.repeat(rng.integers(0, 200, 200) * 2, 2) + np.tile([0, 1], 200)
+        both = (
+            sklearn_metrics.balanced_accuracy_score(true[rows], one[rows].argmax(axis=1))
+            for one in (changed, probabilities)
+        )
+        draws.append(next(both) - next(both))
+
+    found = class_scores.balanced_accuracy_difference(better.sample(frac=1, random_state=0), table)
+
+    expected = class_scores.measure(better)["balanced_accuracy"]
+    expected -= class_scores.measure(table)["balanced_accuracy"]
+    assert found.value == pytest.approx(expected, abs=1e-12)
+    np.testing.assert_allclose(
+        (found.low, found.high), np.quantile(draws, [0.025, 0.975]), atol=0.008
+    )
+    alone = class_scores.balanced_accuracy(table)
+    assert found.high - found.low < 0.7 * (alone.high - alone.low)
+
+
+def test_a_difference_needs_a_diagnosis_of_both_and_the_same_classes(random_table):
+    without = random_table[["image_id"]]
+    assert class_scores.balanced_accuracy_difference(without, random_table) is None
+    assert class_scores.balanced_accuracy_difference(random_table, without) is None
+    same = class_scores.balanced_accuracy_difference(random_table, random_table)
+    assert (same.value, same.low) == (0, None)
+    assert same.method == "both name the same class of every image"
+    other = random_table.assign(true_class=random_table["true_class"].replace("nv", "bkl"))
+    with pytest.raises(ValueError, match="image i0, nv and bkl"):
+        class_scores.balanced_accuracy_difference(random_table, other)
+    with pytest.raises(ValueError, match="only if both have the same classes"):
+        class_scores.balanced_accuracy_difference(random_table.drop(columns="p_df"), random_table)
+
+
 def test_too_few_patients_of_a_class_give_no_interval_and_are_counted():
     found = class_scores.measure(table_of(TRUE, PROBABILITIES))["intervals"]
 

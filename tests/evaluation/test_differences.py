@@ -5,9 +5,11 @@ import pandas as pd
 import pytest
 
 from lbunet_tf.evaluation import auc_intervals
+from lbunet_tf.evaluation import class_scores
 from lbunet_tf.evaluation import contract
 from lbunet_tf.evaluation import differences
 from lbunet_tf.evaluation import intervals
+from tests.evaluation import diagnoses
 
 
 def table(seed, shift, images=80):
@@ -220,3 +222,17 @@ def test_two_runs_that_are_one_differ_by_nothing_and_have_no_interval(tables):
     # 0 is a difference here and no fraction of images, whose interval would begin there.
     assert row["dice_difference"] == row["auc_difference"] == 0
     assert pd.isna(row["dice_low"]) and pd.isna(row["dice_high"]) and pd.isna(row["auc_low"])
+
+
+def test_the_balanced_accuracies_of_classes_are_compared(tables):
+    ids = pd.DataFrame({"image_id": [f"i{number}" for number in range(400)]})
+    one, other = diagnoses.add(ids), diagnoses.add(ids, seed=1)
+    other["true_class"] = one["true_class"]
+
+    found = differences.of_runs({("a", 0): one, ("b", 0): other})
+
+    expected = class_scores.balanced_accuracy_difference(other, one)
+    ends = [f"balanced_accuracy_{end}" for end in differences.ENDS]
+    assert found.loc[0, ends].tolist() == [expected.value, expected.low, expected.high]
+    text = differences.in_words(found)["b minus a, seed 0"]
+    assert text.startswith(f"balanced accuracy of classes {expected.value:+.3f} (")
