@@ -193,11 +193,31 @@ def _write_onnx(model, path, precision, calibration, identity):
 
     model.export(str(path), format="onnx", verbose=False)
     written = onnx.load(path)
+    _without_erfc(written.graph)
     if precision == "float16":
         _halve(written.graph)
     written.metadata_props.add(key="identity", value=json.dumps(identity))
     onnx.checker.check_model(written)
     onnx.save(written, path)
+
+
+def _without_erfc(graph):
+    """Replaces erfc(x), which TensorFlow's GELU takes and ONNX has not, by 1 - erf(x)."""
+    from onnx import helper
+    from onnx import numpy_helper
+
+    nodes, one = [], "one_of_erfc"
+    for node in graph.node:
+        if node.op_type != "Erfc":
+            nodes.append(node)
+            continue
+        erf = f"{node.output[0]}_erf"
+        nodes.append(helper.make_node("Erf", node.input, [erf], f"{node.name}_erf"))
+        nodes.append(helper.make_node("Sub", [one, erf], node.output, node.name))
+    if len(nodes) > len(graph.node):
+        graph.initializer.append(numpy_helper.from_array(np.float32(1), one))
+        del graph.node[:]
+        graph.node.extend(nodes)
 
 
 def _halve(graph):

@@ -7,6 +7,7 @@ import pytest
 
 from lbunet_tf import models
 from lbunet_tf.models import activation_map
+from lbunet_tf.models import alexnet
 from lbunet_tf.models import backbones
 from lbunet_tf.models import saved_models
 from lbunet_tf.settings import config
@@ -279,6 +280,33 @@ def test_a_saved_model_says_what_the_classifier_says(
     outputs, expected = loaded.serve(images), model(images, training=False)
     for name in HEADS:
         np.testing.assert_allclose(outputs[name], expected[name], atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="ONNX is written of TensorFlow")
+@pytest.mark.parametrize("encoder", ["alexnet_2012", "ahmad_vit"])
+def test_onnx_takes_groups_and_gelu(make_classifier, make_images, encoder, tmp_path):
+    from lbunet_tf.serving import portable_models
+
+    model, path = make_classifier(encoder), tmp_path / "model.onnx"
+    images = np.asarray(make_images(model))
+
+    portable_models.convert("onnx", model, path)
+
+    outputs = portable_models.FORMATS["onnx"].open(path, images.shape)(images)
+    for name, expected in model(images, training=False).items():
+        np.testing.assert_allclose(outputs[name], expected, atol=1e-4)
+
+
+def test_groups_are_those_of_keras():
+    layer = alexnet.GroupedConv2D(6, 3, strides=2, padding="same", groups=2, dilation_rate=1)
+    plain = keras.layers.Conv2D(6, 3, strides=2, padding="same", groups=2)
+    images = np.random.default_rng(0).normal(size=(2, 9, 9, 4)).astype("float32")
+    for one in (layer, plain):
+        one.build(images.shape)
+    plain.set_weights(layer.get_weights())
+
+    np.testing.assert_allclose(layer(images), plain(images), atol=1e-5)
 
 
 def test_an_activation_map_of_a_classifier_has_the_size_of_its_images(make_classifier, make_images):
