@@ -9,11 +9,10 @@ from absl import flags
 from lbunet_tf.settings import flagfiles
 
 ROOT = pathlib.Path(__file__).parent.parent
-BASE = ROOT / "flags/zoo/base.cfg"
-FLAGFILES = sorted(path for path in (ROOT / "flags").rglob("*.cfg") if path != BASE)
+FLAGFILES = sorted(path for path in (ROOT / "flags").rglob("*.cfg") if path.stem != "base")
 COMPARISONS = [path for path in FLAGFILES if "--experiments=" in path.read_text()]
 TRAININGS = [path for path in FLAGFILES if path not in COMPARISONS]
-ZOO = [path for path in TRAININGS if path.parent == BASE.parent]
+ZOO = [path for path in TRAININGS if path.parent.name == "zoo"]
 
 
 @pytest.mark.parametrize("path", FLAGFILES, ids=lambda path: path.name)
