@@ -11,7 +11,7 @@ from lbunet_tf.settings import flagfiles
 
 ROOT = pathlib.Path(__file__).parents[2]
 EXPECTED = json.loads((pathlib.Path(__file__).parent / "flag_lines.json").read_text())
-OF_COMPARE = ("table1",)
+OF_COMPARE = ("table1", "initial_weights")
 
 
 def test_every_flagfile_is_looked_at():
