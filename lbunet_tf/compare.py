@@ -162,6 +162,8 @@ def _write(settings, runs):
             hyperparameters[name],
             comparison.validation_scores(metrics["val"], training),
         )
+    # Not every comparison has all of them: those of an earlier one are of other runs.
+    output_folder.delete_files(folder, OWN)
     table = pd.DataFrame(rows)
     summary = comparison.summarise(table)
     whole_files.write_table(folder / "runs.csv", spreadsheets.quoted_table(table))
@@ -170,7 +172,6 @@ def _write(settings, runs):
     if not found.empty:
         whole_files.write_table(folder / "differences.csv", spreadsheets.quoted_table(found))
     _write_pages(settings, next(iter(runs.values())), summary, curves, found)
-    output_folder.delete_files(folder, [run_directory.EVENTS])
     tensorboard.write_hparams(folder / run_directory.TENSORBOARD, trials)
     return summary
 

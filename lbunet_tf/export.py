@@ -166,7 +166,7 @@ def _mask_rule(settings):
 
 def _frozen(settings):
     """Returns what the run has frozen; the calibration only where it is asked for."""
-    if settings.outputs.score_rule == "none":
+    if settings.outputs.score_rule == "none" and not settings.score.calibrated:
         return chosen.NOTHING
     return frozen.chosen_of(settings.paths.runs, settings.score)
 

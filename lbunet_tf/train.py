@@ -162,10 +162,14 @@ def _load_teachers(settings):
             )
         theirs = flagfiles.read(run)
         differing = config.differing(settings.preprocessing, theirs.preprocessing)
+        meanings = {
+            "mask_source": settings.outputs.has_mask,
+            "classes": bool(settings.outputs.class_names),
+        }
         differing += [
             flag
-            for flag in ("mask_source", "classes")
-            if getattr(theirs.outputs, flag) != getattr(settings.outputs, flag)
+            for flag, is_used in meanings.items()
+            if is_used and getattr(theirs.outputs, flag) != getattr(settings.outputs, flag)
         ]
         for flag in differing:
             raise ValueError(

@@ -23,6 +23,7 @@ from absl import logging
 
 from lbunet_tf import train
 from lbunet_tf.data import manifests
+from lbunet_tf.data import preparation
 from lbunet_tf.data import unchanged
 from lbunet_tf.runs import run_directory
 from lbunet_tf.settings import config
@@ -235,7 +236,7 @@ def _check_val(settings):
     if settings.search.objective != "auc":
         return
     manifest = manifests.read(pathlib.Path(settings.paths.run) / run_directory.MANIFEST)
-    classes = set(manifest.loc[manifest["split"] == "val", "label"].dropna())
+    classes = preparation.scored_labels(settings.outputs, manifest[manifest["split"] == "val"])
     if len(classes) < 2:
         raise ValueError(
             '"--objective=auc" needs validation images of both classes. Use more images, another '

@@ -90,6 +90,15 @@ def test_a_second_comparison_leaves_one_hparams_row_a_run(tmp_path, compared):
     assert [len(list(path.iterdir())) for path in folders] == [1, 1]
 
 
+def test_a_comparison_of_others_leaves_no_file_of_the_earlier_one(tmp_path, compared):
+    assert (compared / "differences.csv").is_file()
+
+    compare.compare(config_of(tmp_path, tmp_path / "small"), {})
+
+    assert not (compared / "differences.csv").exists()
+    assert (compared / "table.md").is_file()
+
+
 def raises(message):
     return pytest.raises(ValueError, match=re.escape(message))
 

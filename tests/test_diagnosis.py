@@ -199,3 +199,8 @@ def test_the_mean_over_flips_is_that_of_probabilities(run, image):
         for one in flipped
     ]
     np.testing.assert_allclose(list(found.values()), np.mean(each, axis=0)[0], rtol=1e-4)
+
+
+def test_an_export_without_a_score_cannot_be_calibrated(folder, run):
+    with pytest.raises(ValueError, match='"--calibrated" needs'):
+        export.export(make_settings(folder).replace(calibrated=True))

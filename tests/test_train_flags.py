@@ -149,6 +149,24 @@ def test_a_teacher_that_does_not_fit_is_refused_before_training(
         train.train(student)
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"heads": ("melanoma",), "model": "classifier", "mask_source": "label"},
+        {"heads": ("mask",), "classes": "isic2019"},
+    ],
+)
+def test_a_teacher_need_not_share_what_the_student_does_not_learn(all_at_once, changes):
+    settings, teacher = all_at_once
+    student = config.make(
+        image_size=settings.preprocessing.image_size, teacher=(str(teacher),), **changes
+    )
+
+    (loaded,) = train._load_teachers(student)
+
+    assert set(loaded.output) >= set(student.outputs.heads)
+
+
 def test_a_teacher_that_is_no_finished_run_is_refused(all_at_once, tmp_path):
     settings, _ = all_at_once
     student = settings.replace(run=str(tmp_path / "student"), teacher=(str(tmp_path),))

@@ -124,6 +124,13 @@ def classes_of(diagnoses: Iterable[str], classes: str) -> np.ndarray:
     return np.array([class_of.get(code, "") for code in codes_of(diagnoses)], dtype=object)
 
 
+def labels_of(diagnoses: Iterable[str]) -> np.ndarray:
+    """Returns (N,) labels: 1 for melanoma, 0 for another named lesion, NaN where none is named."""
+    codes = codes_of(diagnoses)
+    is_named = ~np.isin(codes, ("", "benign", "malignant"))
+    return np.where(is_named, (codes == "mel").astype(float), np.nan)
+
+
 def targets_of(diagnoses: Iterable[str], classes: str) -> np.ndarray:
     """Returns (N, K) float32: 1 in the column of the class, all 0 where it is unknown."""
     names = list(CLASS_SETS[classes])

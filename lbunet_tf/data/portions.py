@@ -12,8 +12,8 @@ class Portion:
 
     Every device gets equally many rows of a batch. The last, short batch is filled up to a
     multiple of the devices with its own first images, without their targets: a filler counts
-    in no loss and no metric, but batch norm sees it. The size of a batch is a multiple of the
-    devices.
+    in no loss and no metric, unless a teacher gives it a target, but batch norm sees it. The size
+    of a batch is a multiple of the devices.
     """
 
     process: int = 0

@@ -68,6 +68,14 @@ def of_manifest(split_by: str, manifest: pd.DataFrame, skipped: pd.DataFrame) ->
     return Prepared(manifest, skipped, crossings, splits.known_groups(manifest))
 
 
+def scored_labels(outputs: output_group.Outputs, rows: pd.DataFrame) -> set[float]:
+    """Returns which labels (1 for melanoma, 0) the AUC of a training is measured on."""
+    if outputs.score_rule != "diagnosis":
+        return set(rows["label"].dropna())
+    names = diagnoses.classes_of(rows["diagnosis"], outputs.classes)
+    return {float(name == output_group.MELANOMA_CLASS) for name in names if name}
+
+
 def check_targets(
     outputs: output_group.Outputs, balance: str, monitor: str, manifest: pd.DataFrame
 ) -> None:
@@ -86,7 +94,7 @@ def check_targets(
                 f'"--mask_source=lesion" needs lesion masks, and no {split} image has one. Give a '
                 "source with masks, or --mask_source=label for the paper's label-as-mask"
             )
-        classes = set(rows["label"].dropna())
+        classes = scored_labels(outputs, rows)
         needs_label = outputs.mask_source == "label" or "melanoma" in outputs.heads
         if needs_label and rows["label"].isna().all():
             raise ValueError(

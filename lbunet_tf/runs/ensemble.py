@@ -98,7 +98,7 @@ def _shared(preprocessing, outputs):
     """Returns by flag what must be one for all: what is seen, and what the outputs mean."""
     return {
         **vars(preprocessing),
-        "heads": outputs.heads,
+        "heads": tuple(sorted(outputs.heads)),
         "mask_source": outputs.mask_source,
         "classes": outputs.classes,
         # "auto" may say the same as a rule by its name.

@@ -85,11 +85,13 @@ def _in_policy(model, policy):
 
     def change(layer):
         config = layer.get_config()
+        if isinstance(layer, keras.Model) and "dtype" not in config:
+            return keras.models.clone_model(layer, clone_function=change)
         if config.get("activation") != "linear" or layer.weights:
             config["dtype"] = policy
         return type(layer).from_config(config)
 
-    changed = keras.models.clone_model(model, clone_function=change, recursive=True)
+    changed = keras.models.clone_model(model, clone_function=change)
     changed.set_weights(model.get_weights())
     return changed
 

@@ -96,8 +96,9 @@ class DecoupledAdam(fused.FusedAdam):
     """AdamW (Loshchilov and Hutter 2019) with a learning rate of its own for the encoder.
 
     keras.optimizers.AdamW decays with one rate; here the decay of a kernel is its own
-    rate x `decay`, so that a frozen encoder does not shrink. Biases and batch norm are
-    not decayed. It is not saved: model.keras has no optimizer, backups hold its state.
+    rate x `decay`, so that a frozen encoder does not shrink. Kernels alone are decayed:
+    neither biases nor normalisations, class tokens and embeddings of positions. It is not saved:
+    model.keras has no optimizer, backups hold its state.
     """
 
     def __init__(self, decay, encoder_variables, encoder_factor, frozen_steps, **settings):
@@ -110,7 +111,7 @@ class DecoupledAdam(fused.FusedAdam):
         """Notes which variables are the encoder's, and which are kernels."""
         super().build(variables)
         self.of_encoder = [variable.path in self.encoder_paths for variable in variables]
-        self.of_kernel = [len(variable.shape) > 1 for variable in variables]
+        self.of_kernel = [variable.path.endswith("kernel") for variable in variables]
 
     def update_step(self, gradient, variable, learning_rate):
         """Decays and updates one variable at its own rate."""

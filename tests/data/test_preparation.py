@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from lbunet_tf.data import preparation
+from lbunet_tf.settings import config
 
 
 @pytest.fixture
@@ -255,3 +256,28 @@ def test_a_run_without_a_mask_head_has_the_splits_of_one_with_it(prepare, clinic
     ]
 
     assert splits[0].to_dict() == splits[1].to_dict()
+
+
+def test_a_diagnosis_gives_the_label_where_a_table_has_none(clinic, prepare):
+    words = ["melanoma", "nevus", "benign", ""] * 10
+    labels = [np.nan, np.nan, np.nan, 1] * 10
+    _rewrite(clinic, diagnosis=words, label=labels)
+
+    manifest = prepare(heads=("mask", "melanoma"), monitor="auc").manifest
+
+    found = dict(zip(manifest["diagnosis"], manifest["label"], strict=True))
+    assert (found["melanoma"], found["nevus"], found[""]) == (1, 0, 1)
+    assert np.isnan(found["benign"])
+
+
+def test_the_auc_of_a_diagnosis_needs_its_classes_in_val(clinic, prepare):
+    # As labels there are both; of its own classes the diagnosis has one in val.
+    _rewrite(clinic, diagnosis=["benign", "nevus", "melanoma", "basal cell carcinoma"] * 10)
+    fields = {"heads": ("diagnosis",), "classes": "nv_vs_rest"}
+    prepare(**fields)
+    outputs = config.make(heads=("diagnosis",), classes="ham10000").outputs
+    rows = pd.DataFrame({"diagnosis": ["nevus", "benign"], "label": [0.0, 1.0]})
+
+    assert preparation.scored_labels(outputs, rows) == {0.0}
+    rows["diagnosis"] = ["nevus", "melanoma"]
+    assert preparation.scored_labels(outputs, rows) == {0.0, 1.0}

@@ -10,6 +10,7 @@ import pytest
 from lbunet_tf.models import encoders
 from lbunet_tf.models import hub_encoders
 from lbunet_tf.models import saved_models
+from lbunet_tf.runs import networks
 from lbunet_tf.settings import keywords
 
 MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
@@ -225,3 +226,14 @@ def test_from_python_the_error_names_the_argument(monkeypatch):
 
     with pytest.raises(ValueError, match='^"encoder" mit_b0'), keywords.as_arguments():
         encoders.build_encoder("mit_b0", "none", 64)
+
+
+@pytest.mark.parametrize("name, size", [("mit_b0", 64), ("swin_t", 128)])
+def test_a_network_computes_by_another_policy(keras_hub, make_model, name, size):
+    model = make_model(encoder=name, image_size=size)
+
+    changed = networks._in_policy(model, "mixed_bfloat16")
+
+    assert changed.get_layer("encoder").outputs[-1].dtype == "bfloat16"
+    for before, after in zip(model.get_weights(), changed.get_weights(), strict=True):
+        np.testing.assert_array_equal(before, after)

@@ -124,3 +124,9 @@ def test_the_speed_is_stated_in_images_per_second():
     assert ensemble.describe_speed("none", 1, 50, 4.0).startswith(
         "50 images in 4.0 s, 12.5 images per second"
     )
+
+
+def test_the_order_of_the_heads_does_not_matter(write_flags):
+    first, other = write_flags("a"), write_flags("b", heads=("melanoma", "mask"))
+
+    ensemble.check(with_others(first, other))

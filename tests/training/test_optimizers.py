@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+from lbunet_tf.models import vision_transformer
 from lbunet_tf.settings import config
 from lbunet_tf.training import fused
 from lbunet_tf.training import optimizers
@@ -156,3 +157,27 @@ def test_frozen_epochs_count_batches_also_where_gradients_are_accumulated():
     _, trained, _ = _apply(optimizer, variables, steps=2)
 
     assert frozen == 1 and trained < 1
+
+
+def test_decay_is_of_kernels_alone_in_a_transformer():
+    model = keras.Sequential(
+        [
+            keras.Input((4, 8)),
+            vision_transformer.ClassToken(),
+            vision_transformer.PositionEmbedding(),
+            keras.layers.LayerNormalization(),
+        ]
+    )
+    attention = keras.layers.MultiHeadAttention(2, 4)
+    attention.build((1, 4, 8), (1, 4, 8))
+    variables = [*model.trainable_variables, *attention.trainable_variables]
+    optimizer = optimizers.DecoupledAdam(0.1, [], 1.0, 0)
+
+    optimizer.build(variables)
+
+    decayed = [
+        variable.path.rpartition("/")[2]
+        for variable, is_kernel in zip(variables, optimizer.of_kernel, strict=True)
+        if is_kernel
+    ]
+    assert decayed == ["kernel"] * 4 and len(variables) == 4 + 4 + 2 + 2

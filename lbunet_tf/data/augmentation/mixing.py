@@ -35,7 +35,8 @@ def by_keras_cv(images: tf.Tensor, targets: dict, weights: dict, seed: tf.Tensor
     seeds = tf.unstack(tf.random.split(seed, 4))
     masks = [name for name in targets if output_group.kind_of(name) == output_group.MASK]
     maps = [targets[name] for name in masks] + [weights[name][..., None] for name in masks]
-    maps = tf.concat(maps, axis=-1) if maps else images[..., :0]
+    # Without a mask something is flipped for it: no layer takes a map of no channels.
+    maps = tf.concat(maps, axis=-1) if maps else tf.zeros_like(images[..., :1])
     images, maps = rand_augment.flip(images, maps, seeds[0])
     maps = tf.split(maps, 2 * len(masks), axis=-1) if masks else []
     targets = targets | dict(zip(masks, maps[: len(masks)], strict=True))

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pandas as pd
 from absl import logging
 
+from lbunet_tf.data import diagnoses
 from lbunet_tf.data import manifests
 from lbunet_tf.data.records import reader
 from lbunet_tf.data.records import record_path
@@ -56,6 +57,10 @@ def make_manifest(
         # These two say themselves where each image comes from.
         is_complete = name in ("manifest", "records")
         table = table if is_complete else manifests.complete(table, name)
+        if name != "records":
+            # A shard holds its labels.
+            named = pd.Series(diagnoses.labels_of(table["diagnosis"]), index=table.index)
+            table["label"] = table["label"].fillna(named)
         parts.append(table)
     table = manifests.check(manifests.join(parts))
     manifests.warn_of_one_patient(table)

@@ -33,7 +33,7 @@ def network(run: evaluated_run.EvaluatedRun) -> str:
     """Returns the architecture and where its weights start."""
     model = run.settings.model
     words = [model.model]
-    if model.model == "lbunet":
+    if model.model != "unet":
         words.append(f"encoder {model.encoder}, initial weights {model.encoder_weights}")
     parameters = [
         f"{one['trainable_parameters']:,} trainable parameters"

@@ -14,7 +14,7 @@ def title(
     source: image_groups.Source | None,
 ) -> str:
     """Returns what was scored on which images; `source`: another than the runs' own."""
-    encoder = f" ({model.encoder}, {model.encoder_weights})" if model.model == "lbunet" else ""
+    encoder = f" ({model.encoder}, {model.encoder_weights})" if model.model != "unet" else ""
     network = f"{model.model}{encoder}"
     if num_runs > 1:
         network = f"mean of {num_runs} runs"

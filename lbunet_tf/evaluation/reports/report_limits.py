@@ -114,6 +114,8 @@ _OF_SEVERAL = "images of one patient may count as several, which makes intervals
 def _of_scores(run):
     test, found = run.scores, []
     if not test.get("num_scored"):
+        if test.get("num_unscored", test["num_images"]) < test["num_images"]:
+            return ["No test image has a label, so no number says how good the melanoma score is."]
         if "diagnosis" in test:
             return []
         return ["Nothing scores melanoma here: no number says anything about a diagnosis."]

@@ -38,10 +38,10 @@ def summary(test: dict, chosen_on: str) -> list[str]:
 
 
 def _of_no_scores(test):
-    if "diagnosis" not in test:
-        return "No output of this network scores melanoma; it finds outlines only."
     if test.get("num_unscored", test["num_images"]) < test["num_images"]:
         return "No test image has both a melanoma score and a label."
+    if "diagnosis" not in test:
+        return "No output of this network scores melanoma; it finds outlines only."
     return "No output of this network scores melanoma, so there is no operating point."
 
 

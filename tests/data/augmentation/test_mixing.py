@@ -303,3 +303,15 @@ def test_classes_mix_like_labels_and_an_unknown_partner_leaves_the_mix_unknown()
 
     np.testing.assert_allclose(mixed["diagnosis"][0], [0.75, 0.25])
     assert known["diagnosis"].numpy().tolist() == [1, 0, 0]
+
+
+def test_a_batch_without_masks_is_flipped_recoloured_and_mixed():
+    images = tf.random.stateless_uniform((4, 16, 16, 3), (0, 1), 0.0, 255.0)
+    targets = {"diagnosis": tf.eye(4, 7), "melanoma": tf.constant([[1.0], [0], [0], [1]])}
+    weights = {name: tf.ones(4) for name in targets}
+
+    changed, mixed, known = mixing.by_keras_cv(images, targets, weights, tf.constant([3, 4]))
+
+    assert changed.shape == images.shape and not np.allclose(changed, images)
+    np.testing.assert_allclose(tf.reduce_sum(mixed["diagnosis"], axis=1), 1, rtol=1e-6)
+    assert set(mixed) == set(known) == set(targets)

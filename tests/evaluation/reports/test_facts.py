@@ -11,6 +11,9 @@ from lbunet_tf.settings import config
 RUN = config.make(
     run="runs/a", source=("isic2017",), split_by="official", encoder="efficientnet_lite0"
 )
+CLASSIFIER = config.make(
+    source=("isic2017",), model="classifier", encoder="vit_b16", heads=("melanoma",)
+).replace(encoder_weights="none")
 TWO = RUN.replace(other_runs=("runs/b",))
 HAM = config.make(source=("ham10000",)).source
 CHECKS = {
@@ -34,6 +37,7 @@ def of_images(settings, source, checks, test):
     ("settings", "source", "expected"),
     [
         (RUN, None, "lbunet (efficientnet_lite0, imagenet) on isic2017"),
+        (CLASSIFIER, None, "classifier (vit_b16, none) on isic2017"),
         (TWO, None, "mean of 2 runs on isic2017"),
         (
             RUN,

@@ -172,6 +172,17 @@ def test_a_report_without_scored_images_says_that_nothing_scores_melanoma(evalua
     assert "Test images at a threshold" not in page.text
 
 
+def test_a_report_without_labels_does_not_deny_the_score(evaluate):
+    metrics = evaluate(change=lambda table: table.assign(label=np.nan))
+    metrics["test"]["num_unscored"] = 0
+
+    text = pages.Page(_build(metrics)).text
+
+    assert "No test image has both a melanoma score and a label." in text
+    assert "No output of this network scores melanoma" not in text
+    assert "Nothing scores melanoma here" not in text
+
+
 def test_accuracy_in_the_table_of_thresholds_is_not_said_to_be_at_a_half(evaluate):
     text = _build(evaluate())
 
