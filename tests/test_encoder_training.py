@@ -14,7 +14,7 @@ from lbunet_tf.runs import run_directory
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.parametrize("name", ["mobilenetv3_small", "efficientnetb0", "mit_b0"])
+@pytest.mark.parametrize("name", ["mobilenetv3_small", "mit_b0"])
 def test_an_encoder_is_fine_tuned_saved_and_exported(small_config, tmp_path, name):
     if name == "mit_b0":
         pytest.importorskip("keras_hub")
