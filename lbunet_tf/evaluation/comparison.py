@@ -171,7 +171,7 @@ def _cell(name, row):
     if name == "training_seconds":
         return f"{row[name] / 60:.1f} min"
     if name == "epochs":
-        return f"{row[name]:g} ({row['best_epoch']:g})"
+        return f"{row[name]:.3g} ({row['best_epoch']:.3g})"
     if name == "trainable_parameters":
         return f"{row[name]:,}"
     if name == "milliseconds":

@@ -154,15 +154,20 @@ def _decisions(row):
     """Returns what McNemar's tests say, one part for each class that there is."""
     if row.mcnemar_note.startswith("not estimable"):
         return [f"decisions at the operating points (McNemar) {row.mcnemar_note}"]
-    words = {"sensitivity": "melanomas are flagged", "specificity": "others are not flagged"}
+    words = {
+        "sensitivity": ("melanoma is", "melanomas are", "flagged"),
+        "specificity": ("other is", "others are", "not flagged"),
+    }
     parts = []
     for name, images in DECISIONS.items():
         p = getattr(row, f"mcnemar_{name}_p_holm")
         if not pd.isna(p):
             this, other = (getattr(row, f"{images}_only_{one}") for one in ("this", "other"))
+            one, several, flagged = words[name]
             parts.append(
-                f"at the operating points {this:.0f} {words[name]} by this one alone, {other:.0f} "
-                f"by the other alone ({name}: McNemar's exact {_p(p)} by Holm)"
+                f"at the operating points {this:.0f} {one if this == 1 else several} {flagged} by "
+                f"this one alone, {other:.0f} by the other alone ({name}: McNemar's exact {_p(p)} "
+                "by Holm)"
             )
     return parts
 

@@ -74,6 +74,14 @@ def test_several_seeds_give_mean_and_standard_deviation():
     assert summary.loc[0, "seeds"] == "0,1,2"
 
 
+def test_the_mean_of_best_epochs_is_rounded():
+    rows = make_runs(0.7, 0.8, 0.9)
+    for row, best in zip(rows, (7, 7, 6), strict=True):
+        row["best_epoch"] = best
+
+    assert comparison.readable(summarise(rows)).loc[0, "epochs (best)"] == "12 (6.67)"
+
+
 def test_one_seed_has_no_spread_but_a_standard_error():
     summary = summarise(make_runs(0.813))
 

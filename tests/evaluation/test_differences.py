@@ -156,6 +156,15 @@ def test_decisions_are_compared_on_melanomas_and_on_others_apart():
     assert "(specificity: McNemar's exact p = 0.250 by Holm)" in text
 
 
+def test_one_melanoma_is_no_melanomas():
+    tables = {("a", 0): decided(20, 30, (0,), ()), ("b", 0): decided(20, 30, (), (1,))}
+
+    text = differences.in_words(differences.of_runs(tables, dict.fromkeys(tables, 0.5)))
+
+    assert "1 melanoma is flagged by this one alone" in text["b minus a, seed 0"]
+    assert "0 others are not flagged by this one alone" in text["b minus a, seed 0"]
+
+
 def test_fewer_false_alarms_do_not_outweigh_missed_melanomas():
     # Of 1,000 images 20 are melanomas; the second misses ten of them and saves thirty alarms.
     tables = {
