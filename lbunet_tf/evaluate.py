@@ -54,17 +54,36 @@ OWN = (
     run_directory.MANIFEST,
 )
 
+# Flags of the score that decide what an evaluation says, and that no run directory holds.
+CHOICES = (
+    "prevalence",
+    "clinic_prevalence",
+    "target_sensitivity",
+    "target_specificity",
+    "cost_ratio",
+    "guarantee",
+    "set_coverage",
+    "contour_coverage",
+    "subgroups",
+    "subgroup_table",
+    "ita_estimate",
+)
+
 
 def main(settings: config.Config) -> None:
     """Evaluates the runs that --run names, on their own images or on those of --source."""
     other_source = flagfiles.other_source()
     evaluate(settings, other_source)
-    output = _output_folder(settings, *_question(settings, other_source))
+    source, asked = _question(settings, other_source)
+    if (source or settings.source).on_bad_image == "skip":
+        return
+    output = _output_folder(settings, source, asked)
+    # A run has settled how it reads its own.
+    skip = ", or give --on_bad_image=skip to leave them out" if source else ""
     failed_files.raise_for(
         failed_files.read(output),
         output / failed_files.FILE,
-        "Replace these files with good ones and give the same command again, or give "
-        "--on_bad_image=skip to leave them out",
+        f"Replace these files with good ones and give the same command again{skip}",
     )
 
 
@@ -110,8 +129,7 @@ def _evaluate(settings, source, asked, output):
     _write_scored(output, settings, scored, asked)
     start = time.perf_counter()
     scored, table, mask_rule = _predict(settings, output, model, scored)
-    on_bad_image = (source or settings.source).on_bad_image
-    failed_files.write(output, scored.failures if on_bad_image == "error" else [])
+    failed_files.write(output, scored.failures)
     speed = ensemble.describe_speed(
         settings.score.tta, len(settings.paths.runs), len(table), time.perf_counter() - start
     )
@@ -210,7 +228,13 @@ def _asked(settings, source):
     if source:
         folders = [os.path.abspath(folder) for folder in source.data_dir]
         asked |= {**vars(source), "source": list(source.source), "data_dir": folders}
-    return asked
+        # The same images, whatever becomes of bad ones.
+        del asked["on_bad_image"]
+    choices = {name: getattr(settings.score, name) for name in CHOICES}
+    tables = [os.path.abspath(path) for path in settings.score.subgroup_table]
+    # Lists, as JSON gives them back.
+    choices |= {"subgroups": list(settings.score.subgroups), "subgroup_table": tables}
+    return asked | choices
 
 
 def _output_folder(settings, source, asked):
@@ -226,7 +250,10 @@ def _output_folder(settings, source, asked):
         output_folder.check(output, WORK, OWN, "--output")
         return output
     output_folder.refuse_links(output, OWN)
-    changed = sorted(name for name in asked if before.get(name) != asked[name])
+    # Earlier versions noted no choices; and a run takes what lies in it along where it is moved.
+    known = {*asked} - {name for name in CHOICES if name not in before}
+    known -= {"run"} if output.parent == run else set()
+    changed = sorted(name for name in known if before.get(name) != asked[name])
     if changed:
         words = ", ".join(f"--{name} {before.get(name)}, now {asked[name]}" for name in changed)
         raise ValueError(

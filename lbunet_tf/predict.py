@@ -57,11 +57,14 @@ OWN = (
 
 def main(settings: config.Config, paths: Sequence[str]) -> None:
     """Predicts the files that the command line names."""
+    _, num_parts = settings.results.part
+    # Of a part, it would make others of the images that follow.
+    removal = ", or take them out," if num_parts == 1 else ""
     failed_files.raise_for(
         predict(settings, paths),
         _folder(settings) / failed_files.FILE,
-        "Put good files in their place, or take them out, and give the same command again: it "
-        "keeps what is predicted",
+        f"Put good files in their place{removal} and give the same command again: it keeps what "
+        "is predicted",
     )
 
 
@@ -203,6 +206,8 @@ def _earlier_lines(folder, rows, asked, columns, settings):
         reason = "that are already finished"
     elif others:
         reason = f"of other images, such as {others[0]}"
+        if settings.results.part[1] > 1:
+            reason += " (every --shard needs the same list, or some images are in no part)"
     if not reason:
         return _unchanged_lines(folder, rows, found, settings)
     if settings.paths.overwrite:

@@ -87,7 +87,8 @@ def _first_row(path):
         line = next((line for line in file if line.strip()), "")
         separator = next((sign for sign in SEPARATORS if sign in line), ",")
         file.seek(0)
-        cells = next((row for row in csv.reader(file, delimiter=separator) if row), [])
+        rows = csv.reader(file, delimiter=separator)
+        cells = next((row for row in rows if any(cell.strip() for cell in row)), [])
     return [name.strip(identifiers.INVISIBLE) for name in cells], separator
 
 

@@ -139,15 +139,17 @@ def _in_words(column):
 
 
 def _of_images(path, table, rows):
+    # An empty cell says nothing, also where another row of the image says something.
+    table = table.replace("", None)
     is_odd = table.groupby(level=0).nunique() > 1
     if is_odd.any(axis=None):
         image_id = is_odd.index[is_odd.any(axis=1)][0]
         column = is_odd.columns[is_odd.loc[image_id]][0]
-        values = ", ".join(map(repr, table.loc[image_id, column].unique()))
+        values = ", ".join(map(repr, table.loc[image_id, column].dropna().unique()))
         raise ValueError(
             f"{path} must say one thing of each image. Received for {image_id!r}: {column} {values}"
         )
-    table = table[~table.index.duplicated()]
+    table = table.groupby(level=0, sort=False).first().fillna("")
     own = _ids(rows["image_id"])
     num_known = int(own.isin(table.index).sum())
     if not num_known:

@@ -57,7 +57,7 @@ def own_images(runs: Sequence[str], verify_images: str = "quick") -> Scored:
             f"own. Received: --run={pathlib.Path(runs[0]).name} without --source"
         )
     by_run = _read_manifests(runs)
-    refuse_learnt(by_run, SCORED)
+    refuse_learnt(by_run | _ancestors_of_others(by_run), SCORED)
     checks = whole_files.read_json(
         pathlib.Path(runs[0]) / run_directory.CHECKS, ("images", "crossings", "known")
     )
@@ -84,7 +84,7 @@ def other_images(settings: config.Config, source: image_groups.Source) -> Scored
     """
     runs = settings.paths.runs
     by_run = _read_manifests(runs)
-    refuse_learnt(by_run, SCORED[:2])
+    refuse_learnt(by_run | _ancestors_of_others(by_run), SCORED[:2])
     own = [(flagfiles.read(run), rows) for run, rows in by_run.items()]
     every = pd.concat([*by_run.values(), *read_ancestors(own).values()], ignore_index=True)
     # What thresholds were chosen on is no test either.
@@ -164,6 +164,12 @@ def read_ancestors(runs: list[tuple[config.Config, pd.DataFrame]]) -> dict[str, 
             found[parent] = manifests.read(path / run_directory.MANIFEST)
             waiting.append((flagfiles.read(parent), found[parent]))
     return found
+
+
+def _ancestors_of_others(by_run):
+    """Returns by run what the runs after the first have learnt from; its own, training checked."""
+    _, *others = by_run
+    return read_ancestors([(flagfiles.read(run), by_run[run]) for run in others])
 
 
 def _parents(teachers, encoder_weights, rows):

@@ -295,7 +295,13 @@ def _this_process():
 def refuse_where_locked(path: str | os.PathLike) -> None:
     """Raises a ValueError where another process works on a folder, or on something in it."""
     path = pathlib.Path(path).resolve()
-    beside = path.parent.glob(f".{glob.escape(path.name)}.*.lock")
+    # Not those of a folder whose name goes on behind a dot.
+    start = f".{path.name}."
+    beside = [
+        lock
+        for lock in path.parent.glob(f"{glob.escape(start)}*.lock")
+        if "." not in lock.name.removeprefix(start).removesuffix(".lock")
+    ]
     with contextlib.ExitStack() as opened:
         for lock in sorted([*beside, *path.rglob(".*.lock")]):
             if lock.is_symlink() or not lock.is_file():

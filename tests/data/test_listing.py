@@ -5,6 +5,7 @@ import os
 
 import pytest
 
+from lbunet_tf.data import tables
 from lbunet_tf.data.pixels import new_images
 from lbunet_tf.storage import output_folder
 
@@ -241,3 +242,12 @@ def test_a_csv_that_cannot_be_read_is_refused_by_file_and_line(list_csv, tmp_pat
         list_csv(contents)
 
     assert str(tmp_path / "list.csv") in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_first_line_of_spaces_is_no_header(tmp_path):
+    path = tmp_path / "list.csv"
+    path.write_text("  \nimage_id,image\na,b\n")
+
+    assert tables.read_csv(path, ("image_id",)).to_dict("records") == [
+        {"image_id": "a", "image": "b"}
+    ]

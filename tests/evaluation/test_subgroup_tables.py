@@ -112,6 +112,15 @@ def test_folders_tell_images_apart_where_the_run_does_and_among_those_of_others(
     assert subgroup_tables.read([path], rows, DEFAULT)["hair"].tolist() == ["yes", "no", "yes"]
 
 
+def test_rows_of_one_image_complete_one_another(rows, write):
+    path = write("image_id,hair,ruler", "x,1,", "x,,0", "y,0,1")
+
+    found = subgroup_tables.read([path], rows, DEFAULT)
+
+    known = found.loc[found["hair"] != "", ["hair", "ruler"]]
+    assert known.values.tolist() == [["yes", "no"], ["no", "yes"]]
+
+
 def test_two_folders_that_disagree_on_one_image_are_refused(rows, write):
     path = write("image_id,hair", "a/x.jpg,1", "b/x.jpg,0")
 

@@ -255,6 +255,17 @@ def test_a_val_image_from_which_another_run_has_learnt_is_refused(make_run, make
         held_out.other_images(settings, make_source({"x": "red"}))
 
 
+def test_what_the_teacher_of_another_run_has_learnt_is_refused(make_run, make_source):
+    make_run("teacher", split="val train test test")
+    other = make_run("other_run", image_id="e f g h", teacher=("teacher",))
+    settings = make_checked_run(make_run).replace(other_runs=(other.paths.run,))
+
+    with pytest.raises(ValueError, match="the val images of .* must be new to .*teacher"):
+        held_out.own_images(settings.paths.runs, "quick")
+    with pytest.raises(ValueError, match="the val images of .* must be new to .*teacher"):
+        held_out.other_images(settings, make_source({"x": "red"}))
+
+
 def test_what_a_runs_teacher_has_seen_is_left_out_too(make_run, make_source):
     make_run("teacher", image_id="e f g h")
     settings = make_run(teacher=("teacher",))

@@ -1,5 +1,6 @@
 """Tests of `lbunet_tf.storage.whole_files`."""
 
+import fcntl
 import os
 import re
 import shutil
@@ -167,3 +168,14 @@ def test_a_table_that_is_damaged_is_named(tmp_path, content):
 
     with pytest.raises(ValueError, match=f"^{path} must be a CSV table"):
         whole_files.read_table(path)
+
+
+def test_the_lock_of_a_folder_whose_name_goes_on_is_not_of_this_one(tmp_path):
+    (tmp_path / "lesion").mkdir()
+    (tmp_path / ".lesion.v2.train.lock").write_text("process 1 on host abcdef")
+
+    with open(tmp_path / ".lesion.v2.train.lock") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        whole_files.refuse_where_locked(tmp_path / "lesion")
+        with pytest.raises(ValueError, match="another process is using it"):
+            whole_files.refuse_where_locked(tmp_path / "lesion.v2")

@@ -57,8 +57,8 @@ def make_manifest(
         # These two say themselves where each image comes from.
         is_complete = name in ("manifest", "records")
         table = table if is_complete else manifests.complete(table, name)
-        if name != "records":
-            # A shard holds its labels.
+        if name == "manifest":
+            # The other sources have labels of their own, or reasons to have none.
             named = pd.Series(diagnoses.labels_of(table["diagnosis"]), index=table.index)
             table["label"] = table["label"].fillna(named)
         parts.append(table)

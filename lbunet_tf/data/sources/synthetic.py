@@ -108,6 +108,8 @@ def _draw_files(path, count, size_px, seed):
 def _patients(count, seed):
     """Yields (row, generator) for each image; a patient has one to six lesions."""
     people = np.random.default_rng((seed, 0))
+    # Images and patients of two seeds are others, and have other names; 0 is the usual one.
+    of_seed = f"{seed}_" if seed else ""
     number, patient, left = 0, -1, 0
     while number < count:
         if left == 0:
@@ -120,12 +122,12 @@ def _patients(count, seed):
         rng = np.random.default_rng((seed, 1, number))
         melanoma = bool(rng.random() < risk)
         row = {
-            "image_id": f"DRAWN_{number:06d}",
+            "image_id": f"DRAWN_{of_seed}{number:06d}",
             "lesion": draw_traits(melanoma, rng),
             "label": float(melanoma),
             "diagnosis": "melanoma" if melanoma else "nevus",
-            "patient_id": f"DP_{patient:05d}",
-            "lesion_id": f"DL_{number:06d}",
+            "patient_id": f"DP_{of_seed}{patient:05d}",
+            "lesion_id": f"DL_{of_seed}{number:06d}",
             "age": age,
             "sex": sex,
             "site": str(rng.choice(SITES, p=(0.45, 0.22, 0.17, 0.12, 0.04))),

@@ -197,3 +197,11 @@ def test_a_folder_that_was_moved_is_still_read(tmp_path):
     table = synthetic.draw_folder(str(tmp_path / "there"), 6, 16, 0)
 
     assert all(pathlib.Path(path).is_file() for path in [*table["image"], *table["mask"]])
+
+
+def test_another_seed_draws_other_images_of_other_patients(tmp_path):
+    first, second = (synthetic.draw_folder(str(tmp_path / f"{n}"), 12, 16, n) for n in (0, 1))
+
+    for column in ("image_id", "patient_id", "lesion_id"):
+        assert set(first[column]).isdisjoint(second[column])
+    assert first["image_id"].iloc[0] == "DRAWN_000000"
