@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 from absl import logging
 
-from lbunet_tf.data import diagnoses
 from lbunet_tf.data import identifiers
+from lbunet_tf.data import prediction_columns
 from lbunet_tf.data import tables
 from lbunet_tf.data.records import record_path
 
@@ -46,27 +46,6 @@ SPLITS = ("train", "val", "test")
 # May be there: what is chosen and calibrated after training is, on images that chose no epoch.
 CALIBRATION = "calibration"
 ALL_SPLITS = (*SPLITS, CALIBRATION)
-# Columns that evaluation adds to the rows; a manifest with them would hold them twice.
-RESERVED = (
-    "score",
-    "mask_tp",
-    "mask_fp",
-    "mask_fn",
-    "mask_tn",
-    "predicted_share",
-    *(
-        prefix + name
-        for prefix in ("", "label_as_mask_")
-        for name in ("dice", "iou", "thresholded_jaccard")
-    ),
-    "place",
-    "ita_estimate",
-    "ita_darker",
-    "ita_brighter",
-    diagnoses.TRUE_CLASS,
-    diagnoses.PREDICTED,
-    *(diagnoses.PROBABILITY + name for name in diagnoses.CLASS_NAMES),
-)
 
 
 def complete(table: pd.DataFrame, source: str) -> pd.DataFrame:
@@ -132,7 +111,7 @@ def _is_unknown(text):
 
 def check(manifest: pd.DataFrame) -> pd.DataFrame:
     """Returns the manifest, or raises a ValueError that names the first wrong row."""
-    reserved = [column for column in RESERVED if column in manifest]
+    reserved = [column for column in prediction_columns.RESERVED if column in manifest]
     if reserved:
         raise ValueError(
             f"a manifest must not have the columns that evaluation adds. Received: "
