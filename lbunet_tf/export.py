@@ -138,6 +138,8 @@ def _calibration_images(settings):
     """Returns (100, S, S, 3) float32 of --calibration_images, or the run's training images."""
     if settings.export.calibration_images:
         paths = new_images.list_images(settings.export.calibration_images)["image"]
+        # A CSV may give an image several ids.
+        paths = paths.drop_duplicates()
     else:
         manifest = manifests.read(pathlib.Path(settings.paths.run) / run_directory.MANIFEST)
         paths = manifest["image"][manifest["split"] == "train"]

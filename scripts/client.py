@@ -1,12 +1,13 @@
-"""Asks a served model for the melanoma probability and the lesion of image files.
+"""Asks a served model for the melanoma probability, the lesion and the class of image files.
 
     python scripts/client.py [--url=http://localhost:8501 | --grpc=localhost:8500] IMAGE [IMAGE ...]
 
-Prints a CSV: image and what the model has of probability and lesion_share (of the image); with
---masks=DIR it writes DIR/NAME.png, 0 or 255. A busy or silent server is asked again, and a request
-that it refuses is asked again in halves. Each image without a result is named at the end, with
-the reason and exit status 1; no other result is lost. In the CSV a name that a spreadsheet would
-take for a formula has an apostrophe before it.
+Prints a CSV: image and what the model has of probability and lesion_share (of the image), and of
+classes `predicted`, the likeliest, and p_CLASS, the probability of each; with --masks=DIR it writes
+DIR/NAME.png, 0 or 255. A busy or silent server is asked again, and a request that it refuses is
+asked again in halves. Each image without a result is named at the end, with the reason and exit
+status 1; no other result is lost. In the CSV a name that a spreadsheet would take for a formula has
+an apostrophe before it.
 This file stands alone. REST needs Python; gRPC needs `pip install tensorflow-serving-api`.
 """
 
@@ -39,10 +40,15 @@ INPUT = "image_bytes"
 FLAGGED = "flagged"
 NUMBERS = ("probability", "calibrated_probability", FLAGGED, "lesion_share")
 SET, SETS = "prediction_set", ("neither", "benign", "melanoma", "refer")
+# Of each image one for each class; the classes are the same for all images.
+CLASSES, CLASS_NAMES = "class_probabilities", "class_names"
+OF_CLASSES = (CLASSES, CLASS_NAMES)
+CLASS_NAME = re.compile("[A-Za-z0-9_]{1,64}")
+MAX_CLASSES = 1000
 MASK = "mask_png_bytes"
 # Newer exports say here, for each image, why they did not read it; "" where they did.
 ERROR = "error"
-OUTPUTS = (*NUMBERS, SET, MASK, ERROR)
+OUTPUTS = (*NUMBERS, SET, *OF_CLASSES, MASK, ERROR)
 STARTS = (b"\xff\xd8\xff", b"\x89PNG")
 PNG_START, PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
 MAX_IMAGE_BYTES = 100_000_000
@@ -386,19 +392,30 @@ def make_grpc_sender(address, timeout_seconds, tls=False, ca_file=None):
             raise _kind_of_code(code, details)(message) from error
         known = [name for name in OUTPUTS if name in outputs]
         try:
-            return {name: _items(tf.make_ndarray, outputs[name], len(contents)) for name in known}
+            return {
+                name: _items(tf.make_ndarray, outputs[name], len(contents), name in OF_CLASSES)
+                for name in known
+            }
         except ValueError as error:
             raise ValueError(f"{address} answered with no tensor of the images: {error}") from error
 
     return send
 
 
-def _items(make_ndarray, tensor, count):
-    """Returns the list of a tensor; ValueError where it is not one item for each of the images."""
+def _items(make_ndarray, tensor, count, is_of_classes):
+    """Returns the list of a tensor; ValueError where it is not one item for each of the images.
+
+    Of classes an item is a list.
+    """
     shape = tuple(dimension.size for dimension in tensor.tensor_shape.dim)
     # A few bytes may claim any shape, and `make_ndarray` fills it.
-    if shape not in ((count,), (count, 1)):
-        raise ValueError(f"its shape must be ({count},). Received: {_one_line(shape)}")
+    if is_of_classes:
+        is_right = len(shape) == 2 and shape[0] == count and 0 < shape[1] <= MAX_CLASSES
+        needed = f"({count}, at most {MAX_CLASSES})"
+    else:
+        is_right, needed = shape in ((count,), (count, 1)), f"({count},)"
+    if not is_right:
+        raise ValueError(f"its shape must be {needed}. Received: {_one_line(shape)}")
     try:
         return make_ndarray(tensor).tolist()
     except (TypeError, ValueError, KeyError, OverflowError, MemoryError) as error:
@@ -539,10 +556,10 @@ def _problem_of_columns(columns, count):
 
 def _write(answers, options, outcomes):
     """Prints a line per answer as it comes, and writes its mask where --masks is a folder."""
-    names = None
+    names, classes = (), []
     for number, outputs in answers:
         path = options.images[number]
-        problem = _problem(outputs, names or ())
+        problem = _problem(outputs, names) or _problem_of_classes(outputs, classes)
         if not problem and options.masks and MASK not in outputs:
             raise ValueError("--masks needs a model of outlines; this one has learnt no masks")
         if not problem and options.masks:
@@ -550,14 +567,30 @@ def _write(answers, options, outcomes):
         outcomes[number] = problem
         if problem:
             continue
-        if names is None:
-            names = [name for name in (*NUMBERS, SET) if name in outputs]
-            _print_row("image", names)
-        _print_row(str(path), [_shown(name, outputs[name]) for name in names])
+        if not names:
+            names = [name for name in (*NUMBERS, SET, CLASSES) if name in outputs]
+            classes = _class_names(outputs.get(CLASS_NAMES))
+            _print_row("image", [column for name in names for column in _columns(name, classes)])
+        _print_row(str(path), [cell for name in names for cell in _cells(name, outputs)])
+
+
+def _columns(name, classes):
+    """Returns the columns of an output."""
+    return ["predicted", *(f"p_{one}" for one in classes)] if name == CLASSES else [name]
+
+
+def _cells(name, outputs):
+    """Returns the cells of an output that is sound, one for each of its columns."""
+    if name != CLASSES:
+        return [_shown(name, outputs[name])]
+    probabilities = outputs[CLASSES]
+    likeliest = probabilities.index(max(probabilities))
+    shown = (_shown(CLASSES, value) for value in probabilities)
+    return [_text(outputs[CLASS_NAMES][likeliest]), *shown]
 
 
 def _shown(name, value):
-    """Returns the cell of an output that is sound."""
+    """Returns a value that is sound as a cell."""
     if name == SET:
         return _text(value)
     return f"{min(max(value, 0), 1):.{0 if name == FLAGGED else 6}f}"
@@ -575,20 +608,58 @@ def _problem(outputs, names):
         return _one_line(error)
     missing = [name for name in names if name not in outputs]
     numbers = [name for name in NUMBERS if name in outputs]
-    if missing or not numbers:
-        return f"the answer lacks {', '.join(missing or NUMBERS)}"
+    if missing or not (numbers or CLASSES in outputs):
+        return f"the answer lacks {', '.join(missing or (*NUMBERS, CLASSES))}"
     for name in numbers:
-        value = outputs[name]
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        # A mean of ones may be a little more than 1 in float32.
-        if not (is_number and -1e-6 <= value <= 1 + 1e-6):
-            return f"{name} must be a number in 0..1. The server gave: {_one_line(value)}"
+        if not _is_probability(outputs[name]):
+            return f"{name} must be a number in 0..1. The server gave: {_one_line(outputs[name])}"
     if SET in outputs and _text(outputs[SET]) not in SETS:
         return f"{SET} must be one of {', '.join(SETS)}. The server gave: {_one_line(outputs[SET])}"
     mask = outputs.get(MASK, PNG_START + PNG_END)
     if not (isinstance(mask, bytes) and mask.startswith(PNG_START) and mask.endswith(PNG_END)):
         return f"{MASK} must be a whole PNG; the server's is none"
     return ""
+
+
+def _is_probability(value):
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    # A mean of ones may be a little more than 1 in float32.
+    return is_number and -1e-6 <= value <= 1 + 1e-6
+
+
+def _problem_of_classes(outputs, classes):
+    """Returns why the classes of an image are no result, "" where they are or there are none.
+
+    `classes`: the names that others have, [] where there are none.
+    """
+    missing = [name for name in OF_CLASSES if name not in outputs]
+    if len(missing) == len(OF_CLASSES):
+        return ""
+    if missing:
+        return f"the answer lacks {missing[0]}"
+    values, given = outputs[CLASSES], outputs[CLASS_NAMES]
+    names = _class_names(given)
+    if not names:
+        needed = f"2 to {MAX_CLASSES} different words of letters, digits and _"
+        return f"{CLASS_NAMES} must be {needed}. The server gave: {_one_line(given)}"
+    if classes and names != classes:
+        needed = f"the same for all images: {_one_line(', '.join(classes))}"
+        return f"{CLASS_NAMES} must be {needed}. The server gave: {_one_line(', '.join(names))}"
+    is_one_for_each = isinstance(values, list) and len(values) == len(names)
+    # A sum of float32 is not quite 1.
+    if not (is_one_for_each and all(map(_is_probability, values)) and abs(sum(values) - 1) < 1e-3):
+        needed = f"{len(names)} numbers in 0..1 whose sum is 1"
+        return f"{CLASSES} must be {needed}. The server gave: {_one_line(values)}"
+    return ""
+
+
+def _class_names(values):
+    """Returns the names of classes as text, [] where they are no names."""
+    if not isinstance(values, list) or not 2 <= len(values) <= MAX_CLASSES:
+        return []
+    names = [_text(value) for value in values]
+    are_words = all(isinstance(name, str) and CLASS_NAME.fullmatch(name) for name in names)
+    return names if are_words and len(set(names)) == len(names) else []
 
 
 def _write_mask(path, png):

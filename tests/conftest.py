@@ -217,21 +217,26 @@ def other_untrained_run(tmp_path_factory):
     return _write_untrained(tmp_path_factory.mktemp("runs") / "other_untrained", seed=1)
 
 
-def _write_untrained(path, seed):
-    settings = config.make(
-        run=str(path),
-        encoder="tiny",
-        heads=("mask", "melanoma"),
-        image_size=32,
-        batch_size=4,
-        seed=seed,
-    )
+@pytest.fixture(scope="session")
+def write_untrained_run(tmp_path_factory):
+    """A function of Config's fields: a run directory like `untrained_run` with other outputs."""
+
+    def write(**fields):
+        return _write_untrained(tmp_path_factory.mktemp("runs") / "untrained", seed=0, **fields)
+
+    return write
+
+
+def _write_untrained(path, seed, **fields):
+    flags = {"encoder": "tiny", "heads": ("mask", "melanoma"), "image_size": 32, "batch_size": 4}
+    settings = config.make(**{**flags, **fields}, run=str(path), seed=seed)
     path.mkdir()
     models.build_model(settings).save(path / "model.keras")
     (path / "flags.cfg").write_text("\n".join(flagfiles.flag_lines(settings)))
     (path / "manifest.csv").write_text("image_id,image\n")
     (path / "training.json").write_text("{}")
-    mask_threshold.write(path, outlines.MaskRule(0.48, "one_region"), 1)
+    if settings.outputs.has_outlines:
+        mask_threshold.write(path, outlines.MaskRule(0.48, "one_region"), 1)
     return path
 
 

@@ -157,6 +157,22 @@ def test_main_ends_with_an_error_where_a_file_could_not_be_read(settings, folder
     assert "broken.jpg" in capsys.readouterr().err
 
 
+def test_each_id_of_a_csv_has_its_results_where_two_name_one_image(settings, folder):
+    (folder / "list.csv").write_text(
+        "image_id,image\nlesion1,image1.png\nlesion2,image1.png\nlesion3,image4.png\n"
+    )
+
+    assert predict.predict(settings, [str(folder / "list.csv")]) == []
+
+    first, second, third = read_scores(settings)
+    ids = [row["image_id"] for row in (first, second, third)]
+    assert ids == ["lesion1", "lesion2", "lesion3"]
+    assert first["score"] == second["score"] != third["score"]
+    for kind in ("masks", "overlays"):
+        written = sorted(path.stem for path in pathlib.Path(settings.paths.output, kind).iterdir())
+        assert written == ids
+
+
 def test_files_globs_and_csvs_are_read_once_each(settings, folder):
     (folder / "list.csv").write_text("image\nimage4.png\nimage5.jpg\n")
     paths = [str(folder / "image1.png"), str(folder / "*.png"), str(folder / "list.csv")]
@@ -325,17 +341,16 @@ def test_odd_ids_stay_data_and_their_files_inside_the_folder(settings, folder, t
         lines = [("image_id", "image"), *zip(odd, [*names, "image1.png"], strict=True)]
         csv.writer(file).writerows(lines)
 
-    # A file stands once, whatever its ids.
     failures = predict.predict(settings, [str(folder / "list.csv")])
 
     output = pathlib.Path(settings.paths.output)
     assert [line.split(": ")[1] for line in failures] == ["its image_id is empty"]
     rows = read_scores(settings)
-    assert [row["image_id"] for row in rows] == [*odd[:3], "A", "a"]
+    assert [row["image_id"] for row in rows] == [*odd[:3], "A", "a", "'=1+1"]
     assert (tmp_path / "victim.png").read_text() == "precious"
     masks = [(output / row["mask"]).resolve() for row in rows]
     assert all(mask.is_file() and mask.parent == (output / "masks").resolve() for mask in masks)
-    assert len({str(mask).casefold() for mask in masks}) == 5
+    assert len({str(mask).casefold() for mask in masks}) == 6
 
 
 def test_a_name_that_is_no_utf_8_is_predicted_and_shown(settings, folder):

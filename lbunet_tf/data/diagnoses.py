@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 from absl import logging
 
+from lbunet_tf.data import identifiers
+
 # Code -> the words that sources have for it, in lower case. The codes are those of HAM10000
 # (Tschandl et al. 2018) and ISIC 2019; `other` is a benign lesion that neither has a class for,
 # `benign` and `malignant` say nothing more of it. HAM10000's bkl holds seborrhoeic keratoses, solar
@@ -73,6 +75,7 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "benign": (),
     "malignant": (),
 }
+COARSE = ("benign", "malignant")
 CODES = {word: code for code, words in SYNONYMS.items() for word in (code, *words)}
 
 _HAM10000 = ("akiec", "bcc", "bkl", "df", "mel", "nv", "vasc")
@@ -111,6 +114,18 @@ def codes_of(diagnoses: Iterable[str]) -> np.ndarray:
         found = [CODES.get(part.strip()) for part in (word, *word.split(","))]
         known[diagnosis] = next(filter(None, found), "")
     return np.array([known[diagnosis] for diagnosis in diagnoses], dtype=object)
+
+
+def specificities_of(diagnoses: Iterable[str]) -> np.ndarray:
+    """Returns (N,) int: how much each of what sources call diagnoses says.
+
+    3: a code of one kind of lesion. 2: only benign or malignant. 1: a word without a code, which is
+    in no class. 0: nothing, or that it is unknown.
+    """
+    words = pd.Series(list(diagnoses), dtype=object).astype(str).str.strip().str.lower()
+    codes = codes_of(words)
+    kinds = [codes == "", np.isin(codes, COARSE)]
+    return np.where(words.isin(identifiers.UNKNOWN_WORDS), 0, np.select(kinds, [1, 2], 3))
 
 
 def classes_of(diagnoses: Iterable[str], classes: str) -> np.ndarray:

@@ -10,6 +10,7 @@ from absl import logging
 
 from lbunet_tf.data import diagnoses
 from lbunet_tf.data import identifiers
+from lbunet_tf.data import prediction_columns
 from lbunet_tf.data import tables
 from lbunet_tf.data.records import record_path
 
@@ -46,27 +47,6 @@ SPLITS = ("train", "val", "test")
 # May be there: what is chosen and calibrated after training is, on images that chose no epoch.
 CALIBRATION = "calibration"
 ALL_SPLITS = (*SPLITS, CALIBRATION)
-# Columns that evaluation adds to the rows; a manifest with them would hold them twice.
-RESERVED = (
-    "score",
-    "mask_tp",
-    "mask_fp",
-    "mask_fn",
-    "mask_tn",
-    "predicted_share",
-    *(
-        prefix + name
-        for prefix in ("", "label_as_mask_")
-        for name in ("dice", "iou", "thresholded_jaccard")
-    ),
-    "place",
-    "ita_estimate",
-    "ita_darker",
-    "ita_brighter",
-    diagnoses.TRUE_CLASS,
-    diagnoses.PREDICTED,
-    *(diagnoses.PROBABILITY + name for name in diagnoses.CLASS_NAMES),
-)
 
 
 def complete(table: pd.DataFrame, source: str) -> pd.DataFrame:
@@ -132,7 +112,7 @@ def _is_unknown(text):
 
 def check(manifest: pd.DataFrame) -> pd.DataFrame:
     """Returns the manifest, or raises a ValueError that names the first wrong row."""
-    reserved = [column for column in RESERVED if column in manifest]
+    reserved = [column for column in prediction_columns.RESERVED if column in manifest]
     if reserved:
         raise ValueError(
             f"a manifest must not have the columns that evaluation adds. Received: "
@@ -180,8 +160,9 @@ def join(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
     The challenges share images (ISIC 2018 Task 3 is HAM10000), under the archive's id; two
     images of another name in common need not be one, unless they are one file. Image and mask
     are those of the first source that has both, else of the first; whatever else that source
-    does not know is taken from the next that does. What a network made (`pseudo_label`,
-    `pseudo_mask`) gives way to what is known.
+    does not know is taken from the next that does. Of diagnoses the most specific one is taken, of
+    equally specific ones the first. What a network made (`pseudo_label`, `pseudo_mask`) gives way
+    to what is known.
 
     Raises:
         ValueError: Two sources give an image different labels.
@@ -229,6 +210,7 @@ def _merge(shared, ids):
     chosen = ids[order].drop_duplicates()
     of_file = [column for column in OF_FILE if column in shared]
     merged[of_file] = shared.loc[chosen.index, of_file].set_axis(chosen)
+    merged["diagnosis"] = _most_specific(shared["diagnosis"], ids)
     made = is_made(shared, "label")
     known = shared["label"].mask(made).groupby(ids).first()
     _refuse_contradiction(shared[~made], ids[~made])
@@ -236,6 +218,13 @@ def _merge(shared, ids):
     if "pseudo_label" in shared:
         merged["pseudo_label"] = (known.isna() & merged["label"].notna()).astype(int)
     return merged
+
+
+def _most_specific(diagnosis, ids):
+    """Returns one diagnosis an id, with the ids as its index."""
+    order = np.argsort(-diagnoses.specificities_of(diagnosis), kind="stable")
+    known = diagnosis.where(diagnosis != "").iloc[order]
+    return known.groupby(ids.iloc[order]).first()
 
 
 def is_made(rows: pd.DataFrame, target: str) -> pd.Series:

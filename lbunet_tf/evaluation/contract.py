@@ -7,15 +7,15 @@ import pandas as pd
 from scipy import special
 
 from lbunet_tf.data import diagnoses
+from lbunet_tf.data import prediction_columns
 from lbunet_tf.storage import whole_files
 
 # Who is one unit: the first of these that is known of an image.
 KEYS = ("patient_id", "lesion_id", "image_id")
 KEY_WORDS = {"patient_id": "patient", "lesion_id": "lesion", "image_id": "image"}
 
-# Pixels of an image by true and predicted mask; with the prefix, of masks before their cleanup.
-MASK_COUNTS = ("mask_tp", "mask_fp", "mask_fn", "mask_tn")
-UNCLEANED = "uncleaned_"
+MASK_COUNTS = prediction_columns.MASK_COUNTS
+UNCLEANED = prediction_columns.UNCLEANED
 # By how much a score and the probability of its logit may differ.
 ROUNDING = 1e-6
 # Of a diagnosis: the true class, the probability of each (p_CODE), and the largest.

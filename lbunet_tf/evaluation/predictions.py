@@ -14,6 +14,7 @@ from absl import logging
 
 from lbunet_tf.data import diagnoses
 from lbunet_tf.data import pipeline
+from lbunet_tf.data import prediction_columns
 from lbunet_tf.evaluation import contract
 from lbunet_tf.evaluation import pixel_histograms
 from lbunet_tf.evaluation import scores
@@ -143,7 +144,7 @@ def _best_rule(counts, rules):
 
 def _as_table(counts):
     """Returns the (N, 5) of one rule as columns of the predictions table."""
-    return pd.DataFrame(counts, columns=[*contract.MASK_COUNTS, "predicted_share"])
+    return pd.DataFrame(counts, columns=[*contract.MASK_COUNTS, prediction_columns.PREDICTED_SHARE])
 
 
 def _predict_rows(dataset, run_outputs, model, rows, histogram, rules, of_masks, has_skin_tone):

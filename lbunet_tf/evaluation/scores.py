@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 from sklearn import metrics as sklearn_metrics
 
+from lbunet_tf.data import prediction_columns
 from lbunet_tf.evaluation import class_scores
 from lbunet_tf.evaluation import contract
 from lbunet_tf.evaluation import operating_point
@@ -11,7 +12,7 @@ from lbunet_tf.evaluation import partial_auc
 
 # ISIC 2018 Task 1: a per-image Jaccard below this counts as a failure, 0.
 JACCARD_THRESHOLD = 0.65
-LABEL_AS_MASK = "label_as_mask_"
+LABEL_AS_MASK = prediction_columns.LABEL_AS_MASK
 # `mask_source` in the metrics of a network without a mask head.
 NO_MASKS = "none"
 # Before the name of what is counted before masks are cleaned up.

@@ -8,7 +8,9 @@ what it would be in a slightly darker and a slightly brighter photograph. Groh e
 import numpy as np
 import pandas as pd
 
-COLUMNS = ("ita_estimate", "ita_darker", "ita_brighter")
+from lbunet_tf.data import prediction_columns
+
+COLUMNS = prediction_columns.ITA
 # What the brightness of `COLUMNS` is multiplied by.
 BRIGHTNESS = (1.0, 0.9, 1.1)
 # Chardon et al. 1991: above which angle, in degrees.

@@ -13,9 +13,8 @@ from absl import logging
 from lbunet_tf.data import identifiers
 from lbunet_tf.data import listing
 from lbunet_tf.data import manifests
+from lbunet_tf.data import prediction_columns
 from lbunet_tf.data import tables
-from lbunet_tf.evaluation import scores
-from lbunet_tf.evaluation import skin_tone
 from lbunet_tf.evaluation import subgroups
 
 ID_COLUMNS = ("image_id", "image_name", "image", "isic_id")
@@ -24,7 +23,6 @@ CLASS_COLUMNS = ("label", "target", "melanoma", "malignant")
 FLAG_WORDS = {0.0: "no", 1.0: "yes"}
 # Of more values a column has no groups: it is a number, or a name for each image.
 MOST_GROUPS = 20
-EVALUATED = (*manifests.RESERVED, *skin_tone.COLUMNS, "score_logit")
 
 
 def read(paths: Sequence[str], rows: pd.DataFrame, asked: Sequence[str]) -> pd.DataFrame:
@@ -180,11 +178,7 @@ def _refuse_no_column(path, others, is_default, asked):
 
 
 def _refuse_known(path, kept, rows):
-    known = [
-        name
-        for name in kept
-        if name in rows or name in EVALUATED or name.startswith(scores.UNCLEANED)
-    ]
+    known = [name for name in kept if name in rows or name in prediction_columns.RESERVED]
     if known:
         raise ValueError(
             f"{path} must not have columns that the run's own predictions.csv has. Received: "

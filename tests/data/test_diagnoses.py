@@ -33,6 +33,24 @@ def test_the_words_of_sources_have_a_code(word, code):
     assert diagnoses.codes_of([word]).tolist() == [code]
 
 
+@pytest.mark.parametrize(
+    "word, specificity",
+    [
+        ("nv", 3),
+        ("Nevus, Spitz", 3),
+        ("lentigo NOS", 3),
+        ("Benign", 2),
+        ("Merkel cell carcinoma, Malignant", 2),
+        ("a word that nobody uses", 1),
+        (" Unknown", 0),
+        ("n/a", 0),
+        ("", 0),
+    ],
+)
+def test_a_kind_of_lesion_says_more_than_benign_and_that_more_than_nothing(word, specificity):
+    assert diagnoses.specificities_of([word]).tolist() == [specificity]
+
+
 def test_no_word_has_two_codes():
     words = [word for words in diagnoses.SYNONYMS.values() for word in words]
 

@@ -3,6 +3,7 @@
 import pandas as pd
 import pytest
 
+from lbunet_tf.data import diagnoses
 from lbunet_tf.data import manifests
 
 
@@ -89,6 +90,74 @@ def test_what_a_network_made_is_kept_where_nothing_is_known(labelled, outlined):
 
     assert (row["label"], row["mask"]) == (0, "i/x.png")
     assert (row["pseudo_label"], row["pseudo_mask"]) == (1, 1)
+
+
+@pytest.mark.parametrize("is_swapped", [False, True])
+@pytest.mark.parametrize(
+    "one, other, expected",
+    [
+        ("benign", "nevus", "nevus"),
+        ("malignant", "melanoma", "melanoma"),
+        ("benign", "Nevus, Spitz", "Nevus, Spitz"),
+        ("unknown", "bcc", "bcc"),
+        ("a word that nobody uses", "df", "df"),
+        ("a word that nobody uses", "benign", "benign"),
+        ("unknown", "benign", "benign"),
+        ("unknown", "a word that nobody uses", "a word that nobody uses"),
+        ("", "benign", "benign"),
+        ("", "unknown", "unknown"),
+        ("", "", ""),
+    ],
+)
+def test_the_most_specific_diagnosis_is_taken_in_any_order(
+    labelled, outlined, one, other, expected, is_swapped
+):
+    labelled["diagnosis"], outlined["diagnosis"] = one, other
+    parts = [outlined, labelled] if is_swapped else [labelled, outlined]
+
+    row = manifests.join(parts).set_index("image_id").loc["ISIC_0000007"]
+
+    assert row["diagnosis"] == expected
+
+
+@pytest.mark.parametrize("is_swapped", [False, True])
+@pytest.mark.parametrize(
+    "classes, expected",
+    [("nv_vs_rest", "nv"), ("ham10000", "nv"), ("isic2019", "nv"), ("clinical", "benign")],
+)
+def test_an_image_has_the_class_of_the_source_that_names_it(
+    labelled, outlined, classes, expected, is_swapped
+):
+    labelled["label"], labelled["diagnosis"] = 0.0, "benign"
+    outlined["label"], outlined["diagnosis"] = 0.0, "nevus"
+    parts = [outlined, labelled] if is_swapped else [labelled, outlined]
+
+    table = manifests.join(parts).set_index("image_id")
+
+    found = diagnoses.classes_of(table["diagnosis"], classes)
+    assert found[list(table.index).index("ISIC_0000007")] == expected
+
+
+def test_of_two_kinds_of_lesion_the_first_sources_is_taken(labelled, outlined):
+    labelled["diagnosis"], outlined["diagnosis"] = "solar lentigo", "lentigo NOS"
+
+    tables = [manifests.join(parts) for parts in ([labelled, outlined], [outlined, labelled])]
+
+    found = [table.set_index("image_id").loc["ISIC_0000007", "diagnosis"] for table in tables]
+    assert found == ["solar lentigo", "lentigo NOS"]
+
+
+def test_each_image_has_its_own_diagnosis():
+    ids = [f"ISIC_000000{number}" for number in range(4)]
+    images = [f"{name}.jpg" for name in ids]
+    coarse = _part("isic2016", image_id=ids, image=images, diagnosis=["benign"] * 4)
+    words = ["nevus", "", "bcc", "df"]
+    fine = _part("isic2017", image_id=ids[::-1], image=images[::-1], diagnosis=words)
+
+    table = manifests.join([coarse, fine])
+
+    assert table["image_id"].tolist() == ids
+    assert table["diagnosis"].tolist() == ["df", "bcc", "benign", "nevus"]
 
 
 def test_what_no_source_knows_stays_unknown(labelled, outlined):

@@ -222,6 +222,42 @@ def test_a_row_with_an_empty_cell_stays_and_costs_no_other(list_csv):
     ]
 
 
+def test_each_row_of_a_csv_with_ids_stays_where_it_names_another_ones_image(list_csv):
+    rows = list_csv(b"image_id,image\nlesion1,a.png\nb,b.png\nlesion2,a.png\nlesion1,b.png\n")
+
+    assert rows == [
+        ("lesion1", "a.png"),
+        ("b", "b.png"),
+        ("lesion2", "a.png"),
+        ("lesion1_2", "b.png"),
+    ]
+
+
+def test_a_row_that_stands_twice_in_a_csv_with_ids_is_one(list_csv):
+    rows = list_csv(b"image_id,image\nlesion1,a.png\nlesion2,a.png\nlesion1 ,a.png\n,a.png\n")
+
+    assert rows == [("lesion1", "a.png"), ("lesion2", "a.png"), ("", "a.png")]
+
+
+@pytest.mark.parametrize("order", [("list.csv", "a.png"), ("a.png", "list.csv")])
+def test_an_image_has_the_ids_of_the_csv_alone_in_any_order(tmp_path, order):
+    (tmp_path / "list.csv").write_text("image_id,image\nlesion1,a.png\nlesion2,a.png\n")
+    (tmp_path / "a.png").touch()
+
+    table = new_images.list_images([str(tmp_path / name) for name in order])
+
+    assert table["image_id"].tolist() == ["lesion1", "lesion2"]
+
+
+def test_an_image_whose_id_is_empty_in_a_csv_is_listed_where_it_is_named_otherwise(tmp_path):
+    (tmp_path / "list.csv").write_text("image_id,image\n,a.png\n")
+    (tmp_path / "a.png").touch()
+
+    table = new_images.list_images([str(tmp_path / "list.csv"), str(tmp_path / "a.png")])
+
+    assert table["image_id"].tolist() == ["", "a"]
+
+
 @pytest.mark.parametrize(
     "contents, words",
     [

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from lbunet_tf.data import manifests
+from lbunet_tf.data import prediction_columns
 
 
 def _csv(tmp_path, text):
@@ -173,10 +174,17 @@ def test_columns_that_evaluation_adds_are_refused_by_name(tmp_path):
         manifests.read(path)
 
 
-@pytest.mark.parametrize("column", manifests.RESERVED)
+@pytest.mark.parametrize("column", prediction_columns.RESERVED)
 def test_a_column_that_evaluation_adds_is_refused_by_its_name(make_table, column):
     with pytest.raises(ValueError, match=f"Received: {column}; rename"):
         manifests.check(make_table(2, **{column: 1.0}))
+
+
+@pytest.mark.parametrize("column", ["flagged", "prediction_set", "calibrated_score", "place"])
+def test_a_column_that_evaluation_does_not_add_stays(make_table, column):
+    table = manifests.check(make_table(2, **{column: 1.0}))
+
+    assert table[column].tolist() == [1.0, 1.0]
 
 
 @pytest.mark.parametrize("column", ["patient_id", "lesion_id", "duplicate_group", "sex", "site"])

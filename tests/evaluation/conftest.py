@@ -110,14 +110,16 @@ def manifest(drawn_manifest):
 def make_network():
     """A function of heads: a tiny model whose logits are an image's brightness."""
 
-    def make(heads=("mask", "melanoma"), scale=0.02, bias=-6.0):
+    def make(heads=("mask", "melanoma"), scale=0.02, bias=-6.0, num_classes=7):
         image = keras.Input((SIZE, SIZE, 3), name="image")
         constant = keras.initializers.Constant
         brightness = {"kernel_initializer": constant(scale), "bias_initializer": constant(bias)}
         outputs = {"mask": keras.layers.Conv2D(1, 1, name="mask", **brightness)(image)}
+        pooled = keras.layers.GlobalAveragePooling2D()(image)
         if "melanoma" in heads:
-            pooled = keras.layers.GlobalAveragePooling2D()(image)
             outputs["melanoma"] = keras.layers.Dense(1, name="melanoma", **brightness)(pooled)
+        if "diagnosis" in heads:
+            outputs["diagnosis"] = keras.layers.Dense(num_classes, name="diagnosis")(pooled)
         return keras.Model(image, outputs)
 
     return make

@@ -5,6 +5,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from lbunet_tf.data import diagnoses
+from lbunet_tf.data import manifests
+from lbunet_tf.data import prediction_columns
 from lbunet_tf.evaluation import contract
 from lbunet_tf.evaluation import pixel_histograms
 from lbunet_tf.evaluation import predictions
@@ -214,6 +217,27 @@ def cleaned(make_config, make_network, drawn_manifest, tmp_path_factory):
     )
 
 
+@pytest.fixture(scope="module")
+def add_columns(make_config, make_network, drawn_manifest, tmp_path_factory):
+    """A function of a cleanup and Config's fields: the columns that predictions.csv gains."""
+
+    def run(cleanup, **fields):
+        settings = make_config(**fields)
+        folder = tmp_path_factory.mktemp("columns")
+        network = make_network(
+            settings.outputs.heads, num_classes=len(settings.outputs.class_names)
+        )
+        predictions.predict_run(
+            *(settings.preprocessing, settings.outputs, settings.device, folder),
+            *(network, drawn_manifest, outlines.MaskRule(0.5, cleanup)),
+            has_skin_tone=settings.outputs.has_mask,
+        )
+        written = pd.read_csv(folder / run_directory.PREDICTIONS)
+        return set(written.columns) - set(drawn_manifest.columns)
+
+    return functools.cache(run)
+
+
 def _dice_by_rule(rows):
     """Returns threshold -> mean Dice of one region, by SciPy on float64 logits."""
     known = (rows["mask"] != "").to_numpy()
@@ -258,6 +282,33 @@ def test_what_is_not_cleaned_up_is_in_the_table_too(cleaned, predict):
     metrics = scores.evaluate_table(table, predict()[1], "lesion", 0.018)["test"]
     expected = scores.evaluate_table(plain, predict()[1], "lesion", 0.018)["test"]
     assert metrics["uncleaned"]["dice"] == expected["dice"] != metrics["dice"]
+
+
+@pytest.mark.parametrize("cleanup", ["none", "one_region"])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"heads": ("mask", "melanoma")},
+        {"heads": ("mask",), "mask_source": "label"},
+        *({"heads": ("diagnosis",), "classes": classes} for classes in diagnoses.CLASS_SETS),
+    ],
+    ids=lambda fields: "-".join((*fields["heads"], *list(fields.values())[1:])),
+)
+def test_a_manifest_must_not_have_the_columns_that_a_run_adds(
+    add_columns, drawn_manifest, fields, cleanup
+):
+    for column in add_columns(cleanup, **fields):
+        with pytest.raises(ValueError, match=f"Received: {column}; rename them"):
+            manifests.check(drawn_manifest.assign(**{column: 1.0}))
+
+
+def test_a_manifest_may_have_every_column_that_no_run_adds(add_columns):
+    added = add_columns("one_region", heads=("mask", "melanoma"))
+    added |= add_columns("none", heads=("mask",), mask_source="label")
+    for classes in diagnoses.CLASS_SETS:
+        added |= add_columns("none", heads=("diagnosis",), classes=classes)
+
+    assert set(prediction_columns.RESERVED) == added
 
 
 def test_without_masks_in_val_the_threshold_stays(make_config, make_network, manifest, tmp_path):

@@ -98,7 +98,7 @@ def answer_json(serve, body):
         if name.endswith("_bytes"):
             columns[name] = [{"b64": base64.b64encode(value).decode()} for value in values]
         elif values.dtype == object:
-            columns[name] = [value.decode() for value in values]
+            columns[name] = np.vectorize(bytes.decode, otypes=[object])(values).tolist()
         else:
             columns[name] = values.tolist()
     return {"outputs": columns.popitem()[1] if len(columns) == 1 else columns}
@@ -179,14 +179,27 @@ def rest_url_of_score(start_rest, serve_score):
 
 
 @pytest.fixture(scope="session")
-def grpc_address(serve):
-    server = grpc.server(concurrent.futures.ThreadPoolExecutor(2))
-    service = GrpcService(serve)
-    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(service, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    yield f"127.0.0.1:{port}"
-    server.stop(None)
+def start_grpc_of():
+    """A function: signature -> address of a gRPC server of it."""
+    servers = []
+
+    def start(serve):
+        server = grpc.server(concurrent.futures.ThreadPoolExecutor(2))
+        service = GrpcService(serve)
+        prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(service, server)
+        port = server.add_insecure_port("127.0.0.1:0")
+        server.start()
+        servers.append(server)
+        return f"127.0.0.1:{port}"
+
+    yield start
+    for server in servers:
+        server.stop(None)
+
+
+@pytest.fixture(scope="session")
+def grpc_address(start_grpc_of, serve):
+    return start_grpc_of(serve)
 
 
 @pytest.fixture(params=["url", "grpc"])

@@ -81,6 +81,14 @@ def grpc_right(images, _):
     return {"probability": [image[-1] / 100 for image in images]}
 
 
+def tensor(dtype, sizes, **values):
+    """Returns a TensorProto that may claim a shape that its values do not have."""
+    proto = tensor_pb2.TensorProto(dtype=dtype, **values)
+    for size in sizes:
+        proto.tensor_shape.dim.add().size = size
+    return proto
+
+
 def always(answer):
     """Returns a server that gives one answer to everything."""
     return lambda images: answer

@@ -58,8 +58,8 @@ def test_the_rest_request_fits_the_signature(client, serve):
 
 
 def test_the_client_reads_the_outputs_that_signatures_have(client, serve, serve_score):
-    # Those of a run with an operating point, prediction sets and --calibrated.
-    more = {client.FLAGGED, client.SET, "calibrated_probability"}
+    # Those of a run with an operating point, prediction sets, --calibrated and a diagnosis head.
+    more = {client.FLAGGED, client.SET, "calibrated_probability", *client.OF_CLASSES}
     assert set(client.OUTPUTS) - more == set(serve.structured_outputs)
     assert more < set(client.OUTPUTS)
     assert client.SETS == prediction_sets.SETS

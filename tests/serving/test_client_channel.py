@@ -10,7 +10,6 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from tensorflow.core.framework import tensor_pb2
 
 from tests.serving import stand_in
 
@@ -129,27 +128,22 @@ def test_a_busy_grpc_server_is_asked_again(ask, start_grpc, files, code):
     assert service.counts == [2, 2, 2]
 
 
-def tensor(dtype, sizes, **values):
-    """Returns a TensorProto that may claim a shape that its values do not have."""
-    proto = tensor_pb2.TensorProto(dtype=dtype, **values)
-    for size in sizes:
-        proto.tensor_shape.dim.add().size = size
-    return proto
-
-
 @pytest.mark.parametrize(
     ("probability", "reason"),
     [
-        (tensor(1, [10**13], float_val=[0.5]), "must be (1,). Received: (10000000000000,)"),
-        (tensor(1, [1, 10**13], float_val=[0.5]), "must be (1,)"),
-        (tensor(1, [10**13, 0], float_val=[0.5]), "must be (1,)"),
-        (tensor(1, [-1], float_val=[0.5]), "must be (1,)"),
-        (tensor(1, [], float_val=[0.5]), "must be (1,). Received: ()"),
-        (tensor(1, [1], tensor_content=b"abc"), "no tensor of the images"),
-        (tensor(1, [1], float_val=[0.5, 0.5]), "no tensor of the images"),
-        (tensor(4, [1], int_val=[-5]), "no tensor of the images"),
-        (tensor(20, [1]), "no tensor of the images"),
-        (tensor(999, [1]), "no tensor of the images"),
+        (
+            stand_in.tensor(1, [10**13], float_val=[0.5]),
+            "must be (1,). Received: (10000000000000,)",
+        ),
+        (stand_in.tensor(1, [1, 10**13], float_val=[0.5]), "must be (1,)"),
+        (stand_in.tensor(1, [10**13, 0], float_val=[0.5]), "must be (1,)"),
+        (stand_in.tensor(1, [-1], float_val=[0.5]), "must be (1,)"),
+        (stand_in.tensor(1, [], float_val=[0.5]), "must be (1,). Received: ()"),
+        (stand_in.tensor(1, [1], tensor_content=b"abc"), "no tensor of the images"),
+        (stand_in.tensor(1, [1], float_val=[0.5, 0.5]), "no tensor of the images"),
+        (stand_in.tensor(4, [1], int_val=[-5]), "no tensor of the images"),
+        (stand_in.tensor(20, [1]), "no tensor of the images"),
+        (stand_in.tensor(999, [1]), "no tensor of the images"),
     ],
 )
 def test_a_grpc_answer_that_is_no_tensor_of_the_images_fails_them(
@@ -165,7 +159,7 @@ def test_a_grpc_answer_that_is_no_tensor_of_the_images_fails_them(
 
 
 def test_a_grpc_output_that_no_such_model_has_is_not_read(ask, start_grpc, files):
-    huge = tensor(1, [10**13], float_val=[0.5])
+    huge = stand_in.tensor(1, [10**13], float_val=[0.5])
     port, _ = start_grpc(lambda images, _: {"probability": [0.5], "another": huge})
     assert ask(f"--grpc=127.0.0.1:{port}", *files(1))[0] == 0
 

@@ -210,6 +210,9 @@ def deep(levels):
         b'{"outputs": {"probability": ' + deep(800) + b"}}",
         b'{"outputs": {"probability": [{"a": [null]}, [[]]]}}',
         b'{"outputs": {"probability": [0.5, 0.5], "mask_png_bytes": {"b64": 5}}}',
+        b'{"outputs": {"class_names": [['
+        + deep(800)
+        + b'], []], "class_probabilities": [[], []]}}',
         b'{"outputs": {"probability": 5}}',
         b'{"outputs": "probability"}',
         b'{"outputs": "mask_png_bytes probability"}',

@@ -159,6 +159,16 @@ def test_int8_without_calibration_images_is_refused(export_to, tmp_path):
         export_to(format="litert", export_precision="int8", **few)
 
 
+def test_an_image_of_two_ids_calibrates_once(export_to, tmp_path, write_image):
+    write_image(tmp_path / "a.png")
+    lines = [f"lesion{number},a.png" for number in range(100)]
+    (tmp_path / "list.csv").write_text("\n".join(["image_id,image", *lines]))
+    once = {"calibration_images": (str(tmp_path / "list.csv"),)}
+
+    with pytest.raises(ValueError, match="at least 100 .* Received: 1$"):
+        export_to(format="litert", export_precision="int8", **once)
+
+
 @pytest.mark.parametrize(
     "name, precision",
     [

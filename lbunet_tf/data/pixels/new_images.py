@@ -22,8 +22,9 @@ def list_images(paths: Sequence[str]) -> pd.DataFrame:
     """Returns image_id and image (path) of files, folders, globs and CSVs, in their order.
 
     A folder gives every image in and below it (`listing`), a CSV its column `image` (paths
-    may be relative to it) and, where it has one, `image_id`. A name that stands twice gets a
-    number, so that no result overwrites another. What a row of a CSV leaves empty stays "".
+    may be relative to it) and, where it has one, `image_id`. An image is listed once, but under
+    each id that a CSV gives it. A name that stands twice gets a number, so that no result
+    overwrites another. What a row of a CSV leaves empty stays "".
 
     Raises:
         ValueError: A path is not there, a folder or glob gives nothing, a CSV lacks the
@@ -34,14 +35,27 @@ def list_images(paths: Sequence[str]) -> pd.DataFrame:
             "name at least one image, folder, glob or CSV after the flags. Received: "
             + (", ".join(map(repr, paths)) or "nothing")
         )
-    kept = {}
-    for name, image in (row for path in paths for row in _rows(path)):
-        # Rows without an image are not one and the same.
-        kept.setdefault(image or len(kept), (name, image))
-    names, images = zip(*kept.values(), strict=True)
-    names = _distinct([name.strip(identifiers.INVISIBLE) for name in names])
+    names, images = zip(*_once([row for path in paths for row in _rows(path)]), strict=True)
+    names = _distinct(list(names))
     # As objects: a file's name may be no Unicode, which pandas' text must be.
     return pd.DataFrame({"image_id": names, "image": images}, dtype=object)
+
+
+def _once(rows):
+    """Returns (image_id, image) without repetitions, in the order of the first.
+
+    Args:
+        rows: (image_id, image, whether a CSV gives the image that id).
+    """
+    rows = [(name.strip(identifiers.INVISIBLE), image, has_id) for name, image, has_id in rows]
+    with_id = {image for name, image, has_id in rows if has_id and name}
+    kept = {}
+    for number, (name, image, has_id) in enumerate(rows):
+        if has_id or image not in with_id:
+            # Rows without an image are not one and the same.
+            key = (image, name if has_id else None) if image else number
+            kept.setdefault(key, (name, image))
+    return list(kept.values())
 
 
 def _distinct(names):
@@ -80,15 +94,15 @@ def _expanded(name):
 
 
 def _rows_of(path, is_list):
-    """Returns (image_id, image) of each image that something on disk gives."""
+    """Returns (image_id, image, whether a CSV gives that id) of each image of something on disk."""
     if path.is_dir():
         found = listing.images_below(path, SUFFIXES)
         if not found:
             raise ValueError(f"{path} must hold images ({', '.join(SUFFIXES)}). It holds none")
-        return [(file.stem, str(file)) for file in found]
+        return [(file.stem, str(file), False) for file in found]
     if is_list and path.is_file():
         return _csv_rows(path)
-    return [(path.stem, str(path))]
+    return [(path.stem, str(path), False)]
 
 
 def _csv_rows(path):
@@ -96,8 +110,9 @@ def _csv_rows(path):
     if table.empty:
         raise ValueError(f"{path} must name at least one image. Received: no rows")
     images = [os.fspath(path.parent / name) if name else "" for name in table["image"]]
-    names = table.get("image_id", [pathlib.Path(image).stem for image in images])
-    return list(zip(names, images, strict=True))
+    has_ids = "image_id" in table
+    names = table["image_id"] if has_ids else [pathlib.Path(image).stem for image in images]
+    return [(name, image, has_ids) for name, image in zip(names, images, strict=True)]
 
 
 def read_image(path: str, max_megapixels: int = 100) -> np.ndarray:
