@@ -1,6 +1,7 @@
 """Fixtures that several folders of tests share."""
 
 import contextlib
+import gc
 import os
 import pathlib
 import resource
@@ -35,6 +36,14 @@ NO_REWRITING = {"disable_meta_optimizer": True}
 def _log_level():
     """Every test starts at the level of the commands, whatever another test left."""
     logging.set_verbosity(logging.INFO)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_models_of_other_files():
+    """Frees what a file of tests has built: Keras keeps it, and a process would grow by 5 GB."""
+    yield
+    keras.backend.clear_session()
+    gc.collect()
 
 
 @pytest.fixture(scope="session", autouse=True)

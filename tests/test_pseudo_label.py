@@ -376,7 +376,7 @@ def test_ids_are_no_paths_and_a_bad_image_costs_itself_only(
 
 def test_no_target_at_all_is_an_error_that_says_where_to_look(evaluated, new_images, tmp_path):
     _, run, _ = evaluated
-    table = manifests.read(new_images).iloc[4:]
+    table = manifests.read(new_images).iloc[4:].assign(diagnosis="")
     table.to_csv(tmp_path / "bare.csv", index=False)
 
     with pytest.raises(ValueError, match="must get a target.*targets.csv; lower --confidence"):

@@ -24,7 +24,8 @@ def settings(tmp_path_factory, drawn_folder):
     labelled["patient_id"] = "labelled_" + labelled["patient_id"]
     labelled.loc[labelled.index % 4 > 0, "mask"] = ""
     labelled.assign(source="labelled").to_csv(folder / "labelled.csv", index=False)
-    outlined = synthetic.draw_folder(drawn_folder, 40, 64, seed=0).assign(label=np.nan)
+    outlined = synthetic.draw_folder(drawn_folder, 40, 64, seed=0)
+    outlined = outlined.assign(label=np.nan, diagnosis="")
     outlined.assign(source="outlined").to_csv(folder / "outlined.csv", index=False)
     return config.make(
         run=str(tmp_path_factory.mktemp("several") / "run"),

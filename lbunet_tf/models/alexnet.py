@@ -68,7 +68,8 @@ def build_tv(size: int) -> keras.Model:
 
 
 def _convolution(x, filters, kernel_size, name, strides=1, padding="same", groups=1):
-    return GroupedConv2D(
+    layer = keras.layers.Conv2D if groups == 1 else GroupedConv2D
+    return layer(
         filters,
         kernel_size,
         strides=strides,

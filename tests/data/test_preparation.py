@@ -259,15 +259,22 @@ def test_a_run_without_a_mask_head_has_the_splits_of_one_with_it(prepare, clinic
 
 
 def test_a_diagnosis_gives_the_label_where_a_table_has_none(clinic, prepare):
-    words = ["melanoma", "nevus", "benign", ""] * 10
-    labels = [np.nan, np.nan, np.nan, 1] * 10
-    _rewrite(clinic, diagnosis=words, label=labels)
+    _rewrite(clinic, diagnosis=["melanoma", "nevus", "benign", ""] * 10, label=np.nan)
 
     manifest = prepare(heads=("mask", "melanoma"), monitor="auc").manifest
 
     found = dict(zip(manifest["diagnosis"], manifest["label"], strict=True))
-    assert (found["melanoma"], found["nevus"], found[""]) == (1, 0, 1)
-    assert np.isnan(found["benign"])
+    assert (found["melanoma"], found["nevus"]) == (1, 0)
+    assert np.isnan([found["benign"], found[""]]).all()
+
+
+def test_a_label_that_is_lacking_among_others_stays_unknown(clinic, prepare):
+    labels = [1, 0, np.nan, 0] * 10
+    _rewrite(clinic, diagnosis=["melanoma", "nevus"] * 20, label=labels)
+
+    manifest = prepare().manifest
+
+    assert manifest["label"].isna().sum() == 10
 
 
 def test_the_auc_of_a_diagnosis_needs_its_classes_in_val(clinic, prepare):

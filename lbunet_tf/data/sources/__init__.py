@@ -57,10 +57,9 @@ def make_manifest(
         # These two say themselves where each image comes from.
         is_complete = name in ("manifest", "records")
         table = table if is_complete else manifests.complete(table, name)
-        if name == "manifest":
-            # The other sources have labels of their own, or reasons to have none.
-            named = pd.Series(diagnoses.labels_of(table["diagnosis"]), index=table.index)
-            table["label"] = table["label"].fillna(named)
+        if name == "manifest" and table["label"].isna().all():
+            # Other sources, and tables with some labels, have reasons for those they lack.
+            table["label"] = diagnoses.labels_of(table["diagnosis"])
         parts.append(table)
     table = manifests.check(manifests.join(parts))
     manifests.warn_of_one_patient(table)
