@@ -95,8 +95,8 @@ def _dense(x, name):
 class GroupedConv2D(keras.layers.Conv2D):
     """Conv2D of groups as a convolution of each, with the same weights and results.
 
-    On CPUs Keras leaves groups to XLA, which took six times as long here, and other runtimes do
-    not take that.
+    On CPUs Keras leaves groups to XLA, with which a training step took six times as long here, and
+    which other runtimes do not take.
     """
 
     def convolution_op(self, inputs, kernel):
