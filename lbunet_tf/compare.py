@@ -162,13 +162,13 @@ def _write(settings, runs):
             hyperparameters[name],
             comparison.validation_scores(metrics["val"], training),
         )
-    # Not every comparison has all of them: those of an earlier one are of other runs.
-    output_folder.delete_files(folder, OWN)
     table = pd.DataFrame(rows)
     summary = comparison.summarise(table)
+    found = differences.of_runs(tables, thresholds)
+    # Not every comparison has all of them: those of an earlier one are of other runs.
+    output_folder.delete_files(folder, OWN)
     whole_files.write_table(folder / "runs.csv", spreadsheets.quoted_table(table))
     whole_files.write_table(folder / "table.csv", spreadsheets.quoted_table(summary))
-    found = differences.of_runs(tables, thresholds)
     if not found.empty:
         whole_files.write_table(folder / "differences.csv", spreadsheets.quoted_table(found))
     _write_pages(settings, next(iter(runs.values())), summary, curves, found)

@@ -141,9 +141,8 @@ def classes_of(diagnoses: Iterable[str], classes: str) -> np.ndarray:
 
 def labels_of(diagnoses: Iterable[str]) -> np.ndarray:
     """Returns (N,) labels: 1 for melanoma, 0 for another named lesion, NaN where none is named."""
-    codes = codes_of(diagnoses)
-    is_named = ~np.isin(codes, ("", *COARSE))
-    return np.where(is_named, (codes == "mel").astype(float), np.nan)
+    is_melanoma = (codes_of(diagnoses) == "mel").astype(float)
+    return np.where(specificities_of(diagnoses) == 3, is_melanoma, np.nan)
 
 
 def targets_of(diagnoses: Iterable[str], classes: str) -> np.ndarray:

@@ -57,7 +57,8 @@ def own_images(runs: Sequence[str], verify_images: str = "quick") -> Scored:
             f"own. Received: --run={pathlib.Path(runs[0]).name} without --source"
         )
     by_run = _read_manifests(runs)
-    refuse_learnt(by_run | _ancestors_of_others(by_run), SCORED)
+    # What the first has learnt from, its own training has checked.
+    refuse_learnt(by_run | read_ancestors(_with_flags(by_run)[1:]), SCORED)
     checks = whole_files.read_json(
         pathlib.Path(runs[0]) / run_directory.CHECKS, ("images", "crossings", "known")
     )
@@ -84,9 +85,11 @@ def other_images(settings: config.Config, source: image_groups.Source) -> Scored
     """
     runs = settings.paths.runs
     by_run = _read_manifests(runs)
-    refuse_learnt(by_run | _ancestors_of_others(by_run), SCORED[:2])
-    own = [(flagfiles.read(run), rows) for run, rows in by_run.items()]
-    every = pd.concat([*by_run.values(), *read_ancestors(own).values()], ignore_index=True)
+    first, *others = _with_flags(by_run)
+    by_run |= read_ancestors(others)
+    refuse_learnt(by_run, SCORED[:2])
+    by_run |= read_ancestors([first])
+    every = pd.concat(by_run.values(), ignore_index=True)
     # What thresholds were chosen on is no test either.
     learnt = every[every["split"].isin((*LEARNT, manifests.CALIBRATION))]
     has_mask = settings.outputs.has_mask
@@ -166,10 +169,9 @@ def read_ancestors(runs: list[tuple[config.Config, pd.DataFrame]]) -> dict[str, 
     return found
 
 
-def _ancestors_of_others(by_run):
-    """Returns by run what the runs after the first have learnt from; its own, training checked."""
-    _, *others = by_run
-    return read_ancestors([(flagfiles.read(run), by_run[run]) for run in others])
+def _with_flags(by_run):
+    """Returns (flags, manifest) of each run."""
+    return [(flagfiles.read(run), rows) for run, rows in by_run.items()]
 
 
 def _parents(teachers, encoder_weights, rows):

@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from lbunet_tf.serving import onnx_graphs
 from lbunet_tf.serving import postprocessing
 from lbunet_tf.serving import runtimes
 
@@ -24,8 +25,6 @@ TOLERANCES = {"float32": (1e-4, 1e-4), "float16": (0.01, 0.01), "int8": (0.5, 0.
 KERAS = postprocessing.Functions(
     *(ops.sigmoid, ops.mean, ops.max, ops.log, ops.log1p, ops.logsumexp, ops.take)
 )
-# Constants of ONNX that are smaller stay in float32: they are scales and shapes.
-SMALLEST_HALF = 256
 
 
 def write(
@@ -193,54 +192,12 @@ def _write_onnx(model, path, precision, calibration, identity):
 
     model.export(str(path), format="onnx", verbose=False)
     written = onnx.load(path)
-    _without_erfc(written.graph)
+    onnx_graphs.without_erfc(written.graph)
     if precision == "float16":
-        _halve(written.graph)
+        onnx_graphs.halve(written.graph)
     written.metadata_props.add(key="identity", value=json.dumps(identity))
     onnx.checker.check_model(written)
     onnx.save(written, path)
-
-
-def _without_erfc(graph):
-    """Replaces erfc(x), which TensorFlow's GELU takes and ONNX has not, by 1 - erf(x)."""
-    from onnx import helper
-    from onnx import numpy_helper
-
-    nodes, one = [], "one_of_erfc"
-    for node in graph.node:
-        if node.op_type != "Erfc":
-            nodes.append(node)
-            continue
-        erf = f"{node.output[0]}_erf"
-        nodes.append(helper.make_node("Erf", node.input, [erf], f"{node.name}_erf"))
-        nodes.append(helper.make_node("Sub", [one, erf], node.output, node.name))
-    if len(nodes) > len(graph.node):
-        graph.initializer.append(numpy_helper.from_array(np.float32(1), one))
-        del graph.node[:]
-        graph.node.extend(nodes)
-
-
-def _halve(graph):
-    """Stores the weights of an ONNX graph in float16; a Cast makes float32 of them again.
-
-    Arithmetic stays float32, which CPUs are fastest in; a runtime casts once, when it loads.
-    """
-    from onnx import TensorProto
-    from onnx import helper
-    from onnx import numpy_helper
-
-    casts = []
-    for weight in list(graph.initializer):
-        values = numpy_helper.to_array(weight)
-        if values.dtype != np.float32 or values.size < SMALLEST_HALF:
-            continue
-        name = f"{weight.name}_half"
-        graph.initializer.remove(weight)
-        graph.initializer.append(numpy_helper.from_array(values.astype("float16"), name))
-        casts.append(helper.make_node("Cast", [name], [weight.name], to=TensorProto.FLOAT))
-    nodes = [*casts, *graph.node]
-    del graph.node[:]
-    graph.node.extend(nodes)
 
 
 def _write_litert(model, path, precision, calibration, identity):
