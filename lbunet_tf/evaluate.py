@@ -10,9 +10,7 @@ Everything that is printed comes from predictions.csv and the histograms next to
 """
 
 import dataclasses
-import os
 import pathlib
-import shutil
 import time
 
 import pandas as pd
@@ -32,6 +30,7 @@ from lbunet_tf.evaluation import subgroup_tables
 from lbunet_tf.evaluation.reports import report_figures
 from lbunet_tf.evaluation.reports import report_files
 from lbunet_tf.runs import ensemble
+from lbunet_tf.runs import evaluation_folder
 from lbunet_tf.runs import frozen
 from lbunet_tf.runs import held_out
 from lbunet_tf.runs import mask_threshold
@@ -41,43 +40,18 @@ from lbunet_tf.settings import config
 from lbunet_tf.settings import entry
 from lbunet_tf.settings import flagfiles
 from lbunet_tf.storage import failed_files
-from lbunet_tf.storage import output_folder
 from lbunet_tf.storage import spreadsheets
 from lbunet_tf.storage import whole_files
-
-# The marker of a folder of an evaluation, and what is written there.
-WORK = "evaluate"
-OWN = (
-    *run_directory.EVALUATION,
-    run_directory.CHECKS,
-    run_directory.SKIPPED,
-    run_directory.MANIFEST,
-)
-
-# Flags of the score that decide what an evaluation says, and that no run directory holds.
-CHOICES = (
-    "prevalence",
-    "clinic_prevalence",
-    "target_sensitivity",
-    "target_specificity",
-    "cost_ratio",
-    "guarantee",
-    "set_coverage",
-    "contour_coverage",
-    "subgroups",
-    "subgroup_table",
-    "ita_estimate",
-)
 
 
 def main(settings: config.Config) -> None:
     """Evaluates the runs that --run names, on their own images or on those of --source."""
     other_source = flagfiles.other_source()
     evaluate(settings, other_source)
-    source, asked = _question(settings, other_source)
+    source = _other_source(other_source)
     if (source or settings.source).on_bad_image == "skip":
         return
-    output = _output_folder(settings, source, asked)
+    output = evaluation_folder.folder_of(settings, source)
     # A run has settled how it reads its own.
     skip = ", or give --on_bad_image=skip to leave them out" if source else ""
     failed_files.raise_for(
@@ -97,19 +71,13 @@ def evaluate(settings: config.Config, other_source: dict | None = None) -> dict[
         other_source: Flags of the group `source` by name: all images of that source are
             test instead of the run's own. Nothing: the run's own.
     """
-    source, asked = _question(settings, other_source or {})
-    output = _output_folder(settings, source, asked)
-    with whole_files.locked(output, WORK):
-        return _evaluate(settings, source, asked, output)
-
-
-def _question(settings, other_source):
-    """Returns (how another source is read, None without one; what decides the evaluation)."""
     source = _other_source(other_source)
-    return source, _asked(settings, source)
+    output = evaluation_folder.folder_of(settings, source)
+    with whole_files.locked(output, evaluation_folder.WORK):
+        return _evaluate(settings, source, output)
 
 
-def _evaluate(settings, source, asked, output):
+def _evaluate(settings, source, output):
     model = ensemble.load_mean(settings)
     if not settings.paths.other_runs:
         # What is drawn last must be there before hours of predictions.
@@ -126,7 +94,7 @@ def _evaluate(settings, source, asked, output):
         scored.manifest[scored.manifest["split"] == "test"],
         settings.score.subgroups,
     )
-    _write_scored(output, settings, scored, asked)
+    evaluation_folder.write_scored(output, settings, source, scored)
     start = time.perf_counter()
     scored, table, mask_rule = _predict(settings, output, model, scored)
     failed_files.write(output, scored.failures)
@@ -216,83 +184,6 @@ def _other_source(other_source):
     if not other_source:
         return None
     return config.Config().replace(**other_source).source
-
-
-def _asked(settings, source):
-    """Returns what decides an evaluation, by flag; folders do not depend on how they are named."""
-    asked = {
-        "run": [os.path.abspath(run) for run in settings.paths.runs],
-        "tta": settings.score.tta,
-        "mask_cleanup": settings.mask_cleanup,
-    }
-    if source:
-        folders = [os.path.abspath(folder) for folder in source.data_dir]
-        asked |= {**vars(source), "source": list(source.source), "data_dir": folders}
-        # The same images, whatever becomes of bad ones.
-        del asked["on_bad_image"]
-    choices = {name: getattr(settings.score, name) for name in CHOICES}
-    tables = [os.path.abspath(path) for path in settings.score.subgroup_table]
-    # Lists, as JSON gives them back.
-    choices |= {"subgroups": list(settings.score.subgroups), "subgroup_table": tables}
-    return asked | choices
-
-
-def _output_folder(settings, source, asked):
-    """Returns where to write; a folder of something else, other flags too, is refused."""
-    run = pathlib.Path(settings.paths.run)
-    name = f"on_{'+'.join(source.source)}" if source else ""
-    output = ensemble.output_folder(settings.paths, name)
-    if output == run:
-        output_folder.refuse_links(run, OWN)
-        return output
-    before = _asked_before(output)
-    if before is None:
-        output_folder.check(output, WORK, OWN, "--output")
-        return output
-    output_folder.refuse_links(output, OWN)
-    # Earlier versions noted no choices; and a run takes what lies in it along where it is moved.
-    known = {*asked} - {name for name in CHOICES if name not in before}
-    known -= {"run"} if output.parent == run else set()
-    changed = sorted(name for name in known if before.get(name) != asked[name])
-    if changed:
-        words = ", ".join(f"--{name} {before.get(name)}, now {asked[name]}" for name in changed)
-        raise ValueError(
-            f"{output} holds an evaluation made with other flags ({words}). Give --output for "
-            "another folder, or delete that one"
-        )
-    return output
-
-
-def _asked_before(output):
-    """Returns what decided the evaluation in a folder, None where it holds none of ours."""
-    path = output / run_directory.CHECKS
-    # An evaluation of an earlier version has no marker; its checks hold what was asked.
-    if path.is_symlink() or not path.is_file():
-        return None
-    asked = whole_files.read_json(path).get("asked")
-    # An evaluation of an earlier version cleaned no mask up.
-    return {"mask_cleanup": "none", **asked} if isinstance(asked, dict) else None
-
-
-def _write_scored(output, settings, scored, asked):
-    """Writes what tells which images were scored; a run directory holds it already."""
-    run = pathlib.Path(settings.paths.run)
-    if output == run:
-        return
-    output_folder.mark(output, WORK)
-    # First the file by which an older evaluation is known.
-    checks = {**scored.checks, "asked": asked}
-    whole_files.write_json(output / run_directory.CHECKS, checks)
-    if scored.skipped is None:
-        shutil.copyfile(run / run_directory.SKIPPED, output / run_directory.SKIPPED)
-    else:
-        skipped = spreadsheets.quoted_table(scored.skipped)
-        whole_files.write_table(output / run_directory.SKIPPED, skipped)
-    manifest = scored.manifest.copy()
-    for column in ("image", "mask"):
-        # A manifest's paths may be relative to its folder, and this is another.
-        manifest[column] = [os.path.abspath(path) if path else "" for path in manifest[column]]
-    whole_files.write_table(output / run_directory.MANIFEST, manifest)
 
 
 def _read_history(settings):

@@ -249,6 +249,11 @@ def _write_untrained(path, seed, **fields):
     return path
 
 
+def pytest_collection_finish():
+    """Spares what is imported by now from being looked through after each file of tests."""
+    gc.freeze()
+
+
 def pytest_collection_modifyitems(items):
     """Marks what builds a ResNet as slow, which scripts/check.sh leaves out; orders the files."""
     for item in items:

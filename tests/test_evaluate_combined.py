@@ -1,6 +1,5 @@
 """Evaluation of symmetries, of several runs, and of images of another source."""
 
-import dataclasses
 import json
 import pathlib
 import shutil
@@ -12,7 +11,6 @@ import pytest
 
 from lbunet_tf import evaluate
 from lbunet_tf.runs import run_directory
-from lbunet_tf.settings import config
 
 pytestmark = pytest.mark.slow
 ROOT = pathlib.Path(__file__).parent.parent
@@ -160,59 +158,3 @@ def test_a_flag_about_another_source_without_its_name_ends_with_one_clear_line(c
     assert result.returncode == 1
     assert error.startswith('ERROR: "--source" must name another source')
     assert error.endswith("Received: --seed without --source")
-
-
-def test_an_earlier_evaluation_of_painted_labels_is_of_the_same_flags(copy_run, tmp_path):
-    # No mask of theirs is cleaned up, now as then; the flag was not kept.
-    settings = copy_run("run").replace(mask_source="label", output=str(tmp_path / "out"))
-    asked = evaluate._asked(settings, None)
-    del asked["mask_cleanup"]
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / run_directory.CHECKS).write_text(json.dumps({"asked": asked}))
-
-    folder = evaluate._output_folder(settings, None, evaluate._asked(settings, None))
-
-    assert folder == tmp_path / "out"
-
-
-def folder_of(settings, source=None):
-    return evaluate._output_folder(settings, source, evaluate._asked(settings, source))
-
-
-def write_asked(folder, settings, source=None, **changes):
-    folder.mkdir(parents=True)
-    asked = evaluate._asked(settings, source) | changes
-    (folder / run_directory.CHECKS).write_text(json.dumps({"asked": asked}))
-
-
-def test_an_evaluation_of_other_choices_is_not_replaced(copy_run, tmp_path):
-    settings = copy_run("run").replace(output=str(tmp_path / "out"), subgroups=("sex",))
-    write_asked(tmp_path / "out", settings)
-
-    assert folder_of(settings) == tmp_path / "out"
-    with pytest.raises(ValueError, match="other flags .--target_sensitivity 0.0, now 0.9"):
-        folder_of(settings.replace(target_sensitivity=0.9))
-
-
-def test_an_evaluation_of_a_version_that_noted_no_choices_is_of_the_same_flags(copy_run, tmp_path):
-    settings = copy_run("run").replace(output=str(tmp_path / "out"))
-    asked = evaluate._asked(settings, None)
-    (tmp_path / "out").mkdir()
-    earlier = {name: asked[name] for name in asked if name not in evaluate.CHOICES}
-    (tmp_path / "out" / run_directory.CHECKS).write_text(json.dumps({"asked": earlier}))
-
-    assert folder_of(settings.replace(target_sensitivity=0.9)) == tmp_path / "out"
-
-
-def test_a_run_that_was_moved_keeps_its_evaluations_and_bad_images_may_be_skipped(copy_run):
-    settings = copy_run("run")
-    source = config.make(source=("manifest",), data_dir=("x.csv",)).source
-    folder = pathlib.Path(settings.paths.run) / "on_manifest"
-    earlier = {"run": ["/elsewhere/runs/run"], "on_bad_image": "error"}
-    write_asked(folder, settings, source, **earlier)
-
-    skip = dataclasses.replace(source, on_bad_image="skip")
-    assert folder_of(settings, skip) == folder
-    drawn = dataclasses.replace(source, seed=3)
-    with pytest.raises(ValueError, match="--seed 0, now 3"):
-        folder_of(settings, drawn)
