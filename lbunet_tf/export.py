@@ -42,6 +42,7 @@ from lbunet_tf.settings import config
 from lbunet_tf.settings import entry
 from lbunet_tf.settings import flagfiles
 from lbunet_tf.settings import image_groups
+from lbunet_tf.settings import process
 from lbunet_tf.settings import published_flags
 from lbunet_tf.storage import output_folder
 from lbunet_tf.storage import whole_files
@@ -63,9 +64,15 @@ def export(settings: config.Config) -> pathlib.Path:
 
 
 def _export(settings, folder):
+    process.refuse_other_backends("export")
     precision = portable_models.precision_of(
         settings.export.format, settings.export.export_precision
     )
+    if settings.export.calibration_images and precision != "int8":
+        raise ValueError(
+            '"--calibration_images" needs --format=litert --export_precision=int8. Received: '
+            f"--format={settings.export.format} of {precision}"
+        )
     model = ensemble.load_mean(settings)
     version = 1 + max((int(path.name) for path in _versions(folder)), default=0)
     is_saved_model = settings.export.format == "savedmodel"
@@ -118,6 +125,11 @@ def _write_portable(settings, model, mask_rule, precision, folder):
             "--%s is not in the exported network; apply it first, with "
             "lbunet_tf.data.pixels.preprocessing.prepare_image",
             ", --".join(before),
+        )
+    if settings.score.calibrated:
+        logging.warning(
+            "--calibrated is not in the exported network; %s holds what to apply to `probability`",
+            portable_models.IDENTITY,
         )
     calibration = _calibration_images(settings) if precision == "int8" else None
     folder.mkdir()

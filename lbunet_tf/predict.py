@@ -85,8 +85,10 @@ def predict(settings: config.Config, paths: Sequence[str]) -> list[str]:
         OSError: The disk is full. What was predicted before is kept.
     """
     number, count = settings.results.part
-    images = new_images.list_images(paths).iloc[number - 1 :: count]
     folder = _folder(settings)
+    # The rows of a part are found by their turn in the whole list, which must be the same.
+    earlier_ids = _earlier_ids(folder) if count == 1 else {}
+    images = new_images.list_images(paths, earlier_ids).iloc[number - 1 :: count]
     with whole_files.locked(folder, WORK):
         output_folder.check(folder, WORK, OWN, "--output")
         rows, failures = _plan(images)
@@ -116,6 +118,15 @@ def _folder(settings):
         return folder
     folder = pathlib.Path(os.path.abspath(folder))
     return folder.with_name(f"{folder.name}-{number}-of-{count}")
+
+
+def _earlier_ids(folder):
+    """Returns image -> image_id of what an interrupted command has predicted."""
+    marker = output_folder.read_marker(folder)
+    if marker is None or marker.get("finished"):
+        return {}
+    lines = growing_table.read_any(folder / SCORES)
+    return {cells[1]: cells[0] for cells in lines if len(cells) > 1}
 
 
 def _picture_files(settings, row):
@@ -226,7 +237,7 @@ def _unchanged_lines(folder, rows, found, settings):
         shown = written_predictions.shown(row["image_id"])
         files = _picture_files(settings, row)
         is_whole = shown in by_name and all((folder / name).is_file() for name in files)
-        if is_whole and seen.get(shown) == written_predictions.seen(row):
+        if is_whole and written_predictions.is_unchanged(row, seen.get(shown)):
             lines[row["image_id"]] = by_name[shown]
     logging.info("continuing in %s: %d images are predicted already", folder, len(lines))
     return lines

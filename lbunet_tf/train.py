@@ -97,6 +97,8 @@ def _refuse_inputs_of_the_old_run(settings):
 
 def _train(settings, run, flag_lines, placement, precision_name):
     _check_placement(settings, placement)
+    if settings.model.model == "unet" and settings.model.encoder != config.Config().model.encoder:
+        logging.warning("--encoder=%s: --model=unet has none", settings.model.encoder)
     # The model first: wrong or missing weights are known in seconds, files in minutes.
     model = models.build_model(settings)
     teachers = _load_teachers(settings)

@@ -499,8 +499,8 @@ def _answers(ask, options, outcomes):
 def _readable(images, outcomes):
     """Yields (number, bytes) of each JPEG or PNG.
 
-    Checked here because TF Serving may put images of several clients in one batch, and one that
-    it cannot read fails them all.
+    What is none is not sent. In exports of early versions one such file fails a whole batch, which
+    TF Serving may have filled with images of several clients.
     """
     for number, path in enumerate(images):
         try:

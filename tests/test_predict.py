@@ -333,6 +333,38 @@ def test_the_same_command_tries_only_what_failed(settings, folder):
     assert [line.split(",")[0] for line in after[1:]] == [f"image{number}" for number in range(6)]
 
 
+def test_images_out_of_reach_keep_what_is_predicted_of_them(settings, folder):
+    names = folder.parent / "list.csv"
+    files = sorted(path.name for path in folder.iterdir())
+    names.write_text("image\n" + "\n".join(f"images/{name}" for name in files) + "\n")
+    predict.predict(settings, [str(names)])
+    cut(settings, 4)
+    folder.rename(folder.parent / "unmounted")
+
+    assert len(predict.predict(settings, [str(names)])) == 2
+    (folder.parent / "unmounted").rename(folder)
+    before = read_scores(settings)
+
+    assert [row["image_id"] for row in before] == [f"image{number}" for number in range(4)]
+    assert predict.predict(settings, [str(names)]) == []
+    assert read_scores(settings)[:4] == before and len(read_scores(settings)) == 6
+
+
+def test_an_image_keeps_its_id_where_another_of_its_name_goes_or_comes(settings, folder):
+    for name in ("more", "yet"):
+        (folder / name).mkdir()
+        (folder / name / "image1.png").write_bytes((folder / "image4.png").read_bytes())
+    (folder / "image1.png").write_bytes(b"damaged")
+    paths = [str(folder / "image1.png"), str(folder / "more"), str(folder / "yet")]
+    assert len(predict.predict(settings, paths)) == 1
+    before = read_scores(settings)
+    assert [row["image_id"] for row in before] == ["image1_2", "image1_3"]
+
+    assert predict.predict(settings, paths[1:]) == []
+
+    assert read_scores(settings) == before
+
+
 def test_odd_ids_stay_data_and_their_files_inside_the_folder(settings, folder, tmp_path):
     (tmp_path / "victim.png").write_text("precious")
     odd = ["../../victim", str(tmp_path / "victim"), "x" * 300, "", "A", "a", "=1+1"]

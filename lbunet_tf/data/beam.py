@@ -1,5 +1,6 @@
 """Work spread over many processes or machines by Apache Beam, an extra."""
 
+import pickle
 import shlex
 from collections.abc import Callable
 from collections.abc import Sequence
@@ -29,8 +30,13 @@ def for_each(function: Callable[..., str], items: Sequence, options: str) -> Non
     with beam.Pipeline(options=options) as beam_pipeline:
         errors = (
             beam_pipeline
-            | "Items" >> beam.Create(items)
+            # As bytes: Beam's own text has no name that is no UTF-8.
+            | "Items" >> beam.Create([pickle.dumps(item) for item in items])
             | "One by one" >> beam.Reshuffle()
-            | "Work" >> beam.Map(function)
+            | "Work" >> beam.Map(_call, function)
         )
         _ = errors | beam.Filter(bool) | beam.Map(logging.error)
+
+
+def _call(item, function):
+    return function(pickle.loads(item))

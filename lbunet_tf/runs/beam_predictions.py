@@ -8,6 +8,7 @@ kill.
 
 import dataclasses
 import functools
+import json
 import os
 import pathlib
 import shutil
@@ -18,6 +19,7 @@ from collections.abc import Sequence
 
 from lbunet_tf.data import beam
 from lbunet_tf.runs import predictor
+from lbunet_tf.runs import run_directory
 from lbunet_tf.runs import written_predictions
 from lbunet_tf.serving import outlines
 from lbunet_tf.settings import config
@@ -52,7 +54,8 @@ class Work:
         First comes what an earlier command's workers have done.
 
         Raises:
-            ValueError: Apache Beam is not installed, or a worker left no result.
+            ValueError: Apache Beam is not installed, the model of a run has changed meanwhile, or
+                a worker left no result.
         """
         earlier = self._earlier(rows, folder)
         if earlier:
@@ -111,7 +114,7 @@ class Work:
             (row, result)
             for row, result in results
             if result
-            and result.seen == written_predictions.seen(row)
+            and written_predictions.is_unchanged(row, result.seen)
             and all((folder / name).is_file() for name in self._pictures(row))
         ]
 
@@ -123,7 +126,17 @@ class Work:
 
 @functools.lru_cache(1)
 def _load(work):
-    return predictor.Predictor(work.settings, work.mask_rule)
+    trained = predictor.Predictor(work.settings, work.mask_rule)
+    for run, (_, asked) in zip(
+        work.settings.paths.runs, json.loads(work.asked)["models"], strict=True
+    ):
+        path = pathlib.Path(run) / run_directory.MODEL
+        if whole_files.crc32(path) != asked:
+            raise ValueError(
+                f"{path} must stay as it is until all images are predicted: it has changed since "
+                "the command began. Give --overwrite to predict all of them by the new one"
+            )
+    return trained
 
 
 def _path(folder, name):

@@ -6,6 +6,7 @@ import keras
 from absl import logging
 
 from lbunet_tf.models import combined
+from lbunet_tf.models import policies
 from lbunet_tf.models import saved_models
 from lbunet_tf.runs import run_directory
 from lbunet_tf.settings import command_groups
@@ -25,7 +26,7 @@ def load_mean(settings: config.Config) -> keras.Model:
 
 
 def load_best(run: pathlib.Path) -> keras.Model:
-    """Returns the model of the best epoch by --monitor.
+    """Returns the model of the best epoch by --monitor, which computes in float32.
 
     Raises:
         ValueError: Training has not saved one yet, or the file is damaged or of another run.
@@ -40,7 +41,7 @@ def load_best(run: pathlib.Path) -> keras.Model:
         logging.warning("%s is not finished; using its best epoch so far", run)
     released_runs.check(run)
     process.set_keras()
-    model = saved_models.load(path)
+    model = policies.in_float32(saved_models.load(path))
     flags = flagfiles.read(str(run))
     _check_outputs(path, model, flags.preprocessing.image_size, flags.outputs)
     return model
@@ -114,7 +115,8 @@ def output_folder(paths: command_groups.Paths, name: str = "") -> pathlib.Path:
     """Returns --output or, for one run, the folder `name` of its results; nothing is created.
 
     Raises:
-        ValueError: There are several runs and no --output, or it is a run directory.
+        ValueError: There are several runs, or a run directory where results of the package's
+            network go, and no --output; or it is a run directory.
     """
     if not paths.output:
         if paths.other_runs:
@@ -122,7 +124,13 @@ def output_folder(paths: command_groups.Paths, name: str = "") -> pathlib.Path:
                 '"--output" must name a folder for the mean of several runs; it belongs in none '
                 f"of them. Received: {' '.join(f'--run={run}' for run in paths.runs)}, no --output"
             )
-        return released_runs.results_folder(paths.run) / name
+        results = released_runs.results_folder(paths.run)
+        if released_runs.is_released(paths.run) and (results / run_directory.FLAGS).is_file():
+            raise ValueError(
+                f'"--output" must name a folder for results of the network of the package: '
+                f"{results}, where they would go, is a run directory of another"
+            )
+        return results / name
     folder = pathlib.Path(paths.output)
     if (folder / run_directory.FLAGS).is_file():
         raise ValueError(

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 
+from lbunet_tf.models import policies
 from lbunet_tf.serving import portable_models
 from lbunet_tf.settings import precision
 
@@ -53,7 +54,7 @@ def make_network(
 def _by_keras(model, precision_name):
     name = _set_precision(precision_name)
     if name.startswith("mixed"):
-        model = _in_policy(model, name)
+        model = policies.with_policy(model, name)
     # The rewriting that reduces precision is of graphs.
     is_eager = name == "float32" and keras.backend.backend() == "tensorflow"
 
@@ -75,25 +76,6 @@ def _set_precision(name):
         return precision.set_precision(name)
     finally:
         keras.config.set_dtype_policy(before)
-
-
-def _in_policy(model, policy):
-    """Returns a model of the same weights whose layers compute by another of Keras' policies.
-
-    What gives logits in float32 still does: the linear activations at the end of every head.
-    """
-
-    def change(layer):
-        config = layer.get_config()
-        if isinstance(layer, keras.Model) and "dtype" not in config:
-            return keras.models.clone_model(layer, clone_function=change)
-        if config.get("activation") != "linear" or layer.weights:
-            config["dtype"] = policy
-        return type(layer).from_config(config)
-
-    changed = keras.models.clone_model(model, clone_function=change)
-    changed.set_weights(model.get_weights())
-    return changed
 
 
 class _Converted:

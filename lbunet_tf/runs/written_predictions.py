@@ -98,6 +98,14 @@ def seen(row: dict) -> list[str] | None:
     return [shown(row["image_id"]), str(status.st_size), str(status.st_mtime_ns)]
 
 
+def is_unchanged(row: dict, before: list[str] | None) -> bool:
+    """Returns whether a file is the one that `seen` saw.
+
+    One that is out of reach, as when its drive is not mounted, counts as the same.
+    """
+    return before is not None and seen(row) in (before, None)
+
+
 def results(
     trained: predictor.Predictor, rows: Sequence[dict], folder: pathlib.Path
 ) -> Iterator[tuple[list[dict], list[Written | str]]]:

@@ -71,6 +71,7 @@ def make_serving_function(
             ),
         )
         logits = _logits(model, small)
+        errors = _or_not_finite(errors, logits)
         is_good = errors == ""
         outputs = {"error": errors}
         if score_rule != "none":
@@ -126,6 +127,14 @@ def _logits(model, images):
     images = tf.pad(images, ((0, missing), (0, 0), (0, 0), (0, 0)))
     logits = model(tf.cast(images, tf.float32), training=False)
     return {name: value[:num_images] for name, value in logits.items()}
+
+
+def _or_not_finite(errors, logits):
+    """Returns the errors (B,), with one for each image whose logits are not all numbers."""
+    for values in logits.values():
+        is_finite = tf.reduce_all(tf.math.is_finite(values), range(1, values.shape.rank))
+        errors = tf.where((errors == "") & ~is_finite, postprocessing.NOT_FINITE, errors)
+    return errors
 
 
 def _or_nan(is_good, numbers):

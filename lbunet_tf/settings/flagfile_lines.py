@@ -90,11 +90,11 @@ def lines_of(name: str, files: Files, read_before: Sequence[pathlib.Path] = ()) 
 
 
 def find(path: pathlib.Path) -> pathlib.Path:
-    """Returns a flagfile, or where flags/X.cfg or flags/zoo/X.cfg is not here, the package's.
+    """Returns a flagfile, or where flags/X.cfg or flags/zoo/X.cfg ... is not here, the package's.
 
     An installed package has `flags` inside, a checkout next to it.
     """
-    if path.exists() or path.parts[:-1] not in (("flags",), ("flags", "zoo")):
+    if path.exists() or path.parts[:1] != ("flags",) or ".." in path.parts:
         return path
     package = pathlib.Path(__file__).parents[1]
     for folder in (package, package.parent):

@@ -31,6 +31,18 @@ KEPT_BYTES, LARGEST_KEPT_BYTES = 2**29, 2**25
 KERAS = {"image_data_format": "channels_last", "floatx": "float32", "epsilon": 1e-7}
 
 
+def refuse_other_backends(asked: str) -> None:
+    """Raises a ValueError where Keras does not run on TensorFlow, which alone can do `asked`."""
+    import keras
+
+    backend = keras.backend.backend()
+    if backend != "tensorflow":
+        raise ValueError(
+            f"{asked} needs the TensorFlow backend, which reads runs of every backend: give "
+            f"KERAS_BACKEND=tensorflow. Received: KERAS_BACKEND={backend}"
+        )
+
+
 def command_of(argv: Sequence[str], original: Sequence[str]) -> str:
     """Returns X where `python -m lbunet_tf.X` is starting, "" in a program that imports us.
 

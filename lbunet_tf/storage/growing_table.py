@@ -19,13 +19,17 @@ def read(path: str | os.PathLike, columns: Sequence[str]) -> list[list[str]]:
     A line that was cut, or has more or fewer cells than there are columns, is left out; so are
     all where the file is not there. Cells hold no line ends.
     """
+    return [cells for cells in read_any(path) if len(cells) == len(columns)]
+
+
+def read_any(path: str | os.PathLike) -> list[list[str]]:
+    """Returns what `read` does, of lines of any number of cells."""
     path = pathlib.Path(path)
     if not path.is_file():
         return []
     text = path.read_bytes().decode("utf-8", "replace")
     whole = text[: text.rfind("\n") + 1]
-    lines = list(csv.reader(io.StringIO(whole, newline="")))
-    return [cells for cells in lines[1:] if len(cells) == len(columns)]
+    return list(csv.reader(io.StringIO(whole, newline="")))[1:]
 
 
 def write(path: str | os.PathLike, columns: Sequence[str], lines: Iterable[Sequence[str]]) -> None:

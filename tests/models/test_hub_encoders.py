@@ -9,8 +9,8 @@ import pytest
 
 from lbunet_tf.models import encoders
 from lbunet_tf.models import hub_encoders
+from lbunet_tf.models import policies
 from lbunet_tf.models import saved_models
-from lbunet_tf.runs import networks
 from lbunet_tf.settings import keywords
 
 MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
@@ -232,7 +232,7 @@ def test_from_python_the_error_names_the_argument(monkeypatch):
 def test_a_network_computes_by_another_policy(keras_hub, make_model, name, size):
     model = make_model(encoder=name, image_size=size)
 
-    changed = networks._in_policy(model, "mixed_bfloat16")
+    changed = policies.with_policy(model, "mixed_bfloat16")
 
     assert changed.get_layer("encoder").outputs[-1].dtype == "bfloat16"
     for before, after in zip(model.get_weights(), changed.get_weights(), strict=True):

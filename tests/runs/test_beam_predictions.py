@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import csv
+import os
 import pathlib
 
 import numpy as np
@@ -195,3 +196,23 @@ def test_a_result_is_the_same_after_its_way_through_a_file(tmp_path):
     beam_predictions.whole_files.write_json(path, {"results": [result, "why not"]})
 
     assert beam_predictions._results_in(path) == [result, "why not"]
+
+
+def test_a_name_that_is_no_utf_8_is_predicted(settings, folder, tmp_path):
+    os.rename(folder / "image1.png", os.fsencode(folder) + b"/caf\xe9.png")
+
+    assert predict.predict(settings, [str(folder)]) == []
+
+    assert "caf\\xe9" in image_ids(tmp_path / "out")
+
+
+def test_workers_refuse_a_model_that_is_not_that_of_the_start(settings, folder, monkeypatch):
+    asked = predict._asked
+
+    def of_another_model(*arguments):
+        found = asked(*arguments)
+        return found | {"models": [[name, crc ^ 1] for name, crc in found["models"]]}
+
+    monkeypatch.setattr(predict, "_asked", of_another_model)
+    with pytest.raises(Exception, match="model.keras must stay as it is"):
+        predict.predict(settings, [str(folder)])

@@ -2,12 +2,16 @@
 
 import pathlib
 import re
+import shutil
 
+import numpy as np
 import pytest
 
+from lbunet_tf.models import policies
 from lbunet_tf.runs import ensemble
 from lbunet_tf.settings import config
 from lbunet_tf.settings import flagfiles
+from lbunet_tf.settings import released_runs
 
 TWO_HEADS = {"heads": ("mask", "melanoma")}
 
@@ -130,3 +134,36 @@ def test_the_order_of_the_heads_does_not_matter(write_flags):
     first, other = write_flags("a"), write_flags("b", heads=("melanoma", "mask"))
 
     ensemble.check(with_others(first, other))
+
+
+def test_results_of_the_packages_network_go_into_no_run_of_the_same_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    settings = config.make(run=released_runs.folder_of("isic2017"))
+    assert ensemble.output_folder(settings.paths, "x") == pathlib.Path("runs/isic2017/x")
+    (tmp_path / "runs/isic2017").mkdir(parents=True)
+    (tmp_path / "runs/isic2017/flags.cfg").write_text("")
+
+    with pytest.raises(ValueError, match='"--output" must name a folder.* runs/isic2017,'):
+        ensemble.output_folder(settings.paths, "x")
+
+
+def test_no_recipe_trains_where_results_of_the_packages_network_go():
+    recipes = (pathlib.Path(__file__).parents[2] / "flags").rglob("*.cfg")
+    runs = {line for path in recipes for line in path.read_text().splitlines()}
+
+    assert f"--run={released_runs.results_folder(released_runs.folder_of('isic2017'))}" not in runs
+
+
+@pytest.mark.slow
+def test_a_model_of_reduced_precision_computes_in_float32(untrained_run, tmp_path):
+    plain = ensemble.load_best(untrained_run)
+    run = tmp_path / "run"
+    shutil.copytree(untrained_run, run)
+    policies.with_policy(plain, "mixed_bfloat16").save(run / "model.keras")
+
+    model = ensemble.load_best(run)
+
+    assert {layer.compute_dtype for layer in model._flatten_layers()} == {"float32"}
+    images = np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 3)).astype("float32")
+    for name, logits in plain.predict(images, verbose=0).items():
+        np.testing.assert_array_equal(model.predict(images, verbose=0)[name], logits)

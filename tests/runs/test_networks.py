@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from lbunet_tf.models import policies
 from lbunet_tf.runs import ensemble
 from lbunet_tf.runs import networks
 
@@ -61,7 +62,7 @@ def test_keras_computes_by_a_policy_and_gives_float32(model, squares, policy):
 
 
 def test_a_policy_leaves_heads_in_float32_and_nothing_else(model):
-    changed = networks._in_policy(model, "mixed_bfloat16")
+    changed = policies.with_policy(model, "mixed_bfloat16")
 
     layers = changed._flatten_layers()
     plain = (keras.layers.InputLayer, keras.Model)

@@ -159,6 +159,11 @@ def test_int8_without_calibration_images_is_refused(export_to, tmp_path):
         export_to(format="litert", export_precision="int8", **few)
 
 
+def test_calibration_images_of_another_precision_are_refused(export_to, tmp_path):
+    with pytest.raises(ValueError, match='"--calibration_images" needs .*int8.*onnx of float16'):
+        export_to(format="onnx", calibration_images=(str(tmp_path),))
+
+
 def test_an_image_of_two_ids_calibrates_once(export_to, tmp_path, write_image):
     write_image(tmp_path / "a.png")
     lines = [f"lesion{number},a.png" for number in range(100)]

@@ -4,10 +4,14 @@ import io
 import struct
 import zlib
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
+
+from lbunet_tf.serving import chosen
+from lbunet_tf.serving import signature
 
 pytestmark = pytest.mark.slow
 
@@ -130,3 +134,25 @@ def test_a_model_of_scores_alone_names_bad_images_too(serve_score):
     assert set(outputs) == {"error", "probability"}
     assert np.isnan(outputs["probability"]).tolist() == [False, True]
     assert serve_score(image_bytes=tf.constant([], tf.string))["probability"].shape == (0,)
+
+
+def test_an_image_for_which_the_network_gives_no_number_has_an_error_and_no_flag():
+    shown = keras.Input((8, 8, 3))
+    # Of white, the logarithm of a negative number.
+    logits = keras.ops.log(250 - keras.layers.GlobalAveragePooling2D()(shown)[:, :1])
+    serve = signature.make_serving_function(
+        keras.Model(shown, {"melanoma": logits}),
+        lambda contents: tf.constant(""),
+        lambda contents: (tf.ensure_shape(tf.io.decode_png(contents), (None, None, 3)), ""),
+        lambda image: tf.ensure_shape(image, (8, 8, 3)),
+        "melanoma",
+        None,
+        chosen.Chosen(threshold=0.5),
+    )
+    files = [_encode("PNG", Image.new("RGB", (8, 8), colour)) for colour in ("white", (9, 9, 9))]
+
+    found = tf.function(serve)(tf.constant(files))
+
+    assert [bool(error) for error in found["error"].numpy()] == [True, False]
+    assert found["error"].numpy()[0].startswith(b"the network gives NaN or infinity")
+    np.testing.assert_array_equal(found["flagged"], [np.nan, 1])

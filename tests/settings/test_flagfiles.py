@@ -431,7 +431,7 @@ def test_a_wrong_value_in_the_flags_of_a_run_names_the_file(tmp_path):
         flagfiles.read(str(tmp_path))
 
 
-@pytest.mark.parametrize("recipe", ["flags/quickstart.cfg", "flags/zoo/resnet50.cfg"])
+@pytest.mark.parametrize("recipe", ["flags/quickstart.cfg", "flags/initial_weights/lite1.cfg"])
 def test_a_recipe_that_is_not_here_is_the_one_of_the_package(tmp_path, monkeypatch, caplog, recipe):
     caplog.set_level("INFO", logger="absl")
     monkeypatch.chdir(tmp_path)

@@ -214,3 +214,11 @@ def test_a_command_starts_without_what_keras_takes_along_and_can_import_it_later
 
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.splitlines() == ["['keras', 'tensorflow'] True", "agg"]
+
+
+def test_what_tensorflow_alone_can_do_is_refused_under_jax(monkeypatch):
+    process.refuse_other_backends("export")
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+
+    with pytest.raises(ValueError, match="export needs .*KERAS_BACKEND=tensorflow. Received.*jax"):
+        process.refuse_other_backends("export")

@@ -3,6 +3,8 @@
 import collections
 import os
 import pathlib
+import re
+from collections.abc import Mapping
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,13 +20,18 @@ DICOM_SUFFIXES = (".dcm", ".dicom")
 SUFFIXES = (*listing.IMAGE_SUFFIXES, *DICOM_SUFFIXES)
 
 
-def list_images(paths: Sequence[str]) -> pd.DataFrame:
+def list_images(paths: Sequence[str], earlier: Mapping[str, str] | None = None) -> pd.DataFrame:
     """Returns image_id and image (path) of files, folders, globs and CSVs, in their order.
 
     A folder gives every image in and below it (`listing`), a CSV its column `image` (paths
     may be relative to it) and, where it has one, `image_id`. An image is listed once, but under
     each id that a CSV gives it. A name that stands twice gets a number, so that no result
     overwrites another. What a row of a CSV leaves empty stays "".
+
+    Args:
+        paths: Of files, folders, globs and CSVs.
+        earlier: Image -> image_id of a command that was interrupted. That number of its turn an
+            image keeps, also where another of its name has come or gone since.
 
     Raises:
         ValueError: A path is not there, a folder or glob gives nothing, a CSV lacks the
@@ -35,14 +42,15 @@ def list_images(paths: Sequence[str]) -> pd.DataFrame:
             "name at least one image, folder, glob or CSV after the flags. Received: "
             + (", ".join(map(repr, paths)) or "nothing")
         )
-    names, images = zip(*_once([row for path in paths for row in _rows(path)]), strict=True)
-    names = _distinct(list(names))
+    rows = _once([row for path in paths for row in _rows(path)])
+    images = [image for _, image, _ in rows]
+    names = _distinct(rows, earlier or {})
     # As objects: a file's name may be no Unicode, which pandas' text must be.
     return pd.DataFrame({"image_id": names, "image": images}, dtype=object)
 
 
 def _once(rows):
-    """Returns (image_id, image) without repetitions, in the order of the first.
+    """Returns the rows without repetitions, in the order of the first.
 
     Args:
         rows: (image_id, image, whether a CSV gives the image that id).
@@ -54,12 +62,26 @@ def _once(rows):
         if has_id or image not in with_id:
             # Rows without an image are not one and the same.
             key = (image, name if has_id else None) if image else number
-            kept.setdefault(key, (name, image))
+            kept.setdefault(key, (name, image, has_id))
     return list(kept.values())
 
 
-def _distinct(names):
-    """Returns the names; those that stand twice gain the number of their turn, empty ones none."""
+def _distinct(rows, earlier):
+    """Returns the names; those that stand twice gain the number of their turn, empty ones none.
+
+    Those of `earlier` are first in turn, and keep what they have.
+    """
+    names, is_earlier = [], []
+    for name, image, has_id in rows:
+        before = "" if has_id else earlier.get(image, "")
+        is_earlier.append(re.fullmatch(re.escape(name) + r"(_\d+)*", before) is not None)
+        names.append(before if is_earlier[-1] else name)
+    order = sorted(range(len(names)), key=lambda number: not is_earlier[number])
+    found = dict(zip(order, _with_turns([names[number] for number in order]), strict=True))
+    return [found[number] for number in range(len(names))]
+
+
+def _with_turns(names):
     while True:
         turns = collections.Counter()
         distinct = []
