@@ -11,6 +11,7 @@ it, scored where the run was scored, with --split_by=official --source=manifest,
 import concurrent.futures
 import functools
 import json
+import os
 import pathlib
 from collections.abc import Callable
 
@@ -95,7 +96,6 @@ def pseudo_label(settings: config.Config) -> dict[str, dict]:
 
 def _pseudo_label(settings, predict, of_run, output):
     rows, skipped, failures = pseudo_labels.list_images(settings, of_run)
-    # After reading: a second round may read what the first one wrote here.
     _begin(settings, rows, output)
     rows, table, true_masks, failed = _predict_all(settings, predict, rows, output)
     failures = [*failures, *failed]
@@ -191,6 +191,13 @@ def _asked(settings):
 
 def _begin(settings, rows, output):
     """Makes the folder ours, with --overwrite without what it held."""
+    for path in settings.source.data_dir if settings.paths.overwrite else ():
+        inside = os.path.realpath(path)
+        if os.path.commonpath([os.path.realpath(output), inside]) == os.path.realpath(output):
+            raise ValueError(
+                f'"--data_dir" must not lie in the folder that --overwrite empties: a kill would '
+                f"lose it. Give --output=DIR for the next round. Received: --data_dir={path}"
+            )
     output_folder.refuse_files_of_others(output, list(rows["mask_to_write"]))
     if settings.paths.overwrite and not output_folder.is_new(output):
         output_folder.delete_own(output, OWN)

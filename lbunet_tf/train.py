@@ -113,6 +113,7 @@ def _train(settings, run, flag_lines, placement, precision_name):
     with placement.first_process_first("the manifest"):
         manifest = _frozen_manifest(settings, run, flag_lines, placement.writes)
     train_rows = manifest[manifest["split"] == "train"]
+    _check_accumulation(settings, train_rows)
     # Teachers, initial weights and makers of pseudo-labels must not have learnt from val or test.
     ancestors = held_out.read_ancestors([(settings, manifest)])
     held_out.refuse_learnt({settings.paths.run: manifest, **ancestors}, held_out.SCORED)
@@ -124,6 +125,17 @@ def _train(settings, run, flag_lines, placement, precision_name):
     placement.wait("the end of training")
     if placement.writes:
         _finish(run, model, settings, precision_name)
+
+
+def _check_accumulation(settings, train_rows):
+    """Raises a ValueError where an epoch has too few batches for a single step."""
+    accumulated = settings.optimizer.gradient_accumulation
+    batches = settings.device.steps_per_epoch(len(train_rows))
+    if accumulated > batches:
+        raise ValueError(
+            f'"--gradient_accumulation" must be at most {batches}, the batches of an epoch of '
+            f"{len(train_rows)} images. Received: {accumulated}"
+        )
 
 
 def _check_placement(settings, placement):

@@ -26,6 +26,7 @@ from lbunet_tf.data import manifests
 from lbunet_tf.data import preparation
 from lbunet_tf.data import unchanged
 from lbunet_tf.runs import run_directory
+from lbunet_tf.runs import training_history
 from lbunet_tf.settings import config
 from lbunet_tf.settings import entry
 from lbunet_tf.settings import flagfiles
@@ -191,13 +192,13 @@ def _train(settings):
 
     Raises:
         ValueError: Flags or images of every trial are at fault: it failed before the first
-            one's rows were frozen, or images are gone or have changed.
+            one's rows were frozen, images are gone or have changed, or a backup is damaged.
     """
     manifest = pathlib.Path(settings.paths.run) / run_directory.MANIFEST
     _share_rows(settings)
     try:
         train.train(settings)
-    except unchanged.ChangedFilesError:
+    except (unchanged.ChangedFilesError, training_history.DamagedBackupError):
         raise
     except (ValueError, RuntimeError, tf.errors.ResourceExhaustedError) as error:
         # JAX says so in a RuntimeError.

@@ -252,16 +252,17 @@ def test_targets_of_one_kind_leave_the_other_as_it_was(evaluated, new_images, tm
     assert list(manifest["mask"] == "") == [False] * 4 + [True] * 8
 
 
-def test_a_second_round_may_replace_the_first_that_it_reads(evaluated, new_images, tmp_path):
+def test_a_second_round_reads_the_first_and_deletes_it_not(evaluated, new_images, tmp_path):
     _, run, _ = evaluated
     sureness = ("--confidence=0.5", "--mask_confidence=0")
     first, _ = label(run, tmp_path / "out", new_images, *sureness)
+    read = tmp_path / "out" / "manifest.csv"
+    with pytest.raises(ValueError, match='"--data_dir" must not lie in the folder that --overwr'):
+        label(run, tmp_path / "out", read, "--overwrite", *sureness)
 
-    second, _ = label(
-        run, tmp_path / "out", tmp_path / "out" / "manifest.csv", "--overwrite", *sureness
-    )
+    second, _ = label(run, tmp_path / "second", read, *sureness)
 
-    columns = ["image_id", "mask", "label", "pseudo_mask", "pseudo_label"]
+    columns = ["image_id", "label", "pseudo_mask", "pseudo_label"]
     pd.testing.assert_frame_equal(first[columns], second[columns])
 
 

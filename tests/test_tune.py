@@ -10,6 +10,8 @@ import pytest
 from tensorboard.backend.event_processing import event_accumulator
 
 from lbunet_tf import tune
+from lbunet_tf.data import unchanged
+from lbunet_tf.runs import training_history
 from lbunet_tf.settings import config
 from lbunet_tf.settings import flagfiles
 from lbunet_tf.training import callbacks
@@ -269,3 +271,20 @@ def test_more_trials_than_the_space_has_end_with_the_space(finished):
     settings, _ = finished
 
     assert len(tune.tune(settings.replace(trials=9), fixed=("batch_size",))) == 4
+
+
+@pytest.mark.parametrize(
+    "error", [unchanged.ChangedFilesError("gone"), training_history.DamagedBackupError("cut")]
+)
+def test_a_fault_of_the_disk_is_not_put_on_the_flags(small_config, monkeypatch, error):
+    run = pathlib.Path(small_config.paths.run)
+    run.mkdir()
+    (run / "manifest.csv").write_text("")
+    monkeypatch.setattr(tune, "_share_rows", lambda settings: None)
+
+    def fail(settings):
+        raise error
+
+    monkeypatch.setattr(tune.train, "train", fail)
+    with pytest.raises(type(error)):
+        tune._train(small_config)

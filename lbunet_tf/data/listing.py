@@ -202,12 +202,12 @@ def masks_among(images: Iterable[pathlib.Path], top: pathlib.Path) -> set[pathli
     for path in images:
         if not owner_of_mask(path.stem):
             stems[path.parent].add(path.stem.lower())
-    named_for_masks = {folder for folder in stems if _is_for_masks(folder, top)}
+    named_for_masks = {folder for folder in stems if is_for_masks(folder, top)}
     everywhere = set().union(*(stems[folder] for folder in stems.keys() - named_for_masks))
     for_masks = {
         folder
         for folder in {path.parent for path in images}
-        if _is_for_masks(folder, top) or _image_of_folder(folder.name.lower()) in everywhere
+        if is_for_masks(folder, top) or _image_of_folder(folder.name.lower()) in everywhere
     }
     return {
         path
@@ -217,7 +217,8 @@ def masks_among(images: Iterable[pathlib.Path], top: pathlib.Path) -> set[pathli
     }
 
 
-def _is_for_masks(folder, top):
+def is_for_masks(folder: pathlib.Path, top: pathlib.Path) -> bool:
+    """Returns whether a folder below `top` is named for masks: masks, ..._GroundTruth."""
     named = re.search("mask|segmentation|ground.?truth", folder.name.lower())
     return folder != top and named is not None
 

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -175,8 +176,7 @@ def join(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
     several = part.groupby(ids).transform("nunique") > 1
     # Twice within one source is an error, which `check` names.
     several &= ~pd.DataFrame({"id": ids, "part": part}).duplicated(keep=False)
-    is_one_file = table["image"].groupby(ids).transform("nunique") == 1
-    several &= ids.str.fullmatch(OFFICIAL_ID) | is_one_file
+    several &= ids.str.fullmatch(OFFICIAL_ID) | _are_one_file(table["image"], ids, several)
     if not several.any():
         return table
     shared, ids = table[several], ids[several]
@@ -190,6 +190,13 @@ def join(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
         )
     logging.info("%d images are in more than one source; each is used once", len(first))
     return table.drop(index=shared.index.difference(first.index)).reset_index(drop=True)
+
+
+def _are_one_file(images, ids, where):
+    """Returns (N,) bool: whether the images of an id are one file, however its path is written."""
+    files = images[where].map(os.path.realpath)
+    is_one = files.groupby(ids[where]).transform("nunique") == 1
+    return is_one.reindex(images.index, fill_value=False)
 
 
 def _merge(shared, ids):
@@ -214,6 +221,7 @@ def _merge(shared, ids):
     made = is_made(shared, "label")
     known = shared["label"].mask(made).groupby(ids).first()
     _refuse_contradiction(shared[~made], ids[~made])
+    _warn_of_sides(shared, ids)
     merged["label"] = known.fillna(merged["label"])
     if "pseudo_label" in shared:
         merged["pseudo_label"] = (known.isna() & merged["label"].notna()).astype(int)
@@ -246,6 +254,19 @@ def _refuse_contradiction(shared, ids):
         )
 
 
+def _warn_of_sides(shared, ids):
+    for column in ("split", "official_part"):
+        sides = shared[column].where(shared[column] != "").groupby(ids).nunique()
+        if (sides > 1).any():
+            logging.warning(
+                "%d images have another %s in each of two sources, the first is %r; that of the "
+                "source that --source names first is taken",
+                (sides > 1).sum(),
+                column,
+                sides.index[sides > 1][0],
+            )
+
+
 def _refuse(manifest, wrong, rule, column="image_id"):
     if not wrong.any():
         return
@@ -276,7 +297,7 @@ def read(path: str | os.PathLike) -> pd.DataFrame:
 
 
 def _read(path):
-    table = tables.read_text(path)
+    table = _with_our_names(tables.read_text(path), path)
     missing = {"image_id", "image"} - set(table.columns)
     if missing:
         raise ValueError(
@@ -291,6 +312,24 @@ def _read(path):
     for column in PATHS:
         completed[column] = _placed(path.parent, identifiers.stripped(completed[column]))
     return check(completed)
+
+
+def _with_our_names(table, path):
+    """Returns the table; Patient_ID or "Lesion ID" is our column, where ours is not there."""
+    ours = {_plain(column): column for column in COLUMNS if column not in table}
+    renamed = {}
+    for column in table.columns:
+        name = ours.pop(_plain(column), None)
+        if name:
+            renamed[column] = name
+    if renamed:
+        words = ", ".join(f"{before} as {after}" for before, after in renamed.items())
+        logging.warning("%s: columns of other names are taken for ours: %s", path, words)
+    return table.rename(columns=renamed)
+
+
+def _plain(name):
+    return re.sub(r"[\s_-]", "", str(name).lower())
 
 
 def _placed(folder, names):
@@ -325,6 +364,23 @@ def warn_of_one_patient(manifest: pd.DataFrame) -> None:
                 counts.max(),
                 len(manifest),
             )
+
+
+def warn_of_contradictions(manifest: pd.DataFrame) -> None:
+    """Logs where a label and the diagnosis of an image say different things of melanoma."""
+    labels = diagnoses.labels_of(manifest["diagnosis"])
+    is_other = manifest["label"].notna() & ~np.isnan(labels) & (manifest["label"] != labels)
+    if is_other.any():
+        first = manifest[is_other].iloc[0]
+        logging.warning(
+            "%d of %d images have a label that their diagnosis contradicts, the first is %r: label "
+            "%g, diagnosis %r. A melanoma head learns labels, a diagnosis head diagnoses",
+            is_other.sum(),
+            len(manifest),
+            first["image_id"],
+            first["label"],
+            first["diagnosis"],
+        )
 
 
 def check_files_exist(manifest: pd.DataFrame) -> pd.DataFrame:

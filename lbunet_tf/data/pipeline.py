@@ -203,7 +203,9 @@ def _batch_loader(preprocessing, outputs, device, rows, portion):
         return load
     # Piece by piece: a stop is noticed between two.
     pieces = list(load(tf.data.Dataset.range(len(rows)), KEPT_AT_ONCE))
-    kept = {name: tf.concat([piece[name] for piece in pieces], 0) for name in pieces[0]}
+    # Where tf.data runs: the memory of a GPU is for the network.
+    with tf.device("CPU:0"):
+        kept = {name: tf.concat([piece[name] for piece in pieces], 0) for name in pieces[0]}
     return lambda numbers, batch_size: numbers.batch(batch_size).map(
         lambda batch: {name: tf.gather(column, batch) for name, column in kept.items()},
         num_parallel_calls=tf.data.AUTOTUNE,

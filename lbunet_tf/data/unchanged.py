@@ -98,7 +98,7 @@ def _digest_of(digest, path):
     try:
         return digest(path) if path else ""
     except OSError as error:
-        raise ValueError(
+        raise ChangedFilesError(
             f"{path} must be a file that can be read, as it was when the run was trained. {error}"
         ) from error
 

@@ -13,6 +13,10 @@ LOSS = "val_loss"
 SUFFIX = ".weights.h5"
 
 
+class DamagedBackupError(ValueError):
+    """A backup does not hold what a training could continue from."""
+
+
 def read(run: pathlib.Path) -> pd.DataFrame:
     """Returns the finished epochs of a run: those that its backup holds."""
     path = run / run_directory.HISTORY

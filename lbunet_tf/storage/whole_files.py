@@ -1,6 +1,7 @@
 """Files written whole or not at all, by one process at a time, on a disk that may be full."""
 
 import contextlib
+import csv
 import errno
 import fcntl
 import functools
@@ -204,8 +205,15 @@ def read_json(path: str | os.PathLike, keys: Collection[str] = ()) -> dict:
 
 def write_table(path: str | os.PathLike, table: "pd.DataFrame") -> None:
     """Writes a CSV whole or not at all."""
+    # Imported here: see `read_table`.
+    import pandas as pd
+
+    texts = (table[name] for name in table if not pd.api.types.is_numeric_dtype(table[name]))
+    # pandas quotes a line feed, but a carriage return only with all other text.
+    has_returns = any(text.astype(str).str.contains("\r", regex=False).any() for text in texts)
+    quoting = csv.QUOTE_NONNUMERIC if has_returns else csv.QUOTE_MINIMAL
     with whole_file(path) as partial:
-        table.to_csv(partial, index=False)
+        table.to_csv(partial, index=False, quoting=quoting)
 
 
 def read_table(

@@ -54,12 +54,16 @@ class WholeBackup(keras.callbacks.Callback):
         )
         _, has_sum, checksum = path.name.removesuffix(training_history.SUFFIX).partition("-")
         if has_sum and f"{whole_files.crc32(path):08x}" != checksum:
-            raise ValueError(f"{damage}; it is cut short or damaged. {mend}")
+            raise training_history.DamagedBackupError(
+                f"{damage}; it is cut short or damaged. {mend}"
+            )
         try:
             self.model.load_weights(path)
         except Exception as error:
             # Keras raises whatever comes to pass where the file holds what it does not expect.
-            raise ValueError(f"{damage}. {mend}. {archives.in_words(error)}") from error
+            raise training_history.DamagedBackupError(
+                f"{damage}. {mend}. {archives.in_words(error)}"
+            ) from error
 
     def on_epoch_end(self, epoch, logs=None):
         """Writes the backup of `epoch` + 1 finished epochs, then deletes older ones."""

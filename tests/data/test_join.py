@@ -193,3 +193,21 @@ def test_images_of_a_name_that_is_not_the_archives_need_not_be_one(labelled, out
 
     with pytest.raises(ValueError, match="image_id must be unique.*ham10000, isic2018"):
         manifests.check(manifests.join([labelled, outlined]))
+
+
+def test_one_file_of_two_spellings_is_one_image(labelled, tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "data")
+    first = labelled.assign(image_id=["a", "b"], image=[f"{tmp_path}/data/{n}.jpg" for n in "ab"])
+    other = first.assign(image=[f"{tmp_path}/link/a.jpg", f"{tmp_path}/link/../data/b.jpg"])
+
+    assert manifests.join([first, other])["image"].tolist() == first["image"].tolist()
+
+
+def test_sides_of_two_sources_that_differ_are_said(labelled, caplog):
+    first = labelled.assign(split=["train", "val"])
+
+    table = manifests.join([first, labelled.assign(split=["test", ""])])
+
+    assert table["split"].tolist() == ["train", "val"]
+    assert "1 images have another split in each of two sources" in caplog.text

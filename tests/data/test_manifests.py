@@ -6,6 +6,7 @@ import pytest
 
 from lbunet_tf.data import manifests
 from lbunet_tf.data import prediction_columns
+from lbunet_tf.storage import whole_files
 
 
 def _csv(tmp_path, text):
@@ -343,3 +344,49 @@ def test_an_id_that_looks_like_a_number_is_read_as_it_is_written(tmp_path):
 
     assert table["image_id"].tolist() == ["007", "7", "8"]
     assert table["patient_id"].tolist() == ["12", "12.0", ""]
+
+
+def test_columns_of_other_spelling_are_ours_and_said(tmp_path, caplog):
+    path = tmp_path / "m.csv"
+    path.write_text("image_id,image,Label,Patient ID,lesionId,Split\na,a.jpg,1,p1,l1,test\n")
+
+    table = manifests.read(path)
+
+    found = table[["label", "patient_id", "lesion_id", "split"]].iloc[0].tolist()
+    assert found == [1, "p1", "l1", "test"]
+    assert "Patient ID as patient_id" in caplog.text
+
+
+def test_a_column_of_ours_wins_over_one_of_other_spelling(tmp_path):
+    path = tmp_path / "m.csv"
+    path.write_text("image_id,image,Split,split\na,a.jpg,nonsense,val\n")
+
+    assert manifests.read(path)["split"].tolist() == ["val"]
+
+
+def test_a_comma_in_quotes_separates_nothing(tmp_path):
+    path = tmp_path / "m.csv"
+    path.write_text('image_id;image;"age, in years"\na;a.jpg;40\n')
+
+    assert manifests.read(path)["age, in years"].tolist() == ["40"]
+
+
+def test_a_carriage_return_within_a_cell_is_read_back(tmp_path, make_table):
+    table = manifests.complete(make_table(3).assign(notes="one\rtwo"), "manifest")
+    whole_files.write_table(tmp_path / "m.csv", table)
+
+    found = manifests.read(tmp_path / "m.csv")
+
+    assert found["notes"].tolist() == table["notes"].tolist()
+    assert found["image_id"].tolist() == table["image_id"].tolist()
+
+
+def test_a_label_against_its_diagnosis_is_said(make_table, caplog):
+    table = make_table(3)
+    table = table.assign(label=[1.0] + [0.0] * (len(table) - 1), diagnosis="nevus")
+
+    manifests.warn_of_contradictions(table)
+    assert f"1 of {len(table)} images have a label that their diagnosis contradicts" in caplog.text
+    caplog.clear()
+    manifests.warn_of_contradictions(table.assign(diagnosis="malignant"))
+    assert caplog.text == ""

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+from lbunet_tf import train
 from lbunet_tf.models import vision_transformer
 from lbunet_tf.settings import config
 from lbunet_tf.training import fused
@@ -181,3 +182,11 @@ def test_decay_is_of_kernels_alone_in_a_transformer():
         if is_kernel
     ]
     assert decayed == ["kernel"] * 4 and len(variables) == 4 + 4 + 2 + 2
+
+
+def test_more_batches_for_a_step_than_an_epoch_has_are_refused():
+    settings = config.make(gradient_accumulation=3, batch_size=8)
+    train._check_accumulation(settings, range(17))
+
+    with pytest.raises(ValueError, match="must be at most 2, the batches of an epoch of 16 images"):
+        train._check_accumulation(settings, range(16))

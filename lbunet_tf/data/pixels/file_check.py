@@ -53,10 +53,9 @@ def check_files(
     if bad.any() and on_bad_image == "error":
         row = manifest[bad].iloc[0]
         raise ValueError(
-            f"{reasons[bad].iloc[0]} (image {row['image_id']!r} of source {row['source']}, row "
-            f"{int(manifest.index[bad][0]) + 1} of the manifest; {int(bad.sum())} of "
-            f"{len(manifest)} are bad). Repair them or download them again, or give "
-            "--on_bad_image=skip to continue without them"
+            f"{reasons[bad].iloc[0]} (image {row['image_id']!r} of source {row['source']}; "
+            f"{int(bad.sum())} of {len(manifest)} are bad). Repair them or download them again, or "
+            "give --on_bad_image=skip to continue without them"
         )
     skipped = manifest.loc[bad, ["image_id", "image", "source"]].assign(reason=reasons[bad])
     for column in ("image_id", "image"):

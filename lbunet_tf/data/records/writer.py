@@ -64,9 +64,17 @@ def read_plan(settings: config.Config) -> tuple[pd.DataFrame, pd.DataFrame] | No
     if not (folder / reader.PLAN).is_file():
         return None
     plan = reader.read_plan(folder)
-    for name, value in _flags(settings.preprocessing, settings.source, settings.split).items():
-        # A flag that is newer than the plan had its default's effect.
-        before = plan.get(name, json.loads(json.dumps(config.FIELDS[name].default)))
+    masks = plan.get("has_masks", settings.outputs.has_mask)
+    if masks != settings.outputs.has_mask:
+        raise ValueError(
+            f'"--records" must name another folder for other heads. {folder} was begun '
+            f"{'with' if masks else 'without'} masks. Received: "
+            f"--heads={','.join(settings.outputs.heads)}"
+        )
+    for name, value in _flags(settings).items():
+        # A flag that is newer than the plan had its default's effect; this one was not noted.
+        default = value if name == "max_megapixels" else config.FIELDS[name].default
+        before = plan.get(name, json.loads(json.dumps(default)))
         if before != value:
             raise ValueError(
                 f'"--records" must name another folder for other flags. {folder} was begun with '
@@ -86,14 +94,14 @@ def write_plan(settings: config.Config, manifest: pd.DataFrame, skipped: pd.Data
     planned = manifest.assign(record=_record_paths(manifest, settings.preprocessing.image_size))
     whole_files.write_table(folder / SKIPPED, spreadsheets.quoted_table(skipped))
     whole_files.write_table(folder / reader.MANIFEST, planned)
-    whole_files.write_json(
-        folder / reader.PLAN, _flags(settings.preprocessing, settings.source, settings.split)
-    )
+    plan = {**_flags(settings), "has_masks": settings.outputs.has_mask}
+    whole_files.write_json(folder / reader.PLAN, plan)
 
 
-def _flags(preprocessing, source, split):
+def _flags(settings):
     """Returns what a plan is made of: the pixels, which rows there are, and in which split."""
-    flags = vars(preprocessing) | vars(source) | vars(split)
+    flags = vars(settings.preprocessing) | vars(settings.source) | vars(settings.split)
+    flags["max_megapixels"] = settings.reading.max_megapixels
     # It decides whether a bad file ends the command, not what is planned.
     del flags["on_bad_image"]
     # As JSON gives it back: lists for tuples.

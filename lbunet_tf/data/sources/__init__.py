@@ -63,6 +63,7 @@ def make_manifest(
         parts.append(table)
     table = manifests.check(manifests.join(parts))
     manifests.warn_of_one_patient(table)
+    manifests.warn_of_contradictions(table)
     return _without_missing(table, source.allow_missing_images, needs_masks)
 
 
@@ -141,8 +142,8 @@ def _refuse_missing(missing, column, count, way):
     first = missing.iloc[0]
     raise ValueError(
         f"every {column} that the labels name must exist; {len(missing)} of {count} are missing. "
-        f"The first is of image {first['image_id']!r} of source {first['source']}, row "
-        f"{int(missing.index[0]) + 1}: looked for {first[column]}. Complete the download, or give "
+        f"The first is of image {first['image_id']!r} of source {first['source']}: looked for "
+        f"{first[column]}. Complete the download, or give "
         f"--allow_missing_images to continue {way}"
     )
 

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from absl import logging
 
+from lbunet_tf.data import diagnoses
 from lbunet_tf.data import identifiers
 from lbunet_tf.data import listing
 from lbunet_tf.data import tables
@@ -67,13 +68,16 @@ def _ham10000_images(folder):
 def folder(path: pathlib.Path) -> pd.DataFrame:
     """Returns the manifest of a folder with one folder per class, masks next to the images.
 
-    `melanoma`, `malignant` or `mel` is the melanoma class; every other folder is not.
+    `melanoma`, `malignant` or `mel` is the melanoma class, and so is a folder that is named for a
+    kind of melanoma, as `lentigo maligna`; of `unknown` nothing is known, and every other folder is
+    not melanoma.
     A mask is `NAME_segmentation.*` or `NAME_mask.*` next to `NAME.*`. Where two classes have
     a name in common, as those that both count from 1.jpg, the ids are `CLASS/NAME`.
 
     Raises:
         ValueError: No melanoma folder, an image outside a class folder, a folder inside
-            one, an image of another format, or a mask without its image.
+            one, an image of another format, a mask without its image, or a folder of masks with a
+            file that is no mask of an image.
     """
     left_out = {}
     classes, files = listing.children(path, left_out)
@@ -87,6 +91,13 @@ def folder(path: pathlib.Path) -> pd.DataFrame:
     rows = []
     for child, files in inside.items():
         own = [file for file in files if _is_image(file)]
+        if listing.is_for_masks(child, path):
+            _refuse_first(
+                set(own) - masks,
+                _is_image,
+                f"every file of {child}, a folder of masks by its name, must be the mask of an "
+                "image of a class: delete what is none, or rename the folder",
+            )
         if own and masks.issuperset(own):
             left_out |= dict.fromkeys(own, "masks in a folder of their own")
         else:
@@ -140,9 +151,16 @@ def _class_rows(class_folder, files):
                 "image_id": image.stem,
                 "image": str(image),
                 "mask": str(masks.get(image.stem, "")),
-                "label": float(class_folder.name.lower() in MELANOMA_FOLDERS),
+                "label": _label_of(class_folder.name.lower()),
                 "diagnosis": class_folder.name,
             }
+
+
+def _label_of(name):
+    """Returns 1 or 0 of a class, NaN where its name says that it is unknown."""
+    if name in identifiers.UNKNOWN_WORDS:
+        return np.nan
+    return float(name in MELANOMA_FOLDERS or diagnoses.codes_of([name])[0] == "mel")
 
 
 def _is_image(path):

@@ -70,7 +70,7 @@ def test_two_copies_of_a_file_share_a_content_hash(table, tmp_path):
         pytest.param(b"", id="an empty file"),
     ],
 )
-def test_an_image_that_cannot_be_decoded_is_an_error_with_file_row_and_flag(
+def test_an_image_that_cannot_be_decoded_is_an_error_with_file_image_and_flag(
     table, tmp_path, contents
 ):
     (tmp_path / "b.png").write_bytes(contents)
@@ -80,7 +80,7 @@ def test_an_image_that_cannot_be_decoded_is_an_error_with_file_row_and_flag(
 
     message = str(error.value)
     assert f"cannot decode {tmp_path / 'b.png'}" in message
-    assert "image 'b'" in message and "row 2 of the manifest" in message
+    assert "image 'b'" in message
     assert "1 of 3 are bad" in message
     assert "--on_bad_image=skip" in message
 
@@ -92,10 +92,10 @@ def test_a_mask_that_cannot_be_decoded_is_an_error_that_names_the_mask(table, tm
         file_check.check_files(table, "error")
 
     assert f"cannot decode {tmp_path / 'c_segmentation.png'}" in str(error.value)
-    assert "image 'c'" in str(error.value) and "row 3 of" in str(error.value)
+    assert "image 'c'" in str(error.value)
 
 
-def test_a_mask_of_another_size_is_an_error_with_both_sizes_row_and_flag(
+def test_a_mask_of_another_size_is_an_error_with_both_sizes_image_and_flag(
     table, tmp_path, write_mask
 ):
     write_mask(tmp_path / "a_segmentation.png", size=(16, 20))
@@ -106,7 +106,7 @@ def test_a_mask_of_another_size_is_an_error_with_both_sizes_row_and_flag(
     message = str(error.value)
     assert str(tmp_path / "a_segmentation.png") in message
     assert "20 x 16 px" in message and "16 x 20 px" in message
-    assert "image 'a'" in message and "row 1 of the manifest" in message
+    assert "image 'a'" in message
     assert "--on_bad_image=skip" in message
 
 

@@ -146,8 +146,10 @@ def test_a_plan_holds_what_decides_pixels_rows_and_splits(written, tmp_path):
         "balance",
         "benign_count",
         "data_dir",
+        "has_masks",
         "image_size",
         "max_images",
+        "max_megapixels",
         "near_duplicates",
         "remove_hair",
         "seed",
@@ -157,6 +159,16 @@ def test_a_plan_holds_what_decides_pixels_rows_and_splits(written, tmp_path):
         "split_percent",
         "synthetic_count",
     ]
+
+
+def test_a_plan_without_masks_is_not_continued_with_them(written, tmp_path):
+    with pytest.raises(ValueError, match="was begun with masks. Received: --heads=melanoma"):
+        prepare.main(written.replace(heads=("melanoma",)))
+    path = tmp_path / "records" / "records.json"
+    plan = json.loads(path.read_text())
+    path.write_text(json.dumps(plan | {"has_masks": False}))
+    with pytest.raises(ValueError, match="begun without masks. Received: --heads=mask"):
+        prepare.main(written)
 
 
 def test_a_plan_from_before_there_was_a_flag_goes_on_with_its_default(written, tmp_path):

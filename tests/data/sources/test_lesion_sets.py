@@ -318,3 +318,22 @@ def test_ham10000_finds_images_and_masks_with_other_suffixes_and_capitals(ham100
         str(root / "ham10000_images_part_2" / "ISIC_0024308.jpg"),
     ]
     assert table["mask"][2] == str(mask.with_suffix(".PNG"))
+
+
+def test_folder_refuses_a_folder_of_masks_with_one_of_no_image(own, read, write_image):
+    for name in ("a", "b", "c"):
+        write_image(own / "masks" / f"{name}.png")
+
+    with pytest.raises(ValueError, match="a folder of masks by its name.*masks/c.png, and 0 more"):
+        read("folder", own)
+
+
+def test_folder_takes_kinds_of_melanoma_for_melanoma_and_unknown_for_nothing(
+    tmp_path, read, write_image
+):
+    for number, name in enumerate(("Lentigo maligna", "melanoma in situ", "unknown", "nevus")):
+        write_image(tmp_path / name / f"{number}.jpg")
+
+    labels = read("folder", tmp_path).set_index("image_id")["label"]
+
+    assert labels[["0", "1", "3"]].tolist() == [1, 1, 0] and np.isnan(labels["2"])
