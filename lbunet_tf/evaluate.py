@@ -78,6 +78,7 @@ def evaluate(settings: config.Config, other_source: dict | None = None) -> dict[
 
 
 def _evaluate(settings, source, output):
+    checksums = _checksums(settings.paths.runs)
     model = ensemble.load_mean(settings)
     if not settings.paths.other_runs:
         # What is drawn last must be there before hours of predictions.
@@ -87,7 +88,7 @@ def _evaluate(settings, source, output):
         if source
         else held_out.own_images(settings.paths.runs, settings.reading.verify_images)
     )
-    target = _target(settings, source, output)
+    target = _target(settings, source, output, checksums)
     assessment.check(scored.manifest, settings.score, settings.outputs, target)
     attributes = subgroup_tables.read(
         settings.score.subgroup_table,
@@ -97,6 +98,7 @@ def _evaluate(settings, source, output):
     evaluation_folder.write_scored(output, settings, source, scored)
     start = time.perf_counter()
     scored, table, mask_rule = _predict(settings, output, model, scored)
+    _refuse_changed_models(settings.paths.runs, checksums)
     failed_files.write(output, scored.failures)
     speed = ensemble.describe_speed(
         settings.score.tta, len(settings.paths.runs), len(table), time.perf_counter() - start
@@ -110,7 +112,7 @@ def _evaluate(settings, source, output):
     whole_files.write_json(output / run_directory.METRICS, metrics)
     num_masks = metrics["val"].get("num_masks", 0)
     if num_masks and mask_rule.cleanup != "none" and target.run and target.may_freeze:
-        mask_threshold.write(output, mask_rule, num_masks)
+        mask_threshold.write(output, mask_rule, num_masks, target.model_crc32)
     test = table[table["split"] == "test"]
     groups = assessment.assess_groups(test, found, settings.score.subgroups, attributes)
     _write_groups(output, groups)
@@ -119,7 +121,7 @@ def _evaluate(settings, source, output):
     )
     how_scored = ensemble.describe(settings.score.tta, len(settings.paths.runs))
     described = report_files.describe(
-        settings, source, scored.manifest, scored.checks, metrics, how_scored
+        settings, source, scored.manifest, scored.checks, metrics, how_scored, checksums
     )
     report_files.write(
         output, dataclasses.replace(described, test=test, groups=groups, figures=drawn)
@@ -128,11 +130,28 @@ def _evaluate(settings, source, output):
     return metrics
 
 
-def _target(settings, source, output):
+def _checksums(runs):
+    """Returns the checksum of the model of each run, None where there is none."""
+    paths = [pathlib.Path(run) / run_directory.MODEL for run in runs]
+    return [whole_files.crc32(path) if path.is_file() else None for path in paths]
+
+
+def _refuse_changed_models(runs, checksums):
+    """Raises where the model of a run is no longer the one that was loaded: it is in training."""
+    for run, before, now in zip(runs, checksums, _checksums(runs), strict=True):
+        if now != before:
+            raise ValueError(
+                f"{run}/{run_directory.MODEL} must stay as it is until the evaluation has ended: "
+                "what is chosen belongs to one model. Give the same command again, best after the "
+                f"training has ended. Received: CRC-32 {before} before it was loaded, then {now}"
+            )
+
+
+def _target(settings, source, output, checksums):
     """Returns whose choices are read and frozen."""
     is_as_it_is = frozen.is_run_as_it_is(settings.paths.runs, settings.score.tta)
     run = pathlib.Path(settings.paths.run)
-    return choices.Target(run if is_as_it_is else None, output == run, source is None)
+    return choices.Target(run if is_as_it_is else None, output == run, source is None, checksums[0])
 
 
 def _how_scored(settings, mask_rule):

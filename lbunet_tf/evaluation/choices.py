@@ -34,16 +34,19 @@ class Target:
         run: The run, None of a mean or of test-time augmentation, which scores otherwise.
         may_freeze: Whether what is chosen is kept with the run.
         is_own: Whether test is of the source that the run has learnt from.
+        model_crc32: Checksum of the model that made the predictions, which a training may replace
+            meanwhile; None for that of the present one.
     """
 
     run: pathlib.Path | None = None
     may_freeze: bool = False
     is_own: bool = True
+    model_crc32: int | None = None
 
     def freeze(self, freeze: Callable, file: str, found: dict) -> None:
         """Keeps what was chosen with the run, where that may be."""
         if self.run and self.may_freeze:
-            freeze(self.run, file, found)
+            freeze(self.run, file, found, self.model_crc32)
 
 
 def is_promised(table: pd.DataFrame, target: Target) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from absl import logging
 
+from lbunet_tf.runs import frozen
 from lbunet_tf.runs import run_directory
 from lbunet_tf.serving import outlines
 from lbunet_tf.storage import whole_files
@@ -35,16 +36,19 @@ def rule_of(runs: Sequence[str], cleanup: str, warns: bool = True) -> outlines.M
     return outlines.MaskRule(1 / (1 + math.exp(-sum(logits) / len(logits))), cleanup)
 
 
-def write(run: pathlib.Path, rule: outlines.MaskRule, num_images: int) -> None:
-    """Keeps the threshold that was chosen on `num_images` of val, for this model of the run."""
-    whole_files.write_json(
-        run / run_directory.MASK_THRESHOLD,
-        {
-            "threshold": rule.threshold,
-            "chosen_on_val_images": num_images,
-            "model_crc32": whole_files.crc32(run / run_directory.MODEL),
-        },
-    )
+def write(
+    run: pathlib.Path, rule: outlines.MaskRule, num_images: int, model_crc32: int | None = None
+) -> None:
+    """Keeps the threshold that was chosen on `num_images` of val.
+
+    Args:
+        run: The run.
+        rule: With the threshold.
+        num_images: On how many it was chosen.
+        model_crc32: As in `frozen.write`.
+    """
+    found = {"threshold": rule.threshold, "chosen_on_val_images": num_images}
+    frozen.write(run, run_directory.MASK_THRESHOLD, found, model_crc32)
 
 
 def _read(run, warns):

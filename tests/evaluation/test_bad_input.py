@@ -254,6 +254,19 @@ def test_another_models_choices_are_made_again(run, table):
         assert whole_files.read_json(run / file)["model_crc32"] == crc32
 
 
+def test_what_is_frozen_belongs_to_the_model_that_made_the_predictions(run, table):
+    (run / "model.keras").write_bytes(b"a better epoch")
+    target = choices.Target(run, True, model_crc32=whole_files.crc32(run / "operating_point.json"))
+
+    choices.take_point(table, operating_point.Rule(), target)
+    choices.calibrate(table, target)
+    choices.make_sets(table, None, target)
+
+    for file in FILES:
+        assert whole_files.read_json(run / file)["model_crc32"] == target.model_crc32
+    assert frozen.read_point(run) is None
+
+
 def test_nothing_is_promised_of_another_source(run, table):
     own, _ = choices.make_sets(table, None, choices.Target(run))
     other, sets = choices.make_sets(table, None, choices.Target(run, is_own=False))
