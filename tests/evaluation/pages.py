@@ -95,7 +95,7 @@ def evaluation(table, metrics, **fields):
     given = {
         "title": "lbunet on isic2017",
         "metrics": metrics,
-        "settings": config.make(run="runs/a", source=("isic2017",)),
+        "settings": config.make(run="runs/a", source=("isic2017",), heads=("mask", "melanoma")),
         "training": {"runs/a": {"epochs": 9, "best_epoch": 7, "monitor": "val_loss"}},
         "checks": {"skipped": 3, "crossings": {"patient_id": 0}},
         "counts": evaluated_run.count_parts(table.assign(mask="m.png")),
