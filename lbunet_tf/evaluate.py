@@ -107,10 +107,10 @@ def _evaluate(settings, source, output):
     metrics, found = assessment.assess(
         table, output, settings.outputs, settings.score, mask_rule, target
     )
-    how = _how_scored(settings, mask_rule)
+    num_masks = metrics["val"].get("num_masks", 0)
+    how = _how_scored(settings, mask_rule, target.run is not None and num_masks > 0)
     metrics = {split: {**values, **how} for split, values in metrics.items()}
     whole_files.write_json(output / run_directory.METRICS, metrics)
-    num_masks = metrics["val"].get("num_masks", 0)
     if num_masks and mask_rule.cleanup != "none" and target.run and target.may_freeze:
         mask_threshold.write(output, mask_rule, num_masks, target.model_crc32)
     test = table[table["split"] == "test"]
@@ -154,13 +154,18 @@ def _target(settings, source, output, checksums):
     return choices.Target(run if is_as_it_is else None, output == run, source is None, checksums[0])
 
 
-def _how_scored(settings, mask_rule):
-    """Returns what metrics.json says of how images were scored."""
+def _how_scored(settings, mask_rule, has_chosen):
+    """Returns what metrics.json says of how images were scored.
+
+    `has_chosen`: whether the threshold of outlines was chosen in this evaluation.
+    """
     how = {"tta": settings.score.tta, "runs": len(settings.paths.runs)}
     if settings.outputs.has_outlines:
         how["mask_cleanup"] = mask_rule.cleanup
     if mask_rule.cleanup != "none":
         how["mask_threshold"] = mask_rule.threshold
+        where = "val" if has_chosen else mask_threshold.chosen_on(settings.paths.runs)
+        how["mask_threshold_chosen_on"] = where
     return how
 
 
@@ -176,9 +181,10 @@ def _predict(settings, output, model, scored):
     A bad file costs its image only.
     """
     flags = (settings.preprocessing, settings.outputs, settings.device)
-    mask_rule = mask_threshold.rule_of(settings.paths.runs, settings.mask_cleanup, warns=False)
     # A mean is cut as predict and export cut it, by the thresholds of its runs.
     chooses = frozen.is_run_as_it_is(settings.paths.runs, settings.score.tta)
+    runs, cleanup = settings.paths.runs, settings.mask_cleanup
+    mask_rule = mask_threshold.rule_of(runs, cleanup, warns=not chooses)
     how = (mask_rule, chooses, settings.score.ita_estimate)
     if settings.score.ita_estimate and settings.preprocessing.shades_of_gray:
         logging.warning("--shades_of_gray changes colours, and with them --ita_estimate")
