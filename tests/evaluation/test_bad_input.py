@@ -281,6 +281,18 @@ def test_nothing_is_promised_of_another_source(run, table):
     assert sets == frozen.sets_of([str(run)], "none")
 
 
+def test_only_a_point_with_a_guarantee_promises_something_and_only_of_its_own_source(table):
+    sure, point = (
+        {"rule": str(operating_point.Rule(target_sensitivity=0.9, guarantee=guarantee))}
+        for guarantee in (0.95, None)
+    )
+    own, other = choices.Target(), choices.Target(is_own=False)
+
+    assert choices.promise_of_point(sure, table, own) == {"is_promised": True}
+    assert choices.promise_of_point(sure, table, other) == {"is_promised": False}
+    assert choices.promise_of_point(point, table, other) == {}
+
+
 @pytest.mark.parametrize("num_melanoma, is_ruled_out", [(8, False), (9, True)])
 def test_fewer_melanomas_than_alpha_needs_rule_no_melanoma_out(table, num_melanoma, is_ruled_out):
     of_val = table["split"] == "val"
