@@ -81,7 +81,7 @@ def measure(table, histogram, mask_source="lesion", is_own=True):
     for split, values in metrics.items():
         part = table[table["split"] == split]
         values |= uncertainty.estimate(part, threshold, mask_source)
-        if point and values.get("num_scored"):
+        if point:
             values["operating_point"] = point
     measured, _ = choices.calibrate(table, choices.Target())
     metrics["test"] |= measured | choices.make_sets(table, None, choices.Target(is_own=is_own))[0]

@@ -34,6 +34,10 @@ VARIANTS = {
         "is_own": False,
         "source": config.make(source=("ham10000",), data_dir=("ham",)).source,
     },
+    "no labels of test": {
+        "change": lambda table: table.assign(label=table["label"].where(table["split"] == "val"))
+    },
+    "mean": {"settings": config.make(run="runs/a", heads=("melanoma",), other_runs=("runs/b",))},
     "classes": {"change": diagnoses.add},
     "classes without masks": {"change": lambda table: diagnoses.alone(table, has_scores=True)},
     "classes alone": {"change": diagnoses.alone},
@@ -143,6 +147,18 @@ def test_outlines_alone_say_nothing_of_an_auc_or_of_melanoma(evaluate_whole):
     assert "AUC" not in card.partition("## CLEAR-Derm")[0]
     assert "melanoma and its absence" not in card and "count as benign" not in card
     assert card.count("It knows no disease: it outlines a lesion, whatever that lesion is.") == 2
+
+
+def test_what_a_mean_does_not_keep_is_no_output_of_it(evaluate_whole):
+    fitted = {"calibrated": {"kind": "platt", "chosen_on": "val"}}
+    run, mean = (evaluate_whole(added=fitted, **VARIANTS[name]) for name in ("whole", "mean"))
+
+    assert "whether the image is flagged and the set of classes" in card_facts.outputs(run)
+    assert "flagged" not in card_facts.outputs(mean) and "set" not in card_facts.outputs(mean)
+    card = model_card.build_card(mean)
+    assert card.count("predict, load and export give nothing of it") == 3
+    assert "(platt, fitted on val) was measured, and is not kept." in card
+    assert "can be calibrated" not in card
 
 
 def test_groups_of_another_dice_are_named(evaluate_whole):
