@@ -177,6 +177,16 @@ def test_scores_that_are_all_equal_tell_nothing_apart(table):
     assert flagged.all() or not flagged.any()
 
 
+def test_the_calibration_of_equal_scores_is_one_that_can_be_read(run, table):
+    choices.calibrate(scored_alike(table), choices.Target(run, True))
+
+    found = frozen.read_calibration(run)
+
+    val = table[table["split"] == "val"]["label"]
+    assert found.kind in ("temperature", "platt")
+    assert found.apply(special.logit(np.array([0.3]))) == pytest.approx(val.mean(), abs=1e-6)
+
+
 def test_perfect_separation_has_no_interval_and_no_slope(table):
     table["score_logit"] = np.where(table["label"] == 1, 2.0, -2.0) + np.linspace(0, 1, COUNT)
     table["score"] = special.expit(table["score_logit"])
