@@ -223,7 +223,8 @@ def _draw(settings, source, output, model, manifest, table, metrics, mask_rule, 
     path = {name: folder / f"{name}.png" for name in report_figures.CAPTIONS}
     for old in path.values():
         old.unlink(missing_ok=True)
-    (output / run_directory.DECISION_CURVE).unlink(missing_ok=True)
+    for old in (run_directory.THRESHOLD_CURVES, run_directory.DECISION_CURVE):
+        (output / old).unlink(missing_ok=True)
     figures.class_balance(manifest, path["class_balance"])
     if not settings.paths.other_runs:
         history = _read_history(settings)
