@@ -242,10 +242,10 @@ def uses_of_val(run: evaluated_run.EvaluatedRun) -> dict[str, str]:
                 f"on val: of {training['epochs']} epochs, number {training['best_epoch']} was "
                 f"kept, by {monitor}"
             )
-    has_threshold = test.get("mask_cleanup", "none") != "none"
-    if has_threshold and test.get("mask_threshold_chosen_on") != "none":
+    where = test.get("mask_threshold_chosen_on", "val")
+    if test.get("mask_cleanup", "none") != "none" and where != "none":
         found["Threshold of outlines"] = (
-            f"a pixel is lesion from {report_words.mask_threshold(test)}"
+            f"on {where}: a pixel is lesion from {test['mask_threshold']:.2f}"
         )
     return found | _choices(test, run.chosen_on)
 
