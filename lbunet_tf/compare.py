@@ -125,11 +125,15 @@ def _train_and_evaluate(settings, is_finished):
 def _is_evaluated(run):
     """Returns whether the report, evaluate's last file, is of the finished training.
 
+    And of the predictions, evaluate's first: one that was stopped between leaves numbers of others.
     And without --tta, or one experiment would be compared with another's mean over symmetries; and
     outlines are cleaned up, as evaluate does now.
     """
-    report_file, finished = run / run_directory.REPORT, run / run_directory.FINISHED
-    if not report_file.is_file() or report_file.stat().st_mtime < finished.stat().st_mtime:
+    report_file, predicted = run / run_directory.REPORT, run / run_directory.PREDICTIONS
+    if not report_file.is_file() or not predicted.is_file():
+        return False
+    earlier = (run / run_directory.FINISHED, predicted)
+    if report_file.stat().st_mtime < max(file.stat().st_mtime for file in earlier):
         return False
     metrics = whole_files.read_json(run / run_directory.METRICS, ("val", "test"))
     test = metrics["test"]

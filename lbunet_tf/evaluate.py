@@ -78,6 +78,7 @@ def evaluate(settings: config.Config, other_source: dict | None = None) -> dict[
 
 
 def _evaluate(settings, source, output):
+    checksums = _checksums(settings.paths.runs)
     model = ensemble.load_mean(settings)
     if not settings.paths.other_runs:
         # What is drawn last must be there before hours of predictions.
@@ -87,7 +88,7 @@ def _evaluate(settings, source, output):
         if source
         else held_out.own_images(settings.paths.runs, settings.reading.verify_images)
     )
-    target = _target(settings, source, output)
+    target = _target(settings, source, output, checksums)
     assessment.check(scored.manifest, settings.score, settings.outputs, target)
     attributes = subgroup_tables.read(
         settings.score.subgroup_table,
@@ -97,6 +98,7 @@ def _evaluate(settings, source, output):
     evaluation_folder.write_scored(output, settings, source, scored)
     start = time.perf_counter()
     scored, table, mask_rule = _predict(settings, output, model, scored)
+    _refuse_changed_models(settings.paths.runs, checksums)
     failed_files.write(output, scored.failures)
     speed = ensemble.describe_speed(
         settings.score.tta, len(settings.paths.runs), len(table), time.perf_counter() - start
@@ -105,12 +107,12 @@ def _evaluate(settings, source, output):
     metrics, found = assessment.assess(
         table, output, settings.outputs, settings.score, mask_rule, target
     )
-    how = _how_scored(settings, mask_rule)
+    num_masks = metrics["val"].get("num_masks", 0)
+    how = _how_scored(settings, mask_rule, target.run is not None and num_masks > 0)
     metrics = {split: {**values, **how} for split, values in metrics.items()}
     whole_files.write_json(output / run_directory.METRICS, metrics)
-    num_masks = metrics["val"].get("num_masks", 0)
     if num_masks and mask_rule.cleanup != "none" and target.run and target.may_freeze:
-        mask_threshold.write(output, mask_rule, num_masks)
+        mask_threshold.write(output, mask_rule, num_masks, target.model_crc32)
     test = table[table["split"] == "test"]
     groups = assessment.assess_groups(test, found, settings.score.subgroups, attributes)
     _write_groups(output, groups)
@@ -119,7 +121,7 @@ def _evaluate(settings, source, output):
     )
     how_scored = ensemble.describe(settings.score.tta, len(settings.paths.runs))
     described = report_files.describe(
-        settings, source, scored.manifest, scored.checks, metrics, how_scored
+        settings, source, scored.manifest, scored.checks, metrics, how_scored, checksums
     )
     report_files.write(
         output, dataclasses.replace(described, test=test, groups=groups, figures=drawn)
@@ -128,20 +130,42 @@ def _evaluate(settings, source, output):
     return metrics
 
 
-def _target(settings, source, output):
+def _checksums(runs):
+    """Returns the checksum of the model of each run, None where there is none."""
+    paths = [pathlib.Path(run) / run_directory.MODEL for run in runs]
+    return [whole_files.crc32(path) if path.is_file() else None for path in paths]
+
+
+def _refuse_changed_models(runs, checksums):
+    """Raises where the model of a run is no longer the one that was loaded: it is in training."""
+    for run, before, now in zip(runs, checksums, _checksums(runs), strict=True):
+        if now != before:
+            raise ValueError(
+                f"{run}/{run_directory.MODEL} must stay as it is until the evaluation has ended: "
+                "what is chosen belongs to one model. Give the same command again, best after the "
+                f"training has ended. Received: CRC-32 {before} before it was loaded, then {now}"
+            )
+
+
+def _target(settings, source, output, checksums):
     """Returns whose choices are read and frozen."""
     is_as_it_is = frozen.is_run_as_it_is(settings.paths.runs, settings.score.tta)
     run = pathlib.Path(settings.paths.run)
-    return choices.Target(run if is_as_it_is else None, output == run, source is None)
+    return choices.Target(run if is_as_it_is else None, output == run, source is None, checksums[0])
 
 
-def _how_scored(settings, mask_rule):
-    """Returns what metrics.json says of how images were scored."""
+def _how_scored(settings, mask_rule, has_chosen):
+    """Returns what metrics.json says of how images were scored.
+
+    `has_chosen`: whether the threshold of outlines was chosen in this evaluation.
+    """
     how = {"tta": settings.score.tta, "runs": len(settings.paths.runs)}
     if settings.outputs.has_outlines:
         how["mask_cleanup"] = mask_rule.cleanup
     if mask_rule.cleanup != "none":
         how["mask_threshold"] = mask_rule.threshold
+        where = "val" if has_chosen else mask_threshold.chosen_on(settings.paths.runs)
+        how["mask_threshold_chosen_on"] = where
     return how
 
 
@@ -157,9 +181,10 @@ def _predict(settings, output, model, scored):
     A bad file costs its image only.
     """
     flags = (settings.preprocessing, settings.outputs, settings.device)
-    mask_rule = mask_threshold.rule_of(settings.paths.runs, settings.mask_cleanup, warns=False)
     # A mean is cut as predict and export cut it, by the thresholds of its runs.
     chooses = frozen.is_run_as_it_is(settings.paths.runs, settings.score.tta)
+    runs, cleanup = settings.paths.runs, settings.mask_cleanup
+    mask_rule = mask_threshold.rule_of(runs, cleanup, warns=not chooses)
     how = (mask_rule, chooses, settings.score.ita_estimate)
     if settings.score.ita_estimate and settings.preprocessing.shades_of_gray:
         logging.warning("--shades_of_gray changes colours, and with them --ita_estimate")
@@ -198,7 +223,8 @@ def _draw(settings, source, output, model, manifest, table, metrics, mask_rule, 
     path = {name: folder / f"{name}.png" for name in report_figures.CAPTIONS}
     for old in path.values():
         old.unlink(missing_ok=True)
-    (output / run_directory.DECISION_CURVE).unlink(missing_ok=True)
+    for old in (run_directory.THRESHOLD_CURVES, run_directory.DECISION_CURVE):
+        (output / old).unlink(missing_ok=True)
     figures.class_balance(manifest, path["class_balance"])
     if not settings.paths.other_runs:
         history = _read_history(settings)

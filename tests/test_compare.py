@@ -263,6 +263,18 @@ def test_a_finished_run_that_was_evaluated_with_symmetries_is_evaluated_anew(tmp
         compare.compare(config_of(tmp_path, run), {})
 
 
+def test_a_finished_run_whose_evaluation_was_stopped_after_its_predictions_is_evaluated_again(
+    tmp_path,
+):
+    run = write_run(tmp_path / "small")
+    written = os.stat(run / "evaluation" / "report.html").st_mtime
+    os.utime(run / "predictions.csv", (written + 5, written + 5))
+
+    # The run has no model to evaluate again.
+    with pytest.raises(ValueError, match="small/model.keras must be there"):
+        compare.compare(config_of(tmp_path, run), {})
+
+
 def write_run_of_classes(folder, low=0.6):
     """Writes a run whose only head is the diagnosis: no scores, no masks."""
     run = write_run(folder)
@@ -279,6 +291,7 @@ def write_run_of_classes(folder, low=0.6):
     table = pd.read_csv(run / "predictions.csv").drop(columns="score")
     table = table.assign(true_class=["nv", "rest"] * 2, p_nv=0.8, p_rest=0.2)
     table.assign(predicted="nv").to_csv(run / "predictions.csv", index=False)
+    (run / "evaluation" / "report.html").touch()
     return run
 
 

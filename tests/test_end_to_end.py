@@ -83,6 +83,7 @@ def test_every_number_is_recomputed_from_the_predictions_table(evaluated):
     )
     what = {"tta": "none", "runs": 1, "mask_cleanup": "one_region"}
     what["mask_threshold"] = metrics["val"]["mask_threshold"]
+    what["mask_threshold_chosen_on"] = "val"
     scored = {split: {**values, **what} for split, values in again.items()}
     assert json.dumps(scored) == json.dumps(metrics)
 

@@ -85,6 +85,20 @@ def test_symmetries_are_named_where_scores_are(copy_run, tmp_path):
         evaluate.evaluate(settings.replace(tta="none"))
 
 
+def test_symmetries_of_a_run_without_a_mask_threshold_say_that_none_was_chosen(
+    copy_run, tmp_path, caplog
+):
+    settings = copy_run("run").replace(tta="flips", output=str(tmp_path / "flips"))
+    (tmp_path / "run" / run_directory.MASK_THRESHOLD).unlink()
+
+    metrics = evaluate.evaluate(settings)
+
+    assert metrics["test"]["mask_threshold_chosen_on"] == "none"
+    assert f"evaluate --run={settings.paths.run} chooses the threshold on val" in caplog.text
+    report = (tmp_path / "flips" / run_directory.REPORT).read_text()
+    assert "at probability 0.50, not chosen" in report
+
+
 def test_a_folder_of_other_files_is_no_output(copy_run, tmp_path):
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "manifest.csv").write_text("image_id,image\n")

@@ -172,6 +172,40 @@ def test_that_of_another_model_is_not_used(run, images, caplog):
     assert "of another model" in caplog.text
 
 
+def test_nothing_is_chosen_for_a_model_that_a_training_replaced(run, settings, monkeypatch):
+    metrics = "evaluation/metrics.json"
+    files = (FILE, "calibration.json", "conformal.json", "mask_threshold.json", metrics)
+    before = {name: (run / name).read_bytes() for name in files if (run / name).is_file()}
+    predict_run = evaluate.predictions.predict_run
+
+    def replace_model(*given):
+        with open(run / "model.keras", "ab") as file:
+            file.write(b"a better epoch")
+        return predict_run(*given)
+
+    monkeypatch.setattr(evaluate.predictions, "predict_run", replace_model)
+
+    with pytest.raises(ValueError, match="model.keras must stay as it is.*the same command again"):
+        evaluate.evaluate(settings.replace(target_sensitivity=0.8))
+    assert {name: (run / name).read_bytes() for name in before} == before
+
+
+def test_without_labels_of_test_the_point_is_stated_and_no_curve_is_left_of_before(run, settings):
+    curves = [run / f"evaluation/{name}.csv" for name in ("threshold_curves", "decision_curve")]
+    assert curves[0].is_file()
+    manifest = pd.read_csv(run / "manifest.csv")
+    manifest["label"] = manifest["label"].where(manifest["split"] != "test")
+    manifest.to_csv(run / "manifest.csv", index=False)
+
+    metrics = evaluate.evaluate(settings)
+
+    threshold = whole_files.read_json(run / FILE)["threshold"]
+    assert metrics["test"]["operating_point"]["threshold"] == threshold
+    report = (run / "evaluation/report.html").read_text()
+    assert "chosen on val, never on test" in report and "none chosen" not in report
+    assert not any(path.exists() for path in curves)
+
+
 def test_contours_are_drawn_where_they_are_asked_for(run, settings, images, tmp_path):
     plain, asked = (settings.replace(output=str(tmp_path / name)) for name in ("plain", "asked"))
     predict.predict(plain.replace(write=("overlays",)), images[:3])

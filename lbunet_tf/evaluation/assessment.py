@@ -1,5 +1,6 @@
 """All numbers of an evaluation, from the predictions table and the histograms next to it."""
 
+import dataclasses
 import pathlib
 
 import pandas as pd
@@ -86,12 +87,19 @@ def assess(
     for split, values in metrics.items():
         part = table[table["split"] == split]
         values |= uncertainty.estimate(part, threshold, outputs.mask_source)
-        if point and values.get("num_scored"):
+        if point:
             values["operating_point"] = point
     test = metrics["test"]
+    if point:
+        test["operating_point"] = point | choices.promise_of_point(point, table, target)
     at = test.get("at_val_threshold")
     of_calibration, function = choices.calibrate(table, target, score.clinic_prevalence, at)
     of_sets, sets = choices.make_sets(table, score.set_coverage or None, target)
+    if mask_rule.cleanup == "none":
+        # They lie around 0.5: predict draws them around the outline of the run.
+        if score.contour_coverage:
+            logging.warning("contours with --mask_cleanup=none are measured and not kept")
+        target = dataclasses.replace(target, may_freeze=False)
     of_contours = contour_choice.make(
         table,
         output / run_directory.MASK_HISTOGRAMS,

@@ -19,8 +19,12 @@ NUM_BINS = 10
 FOLDS = 5
 # Probabilities this near to 0 or 1 cost as much in the log loss as these.
 SMALLEST = 1e-6
-# Of a fitted parameter.
+# Of a fitted parameter; Platt's are fitted to logits of standard deviation 1.
 LARGEST = 20.0
+# Logits that vary by less of their size are alike: networks compute in float32.
+SMALLEST_SPREAD = 1e-6
+# Log losses this near to each other are equal.
+EQUAL = 1e-9
 # Diagrams of which a band is made.
 CURVES = 200
 AS_IT_IS = calibrated.Calibration("none")
@@ -44,7 +48,24 @@ def fit(kind: str, logits: np.ndarray, labels: np.ndarray) -> calibrated.Calibra
         steps.fit(logits, labels)
         found = (*steps.X_thresholds_, *steps.y_thresholds_)
         return calibrated.Calibration(kind, tuple(map(float, found)))
+    if kind == "platt":
+        return calibrated.Calibration(kind, _platt(logits, labels)[0])
     return calibrated.Calibration(kind, _least_loss(kind, logits, labels))
+
+
+def _platt(logits, labels, lowest=0.0):
+    """Returns ((slope, intercept), whether the slope was cut), as `_least_loss`.
+
+    Of standardised logits: the slope of logits that hardly differ is large, and no reason to cut.
+    """
+    centre, spread = logits.mean(), 1.0 if _are_alike(logits) else logits.std()
+    slope, intercept = _least_loss("platt", (logits - centre) / spread, labels, lowest)
+    found = float(slope / spread), float(intercept - slope * centre / spread)
+    return found, abs(slope) >= LARGEST
+
+
+def _are_alike(logits):
+    return logits.std() < SMALLEST_SPREAD * max(1, abs(logits.mean()))
 
 
 def _least_loss(kind, logits, labels, lowest=0.0):
@@ -140,13 +161,17 @@ def observed_to_expected(
 def fit_table(table: pd.DataFrame) -> tuple[calibrated.Calibration, dict] | None:
     """Returns the calibration of the least cross-fitted log loss, and facts on it for JSON.
 
-    None where too few patients have a score and a label.
+    Of equal losses, the simplest kind. None where too few patients have a score and a label.
     """
     labels, logits, key = _scored(table)
     losses = choose(logits, labels, key)
     if not losses:
         return None
-    function = fit(min(losses, key=losses.get), logits, labels)
+    # Isotonic has no two corners where all logits are alike.
+    kinds = [kind for kind in losses if kind != "isotonic" or logits.min() < logits.max()]
+    least = min(losses[kind] for kind in kinds)
+    best = next(kind for kind in kinds if losses[kind] <= least + EQUAL)
+    function = fit(best, logits, labels)
     return function, {
         "kind": function.kind,
         "parameters": list(function.parameters),
@@ -233,13 +258,14 @@ def slope_and_intercept(
     """Returns slope and intercept of the logistic regression of the label on the logit.
 
     1 and 0 where scores are calibrated; a slope below 1 says that they are too extreme. None where
-    there is none: all logits are alike, or a threshold tells the classes apart.
+    there is none: all logits are alike, or a threshold tells the classes apart, or nearly so.
     """
     positive, negative = logits[labels == 1], logits[labels == 0]
     is_apart = positive.min() >= negative.max() or positive.max() <= negative.min()
-    if is_apart or logits.min() == logits.max():
+    if is_apart or _are_alike(logits):
         return None, None
-    return _least_loss("platt", logits, labels, lowest=-LARGEST)
+    found, is_cut = _platt(logits, labels, lowest=-LARGEST)
+    return (None, None) if is_cut else found
 
 
 def in_the_large(labels: np.ndarray, logits: np.ndarray) -> float:

@@ -34,16 +34,19 @@ class Target:
         run: The run, None of a mean or of test-time augmentation, which scores otherwise.
         may_freeze: Whether what is chosen is kept with the run.
         is_own: Whether test is of the source that the run has learnt from.
+        model_crc32: Checksum of the model that made the predictions, which a training may replace
+            meanwhile; None for that of the present one.
     """
 
     run: pathlib.Path | None = None
     may_freeze: bool = False
     is_own: bool = True
+    model_crc32: int | None = None
 
     def freeze(self, freeze: Callable, file: str, found: dict) -> None:
         """Keeps what was chosen with the run, where that may be."""
         if self.run and self.may_freeze:
-            freeze(self.run, file, found)
+            freeze(self.run, file, found, self.model_crc32)
 
 
 def is_promised(table: pd.DataFrame, target: Target) -> bool:
@@ -58,6 +61,13 @@ def is_promised(table: pd.DataFrame, target: Target) -> bool:
         set(known["official_part"][known["split"] == split]) for split in (part_of(table), "test")
     )
     return not chosen_on or not test or not chosen_on.isdisjoint(test)
+
+
+def promise_of_point(point: dict, table: pd.DataFrame, target: Target) -> dict:
+    """Returns `is_promised`, for JSON, of a point whose rule has a guarantee; {} of another."""
+    if not operating_point.is_guaranteed(point["rule"]):
+        return {}
+    return {"is_promised": is_promised(table, target)}
 
 
 def part_of(rows: pd.DataFrame) -> str:
@@ -141,7 +151,8 @@ def calibrate(
     That is fitted each time; where no image of val is at hand, it is the run's own.
 
     `calibration` is of the scores as they are, `calibrated` by what is fitted for them; what
-    is not estimable is left out. Both are at the prevalence of val; what is frozen is shifted.
+    is not estimable is left out, and where no image of test has score and label `calibrated` has
+    the facts of the fit alone. Both are at the prevalence of val; what is frozen is shifted.
 
     Args:
         table: The predictions.
@@ -171,15 +182,13 @@ def calibrate(
     if is_new:
         facts["chosen_on"] = part
         facts["prevalence"] = facts["num_melanoma"] / facts["num_images"]
-    if is_scored:
-        after = calibration.measure_table(parts["test"], function)
-        of_fit = {name: facts[name] for name in ("kind", "chosen_on", "prevalence")}
-        measured["calibrated"] = {**after, **of_fit}
+    after = calibration.measure_table(parts["test"], function) if is_scored else {}
+    of_fit = {name: facts[name] for name in ("kind", "chosen_on", "prevalence")}
+    measured["calibrated"] = {**after, **of_fit}
     if clinic_prevalence:
         facts |= clinic.shift(facts["prevalence"], clinic_prevalence)
-        if is_scored:
-            found = clinic.describe(facts["prevalence"], clinic_prevalence, at)
-            measured["calibrated"]["clinic_prevalence"] = found
+        found = clinic.describe(facts["prevalence"], clinic_prevalence, at)
+        measured["calibrated"]["clinic_prevalence"] = found
     if is_new:
         target.freeze(frozen.write, run_directory.CALIBRATION, facts)
     return measured, function
@@ -238,9 +247,10 @@ def _refuse_coverage(coverage, needed, received):
 def make_sets(
     table: pd.DataFrame, coverage: float | None, target: Target
 ) -> tuple[dict, prediction_sets.BinarySets | None]:
-    """Returns (how prediction sets do on test, the sets); {} of nothing to measure, None of none.
+    """Returns (how prediction sets do on test, the sets); {} and None of none.
 
-    Those that the run has, unless a coverage is asked for; else new ones, of `COVERAGE`.
+    Those that the run has, unless a coverage is asked for; else new ones, of `COVERAGE`. Where no
+    image of test has score and label, it says what was asked for and nothing else.
 
     Args:
         table: The predictions.
@@ -261,14 +271,11 @@ def make_sets(
         target.freeze(frozen.add, run_directory.CONFORMAL, found)
     sets = prediction_sets.BinarySets(found["benign"], found["melanoma"])
     labels, scores, key = contract.scored(table[table["split"] == "test"])
-    if not len(labels):
-        return {}, sets
     promised = is_promised(table, target)
-    measured = {
-        "asked": found["coverage"],
-        "is_promised": promised,
-        **conformal.measure_binary(sets, labels, scores, key),
-    }
+    measured = {"asked": found["coverage"], "is_promised": promised}
+    if not len(labels):
+        return {"prediction_sets": measured}, sets
+    measured |= conformal.measure_binary(sets, labels, scores, key)
     for label, name in ((1, "melanoma"), (0, "benign")):
         # With one image per patient, on both sides: where they repeat, coverage varies more.
         count, patients = int((labels == label).sum()), len(set(key[labels == label]))

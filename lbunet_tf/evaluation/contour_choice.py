@@ -1,5 +1,6 @@
 """The two contours of masks that are chosen after training and frozen with the run."""
 
+import dataclasses
 import pathlib
 
 import numpy as np
@@ -62,7 +63,9 @@ def make(
     coverage: float | None,
     target: choices.Target,
 ) -> dict:
-    """Returns how mask contours do on test; {} where there are none, or nothing to measure.
+    """Returns how mask contours do on test; {} where there are none.
+
+    Where no image of test has a mask, it says what was chosen and nothing else.
 
     Args:
         table: The predictions.
@@ -78,29 +81,28 @@ def make(
     """
     kept = frozen.read_contours(target.run) if target.run and coverage is None else None
     wanted = coverage or (kept or {}).get("coverage", COVERAGE)
-    if kept and kept.get("threshold", threshold) != threshold and target.may_freeze:
-        # They must lie around the outline, whose threshold has moved.
-        kept = None
-    found = kept or _new_contours(table, histograms, threshold, wanted)
+    # They must lie around the outline, whose threshold may have moved.
+    is_around = kept is not None and kept.get("threshold", threshold) == threshold
+    found = kept if is_around else _new_contours(table, histograms, threshold, wanted) or kept
     if found is None:
         if coverage:
             num_images = int((table["split"] == choices.part_of(table)).sum())
             _refuse_without_masks(coverage, num_images)
         return {}
-    if not kept:
+    if found is not kept:
         target.freeze(frozen.add, run_directory.CONFORMAL, {frozen.CONTOURS: found})
-    rows, counts, num_empty = _mask_counts(table[table["split"] == "test"], histograms)
-    if rows.empty:
-        return {}
-    contours = outlines.Contours(found["outer"], found["inner"])
-    of_fit = {name: found[name] for name in ("outer", "inner", "confidence", "chosen_on")}
-    measured = mask_contours.measure(contours, counts, contract.patients(rows)[0])
-    counted = {
-        "num_masks": len(rows),
-        "num_empty": num_empty,
-        "is_promised": choices.is_promised(table, target),
+    contours = outlines.Contours(found["outer"], found["inner"]).around(threshold)
+    measured = {
+        "asked": found["coverage"],
+        **dataclasses.asdict(contours),
+        **{name: found[name] for name in ("confidence", "chosen_on")},
     }
-    return {frozen.CONTOURS: {"asked": found["coverage"], **of_fit, **counted, **measured}}
+    rows, counts, num_empty = _mask_counts(table[table["split"] == "test"], histograms)
+    measured |= {"num_masks": len(rows), "num_empty": num_empty}
+    measured["is_promised"] = choices.is_promised(table, target)
+    if not rows.empty:
+        measured |= mask_contours.measure(contours, counts, contract.patients(rows)[0])
+    return {frozen.CONTOURS: measured}
 
 
 def _new_contours(table, histograms, threshold, coverage):

@@ -116,8 +116,15 @@ def bootstrap(
         seed: Of the draws.
     """
     _, number = np.unique(patients, return_inverse=True)
-    parts = resampled_weights(number.max() + 1, num_resamples, seed)
-    return np.concatenate([statistic(weights[:, number]) for weights in parts])
+    # Patients may have many images: of those no more at once than of patients.
+    step = max(1, CHUNK // len(number))
+    return np.concatenate(
+        [
+            statistic(weights[start : start + step, number])
+            for weights in resampled_weights(number.max() + 1, num_resamples, seed)
+            for start in range(0, len(weights), step)
+        ]
+    )
 
 
 def by_patient(values: np.ndarray, patients: np.ndarray) -> np.ndarray:

@@ -202,7 +202,8 @@ def measure(found: outlines.Contours, counts: np.ndarray, patients: np.ndarray) 
         counts: (N, 2, 128), N at least 1.
         patients: (N,).
     """
-    outer, inner = (_bin_of(end) for end in (found.outer, found.inner))
+    # An end may be the threshold of the outline, within a bin.
+    outer, inner = math.floor(_bin_of(found.outer)), math.ceil(_bin_of(found.inner))
     total = counts.sum(axis=(1, 2))
     areas = {
         name: counts[:, :, number:].sum((1, 2)) / total
@@ -224,12 +225,13 @@ def measure(found: outlines.Contours, counts: np.ndarray, patients: np.ndarray) 
 
 
 def _bin_of(end):
-    """Returns the bin that starts at a probability, as `probability` gives it."""
+    """Returns where a probability in 0..1 lies among the bins, of one by `probability` its bin."""
     if end <= 0:
         return 0
     if end >= 1:
         return NUM_BINS
-    return round(_bin_position(end))
+    position = _bin_position(end)
+    return round(position) if math.isclose(position, round(position), abs_tol=1e-6) else position
 
 
 def _bin_position(end):

@@ -46,8 +46,17 @@ class Rule:
         name, target = _target(self)
         if target is None:
             return "largest sensitivity + specificity (Youden)"
-        sure = f", with confidence {self.guarantee:g}" if self.guarantee else " on these images"
+        sure = f"{_SURE}{self.guarantee:g}" if self.guarantee else " on these images"
         return f"{name} of at least {target:g}{sure}"
+
+
+# What a rule in words says of a guarantee, and nothing else does.
+_SURE = ", with confidence "
+
+
+def is_guaranteed(rule: str) -> bool:
+    """Returns whether a rule in words, as a frozen point has it, promises something of others."""
+    return _SURE in rule
 
 
 def _target(rule):

@@ -245,15 +245,23 @@ def refuse_unreadable(run: pathlib.Path, file: str) -> None:
     _read(run, file, ())
 
 
-def write(run: pathlib.Path, file: str, found: dict) -> None:
-    """Freezes what was chosen, in a file of the run, for the present model of it."""
-    content = {**found, "model_crc32": whole_files.crc32(run / run_directory.MODEL)}
-    whole_files.write_json(run / file, content)
+def write(run: pathlib.Path, file: str, found: dict, model_crc32: int | None = None) -> None:
+    """Freezes what was chosen, in a file of the run.
+
+    Args:
+        run: The run.
+        file: Its name in the run.
+        found: What was chosen.
+        model_crc32: Checksum of the model that it was chosen for; None for the present one.
+    """
+    if model_crc32 is None:
+        model_crc32 = whole_files.crc32(run / run_directory.MODEL)
+    whole_files.write_json(run / file, {**found, "model_crc32": model_crc32})
 
 
-def add(run: pathlib.Path, file: str, found: dict) -> None:
+def add(run: pathlib.Path, file: str, found: dict, model_crc32: int | None = None) -> None:
     """Does what `write` does; what else the file holds of the present model stays."""
-    write(run, file, {**(_read(run, file, ()) or {}), **found})
+    write(run, file, {**(_read(run, file, ()) or {}), **found}, model_crc32)
 
 
 def _read(run, file, names):

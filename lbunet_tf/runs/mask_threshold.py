@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from absl import logging
 
+from lbunet_tf.runs import frozen
 from lbunet_tf.runs import run_directory
 from lbunet_tf.serving import outlines
 from lbunet_tf.storage import whole_files
@@ -28,26 +29,42 @@ def rule_of(runs: Sequence[str], cleanup: str, warns: bool = True) -> outlines.M
     """
     if cleanup == "none":
         return outlines.MaskRule()
-    thresholds = [_read(pathlib.Path(run), warns) for run in runs]
+    thresholds = [_read(pathlib.Path(run), warns) or NOT_CHOSEN for run in runs]
     if len(set(thresholds)) == 1:
         return outlines.MaskRule(thresholds[0], cleanup)
     logits = [outlines.MaskRule(threshold).logit for threshold in thresholds]
     return outlines.MaskRule(1 / (1 + math.exp(-sum(logits) / len(logits))), cleanup)
 
 
-def write(run: pathlib.Path, rule: outlines.MaskRule, num_images: int) -> None:
-    """Keeps the threshold that was chosen on `num_images` of val, for this model of the run."""
-    whole_files.write_json(
-        run / run_directory.MASK_THRESHOLD,
-        {
-            "threshold": rule.threshold,
-            "chosen_on_val_images": num_images,
-            "model_crc32": whole_files.crc32(run / run_directory.MODEL),
-        },
-    )
+def chosen_on(runs: Sequence[str]) -> str:
+    """Returns where the threshold of `rule_of` was chosen, in words; "none" where it was not.
+
+    Raises:
+        ValueError: As `rule_of`.
+    """
+    count = sum(_read(pathlib.Path(run), warns=False) is not None for run in runs)
+    if count in (0, len(runs)):
+        return "val" if count else "none"
+    return f"val for {count} of {len(runs)} runs, {NOT_CHOSEN} for the others"
+
+
+def write(
+    run: pathlib.Path, rule: outlines.MaskRule, num_images: int, model_crc32: int | None = None
+) -> None:
+    """Keeps the threshold that was chosen on `num_images` of val.
+
+    Args:
+        run: The run.
+        rule: With the threshold.
+        num_images: On how many it was chosen.
+        model_crc32: As in `frozen.write`.
+    """
+    found = {"threshold": rule.threshold, "chosen_on_val_images": num_images}
+    frozen.write(run, run_directory.MASK_THRESHOLD, found, model_crc32)
 
 
 def _read(run, warns):
+    """Returns the threshold of a run, None where it has none of its present model."""
     path = run / run_directory.MASK_THRESHOLD
     log = logging.info if warns else logging.debug
     if not path.is_file():
@@ -56,7 +73,7 @@ def _read(run, warns):
             "python -m lbunet_tf.evaluate --run=%s chooses the threshold on val",
             *(run, path.name, NOT_CHOSEN, run),
         )
-        return NOT_CHOSEN
+        return None
     found = whole_files.read_json(path, ("threshold", "model_crc32"))
     threshold = found["threshold"]
     if not isinstance(threshold, float) or not 0 < threshold < 1:
@@ -70,5 +87,5 @@ def _read(run, warns):
             "python -m lbunet_tf.evaluate --run=%s chooses the threshold on val",
             *(path, NOT_CHOSEN, run),
         )
-        return NOT_CHOSEN
+        return None
     return threshold

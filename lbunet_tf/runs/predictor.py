@@ -54,7 +54,8 @@ class Predictor:
         found = frozen.chosen_of(settings.paths.runs, settings.score)
         self.threshold, self.sets = found.threshold, found.sets
         self.calibration = found.calibration
-        self.contours = frozen.contours_of(settings.paths.runs, settings.score.tta)
+        contours = frozen.contours_of(settings.paths.runs, settings.score.tta)
+        self.contours = contours and contours.around(self.mask_rule.threshold)
         self._logits_of = networks.make_network(
             self.keras_model, settings.results.runtime, settings.device.precision
         )

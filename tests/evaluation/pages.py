@@ -81,7 +81,7 @@ def measure(table, histogram, mask_source="lesion", is_own=True):
     for split, values in metrics.items():
         part = table[table["split"] == split]
         values |= uncertainty.estimate(part, threshold, mask_source)
-        if point and values.get("num_scored"):
+        if point:
             values["operating_point"] = point
     measured, _ = choices.calibrate(table, choices.Target())
     metrics["test"] |= measured | choices.make_sets(table, None, choices.Target(is_own=is_own))[0]
@@ -95,7 +95,7 @@ def evaluation(table, metrics, **fields):
     given = {
         "title": "lbunet on isic2017",
         "metrics": metrics,
-        "settings": config.make(run="runs/a", source=("isic2017",)),
+        "settings": config.make(run="runs/a", source=("isic2017",), heads=("mask", "melanoma")),
         "training": {"runs/a": {"epochs": 9, "best_epoch": 7, "monitor": "val_loss"}},
         "checks": {"skipped": 3, "crossings": {"patient_id": 0}},
         "counts": evaluated_run.count_parts(table.assign(mask="m.png")),

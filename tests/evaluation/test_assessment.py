@@ -8,7 +8,9 @@ from lbunet_tf.evaluation import assessment
 from lbunet_tf.evaluation import choices
 from lbunet_tf.evaluation import contour_choice
 from lbunet_tf.evaluation import mask_contours
+from lbunet_tf.evaluation import pixel_histograms
 from lbunet_tf.runs import frozen
+from lbunet_tf.serving import outlines
 from lbunet_tf.settings import output_group
 from lbunet_tf.settings import score_group
 from lbunet_tf.storage import whole_files
@@ -142,6 +144,42 @@ def test_masks_that_turn_out_to_be_empty_make_no_contours_in_silence(rows, run):
     assert contour_choice.make(table, path, 0.5, None, choices.Target()) == {}
     with pytest.raises(ValueError, match='"--contour_coverage" needs images with masks'):
         contour_choice.make(table, path, 0.5, 0.8, choices.Target())
+
+
+def test_contours_without_cleanup_are_measured_and_not_kept(rows, run):
+    frozen.add(run, "conformal.json", {"mask_contours": {**CONTOURS, "threshold": 0.35}})
+    before = (run / "conformal.json").read_bytes()
+    table = rows.assign(score=np.nan, score_logit=np.nan, mask_fn=0.0, mask_fp=0.0)
+    table = table.assign(mask_tp=200.0, mask_tn=56.0)
+    counts = np.zeros((80, 2, mask_contours.NUM_BINS), "uint32")
+    counts[:, 0, 3], counts[:, 1, 120] = 56, 200
+    image_id = table["image_id"].to_numpy(str)
+    np.savez(run / "mask_histograms.npz", image_id=image_id, counts=counts)
+    empty = np.zeros((2, pixel_histograms.NUM_BINS), "int64")
+    np.savez(run / "pixel_histograms.npz", val=empty, test=empty)
+
+    score = score_group.Score(contour_coverage=0.9)
+
+    metrics, _ = assessment.assess(
+        table, run, OUTLINES, score, outlines.PLAIN, choices.Target(run, True)
+    )
+
+    found = metrics["test"]["mask_contours"]
+    # Around the outline of this evaluation.
+    assert (found["outer"], found["inner"]) == (0.5, 0.5)
+    assert (run / "conformal.json").read_bytes() == before
+
+
+def test_contours_of_test_images_without_masks_are_stated_and_not_measured(rows, run):
+    table = rows.assign(mask_tp=np.nan, mask_fn=np.nan, mask_fp=np.nan, mask_tn=np.nan)
+
+    found = contour_choice.make(table, run / "none.npz", 0.5, None, choices.Target(run))
+
+    assert found["mask_contours"] == {
+        **{"asked": 0.95, "outer": CONTOURS["outer"], "inner": CONTOURS["inner"]},
+        **{"confidence": 0.95, "chosen_on": "val"},
+        **{"num_masks": 0, "num_empty": 0, "is_promised": True},
+    }
 
 
 def test_scores_that_turn_out_to_be_missing_make_no_sets_in_silence(rows):

@@ -177,6 +177,16 @@ def test_scores_that_are_all_equal_tell_nothing_apart(table):
     assert flagged.all() or not flagged.any()
 
 
+def test_the_calibration_of_equal_scores_is_one_that_can_be_read(run, table):
+    choices.calibrate(scored_alike(table), choices.Target(run, True))
+
+    found = frozen.read_calibration(run)
+
+    val = table[table["split"] == "val"]["label"]
+    assert found.kind in ("temperature", "platt")
+    assert found.apply(special.logit(np.array([0.3]))) == pytest.approx(val.mean(), abs=1e-6)
+
+
 def test_perfect_separation_has_no_interval_and_no_slope(table):
     table["score_logit"] = np.where(table["label"] == 1, 2.0, -2.0) + np.linspace(0, 1, COUNT)
     table["score"] = special.expit(table["score_logit"])
@@ -254,6 +264,19 @@ def test_another_models_choices_are_made_again(run, table):
         assert whole_files.read_json(run / file)["model_crc32"] == crc32
 
 
+def test_what_is_frozen_belongs_to_the_model_that_made_the_predictions(run, table):
+    (run / "model.keras").write_bytes(b"a better epoch")
+    target = choices.Target(run, True, model_crc32=whole_files.crc32(run / "operating_point.json"))
+
+    choices.take_point(table, operating_point.Rule(), target)
+    choices.calibrate(table, target)
+    choices.make_sets(table, None, target)
+
+    for file in FILES:
+        assert whole_files.read_json(run / file)["model_crc32"] == target.model_crc32
+    assert frozen.read_point(run) is None
+
+
 def test_nothing_is_promised_of_another_source(run, table):
     own, _ = choices.make_sets(table, None, choices.Target(run))
     other, sets = choices.make_sets(table, None, choices.Target(run, is_own=False))
@@ -266,6 +289,18 @@ def test_nothing_is_promised_of_another_source(run, table):
     # What came of it is still stated, of the sets that the run has.
     assert found["coverage"] == own["prediction_sets"]["coverage"]
     assert sets == frozen.sets_of([str(run)], "none")
+
+
+def test_only_a_point_with_a_guarantee_promises_something_and_only_of_its_own_source(table):
+    sure, point = (
+        {"rule": str(operating_point.Rule(target_sensitivity=0.9, guarantee=guarantee))}
+        for guarantee in (0.95, None)
+    )
+    own, other = choices.Target(), choices.Target(is_own=False)
+
+    assert choices.promise_of_point(sure, table, own) == {"is_promised": True}
+    assert choices.promise_of_point(sure, table, other) == {"is_promised": False}
+    assert choices.promise_of_point(point, table, other) == {}
 
 
 @pytest.mark.parametrize("num_melanoma, is_ruled_out", [(8, False), (9, True)])

@@ -30,6 +30,18 @@ def test_slope_intercept_and_calibration_in_the_large():
     assert calibration.in_the_large(LABELS, logits) == pytest.approx(0.639141, abs=1e-6)
 
 
+@pytest.mark.parametrize("scale", [0.01, 100.0])
+def test_a_slope_is_not_cut_however_little_logits_differ(scale):
+    logits = special.logit(NEARLY) * scale + 3
+
+    slope, intercept = calibration.slope_and_intercept(LABELS, logits)
+
+    expected = 0.800827 / scale
+    assert slope == pytest.approx(expected, rel=1e-6)
+    assert intercept == pytest.approx(0.546832 - 3 * expected, abs=1e-4)
+    assert calibration.fit("platt", logits, LABELS).parameters == (slope, intercept)
+
+
 def test_the_brier_score_is_the_sum_of_its_parts():
     found = calibration.brier_parts(LABELS, NEARLY)
 
@@ -104,8 +116,14 @@ def test_a_calibration_keeps_the_order_of_scores(too_sure, kind):
 
 @pytest.mark.parametrize(
     "logits",
-    [np.repeat([-1.0, 1.0], 30), np.repeat([1.0, -1.0], 30), np.zeros(60)],
-    ids=["apart", "the wrong way round", "alike"],
+    [
+        np.repeat([-1.0, 1.0], 30),
+        np.repeat([1.0, -1.0], 30),
+        np.zeros(60),
+        np.full(60, 0.3) + np.tile([0.0, 1e-15], 30),
+        np.concatenate([np.linspace(-1, 0.001, 30), np.linspace(0, 1, 30)]),
+    ],
+    ids=["apart", "the wrong way round", "alike", "alike except for rounding", "nearly apart"],
 )
 def test_where_there_is_no_slope_none_is_stated(logits):
     labels = np.repeat([0, 1], 30)

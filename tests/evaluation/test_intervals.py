@@ -20,6 +20,24 @@ def any_number(monkeypatch):
     monkeypatch.setattr(intervals, "LEAST", 1)
 
 
+def test_a_bootstrap_holds_no_more_images_at_once_and_draws_the_same(monkeypatch):
+    patients = np.arange(5).repeat(40)
+    values = np.arange(200.0)
+    sizes = []
+
+    def mean(weights):
+        sizes.append(weights.size)
+        return weights @ values / weights.sum(axis=1)
+
+    # 100 draws of 5 patients are one piece.
+    monkeypatch.setattr(intervals, "CHUNK", 500)
+    found = intervals.bootstrap(mean, patients, num_resamples=100)
+    assert max(sizes) <= 500
+
+    weights = np.concatenate(list(intervals.resampled_weights(5, 100, seed=0)))
+    np.testing.assert_array_equal(found, mean(weights[:, patients]))
+
+
 @pytest.mark.parametrize("patients, expected", [(EACH, 0.0312), (PATIENTS, 0.0360619)])
 def test_the_variance_of_an_auc_is_delongs_and_obuchowskis(patients, expected):
     auc, *components = auc_intervals.auc_components(LABELS, SCORES)

@@ -166,6 +166,17 @@ def test_what_is_measured_by_hand():
     assert measured["inner_area"] == pytest.approx((5 / 10 + 2 / 10) / 2)
 
 
+def test_ends_within_a_bin_are_measured_as_the_promise_is_kept():
+    counts = counts_of(lesion=[{64: 3, 65: 1}], other=[{64: 1, 5: 5}])
+    # Of bin 64 some pixels lie on either side of 0.52.
+    found = outlines.Contours(0.52, 0.52)
+
+    measured = mask_contours.measure(found, counts, np.array(["a"]))
+
+    assert measured["missed_fraction"] == 0 and measured["outer_area"] == 0.5
+    assert measured["inner_wrong_fraction"] == 0 and measured["inner_area"] == 0.1
+
+
 def test_without_an_inner_region_its_precision_is_not_defined():
     counts = counts_of(lesion=[{100: 4}], other=[{5: 5}])
     found = outlines.Contours(0.0, mask_contours.probability(BINS))

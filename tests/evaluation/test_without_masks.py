@@ -87,6 +87,17 @@ def test_without_masks_and_scores_there_is_the_diagnosis(assess, table):
     assert found == chosen.Chosen(None, None, None)
 
 
+def test_without_labels_of_test_what_was_chosen_is_stated_and_not_measured(assess, table):
+    metrics, found = assess(table.assign(label=table["label"].where(table["split"] == "val")))
+
+    test = metrics["test"]
+    assert test["operating_point"]["threshold"] == found.threshold
+    assert test["operating_point"]["chosen_on"] == "val"
+    assert set(test["calibrated"]) == {"kind", "chosen_on", "prevalence"}
+    assert test["prediction_sets"] == {"asked": 0.9, "is_promised": True}
+    assert not {"calibration", "num_scored", "at_val_threshold"} & set(test)
+
+
 def test_metrics_have_no_nan(assess, table):
     one_class = diagnoses.alone(table.assign(label=0.0), has_scores=True)
 

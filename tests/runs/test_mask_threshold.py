@@ -58,6 +58,16 @@ def test_a_run_without_one_is_cut_at_a_half_and_a_line_says_so(make_run, caplog)
     assert f"lbunet_tf.evaluate --run={run} chooses the threshold on val" in caplog.text
 
 
+def test_where_it_was_chosen_is_said_of_each_run(make_run):
+    run, other = (make_run(name, 0.35).paths.run for name in ("run", "other"))
+    assert mask_threshold.chosen_on([run, other]) == "val"
+
+    (pathlib.Path(other) / run_directory.MASK_THRESHOLD).unlink()
+
+    assert mask_threshold.chosen_on([run, other]) == "val for 1 of 2 runs, 0.5 for the others"
+    assert mask_threshold.chosen_on([other]) == "none"
+
+
 def test_one_of_another_model_is_not_taken_and_a_line_says_so(make_run, caplog):
     settings = make_run("run", 0.35)
     with open(f"{settings.paths.run}/{run_directory.MODEL}", "ab") as file:

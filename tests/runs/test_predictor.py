@@ -3,6 +3,7 @@
 import csv
 import io
 import pathlib
+import shutil
 
 import numpy as np
 import pytest
@@ -11,6 +12,9 @@ from PIL import Image
 import lbunet_tf
 from lbunet_tf import predict
 from lbunet_tf.runs import ensemble
+from lbunet_tf.runs import frozen
+from lbunet_tf.runs import mask_threshold
+from lbunet_tf.serving import outlines
 from lbunet_tf.settings import flagfiles
 from tests import dicom_files
 
@@ -70,6 +74,22 @@ def test_scores_and_masks_are_those_of_the_command(
         assert one.probabilities.dtype == np.float32
         if cleanup == "none":
             np.testing.assert_array_equal(one.probabilities >= 0.5, mask)
+
+
+@pytest.mark.parametrize(
+    ("cleanup", "expected"), [("one_region", (0.4, 0.7)), ("none", (0.4, 0.6))]
+)
+def test_contours_lie_around_the_outline_in_use(untrained_run, tmp_path, cleanup, expected):
+    run = tmp_path / "run"
+    shutil.copytree(untrained_run, run)
+    mask_threshold.write(run, outlines.MaskRule(0.7, "one_region"), 7)
+    facts = {"coverage": 0.95, "confidence": 0.95, "chosen_on": "val", "num_empty": 0}
+    facts |= {"num_masks": 40, "num_patients": 40}
+    frozen.write(run, "conformal.json", {"mask_contours": {"outer": 0.4, "inner": 0.6, **facts}})
+
+    found = lbunet_tf.load(run, mask_cleanup=cleanup).contours
+
+    assert (found.outer, found.inner) == expected
 
 
 def test_arrays_give_what_their_files_give(loaded, paths):

@@ -74,9 +74,9 @@ def outputs(run: evaluated_run.EvaluatedRun) -> str:
         )
     if run.settings.outputs.score_rule != "none":
         found.append("a melanoma score of the image, from 0 to 1, which is no risk as it is")
-    if "operating_point" in run.scores:
+    if "operating_point" in run.scores and run.is_kept:
         found.append("whether the image is flagged")
-    if "prediction_sets" in run.scores:
+    if "prediction_sets" in run.scores and run.is_kept:
         found.append("the set of classes that fit the score")
     return f"{report_words.listing(found)}."
 
@@ -175,6 +175,8 @@ def performance(run: evaluated_run.EvaluatedRun) -> str:
 def known_classes(run: evaluated_run.EvaluatedRun) -> str:
     """Returns which diseases the network knows, "" where that is melanoma and its absence."""
     if "diagnosis" not in run.scores:
+        if run.settings.outputs.score_rule == "none":
+            return "It knows no disease: it outlines a lesion, whatever that lesion is."
         return ""
     codes = run.scores["diagnosis"]["classes"]
     names = report_words.listing([report_classes.name_of(code) for code in codes])
@@ -191,16 +193,28 @@ def groups(run: evaluated_run.EvaluatedRun) -> str:
             f"{len(run.groups)} groups by {names} were scored apart, by balanced accuracy; no test "
             "says whether they differ."
         )
-    small = report_limits.without_interval(run.groups)
+    counted = f"{len(run.groups)} groups by {names} were scored apart"
+    if "auc" in run.groups:
+        small = report_limits.without_interval(run.groups)
+        return (
+            f"{counted}; for {len(small)} of them there are too few patients for an interval of "
+            f"the AUC. {_different(run.groups, 'AUC', 'auc')}"
+        )
+    if "dice" in run.groups:
+        return f"{counted}. {_different(run.groups, 'Dice', 'dice')}"
+    return f"{counted}; no test image of them has what a number needs."
+
+
+def _different(found, name, key):
+    """Returns whose AUC or Dice differs from that of the others, as far as intervals tell."""
     apart = [
-        f"{row['attribute']} {row['group']} ({row['auc_difference']:+.3f})"
-        for row in run.groups.to_dict("records")
-        if _excludes_zero(row.get("auc_difference_low"), row.get("auc_difference_high"))
+        f"{row['attribute']} {row['group']} ({row[f'{key}_difference']:+.3f})"
+        for row in found.to_dict("records")
+        if _excludes_zero(row.get(f"{key}_difference_low"), row.get(f"{key}_difference_high"))
     ]
     return (
-        f"{len(run.groups)} groups by {names} were scored apart; for {len(small)} of them there "
-        "are too few patients for an interval of the AUC. AUC that differs from that of the "
-        f"others: {report_words.listing(apart) or 'none whose interval excludes 0'}."
+        f"{name} that differs from that of the others: "
+        f"{report_words.listing(apart) or 'none whose interval excludes 0'}."
     )
 
 

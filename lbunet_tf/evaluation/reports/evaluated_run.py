@@ -9,6 +9,7 @@ import pandas as pd
 
 from lbunet_tf.data import manifests
 from lbunet_tf.evaluation import contract
+from lbunet_tf.runs import frozen
 from lbunet_tf.settings import config
 from lbunet_tf.settings import image_groups
 
@@ -63,7 +64,13 @@ class EvaluatedRun:
     @property
     def chosen_on(self) -> str:
         """The part of the split on which the operating point and the like were chosen."""
-        return self.scores.get("operating_point", {}).get("chosen_on", "val")
+        choices = (self.scores.get(name, {}) for name in ("operating_point", "mask_contours"))
+        return next((one["chosen_on"] for one in choices if "chosen_on" in one), "val")
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether a run has what was chosen, so that predict, load and export give it."""
+        return frozen.is_run_as_it_is(self.settings.paths.runs, self.settings.score.tta)
 
 
 def count_parts(manifest: pd.DataFrame) -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 from lbunet_tf.evaluation import scores
 from lbunet_tf.evaluation.reports import evaluated_run
+from lbunet_tf.evaluation.reports import report_words
 from lbunet_tf.settings import image_groups
 from lbunet_tf.settings import trained_flags
 from lbunet_tf.settings import training_groups
@@ -62,8 +63,8 @@ def _mask_rule(test):
     if test.get("mask_cleanup", "none") == "none":
         return "at probability 0.5"
     return (
-        f"as one region without holes, at probability {test['mask_threshold']:.2f}, chosen on val "
-        "where val has masks; the lines of uncleaned masks are of all pixels at 0.5"
+        f"as one region without holes, at probability {report_words.mask_threshold(test)}; the "
+        "lines of uncleaned masks are of all pixels at 0.5"
     )
 
 

@@ -46,9 +46,15 @@ def _sections(run):
     summary = report_classes.summary(test)
     summary += [*report_sentences.summary(test, run.chosen_on), *report_sentences.intervals(test)]
     point = report_sentences.operating_point(test)
-    point.append(report_sentences.optimism(test, run.chosen_on))
+    point.append(report_sentences.optimism(run, "operating_point"))
     sets = [report_sentences.sets(test["prediction_sets"])] if "prediction_sets" in test else []
     contours = [report_sentences.contours(test["mask_contours"])] if "mask_contours" in test else []
+    if contours and "operating_point" not in test:
+        contours.append(report_sentences.optimism(run, "mask_contours"))
+    not_kept = {
+        name: report_sentences.not_kept(run, name)
+        for name in ("operating_point", "calibrated", "prediction_sets", "mask_contours")
+    }
     notes = [note.text for note in report_sentences.label_note(test)]
     return [
         _section("Evaluation", [*notes, *summary, card_facts.performance(run)], []),
@@ -66,12 +72,16 @@ def _sections(run):
         ),
         _section(
             "Operating point",
-            point,
+            [*point, not_kept["operating_point"]],
             [*report_tables.thresholds(test, run.chosen_on), *report_tables.prevalences(test)],
         ),
-        _section("Calibration", [], report_tables.calibration(test)),
-        _section("Prediction sets", sets, report_tables.sets(test)),
-        _section("Outlines", contours, [*report_tables.masks(test), *report_tables.contours(test)]),
+        _section("Calibration", [not_kept["calibrated"]], report_tables.calibration(test)),
+        _section("Prediction sets", [*sets, not_kept["prediction_sets"]], report_tables.sets(test)),
+        _section(
+            "Outlines",
+            [*contours, not_kept["mask_contours"]],
+            [*report_tables.masks(test), *report_tables.contours(test)],
+        ),
         _section("Groups", [card_facts.groups(run)], report_tables.groups(run.groups)),
     ]
 

@@ -24,7 +24,7 @@ def build_report(run: evaluated_run.EvaluatedRun) -> str:
         document.Section("ranking", "Ranking", _ranking(run)),
         document.Section("operating-point", "Operating point", _operating_point(run)),
         document.Section("calibration", "Calibration", _calibration(run)),
-        document.Section("sets", "Prediction sets", _sets(run.scores)),
+        document.Section("sets", "Prediction sets", _sets(run)),
         document.Section("outlines", "Outlines", _outlines(run)),
         document.Section("groups", "Groups", _groups(run)),
         document.Section("sources", "Sources", _sources(run.scores)),
@@ -108,7 +108,8 @@ def _operating_point(run):
     return [
         *_paragraphs(
             *report_sentences.operating_point(test),
-            report_sentences.optimism(test, run.chosen_on),
+            report_sentences.not_kept(run, "operating_point"),
+            report_sentences.optimism(run, "operating_point"),
         ),
         *report_tables.thresholds(test, run.chosen_on),
         *report_figures.drawn(run, "confusion_matrix"),
@@ -122,16 +123,22 @@ def _calibration(run):
     return [
         *_paragraphs(f"Not estimable: {reason}." if reason else ""),
         *report_tables.calibration(run.scores),
-        *_paragraphs(report_sentences.clinic(run.scores)),
+        *_paragraphs(
+            report_sentences.clinic(run.scores), report_sentences.not_kept(run, "calibrated")
+        ),
         *report_figures.drawn(run, "reliability"),
     ]
 
 
-def _sets(test):
+def _sets(run):
+    test = run.scores
     if "prediction_sets" not in test:
         return []
     return [
-        *_paragraphs(report_sentences.sets(test["prediction_sets"])),
+        *_paragraphs(
+            report_sentences.sets(test["prediction_sets"]),
+            report_sentences.not_kept(run, "prediction_sets"),
+        ),
         *report_tables.sets(test),
     ]
 
@@ -141,7 +148,12 @@ def _outlines(run):
     found = test.get("mask_contours")
     return [
         *report_tables.masks(test),
-        *_paragraphs(report_sentences.contours(found) if found else ""),
+        *_paragraphs(
+            report_sentences.contours(found) if found else "",
+            report_sentences.not_kept(run, "mask_contours"),
+            # Where scores have a point, it stands there.
+            "" if "operating_point" in test else report_sentences.optimism(run, "mask_contours"),
+        ),
         *report_tables.contours(test),
     ]
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+from collections.abc import Sequence
 
 import pandas as pd
 
@@ -26,6 +27,7 @@ def describe(
     checks: dict,
     metrics: dict[str, dict],
     how_scored: str,
+    model_crc32: Sequence[int],
 ) -> evaluated_run.EvaluatedRun:
     """Returns an evaluation with the facts of its runs, without figures, groups and test rows.
 
@@ -36,6 +38,7 @@ def describe(
         checks: `checks.json` of them.
         metrics: `metrics.json`.
         how_scored: What was averaged, in words.
+        model_crc32: Checksum of the model of each run, in their order.
     """
     shown = published_flags.without_folders(settings)
     runs = dict(zip(shown.paths.runs, map(pathlib.Path, settings.paths.runs), strict=True))
@@ -53,9 +56,7 @@ def describe(
         checks=checks,
         counts=evaluated_run.count_parts(_counted(settings.paths.run, source, manifest)),
         flag_lines=flagfiles.flag_lines(shown),
-        model_crc32={
-            name: whole_files.crc32(run / run_directory.MODEL) for name, run in runs.items()
-        },
+        model_crc32=dict(zip(runs, model_crc32, strict=True)),
         version=lbunet_tf.__version__,
     )
     return dataclasses.replace(run, facts={"Scored": how_scored, **facts.of_images(run)})

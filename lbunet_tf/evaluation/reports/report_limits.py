@@ -133,13 +133,17 @@ def _of_scores(run):
 
 
 def _of_promises(test):
-    names = {"prediction_sets": "prediction sets", "mask_contours": "contours"}
+    names = {
+        "operating_point": "operating point",
+        "prediction_sets": "prediction sets",
+        "mask_contours": "contours",
+    }
     broken = [words for key, words in names.items() if not test.get(key, {}).get("is_promised", 1)]
     if not broken:
         return []
     return [
         f"Nothing is promised of the {report_words.listing(broken)}: test is of another source, or "
-        "of another part of a challenge, than the images on which they were chosen."
+        "of another part of a challenge, than the images on which the choice was made."
     ]
 
 

@@ -134,15 +134,31 @@ def prevalence(test: dict) -> str:
 
 
 def operating_point(test: dict) -> list[str]:
-    """Returns how the threshold was chosen, [] where none was."""
+    """Returns how the threshold was chosen, and what is promised of it; [] where none was."""
     if "operating_point" not in test:
         return []
     point = test["operating_point"]
-    return [
+    found = (
         f"Operating point: images of a probability of {point['threshold']:.4f} or more are "
         f"flagged. Chosen on {point['chosen_on']} ({point['num_melanoma']} melanomas, "
         f"{point['num_other']} others): {point['rule']}."
-    ]
+    )
+    return [found if point.get("is_promised", True) else f"{found} {_NO_PROMISE}"]
+
+
+def not_kept(run: evaluated_run.EvaluatedRun, name: str) -> str:
+    """Returns that what was chosen is not kept with a run, "" where it is, or was not chosen.
+
+    Args:
+        run: The evaluation.
+        name: What was chosen, as the metrics of test name it.
+    """
+    if run.is_kept or name not in run.scores:
+        return ""
+    return (
+        "This is measured here and not kept: of the mean of several runs, or with --tta, predict, "
+        "load and export give nothing of it."
+    )
 
 
 def sets(found: dict) -> str:
@@ -165,7 +181,7 @@ def sets(found: dict) -> str:
 
 _NO_PROMISE = (
     "It was chosen on images of another source, or of another part of a challenge, so nothing is "
-    "promised of these: the table says what came of it."
+    "promised of these: what is measured here says what came of it."
 )
 
 
@@ -226,9 +242,10 @@ def uses_of_val(run: evaluated_run.EvaluatedRun) -> dict[str, str]:
                 f"on val: of {training['epochs']} epochs, number {training['best_epoch']} was "
                 f"kept, by {monitor}"
             )
-    if test.get("mask_cleanup", "none") != "none":
+    where = test.get("mask_threshold_chosen_on", "val")
+    if test.get("mask_cleanup", "none") != "none" and where != "none":
         found["Threshold of outlines"] = (
-            f"on val, where val has masks: a pixel is lesion from {test['mask_threshold']:.2f}"
+            f"on {where}: a pixel is lesion from {test['mask_threshold']:.2f}"
         )
     return found | _choices(test, run.chosen_on)
 
@@ -251,10 +268,16 @@ def _choices(test, chosen_on):
     return found
 
 
-def optimism(test: dict, chosen_on: str) -> str:
-    """Returns whether what was chosen promises too much, "" where nothing was."""
-    if not _choices(test, chosen_on):
+def optimism(run: evaluated_run.EvaluatedRun, name: str) -> str:
+    """Returns whether what was chosen promises too much, "" where it was not chosen.
+
+    Args:
+        run: The evaluation.
+        name: As in `not_kept`.
+    """
+    if name not in run.scores:
         return ""
+    chosen_on = run.chosen_on
     if chosen_on == "val":
         return (
             "Val has also chosen the epoch that was kept, so what is chosen or calibrated on it "

@@ -123,8 +123,8 @@ def masks(test: dict) -> list[document.Table]:
 
 def contours(test: dict) -> list[document.Table]:
     """Returns how much of the lesions the outer and inner contours hold."""
-    found = test.get("mask_contours")
-    if not found:
+    found = test.get("mask_contours", {})
+    if "missed_fraction" not in found:
         return []
     names = [name for name, value in found.items() if not isinstance(value, str | bool)]
     rows = [[report_words.name_of(name), report_words.number(found[name])] for name in names]
@@ -209,8 +209,8 @@ def calibration(test: dict) -> list[document.Table]:
 
 def sets(test: dict) -> list[document.Table]:
     """Returns how often prediction sets hold the true class, and what they say."""
-    found = test.get("prediction_sets")
-    if not found:
+    found = test.get("prediction_sets", {})
+    if "coverage" not in found:
         return []
     names = ("asked", "coverage", "coverage_melanoma", "coverage_benign")
     fractions = [name for name in found if name.startswith("fraction_")]

@@ -115,6 +115,13 @@ def with_interval(part: dict, key: str, value: float | None) -> str:
     return f"{value:.3f} ({found})" if found else f"{value:.3f}"
 
 
+def mask_threshold(test: dict) -> str:
+    """Returns the probability from which a pixel is lesion, and whether it was chosen."""
+    where = test.get("mask_threshold_chosen_on", "val")
+    how = "not chosen" if where == "none" else f"chosen on {where}"
+    return f"{test['mask_threshold']:.2f}, {how}"
+
+
 def plural(count: int, one: str, several: str = "") -> str:
     """Returns a count with its noun, as "1 image" or "1,200 images"."""
     return f"{count:,} {one if count == 1 else several or one + 's'}"

@@ -95,21 +95,23 @@ def _of_results(run):
     crc = f" (CRC-32 {checksums})" if checksums else ""
     learnt = [card_facts.part(run, name) for name in ("train", "val")]
     known = "; ".join(words for words in learnt if words)
-    calibrated = run.scores.get("calibrated")
-    has_function = calibrated and calibrated["kind"] != "none"
-    updated = (
-        f"Probabilities can be calibrated ({calibrated['kind']}, fitted on "
-        f"{calibrated['chosen_on']}); the network itself was not changed."
-        if has_function
-        else "The model was not updated or recalibrated."
-    )
     return {
         "Participants in each part": f"{card_facts.parts(run)} {card_facts.metadata(run)}".strip(),
         "Development": f"{known}." if known else card_facts.not_answered("images of the training"),
         "Specification": f"The whole network is model.keras{crc}; lbunet predict uses it.",
         "Performance": f"{card_facts.performance(run)} {card_facts.groups(run)}".strip(),
-        "Updating": updated,
+        "Updating": _updating(run),
     }
+
+
+def _updating(run):
+    fitted = run.scores.get("calibrated", {"kind": "none"})
+    if fitted["kind"] == "none":
+        return "The model was not updated or recalibrated."
+    how = f"({fitted['kind']}, fitted on {fitted['chosen_on']})"
+    if not run.is_kept:
+        return f"The model was not updated. A calibration {how} was measured, and is not kept."
+    return f"Probabilities can be calibrated {how}; the network itself was not changed."
 
 
 def _of_discussion():

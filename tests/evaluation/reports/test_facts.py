@@ -6,6 +6,7 @@ import pytest
 
 from lbunet_tf.evaluation.reports import evaluated_run
 from lbunet_tf.evaluation.reports import facts
+from lbunet_tf.evaluation.reports import report_sentences
 from lbunet_tf.settings import config
 
 RUN = config.make(
@@ -91,6 +92,24 @@ def test_images_that_were_left_out_are_counted():
 )
 def test_the_runs_are_named(settings, name, expected):
     assert of_images(settings, HAM, CHECKS, TEST)[name] == expected
+
+
+@pytest.mark.parametrize(
+    ("where", "expected"),
+    [
+        ("none", "0.50, not chosen; the lines"),
+        ("val", "0.50, chosen on val; the lines"),
+        ("val for 1 of 2 runs, 0.5 for the others", "0.50, chosen on val for 1 of 2 runs, 0.5 for"),
+    ],
+)
+def test_a_mask_threshold_that_was_not_chosen_is_not_said_to_be(where, expected):
+    test = {**TEST, "mask_source": "lesion", "mask_cleanup": "one_region", "mask_threshold": 0.5}
+    test["mask_threshold_chosen_on"] = where
+
+    assert f"at probability {expected}" in of_images(TWO, None, CHECKS, test)["Masks"]
+    run = evaluated_run.EvaluatedRun("title", {"test": test}, settings=TWO)
+    uses = report_sentences.uses_of_val(run)
+    assert ("Threshold of outlines" in uses) is (where != "none")
 
 
 def test_each_run_has_its_training():

@@ -24,13 +24,20 @@ def without_masks(table):
 VARIANTS = {
     "whole": {},
     "labels alone": {"change": without_masks},
-    "outlines alone": {"change": lambda table: table.assign(score=np.nan, label=np.nan)},
+    "outlines alone": {
+        "change": lambda table: table.assign(score=np.nan, label=np.nan),
+        "settings": config.make(run="runs/a", source=("isic2017",), heads=("mask",)),
+    },
     "one class": {"change": lambda table: table.assign(label=0.0)},
     "label as mask": {"mask_source": "label"},
     "another source": {
         "is_own": False,
         "source": config.make(source=("ham10000",), data_dir=("ham",)).source,
     },
+    "no labels of test": {
+        "change": lambda table: table.assign(label=table["label"].where(table["split"] == "val"))
+    },
+    "mean": {"settings": config.make(run="runs/a", heads=("melanoma",), other_runs=("runs/b",))},
     "classes": {"change": diagnoses.add},
     "classes without masks": {"change": lambda table: diagnoses.alone(table, has_scores=True)},
     "classes alone": {"change": diagnoses.alone},
@@ -126,6 +133,42 @@ def test_groups_are_counted_where_there_are_some(evaluate_whole):
     without = tripod_ai.answers(evaluate_whole(groups=pd.DataFrame()))
     answers = {item.name: item.answer for item in without}
     assert answers["Fairness"].startswith(card_facts.NOT_ANSWERED)
+
+
+def test_outlines_alone_say_nothing_of_an_auc_or_of_melanoma(evaluate_whole):
+    run = evaluate_whole(**VARIANTS["outlines alone"])
+    answers = {item.name: item.answer for item in tripod_ai.answers(run)}
+
+    assert answers["Fairness"] == (
+        "2 groups by sex were scored apart. Dice that differs from that of the others: none whose "
+        "interval excludes 0."
+    )
+    card = model_card.build_card(run)
+    assert "AUC" not in card.partition("## CLEAR-Derm")[0]
+    assert "melanoma and its absence" not in card and "count as benign" not in card
+    assert card.count("It knows no disease: it outlines a lesion, whatever that lesion is.") == 2
+
+
+def test_what_a_mean_does_not_keep_is_no_output_of_it(evaluate_whole):
+    fitted = {"calibrated": {"kind": "platt", "chosen_on": "val"}}
+    run, mean = (evaluate_whole(added=fitted, **VARIANTS[name]) for name in ("whole", "mean"))
+
+    assert "whether the image is flagged and the set of classes" in card_facts.outputs(run)
+    assert "flagged" not in card_facts.outputs(mean) and "set" not in card_facts.outputs(mean)
+    card = model_card.build_card(mean)
+    assert card.count("predict, load and export give nothing of it") == 3
+    assert "(platt, fitted on val) was measured, and is not kept." in card
+    assert "can be calibrated" not in card
+
+
+def test_groups_of_another_dice_are_named(evaluate_whole):
+    row = {"attribute": "sex", "dice": 0.8, "dice_difference": -0.1, "dice_difference_low": -0.15}
+    groups = [{**row, "group": "male", "dice_difference_high": -0.05}]
+    groups.append({**row, "group": "female", "dice_difference_high": 0.05})
+
+    text = card_facts.groups(evaluate_whole(groups=pd.DataFrame(groups)))
+
+    assert text.endswith("that of the others: sex male (-0.100).") and "AUC" not in text
 
 
 def test_what_is_known_of_patients_is_counted(evaluate_whole):

@@ -159,6 +159,60 @@ def test_nothing_is_promised_of_sets_on_another_source(build_whole):
     assert "--source=ham10000 --data_dir=data/ham" in pages.section(text, "repeat")
 
 
+@pytest.mark.parametrize("is_promised", [True, False])
+def test_nothing_is_promised_of_an_operating_point_on_other_images(
+    build_whole, evaluate_whole, is_promised
+):
+    point = evaluate_whole().scores["operating_point"] | {"is_promised": is_promised}
+
+    text = build_whole(added={"operating_point": point})
+
+    section = pages.section(text, "operating-point")
+    assert ("nothing is promised of these" in section) is not is_promised
+    limits = pages.section(text, "limits")
+    assert ("Nothing is promised of the operating point" in limits) is not is_promised
+
+
+NOT_KEPT = "predict, load and export give nothing of it"
+
+
+@pytest.mark.parametrize("flags", [{"tta": "flips"}, {"other_runs": ("runs/b",)}], ids=str)
+def test_what_is_chosen_of_a_mean_is_said_not_to_be_kept(build_whole, flags):
+    settings = config.make(run="runs/a", heads=("mask", "melanoma"), **flags)
+
+    text = build_whole(
+        added={"mask_contours": {**CONTOURS, "is_promised": True}}, settings=settings
+    )
+
+    for name in ("operating-point", "calibration", "sets", "outlines"):
+        assert NOT_KEPT in pages.section(text, name)
+    assert NOT_KEPT not in build_whole()
+
+
+def test_contours_alone_have_no_operating_point_and_name_the_part_that_chose_them(build_whole):
+    contours = {**CONTOURS, "is_promised": True, "chosen_on": "calibration"}
+
+    text = build_whole(
+        lambda table: table.assign(score=np.nan, label=np.nan), added={"mask_contours": contours}
+    )
+
+    assert pages.section(text, "operating-point") == ""
+    assert "The images of calibration chose nothing else" in pages.section(text, "outlines")
+    assert "on calibration: 0.9 of the lesion" in pages.section(text, "val")
+    assert "Val has also chosen the epoch" not in text
+
+
+def test_a_threshold_is_named_where_test_has_no_labels(build_whole):
+    text = build_whole(
+        lambda table: table.assign(label=table["label"].where(table["split"] == "val"))
+    )
+
+    assert "are flagged. Chosen on val" in pages.section(text, "operating-point")
+    used = pages.section(text, "val")
+    assert "Operating point" in used and "Calibration" in used and "coverage 0.9" in used
+    assert pages.section(text, "ranking") == ""
+
+
 def test_own_images_are_said_to_be_no_external_test(build_whole):
     limits = pages.section(build_whole(), "limits")
 
