@@ -246,7 +246,8 @@ def _unchanged_lines(folder, rows, found, settings):
 def _start(settings, mask_rule, asked):
     """Returns a function of (rows, folder) that predicts and writes them, batch by batch."""
     if settings.preparation.beam_options:
-        return beam_predictions.Work(settings, mask_rule, json.dumps(asked)).results
+        models = tuple(checksum for _, checksum in asked["models"])
+        return beam_predictions.Work(settings, mask_rule, json.dumps(asked), models).results
     trained = predictor.Predictor(settings, mask_rule)
     return functools.partial(written_predictions.results, trained)
 

@@ -104,9 +104,10 @@ def speed(
         axes.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), fontsize=9)
         axes.set_xscale("log")
         axes.margins(x=0.1, y=0.12)
+        # At 1, 2 and 5: the labels of all nine would touch.
+        axes.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_major_formatter("{x:g}")
-        axes.xaxis.set_minor_formatter("{x:g}")
-        axes.tick_params(axis="x", which="minor", labelsize=8)
+        axes.xaxis.set_minor_formatter(ticker.NullFormatter())
         axes.set_xlabel("milliseconds per image (logarithmic)")
         axes.set_ylabel("AUC of test images")
         canvas.save(figure, path)

@@ -8,7 +8,6 @@ kill.
 
 import dataclasses
 import functools
-import json
 import os
 import pathlib
 import shutil
@@ -40,11 +39,13 @@ class Work:
         settings: --beam_options are those of Beam's runner.
         mask_rule: Of the run.
         asked: What decides a prediction, as text: a worker that lives on loads another model again.
+        models: The checksum of each run's model, as it was at the start.
     """
 
     settings: config.Config
     mask_rule: outlines.MaskRule
     asked: str
+    models: tuple[int, ...]
 
     def results(
         self, rows: Sequence[dict], folder: pathlib.Path
@@ -127,9 +128,7 @@ class Work:
 @functools.lru_cache(1)
 def _load(work):
     trained = predictor.Predictor(work.settings, work.mask_rule)
-    for run, (_, asked) in zip(
-        work.settings.paths.runs, json.loads(work.asked)["models"], strict=True
-    ):
+    for run, asked in zip(work.settings.paths.runs, work.models, strict=True):
         path = pathlib.Path(run) / run_directory.MODEL
         if whole_files.crc32(path) != asked:
             raise ValueError(

@@ -16,6 +16,7 @@ import numpy as np
 from lbunet_tf.models import policies
 from lbunet_tf.serving import portable_models
 from lbunet_tf.settings import precision
+from lbunet_tf.settings import process
 
 KERAS = "keras"
 RUNTIMES = (KERAS, *portable_models.FORMATS)
@@ -32,7 +33,8 @@ def make_network(
         precision_name: --precision; other runtimes than Keras know "float32" and "auto".
 
     Raises:
-        ValueError: The runtime is not installed, or does not say what the network says; or it has
+        ValueError: The runtime is not installed, Keras runs on another backend than TensorFlow,
+            which converts networks, or it does not say what the network says; or it has
             no such precision.
     """
     if runtime == KERAS:
@@ -87,6 +89,7 @@ class _Converted:
                 f'"--precision" must be float32 or auto with --runtime={runtime}. '
                 f"Received: {precision_name}"
             )
+        process.refuse_other_backends(f"--runtime={runtime}")
         self._is_reduced = precision_name == "auto"
         self._names = list(model.output)
         self._format = portable_models.FORMATS[runtime]

@@ -18,7 +18,6 @@ from keras import ops
 from lbunet_tf.serving import onnx_graphs
 from lbunet_tf.serving import postprocessing
 from lbunet_tf.serving import runtimes
-from lbunet_tf.settings import process
 
 IDENTITY = "identity.json"
 # What a file may say otherwise than Keras: of a probability, and of a pixel's on average.
@@ -59,8 +58,8 @@ def write(
         class_names: Of `diagnosis`, in its order.
 
     Raises:
-        ValueError: What the format needs is not installed, Keras runs on another backend than
-            TensorFlow, or the file does not say what the network says.
+        ValueError: What the format needs is not installed, or the file does not say what the
+            network says.
     """
     path = folder / FORMATS[format_name].file
     if class_names:
@@ -93,7 +92,6 @@ def convert(
         ValueError: As `write`.
     """
     chosen = FORMATS[format_name]
-    process.refuse_other_backends(f"{flag}={format_name}")
     for name in chosen.modules:
         _import(name, f"{flag}={format_name}", chosen.install)
     plain = _of_simple_operations(model)
