@@ -100,7 +100,7 @@ def test_predict_without_a_run_works_from_anywhere_and_writes_there(tmp_path, ne
     ended = run_in(tmp_path, environment, sys.executable, "-m", "lbunet_tf.predict", str(image))
 
     assert "taking the network of the package, --run=isic2017" in ended.stderr
-    folder = tmp_path / "runs/isic2017/predicted"
+    folder = tmp_path / "runs/released_isic2017/predicted"
     with open(folder / "scores.csv", encoding="utf-8") as file:
         (row,) = csv.DictReader(file)
     found = network.predict(image)
@@ -158,7 +158,7 @@ def test_it_is_exported_to_the_working_directory(settings, tmp_path, monkeypatch
 
     folder = export.export(settings)
 
-    assert folder == pathlib.Path("runs/isic2017/export/1")
+    assert folder == pathlib.Path("runs/released_isic2017/export/1")
     assert (folder / "saved_model.pb").is_file()
 
 
@@ -201,4 +201,4 @@ def test_it_is_evaluated_on_another_source_and_not_on_its_own(settings, tmp_path
     assert metrics["test"]["operating_point"]["chosen_on"] == "val"
     assert metrics["test"]["prediction_sets"]["is_promised"] is False
     assert metrics["test"]["mask_contours"]["is_promised"] is False
-    assert (tmp_path / "runs/isic2017/on_synthetic/evaluation/report.html").is_file()
+    assert (tmp_path / "runs/released_isic2017/on_synthetic/evaluation/report.html").is_file()

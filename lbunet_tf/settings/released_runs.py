@@ -35,8 +35,13 @@ def is_released(run: str | pathlib.Path) -> bool:
 
 
 def results_folder(run: str | pathlib.Path) -> pathlib.Path:
-    """Returns where the results of a run go: into it; those of a released one into runs/NAME."""
-    return pathlib.Path("runs", pathlib.Path(run).name) if is_released(run) else pathlib.Path(run)
+    """Returns where the results of a run go: into it; of a released one into runs/released_NAME.
+
+    Not into runs/NAME, where the recipe of that name trains.
+    """
+    if not is_released(run):
+        return pathlib.Path(run)
+    return pathlib.Path("runs", f"released_{pathlib.Path(run).name}")
 
 
 def check(run: str | pathlib.Path) -> None:

@@ -1,6 +1,6 @@
 """Compares the exports of a run with its Keras model on the run's test images, on one core.
 
-    taskset -c 0 python scripts/benchmarks/bench_exports.py runs/isic2017_trained --images=150
+    taskset -c 0 python scripts/benchmarks/bench_exports.py runs/isic2017 --images=150
 
 For each format and precision: megabytes, milliseconds of one image (the median), the largest
 difference of a melanoma probability and of a pixel's, AUC and Dice. Needs the extras `openvino`,

@@ -139,11 +139,11 @@ def test_the_order_of_the_heads_does_not_matter(write_flags):
 def test_results_of_the_packages_network_go_into_no_run_of_the_same_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     settings = config.make(run=released_runs.folder_of("isic2017"))
-    assert ensemble.output_folder(settings.paths, "x") == pathlib.Path("runs/isic2017/x")
-    (tmp_path / "runs/isic2017").mkdir(parents=True)
-    (tmp_path / "runs/isic2017/flags.cfg").write_text("")
+    assert ensemble.output_folder(settings.paths, "x") == pathlib.Path("runs/released_isic2017/x")
+    (tmp_path / "runs/released_isic2017").mkdir(parents=True)
+    (tmp_path / "runs/released_isic2017/flags.cfg").write_text("")
 
-    with pytest.raises(ValueError, match='"--output" must name a folder.* runs/isic2017,'):
+    with pytest.raises(ValueError, match='"--output" must name a folder.* runs/released_isic2017,'):
         ensemble.output_folder(settings.paths, "x")
 
 

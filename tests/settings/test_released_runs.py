@@ -44,7 +44,7 @@ def test_a_run_of_that_name_here_wins_and_a_folder_of_images_does_not(tmp_path, 
 def test_its_results_go_into_the_working_directory():
     folder = released_runs.folder_of("isic2017")
 
-    assert released_runs.results_folder(folder) == pathlib.Path("runs/isic2017")
+    assert released_runs.results_folder(folder) == pathlib.Path("runs/released_isic2017")
     assert released_runs.results_folder("runs/a") == pathlib.Path("runs/a")
 
 
