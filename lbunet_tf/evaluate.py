@@ -98,7 +98,8 @@ def _evaluate(settings, source, output):
     evaluation_folder.write_scored(output, settings, source, scored)
     start = time.perf_counter()
     scored, table, mask_rule = _predict(settings, output, model, scored)
-    _refuse_changed_models(settings.paths.runs, checksums)
+    if target.run and target.may_freeze:
+        _refuse_changed_models(settings.paths.runs, checksums)
     failed_files.write(output, scored.failures)
     speed = ensemble.describe_speed(
         settings.score.tta, len(settings.paths.runs), len(table), time.perf_counter() - start

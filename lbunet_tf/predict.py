@@ -87,7 +87,8 @@ def predict(settings: config.Config, paths: Sequence[str]) -> list[str]:
     number, count = settings.results.part
     folder = _folder(settings)
     # The rows of a part are found by their turn in the whole list, which must be the same.
-    earlier_ids = _earlier_ids(folder) if count == 1 else {}
+    is_continued = count == 1 and not settings.paths.overwrite
+    earlier_ids = _earlier_ids(folder) if is_continued else {}
     images = new_images.list_images(paths, earlier_ids).iloc[number - 1 :: count]
     with whole_files.locked(folder, WORK):
         output_folder.check(folder, WORK, OWN, "--output")

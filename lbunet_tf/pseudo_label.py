@@ -11,7 +11,6 @@ it, scored where the run was scored, with --split_by=official --source=manifest,
 import concurrent.futures
 import functools
 import json
-import os
 import pathlib
 from collections.abc import Callable
 
@@ -168,6 +167,12 @@ def _output(settings):
 
 def _check_output(settings, output):
     """Refuses a folder of other files; replacing what was written before needs --overwrite."""
+    for path in settings.source.data_dir if settings.paths.overwrite else ():
+        if output_folder.holds(output, path):
+            raise ValueError(
+                f'"--data_dir" must not lie in the folder that --overwrite empties: a kill would '
+                f"lose it. Give --output=DIR for the next round. Received: --data_dir={path}"
+            )
     output_folder.check(output, WORK, (*OWN, pseudo_labels.MASKS), "--output")
     if settings.paths.overwrite or output_folder.is_new(output):
         return
@@ -191,13 +196,6 @@ def _asked(settings):
 
 def _begin(settings, rows, output):
     """Makes the folder ours, with --overwrite without what it held."""
-    for path in settings.source.data_dir if settings.paths.overwrite else ():
-        inside = os.path.realpath(path)
-        if os.path.commonpath([os.path.realpath(output), inside]) == os.path.realpath(output):
-            raise ValueError(
-                f'"--data_dir" must not lie in the folder that --overwrite empties: a kill would '
-                f"lose it. Give --output=DIR for the next round. Received: --data_dir={path}"
-            )
     output_folder.refuse_files_of_others(output, list(rows["mask_to_write"]))
     if settings.paths.overwrite and not output_folder.is_new(output):
         output_folder.delete_own(output, OWN)

@@ -33,6 +33,7 @@ from lbunet_tf.settings import flagfiles
 from lbunet_tf.settings import precision
 from lbunet_tf.settings import published_flags
 from lbunet_tf.settings import trained_flags
+from lbunet_tf.storage import output_folder
 from lbunet_tf.storage import spreadsheets
 from lbunet_tf.storage import whole_files
 from lbunet_tf.training import callbacks
@@ -87,7 +88,7 @@ def _refuse_inputs_of_the_old_run(settings):
     for flag in ("data_dir", "teacher", "encoder_weights"):
         value = settings.values()[flag]
         for path in (value,) if isinstance(value, str) else value:
-            is_inside = os.path.commonpath([run, os.path.realpath(path)]) == run
+            is_inside = output_folder.holds(run, path)
             if settings.paths.overwrite and is_inside and path and os.path.exists(path):
                 raise ValueError(
                     f'"--{flag}" must not lie in the run that --overwrite deletes. Name another '
@@ -113,7 +114,6 @@ def _train(settings, run, flag_lines, placement, precision_name):
     with placement.first_process_first("the manifest"):
         manifest = _frozen_manifest(settings, run, flag_lines, placement.writes)
     train_rows = manifest[manifest["split"] == "train"]
-    _check_accumulation(settings, train_rows)
     # Teachers, initial weights and makers of pseudo-labels must not have learnt from val or test.
     ancestors = held_out.read_ancestors([(settings, manifest)])
     held_out.refuse_learnt({settings.paths.run: manifest, **ancestors}, held_out.SCORED)
@@ -127,14 +127,14 @@ def _train(settings, run, flag_lines, placement, precision_name):
         _finish(run, model, settings, precision_name)
 
 
-def _check_accumulation(settings, train_rows):
-    """Raises a ValueError where an epoch has too few batches for a single step."""
-    accumulated = settings.optimizer.gradient_accumulation
-    batches = settings.device.steps_per_epoch(len(train_rows))
-    if accumulated > batches:
+def _check_accumulation(settings, manifest):
+    """Raises a ValueError where the whole training has too few batches for a single step."""
+    num_images = (manifest["split"] == "train").sum()
+    batches = settings.device.steps_per_epoch(num_images) * settings.budget.epochs
+    if settings.optimizer.gradient_accumulation > batches:
         raise ValueError(
-            f'"--gradient_accumulation" must be at most {batches}, the batches of an epoch of '
-            f"{len(train_rows)} images. Received: {accumulated}"
+            f'"--gradient_accumulation" must be at most {batches}, the batches of all epochs. '
+            f"Received: {settings.optimizer.gradient_accumulation}"
         )
 
 
@@ -238,6 +238,7 @@ def _frozen_manifest(settings, run, flag_lines, writes) -> pd.DataFrame:
     preparation.check_targets(
         settings.outputs, settings.split.balance, settings.score.monitor, prepared.manifest
     )
+    _check_accumulation(settings, prepared.manifest)
     run_directory.begin_training(settings.paths.run, flag_lines, settings.paths.overwrite)
     skipped = spreadsheets.quoted_table(prepared.skipped)
     whole_files.write_table(run / run_directory.SKIPPED, skipped)

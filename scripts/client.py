@@ -499,7 +499,7 @@ def _answers(ask, options, outcomes):
 def _readable(images, outcomes):
     """Yields (number, bytes) of each JPEG or PNG.
 
-    What is none is not sent. In exports of early versions one such file fails a whole batch, which
+    Other files are not sent. In exports of early versions one such file fails a whole batch, which
     TF Serving may have filled with images of several clients.
     """
     for number, path in enumerate(images):

@@ -252,7 +252,7 @@ def test_targets_of_one_kind_leave_the_other_as_it_was(evaluated, new_images, tm
     assert list(manifest["mask"] == "") == [False] * 4 + [True] * 8
 
 
-def test_a_second_round_reads_the_first_and_deletes_it_not(evaluated, new_images, tmp_path):
+def test_a_second_round_reads_the_first_and_does_not_delete_it(evaluated, new_images, tmp_path):
     _, run, _ = evaluated
     sureness = ("--confidence=0.5", "--mask_confidence=0")
     first, _ = label(run, tmp_path / "out", new_images, *sureness)

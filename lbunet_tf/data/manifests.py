@@ -1,5 +1,6 @@
 """The manifest: one row an image, the only thing that sources give and pipelines take."""
 
+import csv
 import os
 import pathlib
 import re
@@ -176,7 +177,8 @@ def join(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
     several = part.groupby(ids).transform("nunique") > 1
     # Twice within one source is an error, which `check` names.
     several &= ~pd.DataFrame({"id": ids, "part": part}).duplicated(keep=False)
-    several &= ids.str.fullmatch(OFFICIAL_ID) | _are_one_file(table["image"], ids, several)
+    is_official = ids.str.fullmatch(OFFICIAL_ID)
+    several &= is_official | _are_one_file(table["image"], ids, several & ~is_official)
     if not several.any():
         return table
     shared, ids = table[several], ids[several]
@@ -259,8 +261,8 @@ def _warn_of_sides(shared, ids):
         sides = shared[column].where(shared[column] != "").groupby(ids).nunique()
         if (sides > 1).any():
             logging.warning(
-                "%d images have another %s in each of two sources, the first is %r; that of the "
-                "source that --source names first is taken",
+                "%d images have different values of %s in two sources, the first is %r; that of "
+                "the source that --source names first is taken",
                 (sides > 1).sum(),
                 column,
                 sides.index[sides > 1][0],
@@ -315,17 +317,28 @@ def _read(path):
 
 
 def _with_our_names(table, path):
-    """Returns the table; Patient_ID or "Lesion ID" is our column, where ours is not there."""
+    """Returns the table; Patient_ID or "Lesion ID" is our column, where ours is not there.
+
+    And where all values could be ours: a Split of folds is none.
+    """
     ours = {_plain(column): column for column in COLUMNS if column not in table}
     renamed = {}
     for column in table.columns:
-        name = ours.pop(_plain(column), None)
-        if name:
-            renamed[column] = name
+        name = ours.get(_plain(column))
+        if name and _fits(table[column].fillna("").str.strip(), name):
+            renamed[column] = ours.pop(_plain(column))
     if renamed:
         words = ", ".join(f"{before} as {after}" for before, after in renamed.items())
         logging.warning("%s: columns of other names are taken for ours: %s", path, words)
     return table.rename(columns=renamed)
+
+
+def _fits(values, name):
+    if name == "split":
+        return values.isin(("", *ALL_SPLITS)).all()
+    numbers = pd.to_numeric(values, errors="coerce")
+    allowed = numbers.isin((0, 1)) if name == "label" else numbers.notna()
+    return name not in NUMBERS or (allowed | _is_unknown(values)).all()
 
 
 def _plain(name):
@@ -345,7 +358,7 @@ def is_prepared(path: str | os.PathLike) -> bool:
     """Returns whether a file is a manifest with checked files and splits, as `prepare` writes."""
     try:
         with open(path, encoding="utf-8") as file:
-            header = file.readline(10_000).strip().split(",")
+            header = next(csv.reader([file.readline(10_000)]), [])
     except (OSError, UnicodeDecodeError):
         return False
     return header[: len(COLUMNS)] == list(COLUMNS) and "content_hash" in header

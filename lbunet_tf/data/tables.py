@@ -2,6 +2,7 @@
 
 import csv
 import pathlib
+import re
 from collections.abc import Sequence
 
 import pandas as pd
@@ -85,8 +86,8 @@ def _first_row(path):
     """Returns (the cells of the first row, what separates them)."""
     with open(path, newline="", encoding="utf-8-sig") as file:
         line = next((line for line in file if line.strip()), "")
-        # In quotes, a comma separates nothing; of equals, the first.
-        separator = max(SEPARATORS, key=lambda sign: len(next(csv.reader([line], delimiter=sign))))
+        # In quotes, a sign separates nothing; of equals, the first.
+        separator = max(SEPARATORS, key=re.sub('"[^"]*"', "", line).count)
         file.seek(0)
         rows = csv.reader(file, delimiter=separator)
         cells = next((row for row in rows if any(cell.strip() for cell in row)), [])

@@ -107,7 +107,8 @@ def speed(
         # At 1, 2 and 5: the labels of all nine would touch.
         axes.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_major_formatter("{x:g}")
-        axes.xaxis.set_minor_formatter(ticker.NullFormatter())
+        is_wide = max(milliseconds) > 5 * min(milliseconds)
+        axes.xaxis.set_minor_formatter(ticker.NullFormatter() if is_wide else "{x:g}")
         axes.set_xlabel("milliseconds per image (logarithmic)")
         axes.set_ylabel("AUC of test images")
         canvas.save(figure, path)

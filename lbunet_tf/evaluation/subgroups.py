@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from absl import logging
 
 from lbunet_tf.evaluation import auc_intervals
 from lbunet_tf.evaluation import calibration
@@ -69,6 +70,8 @@ def measure(
     rows = []
     for name in columns:
         if name not in table:
+            if name not in COLUMNS:
+                logging.warning("--subgroups: the images have no column %s", name)
             continue
         group = groups_of(table[name])
         names = sorted(set(group), key=_order)

@@ -115,6 +115,7 @@ class Work:
             (row, result)
             for row, result in results
             if result
+            and result.cells[1] == written_predictions.shown(row["image"])
             and written_predictions.is_unchanged(row, result.seen)
             and all((folder / name).is_file() for name in self._pictures(row))
         ]

@@ -88,6 +88,12 @@ def check(folder: str | os.PathLike, work: str, own: Sequence[str], argument: st
     refuse_links(folder, own)
 
 
+def holds(folder: str | os.PathLike, path: str | os.PathLike) -> bool:
+    """Returns whether a path lies in a folder, whatever links lead to either."""
+    above = os.path.realpath(folder)
+    return os.path.commonpath([above, os.path.realpath(path)]) == above
+
+
 def refuse_links(folder: str | os.PathLike, own: Sequence[str]) -> None:
     """Raises a ValueError where a folder has a link in the place of what is written there."""
     folder = pathlib.Path(folder)

@@ -210,4 +210,4 @@ def test_sides_of_two_sources_that_differ_are_said(labelled, caplog):
     table = manifests.join([first, labelled.assign(split=["test", ""])])
 
     assert table["split"].tolist() == ["train", "val"]
-    assert "1 images have another split in each of two sources" in caplog.text
+    assert "1 images have different values of split in two sources" in caplog.text

@@ -390,3 +390,27 @@ def test_a_label_against_its_diagnosis_is_said(make_table, caplog):
     caplog.clear()
     manifests.warn_of_contradictions(table.assign(diagnosis="malignant"))
     assert caplog.text == ""
+
+
+def test_columns_of_other_spelling_whose_values_are_no_ours_stay(tmp_path):
+    path = tmp_path / "m.csv"
+    path.write_text("image_id,image,Label,Split,Age\na,a.jpg,benign,fold1,50-55\n")
+
+    table = manifests.read(path)
+
+    assert table[["Label", "Split", "Age"]].iloc[0].tolist() == ["benign", "fold1", "50-55"]
+    assert table["split"].tolist() == [""] and table["label"].isna().all()
+
+
+def test_signs_in_quotes_separate_nothing(tmp_path):
+    path = tmp_path / "m.csv"
+    path.write_text('image_id,image,"site; side; view; note"\na,a.jpg,x\n')
+
+    assert manifests.read(path)["site; side; view; note"].tolist() == ["x"]
+
+
+def test_a_manifest_with_quoted_names_is_known_as_prepared(tmp_path, make_table):
+    table = make_table(2).assign(content_hash="c", notes="one\rtwo")
+    whole_files.write_table(tmp_path / "m.csv", table)
+
+    assert manifests.is_prepared(tmp_path / "m.csv")

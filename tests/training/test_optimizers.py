@@ -2,6 +2,7 @@ import math
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 
 from lbunet_tf import train
@@ -184,9 +185,10 @@ def test_decay_is_of_kernels_alone_in_a_transformer():
     assert decayed == ["kernel"] * 4 and len(variables) == 4 + 4 + 2 + 2
 
 
-def test_more_batches_for_a_step_than_an_epoch_has_are_refused():
-    settings = config.make(gradient_accumulation=3, batch_size=8)
-    train._check_accumulation(settings, range(17))
+def test_more_batches_for_a_step_than_a_training_has_are_refused():
+    settings = config.make(gradient_accumulation=5, batch_size=8, epochs=2)
+    rows = pd.DataFrame({"split": ["train"] * 17 + ["val"]})
+    train._check_accumulation(settings, rows)
 
-    with pytest.raises(ValueError, match="must be at most 2, the batches of an epoch of 16 images"):
-        train._check_accumulation(settings, range(16))
+    with pytest.raises(ValueError, match="must be at most 4, the batches of all epochs"):
+        train._check_accumulation(settings, rows[1:])

@@ -74,7 +74,8 @@ def _distinct(rows, earlier):
     names, is_earlier = [], []
     for name, image, has_id in rows:
         before = "" if has_id else earlier.get(image, "")
-        is_earlier.append(re.fullmatch(re.escape(name) + r"(_\d+)*", before) is not None)
+        is_turn = before.startswith(name) and re.fullmatch(r"(_\d+)*", before[len(name) :])
+        is_earlier.append(bool(before and is_turn))
         names.append(before if is_earlier[-1] else name)
     order = sorted(range(len(names)), key=lambda number: not is_earlier[number])
     found = dict(zip(order, _with_turns([names[number] for number in order]), strict=True))

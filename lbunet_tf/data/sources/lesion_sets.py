@@ -96,7 +96,7 @@ def folder(path: pathlib.Path) -> pd.DataFrame:
                 set(own) - masks,
                 _is_image,
                 f"every file of {child}, a folder of masks by its name, must be the mask of an "
-                "image of a class: delete what is none, or rename the folder",
+                "image of a class: delete the files that are not, or rename the folder",
             )
         if own and masks.issuperset(own):
             left_out |= dict.fromkeys(own, "masks in a folder of their own")
@@ -107,7 +107,7 @@ def folder(path: pathlib.Path) -> pd.DataFrame:
     if table.empty or not (table["label"] == 1).any():
         raise ValueError(
             f"{path} must hold one folder with images per class, one of them named "
-            f"{', '.join(MELANOMA_FOLDERS)}. Received: "
+            f"{', '.join(MELANOMA_FOLDERS)} or a kind of melanoma. Received: "
             f"{', '.join(child.name for child in classes) or 'no folder'}"
         )
     return _with_distinct_ids(table)
@@ -157,8 +157,8 @@ def _class_rows(class_folder, files):
 
 
 def _label_of(name):
-    """Returns 1 or 0 of a class, NaN where its name says that it is unknown."""
-    if name in identifiers.UNKNOWN_WORDS:
+    """Returns 1 or 0 of a class, NaN of `unknown`."""
+    if name == "unknown":
         return np.nan
     return float(name in MELANOMA_FOLDERS or diagnoses.codes_of([name])[0] == "mel")
 

@@ -69,7 +69,7 @@ class EvaluatedRun:
 
     @property
     def is_kept(self) -> bool:
-        """Whether a run has what was chosen, so that predict, load and export give it."""
+        """Whether a run can have what was chosen: a mean, or a run with --tta, has none of it."""
         return frozen.is_run_as_it_is(self.settings.paths.runs, self.settings.score.tta)
 
 

@@ -156,8 +156,8 @@ def not_kept(run: evaluated_run.EvaluatedRun, name: str) -> str:
     if run.is_kept or name not in run.scores:
         return ""
     return (
-        "This is measured here and not kept: of the mean of several runs, or with --tta, predict, "
-        "load and export give nothing of it."
+        "This is measured here and not kept: for the mean of several runs, or with --tta, predict, "
+        "load and export do not use it."
     )
 
 

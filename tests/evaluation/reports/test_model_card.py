@@ -156,7 +156,7 @@ def test_what_a_mean_does_not_keep_is_no_output_of_it(evaluate_whole):
     assert "whether the image is flagged and the set of classes" in card_facts.outputs(run)
     assert "flagged" not in card_facts.outputs(mean) and "set" not in card_facts.outputs(mean)
     card = model_card.build_card(mean)
-    assert card.count("predict, load and export give nothing of it") == 3
+    assert card.count("predict, load and export do not use it") == 3
     assert "(platt, fitted on val) was measured, and is not kept." in card
     assert "can be calibrated" not in card
 

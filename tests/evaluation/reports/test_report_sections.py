@@ -173,7 +173,7 @@ def test_nothing_is_promised_of_an_operating_point_on_other_images(
     assert ("Nothing is promised of the operating point" in limits) is not is_promised
 
 
-NOT_KEPT = "predict, load and export give nothing of it"
+NOT_KEPT = "predict, load and export do not use it"
 
 
 @pytest.mark.parametrize("flags", [{"tta": "flips"}, {"other_runs": ("runs/b",)}], ids=str)
