@@ -51,7 +51,7 @@ def main(settings: config.Config) -> None:
     source = _other_source(other_source)
     if (source or settings.source).on_bad_image == "skip":
         return
-    output = evaluation_folder.folder_of(settings, source)
+    output = evaluation_folder.folder_of(settings.paths, source, _asked(settings, source))
     # A run has settled how it reads its own.
     skip = ", or give --on_bad_image=skip to leave them out" if source else ""
     failed_files.raise_for(
@@ -72,7 +72,7 @@ def evaluate(settings: config.Config, other_source: dict | None = None) -> dict[
             test instead of the run's own. Nothing: the run's own.
     """
     source = _other_source(other_source)
-    output = evaluation_folder.folder_of(settings, source)
+    output = evaluation_folder.folder_of(settings.paths, source, _asked(settings, source))
     with whole_files.locked(output, evaluation_folder.WORK):
         return _evaluate(settings, source, output)
 
@@ -95,7 +95,8 @@ def _evaluate(settings, source, output):
         scored.manifest[scored.manifest["split"] == "test"],
         settings.score.subgroups,
     )
-    evaluation_folder.write_scored(output, settings, source, scored)
+    run = pathlib.Path(settings.paths.run)
+    evaluation_folder.write_scored(output, run, scored, _asked(settings, source))
     start = time.perf_counter()
     scored, table, mask_rule = _predict(settings, output, model, scored)
     if target.run and target.may_freeze:
@@ -129,6 +130,12 @@ def _evaluate(settings, source, output):
     )
     _log(output, metrics)
     return metrics
+
+
+def _asked(settings, source):
+    return evaluation_folder.asked_of(
+        settings.paths.runs, settings.score, settings.mask_cleanup, source
+    )
 
 
 def _checksums(runs):

@@ -3,12 +3,14 @@
 import os
 import pathlib
 import shutil
+from collections.abc import Sequence
 
 from lbunet_tf.runs import ensemble
 from lbunet_tf.runs import held_out
 from lbunet_tf.runs import run_directory
-from lbunet_tf.settings import config
+from lbunet_tf.settings import command_groups
 from lbunet_tf.settings import image_groups
+from lbunet_tf.settings import score_group
 from lbunet_tf.storage import output_folder
 from lbunet_tf.storage import spreadsheets
 from lbunet_tf.storage import whole_files
@@ -38,43 +40,53 @@ CHOICES = (
 )
 
 
-def asked_of(settings: config.Config, source: image_groups.Source | None) -> dict:
+def asked_of(
+    runs: Sequence[str],
+    score: score_group.Score,
+    mask_cleanup: str,
+    source: image_groups.Source | None,
+) -> dict:
     """Returns what decides an evaluation, by flag; folders do not depend on how they are named.
 
     Args:
-        settings: Of the first run, with the others in `other_runs`.
+        runs: Whose mean is evaluated; mostly one.
+        score: The flags of the score.
+        mask_cleanup: `Config.mask_cleanup`.
         source: How another source is read; None for the run's own images.
     """
     asked = {
-        "run": [os.path.abspath(run) for run in settings.paths.runs],
-        "tta": settings.score.tta,
-        "mask_cleanup": settings.mask_cleanup,
+        "run": [os.path.abspath(run) for run in runs],
+        "tta": score.tta,
+        "mask_cleanup": mask_cleanup,
     }
     if source:
         folders = [os.path.abspath(folder) for folder in source.data_dir]
         asked |= {**vars(source), "source": list(source.source), "data_dir": folders}
         # The same images, whatever becomes of bad ones.
         del asked["on_bad_image"]
-    choices = {name: getattr(settings.score, name) for name in CHOICES}
-    tables = [os.path.abspath(path) for path in settings.score.subgroup_table]
+    choices = {name: getattr(score, name) for name in CHOICES}
+    tables = [os.path.abspath(path) for path in score.subgroup_table]
     # Lists, as JSON gives them back.
-    choices |= {"subgroups": list(settings.score.subgroups), "subgroup_table": tables}
+    choices |= {"subgroups": list(score.subgroups), "subgroup_table": tables}
     return asked | choices
 
 
-def folder_of(settings: config.Config, source: image_groups.Source | None) -> pathlib.Path:
+def folder_of(
+    paths: command_groups.Paths, source: image_groups.Source | None, asked: dict
+) -> pathlib.Path:
     """Returns where to write: the run directory, --output, or RUN/on_SOURCE.
 
     Args:
-        settings: Of the first run, with the others in `other_runs`.
+        paths: The first run, with the others in `other_runs`, and --output.
         source: How another source is read; None for the run's own images.
+        asked: What `asked_of` returns.
 
     Raises:
         ValueError: The folder holds something else, an evaluation of other flags too.
     """
-    run = pathlib.Path(settings.paths.run)
+    run = pathlib.Path(paths.run)
     name = f"on_{'+'.join(source.source)}" if source else ""
-    folder = ensemble.output_folder(settings.paths, name)
+    folder = ensemble.output_folder(paths, name)
     if folder == run:
         output_folder.refuse_links(run, OWN)
         return folder
@@ -83,7 +95,6 @@ def folder_of(settings: config.Config, source: image_groups.Source | None) -> pa
         output_folder.check(folder, WORK, OWN, "--output")
         return folder
     output_folder.refuse_links(folder, OWN)
-    asked = asked_of(settings, source)
     # Earlier versions noted no choices; and a run takes what lies in it along where it is moved.
     known = {*asked} - {name for name in CHOICES if name not in before}
     known -= {"run"} if folder.parent == run else set()
@@ -109,18 +120,14 @@ def _asked_before(folder):
 
 
 def write_scored(
-    folder: pathlib.Path,
-    settings: config.Config,
-    source: image_groups.Source | None,
-    scored: held_out.Scored,
+    folder: pathlib.Path, run: pathlib.Path, scored: held_out.Scored, asked: dict
 ) -> None:
     """Writes what tells which images were scored; a run directory holds it already."""
-    run = pathlib.Path(settings.paths.run)
     if folder == run:
         return
     output_folder.mark(folder, WORK)
     # First the file by which an older evaluation is known.
-    checks = {**scored.checks, "asked": asked_of(settings, source)}
+    checks = {**scored.checks, "asked": asked}
     whole_files.write_json(folder / run_directory.CHECKS, checks)
     if scored.skipped is None:
         shutil.copyfile(run / run_directory.SKIPPED, folder / run_directory.SKIPPED)

@@ -71,7 +71,8 @@ def read_plan(settings: config.Config) -> tuple[pd.DataFrame, pd.DataFrame] | No
             f"{'with' if masks else 'without'} masks. Received: "
             f"--heads={','.join(settings.outputs.heads)}"
         )
-    for name, value in _flags(settings).items():
+    flags = _flags(settings.preprocessing, settings.source, settings.split, settings.reading)
+    for name, value in flags.items():
         # A flag that is newer than the plan had its default's effect; this one was not noted.
         default = value if name == "max_megapixels" else config.FIELDS[name].default
         before = plan.get(name, json.loads(json.dumps(default)))
@@ -94,14 +95,15 @@ def write_plan(settings: config.Config, manifest: pd.DataFrame, skipped: pd.Data
     planned = manifest.assign(record=_record_paths(manifest, settings.preprocessing.image_size))
     whole_files.write_table(folder / SKIPPED, spreadsheets.quoted_table(skipped))
     whole_files.write_table(folder / reader.MANIFEST, planned)
-    plan = {**_flags(settings), "has_masks": settings.outputs.has_mask}
+    flags = _flags(settings.preprocessing, settings.source, settings.split, settings.reading)
+    plan = {**flags, "has_masks": settings.outputs.has_mask}
     whole_files.write_json(folder / reader.PLAN, plan)
 
 
-def _flags(settings):
+def _flags(preprocessing, source, split, reading):
     """Returns what a plan is made of: the pixels, which rows there are, and in which split."""
-    flags = vars(settings.preprocessing) | vars(settings.source) | vars(settings.split)
-    flags["max_megapixels"] = settings.reading.max_megapixels
+    flags = vars(preprocessing) | vars(source) | vars(split)
+    flags["max_megapixels"] = reading.max_megapixels
     # It decides whether a bad file ends the command, not what is planned.
     del flags["on_bad_image"]
     # As JSON gives it back: lists for tuples.
