@@ -4,7 +4,6 @@ import csv
 import os
 import pathlib
 import re
-from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -42,9 +41,6 @@ GROUPS = ("patient_id", "lesion_id", "duplicate_group")
 # Of so many images more than half are rarely of one patient.
 MANY = 20
 IDENTITIES = (*GROUPS, "sex", "site")
-OFFICIAL_ID = r"ISIC_\d{7}"
-# What belongs to the image file; the rest of a row is about the lesion.
-OF_FILE = ("image_id", "image", "mask", "pseudo_mask", "source")
 SPLITS = ("train", "val", "test")
 # May be there: what is chosen and calibrated after training is, on images that chose no epoch.
 CALIBRATION = "calibration"
@@ -156,117 +152,10 @@ def archive_ids(image_ids: pd.Series) -> pd.Series:
     return identifiers.normalised(image_ids).str.removesuffix("_downsampled")
 
 
-def join(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Returns the rows of several sources; an image of two sources is one row.
-
-    The challenges share images (ISIC 2018 Task 3 is HAM10000), under the archive's id; two
-    images of another name in common need not be one, unless they are one file. Image and mask
-    are those of the first source that has both, else of the first; whatever else that source
-    does not know is taken from the next that does. Of diagnoses the most specific one is taken, of
-    equally specific ones the first. What a network made (`pseudo_label`, `pseudo_mask`) gives way
-    to what is known.
-
-    Raises:
-        ValueError: Two sources give an image different labels.
-    """
-    table = pd.concat(parts, ignore_index=True)
-    if len(parts) == 1:
-        return table
-    ids = archive_ids(table["image_id"]).rename("archive_id")
-    part = pd.Series(np.repeat(np.arange(len(parts)), [len(rows) for rows in parts]))
-    several = part.groupby(ids).transform("nunique") > 1
-    # Twice within one source is an error, which `check` names.
-    several &= ~pd.DataFrame({"id": ids, "part": part}).duplicated(keep=False)
-    is_official = ids.str.fullmatch(OFFICIAL_ID)
-    several &= is_official | _are_one_file(table["image"], ids, several & ~is_official)
-    if not several.any():
-        return table
-    shared, ids = table[several], ids[several]
-    merged = _merge(shared, ids)
-    first = ids.drop_duplicates()
-    for column in table.columns:
-        values = merged[column].reindex(first).to_numpy()
-        text = column not in NUMBERS and column in COLUMNS
-        table.loc[first.index, column] = (
-            pd.Series(values, first.index).fillna("") if text else values
-        )
-    logging.info("%d images are in more than one source; each is used once", len(first))
-    return table.drop(index=shared.index.difference(first.index)).reset_index(drop=True)
-
-
-def _are_one_file(images, ids, where):
-    """Returns (N,) bool: whether the images of an id are one file, however its path is written."""
-    files = images[where].map(os.path.realpath)
-    is_one = files.groupby(ids[where]).transform("nunique") == 1
-    return is_one.reindex(images.index, fill_value=False)
-
-
-def _merge(shared, ids):
-    """Returns one row an id, of what its rows know."""
-    # `first` takes the first that is not missing; "" is text's missing.
-    merged = shared.replace("", None).groupby(ids).first()
-    has_mask = shared["mask"] != ""
-    wanted = pd.DataFrame(
-        {
-            "image": [os.path.isfile(record_path.file_of(path)) for path in shared["image"]],
-            "mask": [os.path.isfile(record_path.file_of(path)) for path in shared["mask"]],
-            "known": has_mask & ~is_made(shared, "mask"),
-            "made": has_mask,
-        },
-        shared.index,
-    )
-    order = wanted.sort_values(list(wanted), ascending=False, kind="stable").index
-    chosen = ids[order].drop_duplicates()
-    of_file = [column for column in OF_FILE if column in shared]
-    merged[of_file] = shared.loc[chosen.index, of_file].set_axis(chosen)
-    merged["diagnosis"] = _most_specific(shared["diagnosis"], ids)
-    made = is_made(shared, "label")
-    known = shared["label"].mask(made).groupby(ids).first()
-    _refuse_contradiction(shared[~made], ids[~made])
-    _warn_of_sides(shared, ids)
-    merged["label"] = known.fillna(merged["label"])
-    if "pseudo_label" in shared:
-        merged["pseudo_label"] = (known.isna() & merged["label"].notna()).astype(int)
-    return merged
-
-
-def _most_specific(diagnosis, ids):
-    """Returns one diagnosis an id, with the ids as its index."""
-    order = np.argsort(-diagnoses.specificities_of(diagnosis), kind="stable")
-    known = diagnosis.where(diagnosis != "").iloc[order]
-    return known.groupby(ids.iloc[order]).first()
-
-
 def is_made(rows: pd.DataFrame, target: str) -> pd.Series:
     """Returns (N,) bool: whose `target`, mask or label, a network made (pseudo_label)."""
     marks = rows.get(f"pseudo_{target}", pd.Series(0, rows.index))
     return pd.to_numeric(marks, errors="coerce") == 1
-
-
-def _refuse_contradiction(shared, ids):
-    labels = shared["label"].groupby(ids).nunique()
-    different = labels.index[labels > 1]
-    if len(different):
-        rows = shared[ids == different[0]]
-        raise ValueError(
-            "sources must agree on the label of an image that they share; "
-            f"{len(different)} images differ. Received for {different[0]!r}: "
-            + ", ".join(f"{row.label:g} in {row.source}" for row in rows.itertuples())
-            + ". Leave one of the sources out, or fix the label in a --source=manifest"
-        )
-
-
-def _warn_of_sides(shared, ids):
-    for column in ("split", "official_part"):
-        sides = shared[column].where(shared[column] != "").groupby(ids).nunique()
-        if (sides > 1).any():
-            logging.warning(
-                "%d images have different values of %s in two sources, the first is %r; that of "
-                "the source that --source names first is taken",
-                (sides > 1).sum(),
-                column,
-                sides.index[sides > 1][0],
-            )
 
 
 def _refuse(manifest, wrong, rule, column="image_id"):

@@ -8,6 +8,7 @@ import pandas as pd
 from absl import logging
 
 from lbunet_tf.data import diagnoses
+from lbunet_tf.data import joining
 from lbunet_tf.data import manifests
 from lbunet_tf.data.records import reader
 from lbunet_tf.data.records import record_path
@@ -61,7 +62,7 @@ def make_manifest(
             # Other sources, and tables with some labels, have reasons for those they lack.
             table["label"] = diagnoses.labels_of(table["diagnosis"])
         parts.append(table)
-    table = manifests.check(manifests.join(parts))
+    table = manifests.check(joining.join(parts))
     manifests.warn_of_one_patient(table)
     manifests.warn_of_contradictions(table)
     return _without_missing(table, source.allow_missing_images, needs_masks)
@@ -143,8 +144,7 @@ def _refuse_missing(missing, column, count, way):
     raise ValueError(
         f"every {column} that the labels name must exist; {len(missing)} of {count} are missing. "
         f"The first is of image {first['image_id']!r} of source {first['source']}: looked for "
-        f"{first[column]}. Complete the download, or give "
-        f"--allow_missing_images to continue {way}"
+        f"{first[column]}. Complete the download, or give --allow_missing_images to continue {way}"
     )
 
 

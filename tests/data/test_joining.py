@@ -1,9 +1,10 @@
-"""Images that stand in more than one source: `manifests.join`."""
+"""Images that stand in more than one source: `joining.join`."""
 
 import pandas as pd
 import pytest
 
 from lbunet_tf.data import diagnoses
+from lbunet_tf.data import joining
 from lbunet_tf.data import manifests
 
 
@@ -31,7 +32,7 @@ def outlined():
 
 
 def test_an_image_of_two_sources_is_one_row_that_knows_what_both_know(labelled, outlined):
-    table = manifests.join([labelled, outlined]).set_index("image_id")
+    table = joining.join([labelled, outlined]).set_index("image_id")
 
     assert list(table.index) == ["ISIC_0000007", "y", "z"]
     row = table.loc["ISIC_0000007"]
@@ -43,7 +44,7 @@ def test_an_image_of_two_sources_is_one_row_that_knows_what_both_know(labelled, 
 def test_the_first_source_is_taken_where_neither_has_a_mask(labelled, outlined):
     outlined["mask"] = ""
 
-    row = manifests.join([labelled, outlined]).set_index("image_id").loc["ISIC_0000007"]
+    row = joining.join([labelled, outlined]).set_index("image_id").loc["ISIC_0000007"]
 
     assert (row["image"], row["source"], row["lesion_id"]) == ("h/x.jpg", "ham10000", "l7")
 
@@ -52,7 +53,7 @@ def test_the_source_whose_files_are_there_is_taken(labelled, outlined, tmp_path)
     (tmp_path / "x.jpg").touch()
     labelled["image"] = [str(tmp_path / "x.jpg"), "h/y.jpg"]
 
-    row = manifests.join([labelled, outlined]).set_index("image_id").loc["ISIC_0000007"]
+    row = joining.join([labelled, outlined]).set_index("image_id").loc["ISIC_0000007"]
 
     assert (row["image"], row["mask"]) == (str(tmp_path / "x.jpg"), "")
 
@@ -60,7 +61,7 @@ def test_the_source_whose_files_are_there_is_taken(labelled, outlined, tmp_path)
 def test_a_smaller_copy_of_isic_2019_is_the_image_that_it_is_a_copy_of(labelled, outlined):
     labelled["image_id"] = ["ISIC_0000007_downsampled", "y"]
 
-    table = manifests.join([labelled, outlined])
+    table = joining.join([labelled, outlined])
 
     assert table["image_id"].tolist() == ["ISIC_0000007", "y", "z"]
     assert table["label"][0] == 1
@@ -69,14 +70,14 @@ def test_a_smaller_copy_of_isic_2019_is_the_image_that_it_is_a_copy_of(labelled,
 def test_two_manifests_that_name_one_file_know_it_together(labelled):
     other = labelled.assign(image_id=["ISIC_0000007", "y"], age=[50, 60])
 
-    assert manifests.join([labelled, other])["age"].tolist() == [50, 60]
+    assert joining.join([labelled, other])["age"].tolist() == [50, 60]
 
 
 def test_what_a_network_made_gives_way_to_what_is_known(labelled, outlined):
     outlined = outlined.assign(label=[1.0, 0.0], pseudo_label=1, pseudo_mask=1)
     labelled["mask"] = ["h/x.png", ""]
 
-    row = manifests.join([outlined, labelled]).set_index("image_id").loc["ISIC_0000007"]
+    row = joining.join([outlined, labelled]).set_index("image_id").loc["ISIC_0000007"]
 
     assert (row["label"], row["mask"]) == (1, "h/x.png")
     assert row["pseudo_label"] == 0 and row["pseudo_mask"] != 1
@@ -86,7 +87,7 @@ def test_what_a_network_made_is_kept_where_nothing_is_known(labelled, outlined):
     outlined = outlined.assign(label=[1.0, 0.0], pseudo_label=1, pseudo_mask=1)
     labelled["label"] = float("nan")
 
-    row = manifests.join([labelled, outlined]).set_index("image_id").loc["ISIC_0000007"]
+    row = joining.join([labelled, outlined]).set_index("image_id").loc["ISIC_0000007"]
 
     assert (row["label"], row["mask"]) == (0, "i/x.png")
     assert (row["pseudo_label"], row["pseudo_mask"]) == (1, 1)
@@ -115,7 +116,7 @@ def test_the_most_specific_diagnosis_is_taken_in_any_order(
     labelled["diagnosis"], outlined["diagnosis"] = one, other
     parts = [outlined, labelled] if is_swapped else [labelled, outlined]
 
-    row = manifests.join(parts).set_index("image_id").loc["ISIC_0000007"]
+    row = joining.join(parts).set_index("image_id").loc["ISIC_0000007"]
 
     assert row["diagnosis"] == expected
 
@@ -132,7 +133,7 @@ def test_an_image_has_the_class_of_the_source_that_names_it(
     outlined["label"], outlined["diagnosis"] = 0.0, "nevus"
     parts = [outlined, labelled] if is_swapped else [labelled, outlined]
 
-    table = manifests.join(parts).set_index("image_id")
+    table = joining.join(parts).set_index("image_id")
 
     found = diagnoses.classes_of(table["diagnosis"], classes)
     assert found[list(table.index).index("ISIC_0000007")] == expected
@@ -141,7 +142,7 @@ def test_an_image_has_the_class_of_the_source_that_names_it(
 def test_of_two_kinds_of_lesion_the_first_sources_is_taken(labelled, outlined):
     labelled["diagnosis"], outlined["diagnosis"] = "solar lentigo", "lentigo NOS"
 
-    tables = [manifests.join(parts) for parts in ([labelled, outlined], [outlined, labelled])]
+    tables = [joining.join(parts) for parts in ([labelled, outlined], [outlined, labelled])]
 
     found = [table.set_index("image_id").loc["ISIC_0000007", "diagnosis"] for table in tables]
     assert found == ["solar lentigo", "lentigo NOS"]
@@ -154,14 +155,14 @@ def test_each_image_has_its_own_diagnosis():
     words = ["nevus", "", "bcc", "df"]
     fine = _part("isic2017", image_id=ids[::-1], image=images[::-1], diagnosis=words)
 
-    table = manifests.join([coarse, fine])
+    table = joining.join([coarse, fine])
 
     assert table["image_id"].tolist() == ids
     assert table["diagnosis"].tolist() == ["df", "bcc", "benign", "nevus"]
 
 
 def test_what_no_source_knows_stays_unknown(labelled, outlined):
-    table = manifests.join([labelled, outlined]).set_index("image_id")
+    table = joining.join([labelled, outlined]).set_index("image_id")
 
     assert table.loc["ISIC_0000007", "site"] == "" and pd.isna(table.loc["ISIC_0000007", "age"])
     assert pd.isna(table.loc["z", "label"]) and table.loc["y", "mask"] == ""
@@ -171,11 +172,11 @@ def test_sources_that_contradict_each_other_are_refused_by_image(labelled, outli
     outlined["label"] = [0.0, 0.0]
 
     with pytest.raises(ValueError, match="'ISIC_0000007': 1 in ham10000, 0 in isic2018"):
-        manifests.join([labelled, outlined])
+        joining.join([labelled, outlined])
 
 
 def test_an_image_twice_in_one_source_is_left_for_the_check(labelled):
-    table = manifests.join([pd.concat([labelled, labelled])])
+    table = joining.join([pd.concat([labelled, labelled])])
 
     with pytest.raises(ValueError, match="image_id must be unique"):
         manifests.check(table)
@@ -184,7 +185,7 @@ def test_an_image_twice_in_one_source_is_left_for_the_check(labelled):
 def test_sources_without_a_shared_image_are_put_one_after_the_other(labelled, outlined):
     outlined["image_id"] = ["z", "w"]
 
-    assert list(manifests.join([labelled, outlined])["image_id"]) == ["ISIC_0000007", "y", "z", "w"]
+    assert list(joining.join([labelled, outlined])["image_id"]) == ["ISIC_0000007", "y", "z", "w"]
 
 
 def test_images_of_a_name_that_is_not_the_archives_need_not_be_one(labelled, outlined):
@@ -192,7 +193,7 @@ def test_images_of_a_name_that_is_not_the_archives_need_not_be_one(labelled, out
         table["image_id"] = table["image_id"].replace("ISIC_0000007", "photo1")
 
     with pytest.raises(ValueError, match="image_id must be unique.*ham10000, isic2018"):
-        manifests.check(manifests.join([labelled, outlined]))
+        manifests.check(joining.join([labelled, outlined]))
 
 
 def test_one_file_of_two_spellings_is_one_image(labelled, tmp_path):
@@ -201,13 +202,13 @@ def test_one_file_of_two_spellings_is_one_image(labelled, tmp_path):
     first = labelled.assign(image_id=["a", "b"], image=[f"{tmp_path}/data/{n}.jpg" for n in "ab"])
     other = first.assign(image=[f"{tmp_path}/link/a.jpg", f"{tmp_path}/link/../data/b.jpg"])
 
-    assert manifests.join([first, other])["image"].tolist() == first["image"].tolist()
+    assert joining.join([first, other])["image"].tolist() == first["image"].tolist()
 
 
 def test_sides_of_two_sources_that_differ_are_said(labelled, caplog):
     first = labelled.assign(split=["train", "val"])
 
-    table = manifests.join([first, labelled.assign(split=["test", ""])])
+    table = joining.join([first, labelled.assign(split=["test", ""])])
 
     assert table["split"].tolist() == ["train", "val"]
     assert "1 images have different values of split in two sources" in caplog.text
