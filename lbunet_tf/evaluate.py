@@ -78,7 +78,7 @@ def evaluate(settings: config.Config, other_source: dict | None = None) -> dict[
 
 
 def _evaluate(settings, source, output):
-    checksums = _checksums(settings.paths.runs)
+    checksums = ensemble.checksums(settings.paths.runs)
     model = ensemble.load_mean(settings)
     if not settings.paths.other_runs:
         # What is drawn last must be there before hours of predictions.
@@ -100,7 +100,12 @@ def _evaluate(settings, source, output):
     start = time.perf_counter()
     scored, table, mask_rule = _predict(settings, output, model, scored)
     if target.run and target.may_freeze:
-        _refuse_changed_models(settings.paths.runs, checksums)
+        ensemble.refuse_changed(
+            settings.paths.runs,
+            checksums,
+            "What is chosen belongs to one model: give the same command again, best after the "
+            "training has ended.",
+        )
     failed_files.write(output, scored.failures)
     speed = ensemble.describe_speed(
         settings.score.tta, len(settings.paths.runs), len(table), time.perf_counter() - start
@@ -136,23 +141,6 @@ def _asked(settings, source):
     return evaluation_folder.asked_of(
         settings.paths.runs, settings.score, settings.mask_cleanup, source
     )
-
-
-def _checksums(runs):
-    """Returns the checksum of the model of each run, None where there is none."""
-    paths = [pathlib.Path(run) / run_directory.MODEL for run in runs]
-    return [whole_files.crc32(path) if path.is_file() else None for path in paths]
-
-
-def _refuse_changed_models(runs, checksums):
-    """Raises where the model of a run is no longer the one that was loaded: it is in training."""
-    for run, before, now in zip(runs, checksums, _checksums(runs), strict=True):
-        if now != before:
-            raise ValueError(
-                f"{run}/{run_directory.MODEL} must stay as it is until the evaluation has ended: "
-                "what is chosen belongs to one model. Give the same command again, best after the "
-                f"training has ended. Received: CRC-32 {before} before it was loaded, then {now}"
-            )
 
 
 def _target(settings, source, output, checksums):

@@ -28,7 +28,6 @@ from lbunet_tf.runs import frozen
 from lbunet_tf.runs import image_progress
 from lbunet_tf.runs import mask_threshold
 from lbunet_tf.runs import predictor
-from lbunet_tf.runs import run_directory
 from lbunet_tf.runs import written_predictions
 from lbunet_tf.settings import config
 from lbunet_tf.settings import entry
@@ -159,10 +158,9 @@ def _plan(images):
 
 def _asked(settings, mask_rule):
     """Returns what decides a prediction, besides the image."""
-    models = [
-        [pathlib.Path(run).resolve().name, whole_files.crc32(f"{run}/{run_directory.MODEL}")]
-        for run in settings.paths.runs
-    ]
+    runs = settings.paths.runs
+    names = [pathlib.Path(run).resolve().name for run in runs]
+    models = [list(pair) for pair in zip(names, ensemble.checksums(runs), strict=True)]
     return {
         "models": models,
         "tta": settings.score.tta,

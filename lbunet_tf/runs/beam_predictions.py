@@ -17,8 +17,8 @@ from collections.abc import Iterator
 from collections.abc import Sequence
 
 from lbunet_tf.data import beam
+from lbunet_tf.runs import ensemble
 from lbunet_tf.runs import predictor
-from lbunet_tf.runs import run_directory
 from lbunet_tf.runs import written_predictions
 from lbunet_tf.serving import outlines
 from lbunet_tf.settings import config
@@ -45,7 +45,7 @@ class Work:
     settings: config.Config
     mask_rule: outlines.MaskRule
     asked: str
-    models: tuple[int, ...]
+    models: tuple[int | None, ...]
 
     def results(
         self, rows: Sequence[dict], folder: pathlib.Path
@@ -129,13 +129,11 @@ class Work:
 @functools.lru_cache(1)
 def _load(work):
     trained = predictor.Predictor(work.settings, work.mask_rule)
-    for run, asked in zip(work.settings.paths.runs, work.models, strict=True):
-        path = pathlib.Path(run) / run_directory.MODEL
-        if whole_files.crc32(path) != asked:
-            raise ValueError(
-                f"{path} must stay as it is until all images are predicted: it has changed since "
-                "the command began. Give --overwrite to predict all of them by the new one"
-            )
+    ensemble.refuse_changed(
+        work.settings.paths.runs,
+        work.models,
+        "Give --overwrite to predict all images by the new one.",
+    )
     return trained
 
 

@@ -1,6 +1,7 @@
 """The runs whose mean evaluate, predict and export take; mostly one."""
 
 import pathlib
+from collections.abc import Sequence
 
 import keras
 from absl import logging
@@ -15,6 +16,7 @@ from lbunet_tf.settings import flagfiles
 from lbunet_tf.settings import output_group
 from lbunet_tf.settings import process
 from lbunet_tf.settings import released_runs
+from lbunet_tf.storage import whole_files
 
 
 def load_mean(settings: config.Config) -> keras.Model:
@@ -45,6 +47,28 @@ def load_best(run: pathlib.Path) -> keras.Model:
     flags = flagfiles.read(str(run))
     _check_outputs(path, model, flags.preprocessing.image_size, flags.outputs)
     return model
+
+
+def checksums(runs: Sequence[str]) -> list[int | None]:
+    """Returns the CRC-32 of the model of each run, None where there is none yet."""
+    paths = [pathlib.Path(run) / run_directory.MODEL for run in runs]
+    return [whole_files.crc32(path) if path.is_file() else None for path in paths]
+
+
+def refuse_changed(runs: Sequence[str], before: Sequence[int | None], way_out: str) -> None:
+    """Raises a ValueError where a training has replaced the model of a run meanwhile.
+
+    Args:
+        runs: The runs.
+        before: What `checksums` returned when the command began.
+        way_out: What to do, as a sentence.
+    """
+    for run, then, now in zip(runs, before, checksums(runs), strict=True):
+        if now != then:
+            raise ValueError(
+                f"{run}/{run_directory.MODEL} must stay as it is until the command has ended. "
+                f"{way_out} Received: CRC-32 {then} when it began, then {now}"
+            )
 
 
 def _check_outputs(path, model, size, run_outputs):
