@@ -130,8 +130,9 @@ def _evaluate(settings, source, output):
     described = report_files.describe(
         settings, source, scored.manifest, scored.checks, metrics, how_scored, checksums
     )
+    kept = assessment.kept(metrics["test"], found, mask_rule, target.run)
     report_files.write(
-        output, dataclasses.replace(described, test=test, groups=groups, figures=drawn)
+        output, dataclasses.replace(described, test=test, groups=groups, figures=drawn, kept=kept)
     )
     _log(output, metrics)
     return metrics

@@ -73,6 +73,23 @@ def test_a_target_replaces_it_and_is_kept_by_a_later_evaluation(run, settings):
     assert again["test"]["at_val_threshold"]["threshold"] == point["threshold"]
 
 
+def test_a_report_elsewhere_says_that_its_choice_is_not_the_runs(run, settings, tmp_path):
+    def card_of(name, **flags):
+        evaluate.evaluate(settings.replace(output=str(tmp_path / name), **flags))
+        return (tmp_path / name / "evaluation/model_card.md").read_text()
+
+    not_used = "predict, load and export do not use it"
+    assert not_used not in card_of("same")
+
+    card = card_of("asked", target_sensitivity=0.8)
+    assert card.count(not_used) == 1 and "whether the image is flagged" not in card
+
+    for file in (FILE, "conformal.json"):
+        (run / file).unlink()
+    # Point, sets and contours.
+    assert card_of("nothing").count(not_used) == 3
+
+
 def test_a_guarantee_without_enough_patients_leaves_all_as_it_was(run, settings):
     before = (run / FILE).read_bytes()
 

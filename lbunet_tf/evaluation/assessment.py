@@ -113,6 +113,39 @@ def assess(
     return metrics, chosen.Chosen(threshold, function, sets)
 
 
+def kept(
+    measured: dict, found: chosen.Chosen, mask_rule: outlines.MaskRule, run: pathlib.Path | None
+) -> frozenset[str]:
+    """Returns which of `frozen.CHOICES` the run has just as they were measured.
+
+    Args:
+        measured: The metrics of test.
+        found: What was chosen of scores, as `assess` gives it.
+        mask_rule: That made the outlines.
+        run: The run; None of a mean, which has none.
+    """
+    if run is None:
+        return frozenset()
+    runs = [str(run)]
+    calibration = frozen.read_calibration(run)
+    contours = frozen.contours_of(runs, "none")
+    points = (frozen.read_point(run) or {}, measured.get("operating_point", {}))
+    its_own = {
+        "operating_point": [[one.get(key) for key in ("threshold", "rule")] for one in points],
+        # Measured at the prevalence of val, whatever the run's is shifted to.
+        "calibrated": (
+            calibration and dataclasses.replace(calibration, offset=0.0),
+            found.calibration and dataclasses.replace(found.calibration, offset=0.0),
+        ),
+        "prediction_sets": (frozen.sets_of(runs, "none"), found.sets),
+        frozen.CONTOURS: (
+            contours and dataclasses.asdict(contours.around(mask_rule.threshold)),
+            {end: measured.get(frozen.CONTOURS, {}).get(end) for end in ("outer", "inner")},
+        ),
+    }
+    return frozenset(name for name, (its, here) in its_own.items() if its == here)
+
+
 def assess_groups(
     test: pd.DataFrame,
     found: chosen.Chosen,

@@ -21,6 +21,8 @@ from lbunet_tf.storage import whole_files
 
 # What conformal.json calls the contours of masks, among the prediction sets of scores.
 CONTOURS = "mask_contours"
+# What can be frozen, by the names of metrics.json.
+CHOICES = ("operating_point", "calibrated", "prediction_sets", CONTOURS)
 # On which parts of the split something is chosen.
 CHOSEN_ON = ("val", manifests.CALIBRATION)
 

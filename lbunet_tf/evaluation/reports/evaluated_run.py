@@ -37,6 +37,7 @@ class EvaluatedRun:
         figures: PNG files.
         model_crc32: Run -> checksum of its model.
         version: Of the package.
+        kept: What the run has just as it was measured here, by the names of `metrics.json`.
     """
 
     title: str
@@ -55,6 +56,7 @@ class EvaluatedRun:
     figures: Sequence[pathlib.Path] = ()
     model_crc32: Mapping[str, int] = dataclasses.field(default_factory=dict)
     version: str = ""
+    kept: frozenset[str] = frozenset(frozen.CHOICES)
 
     @property
     def scores(self) -> dict:
@@ -68,9 +70,13 @@ class EvaluatedRun:
         return next((one["chosen_on"] for one in choices if "chosen_on" in one), "val")
 
     @property
-    def is_kept(self) -> bool:
+    def can_keep(self) -> bool:
         """Whether a run can have what was chosen: a mean, or a run with --tta, has none of it."""
         return frozen.is_run_as_it_is(self.settings.paths.runs, self.settings.score.tta)
+
+    def has(self, name: str) -> bool:
+        """Whether predict, load and export use what was chosen, one of `frozen.CHOICES`."""
+        return self.can_keep and name in self.kept
 
 
 def count_parts(manifest: pd.DataFrame) -> pd.DataFrame:

@@ -11,6 +11,7 @@ from lbunet_tf.evaluation.reports import report_limits
 from lbunet_tf.evaluation.reports import report_sentences
 from lbunet_tf.evaluation.reports import report_tables
 from lbunet_tf.evaluation.reports import tripod_ai
+from lbunet_tf.runs import frozen
 
 
 def build_card(run: evaluated_run.EvaluatedRun) -> str:
@@ -51,10 +52,7 @@ def _sections(run):
     contours = [report_sentences.contours(test["mask_contours"])] if "mask_contours" in test else []
     if contours and "operating_point" not in test:
         contours.append(report_sentences.optimism(run, "mask_contours"))
-    not_kept = {
-        name: report_sentences.not_kept(run, name)
-        for name in ("operating_point", "calibrated", "prediction_sets", "mask_contours")
-    }
+    not_kept = {name: report_sentences.not_kept(run, name) for name in frozen.CHOICES}
     notes = [note.text for note in report_sentences.label_note(test)]
     return [
         _section("Evaluation", [*notes, *summary, card_facts.performance(run)], []),

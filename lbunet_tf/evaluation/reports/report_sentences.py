@@ -153,8 +153,14 @@ def not_kept(run: evaluated_run.EvaluatedRun, name: str) -> str:
         run: The evaluation.
         name: What was chosen, as the metrics of test name it.
     """
-    if run.is_kept or name not in run.scores:
+    if run.has(name) or name not in run.scores:
         return ""
+    if run.can_keep:
+        return (
+            "This is measured here and not kept: predict, load and export do not use it, but what "
+            "the run has, if it has any. An evaluation of the run's own images without --output "
+            "chooses and keeps it."
+        )
     return (
         "This is measured here and not kept: for the mean of several runs, or with --tta, predict, "
         "load and export do not use it."
