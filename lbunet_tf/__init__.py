@@ -75,8 +75,10 @@ def load(
             that `lbunet_tf.evaluate` made.
 
     Raises:
-        ValueError: A folder is no run, its model is missing or damaged, or the runs differ. From
-            `predict`: an image cannot be read; the message names it.
+        ValueError: A folder is no run, its model is missing or damaged, the runs differ, a value
+            is none of these, `calibrated` of a run that has no calibration, or of several runs or
+            with `tta`; or the extra of `runtime` is not installed. From `predict`: an image cannot
+            be read; the message names it.
     """
     from lbunet_tf.runs import predictor
 
@@ -114,8 +116,10 @@ def build_lbunet(
     of Python, NumPy and Keras.
 
     Args:
-        encoder: "resnet101" (the paper's), or another that `lbunet train --help` lists.
-        encoder_weights: "imagenet", "none" (random, by `seed`), "hed" (of vgg16), or the path of a
+        encoder: "resnet101" (the paper's), or another that `lbunet train --help` lists, except
+            those of classifiers alone (AlexNet, ViT).
+        encoder_weights: "imagenet" (downloaded once, where no package brings them), "none" (random,
+            by `seed`), "isic2017" (of the package's network), "hed" (of vgg16), or the path of a
             weights file: keras.applications' of the same network, or a model.keras of ours.
         heads: Any of "mask", "melanoma" and "diagnosis".
         image_size: S, the side of the square in pixels, 16 to 8192; padded to a multiple of 32
@@ -123,8 +127,8 @@ def build_lbunet(
         upsampling: How the decoder doubles the resolution: "nearest", "bilinear" or "transposed".
         attention: In the decoder: "none", "gate" on the skips, or "scse" after each stage.
         bottleneck: On the deepest features: "none", "self_attention" or "aspp".
-        melanoma_pool: Where the melanoma and diagnosis heads look: "encoder", or "mask", which
-            weighs the deepest features by the predicted mask.
+        melanoma_pool: Where the melanoma and diagnosis heads look: "encoder", the mean of the
+            deepest features; or "mask", that and their mean weighted by the predicted mask.
         deep_supervision: Adds the outputs `mask_s2`, `mask_s4` and `mask_s8`, (B, S, S, 1) logits
             of the decoder at these strides.
         classes: Of the diagnosis head: "ham10000" (K = 7), "isic2019" (8), "nv_vs_rest" (2) or

@@ -51,7 +51,7 @@ class Prediction:
         return None if self.mask_logits is None else self.mask_at(self.size)
 
     def mask_at(self, size: tuple[int, int]) -> np.ndarray:
-        """Returns the mask at another size: (height, width) bool."""
+        """Returns the mask at another size: (height, width) bool. Needs `mask_logits`."""
         logits = self.mask_rule.clean(self.mask_logits)
         return postprocessing.mask_at_size(logits, size, self.mask_rule.logit).numpy()[..., 0]
 
@@ -66,7 +66,7 @@ class Prediction:
         return None if self.contours is None else self.masks_around(self.size)[1]
 
     def masks_around(self, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the outer and the inner mask at another size: (height, width) bool each."""
+        """Returns (outer, inner) at another size: (height, width) bool each. Needs `contours`."""
         outer, inner = (
             self._region(size, end) for end in (self.contours.outer, self.contours.inner)
         )
@@ -82,7 +82,7 @@ class Prediction:
 
     @property
     def lesion_fraction(self) -> float | None:
-        """The mask's fraction of the image, 0..1."""
+        """The mask's fraction of the image, 0..1; None without a mask."""
         if self.mask_logits is None:
             return None
         return float(np.count_nonzero(self.mask) / self.mask.size)

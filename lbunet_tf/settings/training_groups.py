@@ -26,8 +26,9 @@ class Model:
     )
     encoder_weights: str = fields.flag(
         "imagenet",
-        "'imagenet', 'none' (random, by --seed), 'hed' (ImageNet, then edges; of vgg16), or the "
-        "path of a weights file or of the folder of a keras-hub preset.",
+        "'imagenet', 'none' (random, by --seed), 'isic2017' (of the network of the package), 'hed' "
+        "(ImageNet, then edges; of vgg16), or the path of a weights file or of the folder of a "
+        "keras-hub preset.",
         is_path=True,
     )
     upsampling: str = fields.flag(

@@ -82,7 +82,7 @@ def check(folder: str | os.PathLike, work: str, own: Sequence[str], argument: st
     if not is_ours(folder, work):
         raise ValueError(
             f'"{argument}" must be a new or empty folder, or one that this command wrote (it then '
-            f"holds {MARKER}; an output of version 0.1.0 or before does not). {folder} holds other "
+            f"holds {MARKER}; an output from before the marker does not). {folder} holds other "
             "files, which are left as they are. Name another folder, or empty this one yourself"
         )
     refuse_links(folder, own)

@@ -205,7 +205,7 @@ def test_a_folder_of_other_files_is_refused_even_with_overwrite(tmp_path, name, 
 def test_a_run_of_an_earlier_version_is_continued_but_never_deleted(tmp_path):
     make_unfinished(tmp_path / "run", 2)
     (tmp_path / "run" / output_folder.MARKER).unlink()
-    with pytest.raises(ValueError, match="version 0.1.0 or before"):
+    with pytest.raises(ValueError, match="from before the marker"):
         begin(tmp_path / "run", overwrite=True)
     path = begin(tmp_path / "run")
     assert (path / run_directory.BACKUP / "0002.weights.h5").is_file()
