@@ -105,7 +105,7 @@ def predict(settings: config.Config, paths: Sequence[str]) -> list[str]:
         output_folder.mark(folder, WORK, files, asked=asked, finished=False)
         waiting = [row for row in rows if row["image_id"] not in lines]
         failures += _predict(settings, results, waiting, lines, folder, columns)
-        _finish(folder, columns, rows, lines, failures)
+        _finish(settings, folder, columns, rows, lines, failures)
         output_folder.mark(folder, WORK, files, asked=asked, finished=not failures)
     logging.info("%d of %d images predicted: %s", len(lines), len(images), folder)
     return failures
@@ -298,11 +298,16 @@ def _with_rest(error, bytes_per_image, num_left):
     return OSError(f"{error}. The {num_left} images that are left take about {rest:.0f} MB")
 
 
-def _finish(folder, columns, rows, lines, failures):
+def _finish(settings, folder, columns, rows, lines, failures):
     """Puts the lines into the order of the images, and writes the list of failures."""
     ordered = (lines[row["image_id"]] for row in rows if row["image_id"] in lines)
     growing_table.write(folder / SCORES, columns, ordered)
     failed_files.write(folder, failures)
+    for row in rows:
+        if row["image_id"] not in lines:
+            # Of an earlier command, of a file that is another now.
+            for name in _picture_files(settings, row):
+                (folder / name).unlink(missing_ok=True)
     # All of it is in scores.csv.
     shutil.rmtree(folder / beam_predictions.PARTS, ignore_errors=True)
 

@@ -36,6 +36,7 @@ from lbunet_tf.runs import run_directory
 from lbunet_tf.serving import postprocessing
 from lbunet_tf.settings import config
 from lbunet_tf.settings import entry
+from lbunet_tf.settings import released_runs
 from lbunet_tf.storage import failed_files
 from lbunet_tf.storage import file_names
 from lbunet_tf.storage import output_folder
@@ -104,18 +105,26 @@ def _pseudo_label(settings, predict, of_run, output):
     whole_files.write_table(output / TARGETS, spreadsheets.quoted_table(table))
     whole_files.write_table(output / run_directory.SKIPPED, spreadsheets.quoted_table(skipped))
     failed_files.write(output, failures if settings.source.on_bad_image == "error" else [])
-    kept_apart = of_run[of_run["split"].isin(held_out.SCORED)]
-    whole_files.write_table(output / HELD_OUT, pseudo_labels.with_absolute_paths(kept_apart))
+    _write_held_out(settings.paths.run, of_run, output)
     agreement.log(found, settings.pseudo_labels.targets)
     _log_targets(output, manifest)
     if manifest.empty:
         raise ValueError(
             f"at least one image must get a target. None of {len(rows)} did, see "
-            f"{output / TARGETS}; lower --confidence or --mask_confidence, or give more images"
+            f"{output / TARGETS}; lower --confidence or --mask_confidence, or give more images, "
+            "with --overwrite"
         )
     # Last: where it is, the rest is whole.
     whole_files.write_table(output / run_directory.MANIFEST, manifest)
     return found
+
+
+def _write_held_out(run, of_run, output):
+    if released_runs.is_released(run):
+        logging.info("no %s: the network of the package comes without its images", HELD_OUT)
+        return
+    rows = of_run[of_run["split"].isin(held_out.SCORED)]
+    whole_files.write_table(output / HELD_OUT, pseudo_labels.with_absolute_paths(rows))
 
 
 def _check(settings):
@@ -162,7 +171,7 @@ def _check(settings):
 
 
 def _output(settings):
-    return pathlib.Path(settings.paths.output or pathlib.Path(settings.paths.run) / "pseudo")
+    return ensemble.output_folder(settings.paths, "pseudo")
 
 
 def _check_output(settings, output):
@@ -182,7 +191,7 @@ def _check_output(settings, output):
         )
     if output_folder.read_marker(output).get("asked") != _asked(settings):
         raise ValueError(
-            f"{output} holds what an interrupted command with other flags left. Give "
+            f"{output} holds what an unfinished command with other flags left. Give "
             "the same flags, name another --output, or give --overwrite"
         )
 

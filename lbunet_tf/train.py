@@ -32,6 +32,7 @@ from lbunet_tf.settings import entry
 from lbunet_tf.settings import flagfiles
 from lbunet_tf.settings import precision
 from lbunet_tf.settings import published_flags
+from lbunet_tf.settings import released_runs
 from lbunet_tf.settings import trained_flags
 from lbunet_tf.storage import output_folder
 from lbunet_tf.storage import spreadsheets
@@ -169,7 +170,7 @@ def _lacks_targets(settings, manifest):
 def _load_teachers(settings):
     """Returns the models of --teacher, which must see and mean the same as the student."""
     teachers = []
-    for run in settings.distillation.teacher:
+    for run in map(released_runs.folder_of, settings.distillation.teacher):
         if not (pathlib.Path(run) / run_directory.FINISHED).is_file():
             raise ValueError(
                 f'"--teacher" must name finished runs. {run} holds no {run_directory.FINISHED}'

@@ -11,6 +11,7 @@ import pytest
 from lbunet_tf import compare
 from lbunet_tf.settings import config
 from lbunet_tf.settings import flagfiles
+from lbunet_tf.settings import released_runs
 from lbunet_tf.storage import output_folder
 from lbunet_tf.storage import whole_files
 
@@ -122,6 +123,12 @@ def test_nothing_to_compare_is_an_error(tmp_path):
 def test_a_missing_flagfile_is_named(tmp_path):
     with raises(f"There is no {tmp_path / 'none.cfg'}"):
         compare.compare(config_of(tmp_path, tmp_path / "none.cfg"), {})
+
+
+@pytest.mark.parametrize("name", ["isic2017", released_runs.FOLDER / "isic2017"])
+def test_the_network_of_the_package_is_refused_since_it_has_no_images(tmp_path, name):
+    with raises("The network of the package comes without them: name its flagfile"):
+        compare.compare(config_of(tmp_path, name), {})
 
 
 def test_a_folder_that_is_no_finished_run_is_named(tmp_path):

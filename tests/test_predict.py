@@ -75,6 +75,16 @@ def test_overlays_are_shrunk_to_a_size_and_masks_are_not(settings, tmp_path, siz
     assert Image.open(output / "masks/large.png").size == (3000, 2000)
 
 
+def test_an_overlay_is_no_longer_than_a_jpeg_may_be(settings, tmp_path):
+    Image.new("RGB", (66_000, 20), (180, 130, 110)).save(tmp_path / "long.png")
+
+    assert predict.predict(settings.replace(overlay_size="full"), [str(tmp_path)]) == []
+
+    output = pathlib.Path(settings.paths.output)
+    assert Image.open(output / "overlays/long.jpg").size == (33_000, 10)
+    assert Image.open(output / "masks/long.png").size == (66_000, 20)
+
+
 def test_an_image_that_is_gone_before_its_overlay_is_drawn_costs_no_other(
     settings, folder, monkeypatch
 ):
@@ -331,6 +341,22 @@ def test_the_same_command_tries_only_what_failed(settings, folder):
     after = scores.read_text().splitlines()
     assert len(after) == 7 and set(before) < set(after)
     assert [line.split(",")[0] for line in after[1:]] == [f"image{number}" for number in range(6)]
+
+
+def test_an_image_that_is_damaged_later_leaves_no_picture_of_what_it_was(settings, folder):
+    good = (folder / "image3.jpg").read_bytes()
+    (folder / "image3.jpg").write_bytes(good[:200])
+    predict.predict(settings, [str(folder)])
+    before = (folder / "image2.bmp").read_bytes()
+    (folder / "image2.bmp").write_bytes(before[:100])
+    (folder / "image3.jpg").write_bytes(good)
+
+    (failure,) = predict.predict(settings, [str(folder)])
+
+    assert "image2.bmp" in failure
+    output = pathlib.Path(settings.paths.output)
+    names = {path.stem for name in ("masks", "overlays") for path in (output / name).iterdir()}
+    assert names == {"image0", "image1", "image3", "image4", "image5"}
 
 
 def test_images_out_of_reach_keep_what_is_predicted_of_them(settings, folder):

@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
@@ -15,7 +16,10 @@ import lbunet_tf
 from lbunet_tf import evaluate
 from lbunet_tf import export
 from lbunet_tf import models
+from lbunet_tf import pseudo_label
+from lbunet_tf import train
 from lbunet_tf.models import saved_models
+from lbunet_tf.runs import held_out
 from lbunet_tf.runs import networks
 from lbunet_tf.serving import prediction_sets
 from lbunet_tf.settings import config
@@ -160,6 +164,36 @@ def test_it_is_exported_to_the_working_directory(settings, tmp_path, monkeypatch
 
     assert folder == pathlib.Path("runs/released_isic2017/export/1")
     assert (folder / "saved_model.pb").is_file()
+
+
+def test_its_pseudo_labels_go_to_the_working_directory(settings, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    before = sorted(path.name for path in released_runs.FOLDER.iterdir())
+    asked = settings.replace(
+        source=("synthetic",),
+        data_dir=("drawn",),
+        synthetic_count=12,
+        confidence=0.5,
+        mask_confidence=0.0,
+        ignore_true_masks=True,
+    )
+
+    pseudo_label.pseudo_label(asked)
+
+    output = pathlib.Path("runs/released_isic2017/pseudo")
+    assert len(whole_files.read_table(output / "manifest.csv", ())) == 12
+    # Its val images, of which the package has none.
+    assert not (output / "held_out.csv").exists()
+    assert sorted(path.name for path in released_runs.FOLDER.iterdir()) == before
+
+
+def test_it_teaches_by_its_name(settings):
+    student = config.make(teacher=("isic2017",), image_size=64)
+
+    with pytest.raises(ValueError, match="must share the student.s --image_size. .*isic2017 has"):
+        train._load_teachers(student)
+    folder = released_runs.folder_of("isic2017")
+    assert held_out._parents(("isic2017",), "none", pd.DataFrame()) == [folder]
 
 
 def test_its_encoder_starts_a_training(settings):

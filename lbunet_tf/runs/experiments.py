@@ -8,6 +8,7 @@ from lbunet_tf.settings import command_groups
 from lbunet_tf.settings import config
 from lbunet_tf.settings import flagfile_lines
 from lbunet_tf.settings import flagfiles
+from lbunet_tf.settings import released_runs
 
 
 def named_runs(
@@ -34,7 +35,7 @@ def named_runs(
     if (pathlib.Path(folder) / run_directory.FLAGS).is_file():
         raise ValueError(f'"--run" must be a folder for the comparison. {folder} is a run')
     runs = {}
-    for path in map(pathlib.Path, comparison.experiments):
+    for path in map(pathlib.Path, map(released_runs.folder_of, comparison.experiments)):
         name = _name(path)
         if f"{name}/seed-{comparison.seeds[0]}" in runs:
             raise ValueError(f'"--experiments" must have different names. Received twice: {name}')
@@ -72,6 +73,11 @@ def _flagfile_run(path, changes):
 
 
 def _finished_run(path, seeds):
+    if released_runs.is_released(path):
+        raise ValueError(
+            '"--experiments" must name flagfiles or runs with their images. The network of the '
+            f"package comes without them: name its flagfile. Received: {path}"
+        )
     if not (path / run_directory.FINISHED).is_file():
         raise ValueError(
             f'"--experiments" must name flagfiles or finished runs. {path} is a folder without '

@@ -195,7 +195,9 @@ def _folder(run):
 
 
 def _is_one(images):
-    return isinstance(images, (str, os.PathLike)) or getattr(images, "ndim", None) == 3
+    """Returns whether this is one image, or what was taken for one."""
+    is_several = hasattr(images, "__iter__") and getattr(images, "ndim", 4) not in (2, 3)
+    return isinstance(images, (str, os.PathLike)) or not is_several
 
 
 def _name(number, image):
@@ -210,10 +212,11 @@ def _read(image, name, prepared, max_megapixels):
         pixels, square = read(os.path.expanduser(os.fspath(image)), prepared, max_megapixels)
         return pixels.shape[:2], square
     shape, dtype = getattr(image, "shape", None), getattr(image, "dtype", type(image).__name__)
+    of_shape = "" if shape is None else f" of shape {tuple(shape)}"
     if shape is None or len(shape) != 3 or shape[2] != 3 or not all(shape) or dtype != np.uint8:
         raise ValueError(
-            f"{name} must be a path, or an array (H, W, 3) of uint8, RGB in 0..255. "
-            f"Received: {dtype}" + (f" of shape {tuple(shape)}" if shape is not None else "")
+            f"{name} must be a path, or an array (H, W, 3) of uint8, RGB in 0..255 (of a Pillow "
+            f'image numpy.asarray(image.convert("RGB"))). Received: {dtype}{of_shape}'
         )
     return shape[:2], np.asarray(preprocessing.prepare_image(np.asarray(image), prepared))
 

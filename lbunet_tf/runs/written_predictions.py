@@ -151,6 +151,7 @@ def results(
                 picture = image.picture
                 if picture is None:
                     picture = new_images.read_image(image.path, max_megapixels)
+                    picture = overlays.shrink(picture, pictures.MAX_JPEG_SIDE)
                 overlay = _overlay(picture, prediction, settings.results.contours)
                 num_bytes += pictures.write_jpeg(folder / name, overlay)
         return Written(row["image_id"], image.seen, cells, num_bytes)

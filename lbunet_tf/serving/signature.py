@@ -103,13 +103,13 @@ def _score_outputs(logits, score_rule, class_names, choices, is_good):
     how = (score_rule, class_names, postprocessing.TENSORFLOW)
     scores = postprocessing.image_scores(logits, *how)
     outputs = {"probability": _or_nan(is_good, scores)}
-    if choices.calibration:
-        score_logits = postprocessing.score_logits(logits, scores, *how)
-        found = choices.calibration.apply_in_graph(score_logits)
-        outputs["calibrated_probability"] = _or_nan(is_good, found)
     # As predict: of 32 bits, many a certain score would be 1.
-    wide = {name: tf.cast(value, tf.float64) for name, value in logits.items()}
-    wide = postprocessing.image_scores(wide, *how)
+    wide_logits = {name: tf.cast(value, tf.float64) for name, value in logits.items()}
+    wide = postprocessing.image_scores(wide_logits, *how)
+    if choices.calibration:
+        score_logits = postprocessing.score_logits(wide_logits, wide, *how)
+        found = choices.calibration.apply_in_graph(tf.cast(score_logits, tf.float32))
+        outputs["calibrated_probability"] = _or_nan(is_good, found)
     if choices.threshold is not None:
         outputs["flagged"] = _or_nan(is_good, tf.cast(wide >= choices.threshold, tf.float32))
     if choices.sets:

@@ -17,16 +17,20 @@ def folder_of(run: str) -> str:
 
     A run of that name in the working directory wins.
     """
-    is_name = run == pathlib.PurePath(run).name and (FOLDER / run / FLAGS).is_file()
-    if not is_name or (pathlib.Path(run) / FLAGS).is_file():
-        return run
-    return str(FOLDER / run)
+    is_here = (pathlib.Path(run) / FLAGS).is_file()
+    return str(FOLDER / run) if _is_name(run) and not is_here else run
 
 
 def weights_of(encoder_weights: str) -> str:
-    """Returns the model of a released run, by its name; other values of the flag as they are."""
-    folder = folder_of(encoder_weights)
-    return encoder_weights if folder == encoder_weights else f"{folder}/{MODEL}"
+    """Returns the model of a released run, by its name; other values of the flag as they are.
+
+    Whatever is in the working directory: what a run has learnt from must not change afterwards.
+    """
+    return f"{FOLDER / encoder_weights}/{MODEL}" if _is_name(encoder_weights) else encoder_weights
+
+
+def _is_name(value):
+    return value == pathlib.PurePath(value).name and (FOLDER / value / FLAGS).is_file()
 
 
 def is_released(run: str | pathlib.Path) -> bool:

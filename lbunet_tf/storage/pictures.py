@@ -18,6 +18,10 @@ def write_mask(path: str | os.PathLike, mask: np.ndarray) -> int:
     return _write(path, mask.astype(bool), format="PNG")
 
 
+# Of a side, in pixels: libjpeg writes no more.
+MAX_JPEG_SIDE = 65_500
+
+
 def write_jpeg(path: str | os.PathLike, image: np.ndarray) -> int:
     """Writes (H, W, 3) uint8 as a JPEG of quality 90; returns its bytes.
 

@@ -146,6 +146,8 @@ def test_the_first_bad_image_is_named(loaded, paths, tmp_path):
     "array, received",
     [
         (np.zeros((4, 5), "uint8"), r"uint8 of shape \(4, 5\)"),
+        (Image.new("RGB", (5, 4)), r"numpy.asarray.*Received: Image"),
+        (None, "Received: NoneType"),
         (np.zeros((4, 5, 3)), r"float64 of shape \(4, 5, 3\)"),
         (np.zeros((4, 5, 4), "uint8"), r"uint8 of shape \(4, 5, 4\)"),
         (np.zeros((0, 5, 3), "uint8"), r"uint8 of shape \(0, 5, 3\)"),
@@ -157,6 +159,9 @@ def test_an_array_that_is_no_image_is_refused(loaded, array, received):
 
     with pytest.raises(ValueError, match=rf"images\[1\] must be a path, or .* {received}"):
         loaded.predict([good, array])
+    # Several by mistake, or one: either way a sentence and no TypeError.
+    with pytest.raises(ValueError, match=rf"images\[0\] must be a path, or .* {received}"):
+        loaded.predict(array)
 
 
 def test_limits_and_wrong_keywords_are_named(untrained_run, loaded, tmp_path):

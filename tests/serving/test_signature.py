@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from lbunet_tf.serving import calibrated
 from lbunet_tf.serving import chosen
 from lbunet_tf.serving import signature
 
@@ -156,3 +157,22 @@ def test_an_image_for_which_the_network_gives_no_number_has_an_error_and_no_flag
     assert [bool(error) for error in found["error"].numpy()] == [True, False]
     assert found["error"].numpy()[0].startswith(b"the network gives NaN or infinity")
     np.testing.assert_array_equal(found["flagged"], [np.nan, 1])
+
+
+@pytest.mark.parametrize("logit, expected", [(17, 0.9047), (-17, 0.0019)])
+def test_a_certain_score_of_a_mask_is_calibrated_by_its_logit(logit, expected):
+    # Of 32 bits, the sigmoid of 17 is 1 and its logit infinite.
+    shown = keras.Input((8, 8, 3))
+    serve = signature.make_serving_function(
+        keras.Model(shown, {"mask": 0 * shown[..., :1] + logit}),
+        lambda contents: tf.constant(""),
+        lambda contents: (tf.ensure_shape(tf.io.decode_png(contents), (None, None, 3)), ""),
+        lambda image: tf.ensure_shape(image, (8, 8, 3)),
+        "max",
+        None,
+        chosen.Chosen(calibration=calibrated.Calibration("platt", (0.25, -2.0))),
+    )
+
+    found = tf.function(serve)(tf.constant([_encode("PNG", Image.new("RGB", (8, 8)))]))
+
+    assert found["calibrated_probability"].numpy()[0] == pytest.approx(expected, abs=1e-4)

@@ -39,6 +39,9 @@ def test_a_run_of_that_name_here_wins_and_a_folder_of_images_does_not(tmp_path, 
 
     (tmp_path / "isic2017" / "flags.cfg").write_text("")
     assert released_runs.folder_of("isic2017") == "isic2017"
+    # What a run has learnt from does not change with what is trained here later.
+    in_package = f"{released_runs.FOLDER}/isic2017/model.keras"
+    assert released_runs.weights_of("isic2017") == in_package
 
 
 def test_its_results_go_into_the_working_directory():
