@@ -144,7 +144,7 @@ def _is_evaluated(run):
 
 def _write(settings, runs):
     folder = pathlib.Path(settings.paths.run)
-    rows, curves, trials, tables, thresholds = [], {}, {}, {}, {}
+    rows, curves, trials, tables, thresholds, rules = [], {}, {}, {}, {}, {}
     hyperparameters = _hyperparameters(runs)
     milliseconds = _milliseconds(runs)
     for name, run in runs.items():
@@ -159,16 +159,17 @@ def _write(settings, runs):
         tables[experiment, run.source.seed] = test
         chosen = metrics["test"].get("at_val_threshold")
         thresholds[experiment, run.source.seed] = chosen["threshold"] if chosen else None
+        point = metrics["test"].get("operating_point", {})
+        rules[experiment, run.source.seed] = point.get("rule", "")
         if metrics["test"].get("auc") is not None:
-            points = scores.roc_points(test)
-            curves.setdefault(experiment, []).append(points)
+            curves.setdefault(experiment, []).append(scores.roc_points(test))
         trials[name.replace("/", "-")] = (
             hyperparameters[name],
             comparison.validation_scores(metrics["val"], training),
         )
     table = pd.DataFrame(rows)
     summary = comparison.summarise(table)
-    found = differences.of_runs(tables, thresholds)
+    found = differences.of_runs(tables, thresholds, rules)
     # Not every comparison has all of them: those of an earlier one are of other runs.
     output_folder.delete_files(folder, OWN)
     whole_files.write_table(folder / "runs.csv", spreadsheets.quoted_table(table))

@@ -17,7 +17,6 @@ import pandas as pd
 from absl import logging
 
 from lbunet_tf import models
-from lbunet_tf.data import diagnoses
 from lbunet_tf.data import manifests
 from lbunet_tf.data import pipeline
 from lbunet_tf.data import portions
@@ -73,17 +72,19 @@ def train(settings: config.Config) -> pathlib.Path:
             run_directory.check_for_training(
                 settings.paths.run, flag_lines, settings.paths.overwrite
             )
-            _refuse_inputs_of_the_old_run(settings)
+            refuse_inputs_of_the_old_run(settings)
             try:
                 _train(settings, run, flag_lines, placement, precision_name)
             except KeyboardInterrupt as stop:
                 epochs = training_history.finished_epochs(run)
-                stop.add_note(f"the same command continues {run} from epoch {epochs + 1}")
+                stop.add_note(
+                    f"the same command without --overwrite continues {run} from epoch {epochs + 1}"
+                )
                 raise
     return run
 
 
-def _refuse_inputs_of_the_old_run(settings):
+def refuse_inputs_of_the_old_run(settings: config.Config) -> None:
     """Raises a ValueError where --overwrite would delete what the training starts from."""
     run = os.path.realpath(settings.paths.run)
     for flag in ("data_dir", "teacher", "encoder_weights"):
@@ -97,10 +98,20 @@ def _refuse_inputs_of_the_old_run(settings):
                 )
 
 
+def check(settings: config.Config) -> None:
+    """Builds and reads all that a training of these flags needs, and writes nothing.
+
+    Raises:
+        ValueError: What `train` would refuse before it writes.
+    """
+    models.build_model(settings)
+    _load_teachers(settings)
+    _prepared(settings)
+
+
 def _train(settings, run, flag_lines, placement, precision_name):
     _check_placement(settings, placement)
-    if settings.model.model == "unet" and settings.model.encoder != config.Config().model.encoder:
-        logging.warning("--encoder=%s: --model=unet has none", settings.model.encoder)
+    _warn_without_effect(settings)
     # The model first: wrong or missing weights are known in seconds, files in minutes.
     model = models.build_model(settings)
     teachers = _load_teachers(settings)
@@ -114,18 +125,44 @@ def _train(settings, run, flag_lines, placement, precision_name):
     )
     with placement.first_process_first("the manifest"):
         manifest = _frozen_manifest(settings, run, flag_lines, placement.writes)
-    train_rows = manifest[manifest["split"] == "train"]
-    # Teachers, initial weights and makers of pseudo-labels must not have learnt from val or test.
-    ancestors = held_out.read_ancestors([(settings, manifest)])
-    held_out.refuse_learnt({settings.paths.run: manifest, **ancestors}, held_out.SCORED)
     fitted = trainer.make_trainer(model, _batch_transforms(settings, teachers))
-    # Fillers of short batches lack theirs.
-    lacks_targets = placement.num_devices > 1 or _lacks_targets(settings, manifest)
-    compilation.compile_model(fitted, settings, train_rows, lacks_targets)
-    _fit(fitted, settings, run, manifest, flag_lines, placement, lacks_targets)
+    compilation.compile_model(fitted, settings, manifest[manifest["split"] == "train"])
+    _fit(fitted, settings, run, manifest, flag_lines, placement)
     placement.wait("the end of training")
     if placement.writes:
         _finish(run, model, settings, precision_name)
+
+
+def _warn_without_effect(settings):
+    """Warns of flags that change nothing next to others."""
+    default = config.Config()
+    model, split, loss = settings.model, settings.split, settings.loss
+    if model.model == "unet" and model.encoder != default.model.encoder:
+        logging.warning("--encoder=%s: --model=unet has none", model.encoder)
+    if split.balance != "subset" and split.benign_count != default.split.benign_count:
+        logging.warning("--benign_count changes nothing without --balance=subset")
+    if len(settings.outputs.in_training) == 1 and loss.head_weights != default.loss.head_weights:
+        logging.warning("--head_weights changes nothing for a network of one head")
+    teaches = settings.distillation.teacher and settings.distillation.teacher_weight <= 0.5
+    if teaches and settings.outputs.has_mask and loss.mask_loss == "lovasz":
+        logging.warning(
+            "--mask_loss=lovasz cuts targets at 0.5, so --teacher changes no mask that is known; "
+            "give a --teacher_weight above 0.5, or another loss"
+        )
+
+
+def _check_manifest(settings, manifest):
+    """Raises a ValueError where images and flags do not go together.
+
+    Before the run that --overwrite replaces is deleted, and before anything is written.
+    """
+    _check_accumulation(settings, manifest)
+    # Teachers, initial weights and makers of pseudo-labels must not have learnt from val or test.
+    ancestors = held_out.read_ancestors([(settings, manifest)])
+    held_out.refuse_learnt({settings.paths.run: manifest, **ancestors}, held_out.SCORED)
+    train_rows = manifest[manifest["split"] == "train"]
+    compilation.class_weights(settings.loss.class_weights, settings.outputs, train_rows)
+    pipeline.check_reading(settings, train_rows)
 
 
 def _check_accumulation(settings, manifest):
@@ -153,18 +190,6 @@ def _check_placement(settings, placement):
             f"--distribution={settings.device.distribution}, {placement.num_devices} devices, "
             f"--gradient_accumulation={settings.optimizer.gradient_accumulation}"
         )
-
-
-def _lacks_targets(settings, manifest):
-    """Returns whether some image of train or val lacks the target of a head."""
-    rows = manifest[manifest["split"].isin(held_out.LEARNT)]
-    outputs = settings.outputs
-    needs_label = "melanoma" in outputs.heads or outputs.mask_source == "label"
-    lacks_label, lacks_mask = rows["label"].isna().any(), (rows["mask"] == "").any()
-    lacks_class = bool(outputs.class_names) and bool(
-        (diagnoses.classes_of(rows["diagnosis"], outputs.classes) == "").any()
-    )
-    return bool(needs_label and lacks_label or outputs.has_outlines and lacks_mask or lacks_class)
 
 
 def _load_teachers(settings):
@@ -231,15 +256,12 @@ def _frozen_manifest(settings, run, flag_lines, writes) -> pd.DataFrame:
     if path.is_file() and not (writes and settings.paths.overwrite):
         manifest = manifests.check_files_exist(manifests.read(path))
         logging.info("continuing %s with its own manifest", run)
+        _check_manifest(settings, manifest)
         if writes:
             unchanged.check(manifest, run, settings.reading.verify_images == "whole")
             run_directory.begin_training(settings.paths.run, flag_lines, overwrite=False)
         return manifest
-    prepared = preparation.prepare(settings)
-    preparation.check_targets(
-        settings.outputs, settings.split.balance, settings.score.monitor, prepared.manifest
-    )
-    _check_accumulation(settings, prepared.manifest)
+    prepared = _prepared(settings)
     run_directory.begin_training(settings.paths.run, flag_lines, settings.paths.overwrite)
     skipped = spreadsheets.quoted_table(prepared.skipped)
     whole_files.write_table(run / run_directory.SKIPPED, skipped)
@@ -255,7 +277,17 @@ def _frozen_manifest(settings, run, flag_lines, writes) -> pd.DataFrame:
     return manifest
 
 
-def _fit(model, settings, run, manifest, flag_lines, placement, lacks_targets):
+def _prepared(settings):
+    """Returns the checked images of a new run."""
+    prepared = preparation.prepare(settings)
+    preparation.check_targets(
+        settings.outputs, settings.split.balance, settings.score.monitor, prepared.manifest
+    )
+    _check_manifest(settings, prepared.manifest)
+    return prepared
+
+
+def _fit(model, settings, run, manifest, flag_lines, placement):
     rows = {split: manifest[manifest["split"] == split] for split in manifests.SPLITS}
     start = training_history.finished_epochs(run)
     if start:
@@ -289,9 +321,7 @@ def _fit(model, settings, run, manifest, flag_lines, placement, lacks_targets):
             training_history.val_column(settings.outputs, settings.score.monitor),
             models.inference_model(model, settings.outputs.heads),
             has_average=bool(settings.optimizer.average_weights),
-            known_losses=settings.loss.weights(settings.outputs.in_training)
-            if lacks_targets
-            else None,
+            known_losses=settings.loss.weights(settings.outputs.in_training),
             placement=placement,
         ),
     )

@@ -79,7 +79,7 @@ def tune(settings: config.Config, fixed: Collection[str] = ()) -> pd.DataFrame:
     base = _make_base(settings, fixed)
     run_directory.check_named(settings.paths.run)
     with whole_files.locked(settings.paths.run, WORK):
-        run = _open(settings, _settings(base, space))
+        run = _open(settings, base, _settings(base, space))
         tuner = search.make_tuner(
             lambda: search.Oracle(space, base, settings.search.trials),
             run,
@@ -119,14 +119,17 @@ def _settings(base, space):
     }
 
 
-def _open(settings, searched):
+def _open(settings, base, searched):
     """Returns the folder of the search, new or to be continued."""
     run = pathlib.Path(settings.paths.run)
     if not (run / SEARCH).is_file() or settings.paths.overwrite:
         output_folder.check(run, WORK, OWN, "--run")
     output_folder.refuse_links(run, OWN)
     if not settings.paths.overwrite and (run / SEARCH).is_file():
-        old = whole_files.read_json(run / SEARCH)
+        # A flag that came with a later version had its default.
+        added = dict(line.split("=", 1) for line in flagfiles.flag_lines(config.make()))
+        old = {name: value for name, value in added.items() if name in searched}
+        old |= whole_files.read_json(run / SEARCH)
         different = "; ".join(
             f"{name} was {old.get(name, 'not there')}, is {searched.get(name, 'not there')}"
             for name in {**old, **searched}
@@ -138,6 +141,8 @@ def _open(settings, searched):
                 "name another --run, or give --overwrite to start again"
             )
     if settings.paths.overwrite and not output_folder.is_new(run):
+        train.refuse_inputs_of_the_old_run(settings)
+        train.check(base)
         logging.info("deleting the search in %s, starting again", run)
         output_folder.delete_own(run, OWN)
     output_folder.mark(run, WORK)

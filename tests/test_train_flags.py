@@ -201,7 +201,7 @@ def test_weights_of_the_masks_classes_survive_the_restart_of_a_run(all_at_once):
     _, run = all_at_once
     manifest = manifests.read(run / run_directory.MANIFEST)
 
-    weights = compilation._class_weights(("mask",), config.make().outputs, manifest)
+    weights = compilation.class_weights(("mask",), config.make().outputs, manifest)
 
     share = float(pd.read_csv(run / run_directory.MANIFEST)["mask_share"].mean())
     assert weights["mask"] == pytest.approx((0.5 / (1 - share), 0.5 / share))
@@ -234,6 +234,30 @@ def test_overwrite_deletes_nothing_before_flags_model_and_data_are_right(
     with pytest.raises(ValueError, match="/nowhere|other drawings"):
         train.train(settings)
     assert (earlier_run / run_directory.MODEL).read_text() == "of hours"
+
+
+def test_overwrite_deletes_nothing_where_a_teacher_has_seen_a_test_image(
+    all_at_once, earlier_run, tmp_path
+):
+    settings, teacher = all_at_once
+    student = settings.replace(teacher=(str(teacher),), split_percent=(20, 20, 60))
+
+    with pytest.raises(ValueError, match="images of .* must be new to"):
+        train.train(student.replace(run=str(earlier_run), overwrite=True))
+    assert (earlier_run / run_directory.MODEL).read_text() == "of hours"
+
+    # A new run leaves nothing behind, so that the corrected command may begin.
+    with pytest.raises(ValueError, match="images of .* must be new to"):
+        train.train(student.replace(run=str(tmp_path / "new")))
+    assert not (tmp_path / "new").exists()
+    weighted = settings.replace(
+        run=str(tmp_path / "new"), source_weights=(1.0,), class_weights=(), split_by="official"
+    )
+    with pytest.raises(ValueError, match='"--source_weights" needs training images of each'):
+        train.train(
+            weighted.replace(source=("manifest",), data_dir=(str(teacher / "manifest.csv"),))
+        )
+    assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize("flag", ["encoder_weights", "data_dir", "teacher"])

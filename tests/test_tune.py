@@ -9,11 +9,13 @@ import pandas as pd
 import pytest
 from tensorboard.backend.event_processing import event_accumulator
 
+from lbunet_tf import train
 from lbunet_tf import tune
 from lbunet_tf.data import unchanged
 from lbunet_tf.runs import training_history
 from lbunet_tf.settings import config
 from lbunet_tf.settings import flagfiles
+from lbunet_tf.storage import whole_files
 from lbunet_tf.training import callbacks
 from lbunet_tf.tuning import spaces
 
@@ -254,6 +256,40 @@ def test_another_search_in_the_same_folder_is_refused(finished, changes, fixed, 
     with raises(message) as error:
         tune.tune(settings.replace(**changes), fixed=fixed)
     assert str(run) in str(error.value) and "give --overwrite to start again" in str(error.value)
+
+
+@pytest.mark.slow
+def test_a_search_from_before_a_flag_is_continued_where_the_flag_has_its_default(
+    finished, monkeypatch
+):
+    settings, run = finished
+    old = whole_files.read_json(run / "search.json")
+    before = {name: value for name, value in old.items() if name != "--clip_norm"}
+    whole_files.write_json(run / "search.json", before)
+
+    with raises("--clip_norm was 0.0, is 1.0"):
+        tune.tune(settings.replace(clip_norm=1.0), fixed=("batch_size",))
+    monkeypatch.setattr(train, "train", None)
+    tune.tune(settings, fixed=("batch_size",))
+
+    assert whole_files.read_json(run / "search.json") == old
+
+
+@pytest.mark.slow
+def test_overwrite_deletes_no_search_before_the_new_one_can_begin(finished):
+    settings, run = finished
+    again = settings.replace(overwrite=True)
+    files = sorted(path for path in run.rglob("*") if path.is_file())
+
+    with raises("/nowhere"):
+        tune.tune(again.replace(source=("folder",), data_dir=("/nowhere",)), fixed=("batch_size",))
+    with raises("/nowhere.pth"):
+        tune.tune(again.replace(encoder_weights="/nowhere.pth"), fixed=("batch_size",))
+    teacher = str(run / "trials" / "0000")
+    with raises('"--teacher" must not lie in the run that --overwrite deletes'):
+        tune.tune(again.replace(teacher=(teacher,)), fixed=("batch_size",))
+
+    assert sorted(path for path in run.rglob("*") if path.is_file()) == files
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ from lbunet_tf.data import memory
 from lbunet_tf.data import portions
 from lbunet_tf.data.augmentation import mixing
 from lbunet_tf.data.augmentation import recipes
+from lbunet_tf.data.records import reader
 from lbunet_tf.settings import config
 from lbunet_tf.settings import image_groups
 from lbunet_tf.settings import output_group
@@ -65,6 +66,19 @@ def make_training_dataset(
 
     epochs = tf.data.Dataset.range(start_epoch, settings.budget.epochs)
     return epochs.flat_map(one_epoch).prefetch(tf.data.AUTOTUNE)
+
+
+def check_reading(settings: config.Config, rows: pd.DataFrame) -> None:
+    """Checks that training rows and flags go together, reading no image.
+
+    Raises:
+        ValueError: --source_weights names other sources than those of the rows; or records were
+            made with other flags of preprocessing.
+    """
+    _source_fractions(
+        settings.source.source, settings.augmentation.source_weights, rows["source"].to_numpy()
+    )
+    reader.check_folders(settings.preprocessing, rows["image"])
 
 
 def _balanced_labels(outputs, rows):

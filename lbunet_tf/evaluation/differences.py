@@ -41,6 +41,7 @@ COLUMNS = (
 def of_runs(
     tables: Mapping[tuple[str, int], pd.DataFrame],
     thresholds: Mapping[tuple[str, int], float | None] | None = None,
+    rules: Mapping[tuple[str, int], str] | None = None,
 ) -> pd.DataFrame:
     """Returns a row for each experiment but the first, and seed: that minus the first.
 
@@ -53,15 +54,18 @@ def of_runs(
     Args:
         tables: The test rows of predictions by (experiment, seed), in the order of the experiments.
         thresholds: Of the operating points, by the same keys; None or missing without one.
+        rules: By which these were chosen, in words; decisions by different ones are not compared.
     """
-    thresholds = thresholds or {}
+    thresholds, rules = thresholds or {}, rules or {}
     rows = []
     for seed in dict.fromkeys(seed for _, seed in tables):
         of_seed = {name: table for (name, other), table in tables.items() if other == seed}
         first, *others = of_seed
-        cuts = {name: thresholds.get((name, seed)) for name in of_seed}
+        points = {
+            name: (thresholds.get((name, seed)), rules.get((name, seed), "")) for name in of_seed
+        }
         found = [
-            _row(seed, name, first, of_seed[name], of_seed[first], (cuts[name], cuts[first]))
+            _row(seed, name, first, of_seed[name], of_seed[first], (points[name], points[first]))
             for name in others
         ]
         for test in TESTS:
@@ -73,7 +77,7 @@ def of_runs(
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def _row(seed, name, first_name, table, first, cuts):
+def _row(seed, name, first_name, table, first, points):
     both = table.merge(
         first[["image_id", *(name for name in ("score", "dice") if name in first)]],
         on="image_id",
@@ -90,7 +94,7 @@ def _row(seed, name, first_name, table, first, cuts):
         labels, own, other = (scored[column].to_numpy(float) for column in names)
         found = auc_intervals.auc_difference(labels.astype(int), own, other, key)
         row |= _ends("auc", found.interval) | {"auc_p": found.p}
-        row |= _mcnemar(labels, own, other, key, cuts)
+        row |= _mcnemar(labels, own, other, key, *zip(*points, strict=True))
     of_classes = class_scores.balanced_accuracy_difference(table, first)
     if of_classes:
         row |= _ends("balanced_accuracy", of_classes)
@@ -103,10 +107,13 @@ def _row(seed, name, first_name, table, first, cuts):
     return row
 
 
-def _mcnemar(labels, own, other, key, cuts):
+def _mcnemar(labels, own, other, key, cuts, rules):
     """Returns by class how often only one of the two is right at its threshold, and the exact p."""
     if None in cuts:
         return {"mcnemar_note": "not estimable: an experiment has no operating point"}
+    if len(set(rules)) > 1:
+        # The networks may rank alike: it would be the rules that are compared.
+        return {"mcnemar_note": f"not estimable: operating points by rules {' and '.join(rules)}"}
     if len(np.unique(key)) < len(key):
         return {"mcnemar_note": "not estimable: patients repeat"}
     first, second = (

@@ -128,7 +128,8 @@ class WholeCheckpoint(keras.callbacks.ModelCheckpoint):
         row = training_history.best_epoch(history, monitor) if len(history) else None
         best = None if row is None else float(history[monitor].iloc[row])
         super().__init__(
-            self.partial,
+            # Keras formats it with the logs of the epoch.
+            str(self.partial).replace("{", "{{").replace("}", "}}"),
             monitor=monitor,
             mode=training_history.mode(monitor),
             save_best_only=True,

@@ -1,6 +1,7 @@
 """Compiles a model with the optimizer, losses and metrics of the flags."""
 
 import functools
+from collections.abc import Sequence
 
 import keras
 import numpy as np
@@ -10,6 +11,7 @@ from keras import ops
 
 from lbunet_tf.data import diagnoses
 from lbunet_tf.settings import config
+from lbunet_tf.settings import output_group
 from lbunet_tf.training import distribution
 from lbunet_tf.training import fused
 from lbunet_tf.training import losses
@@ -22,7 +24,6 @@ def compile_model(
     model: keras.Model,
     settings: config.Config,
     train_rows: pd.DataFrame,
-    lacks_targets: bool = False,
 ) -> None:
     """Compiles with the flags' optimizer, losses and metrics; the paper's are III.L.
 
@@ -30,8 +31,6 @@ def compile_model(
         model: Outputs `settings.outputs.in_training`.
         settings: The flags.
         train_rows: The training part of the manifest, for --class_weights and schedules.
-        lacks_targets: Whether some targets are not known; the losses of an epoch are then
-            measured apart (`metrics.KnownLoss`).
     """
     encoder = [layer for layer in model.layers if layer.name == "encoder"]
     if encoder and settings.optimizer.freeze_batch_norm:
@@ -43,12 +42,15 @@ def compile_model(
         settings.loss.mask_loss,
         settings.loss.melanoma_loss,
         settings.loss.label_smoothing,
-        _class_weights(settings.loss.class_weights, settings.outputs, train_rows),
+        _logged(class_weights(settings.loss.class_weights, settings.outputs, train_rows)),
     )
     watched = metrics.make_metrics(
-        settings.outputs.heads, settings.outputs.mask_source, settings.outputs.class_names
+        settings.outputs.heads,
+        settings.outputs.mask_source,
+        settings.outputs.class_names,
+        settings.outputs.score_rule,
     )
-    for name, known in _known_losses(make_losses()).items() if lacks_targets else ():
+    for name, known in _known_losses(make_losses()).items():
         watched[name] = [*watched.get(name, []), *known]
     weights = settings.loss.weights(settings.outputs.in_training)
     model.compile(
@@ -93,16 +95,30 @@ def _known_losses(measured):
     return metrics.make_known_losses(replicas.of_replica(measured))
 
 
-def _class_weights(heads, outputs, rows):
-    """Returns head -> weights that give each of its classes the same sum over training."""
+def _logged(weights):
+    for head, values in weights.items():
+        logging.info("class weights of %s: %s", head, ", ".join(f"{one:.3f}" for one in values))
+    return weights
+
+
+def class_weights(
+    heads: Sequence[str], outputs: output_group.Outputs, rows: pd.DataFrame
+) -> dict[str, tuple[float, ...]]:
+    """Returns head -> weights that give each of its classes the same sum over training.
+
+    Args:
+        heads: Of --class_weights.
+        outputs: What the network gives.
+        rows: The training part of the manifest.
+
+    Raises:
+        ValueError: A class has no training image.
+    """
     weights = {}
     for head in heads:
         if head == "diagnosis":
             counts = diagnoses.targets_of(rows["diagnosis"], outputs.classes).sum(0)
             weights[head] = tuple((counts.sum() / (len(counts) * counts)).tolist())
-            shown = zip(outputs.class_names, weights[head], strict=True)
-            listed = ", ".join(f"{name} {weight:.3f}" for name, weight in shown)
-            logging.info("class weights of %s: %s", head, listed)
             continue
         of_pixels = head == "mask" and outputs.mask_source == "lesion"
         share = float(rows["mask_share" if of_pixels else "label"].mean())
@@ -112,5 +128,4 @@ def _class_weights(heads, outputs, rows):
                 f"Received: a fraction of {share} of class 1"
             )
         weights[head] = (0.5 / (1 - share), 0.5 / share)
-        logging.info("class weights of %s: %.3f and %.3f", head, *weights[head])
     return weights

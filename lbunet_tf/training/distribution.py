@@ -232,8 +232,8 @@ def _ended_with_others():
         atexit.register(_leave)
         raise ValueError(
             "all processes of a job must run to its end. Another one ended, or cannot be reached; "
-            "its own last lines say why it ended. The same command in all processes continues "
-            f"from the last finished epoch. {error}"
+            "its own last lines say why it ended. The same command without --overwrite in all "
+            f"processes continues from the last finished epoch. {error}"
         ) from error
 
 

@@ -3,11 +3,14 @@
 from collections.abc import Sequence
 
 import keras
+import numpy as np
 from keras import ops
 
 from lbunet_tf.settings import output_group
 
 KNOWN_LOSS = "known_loss"
+# Thresholds of an AUC over images, even in the logit: 0.06 apart. Above, 32 bits have no more.
+THRESHOLDS = (1 / (1 + np.exp(-np.linspace(-32, 16, 768)))).tolist()
 
 
 def _hard(y_true):
@@ -25,7 +28,12 @@ class Accuracy(keras.metrics.BinaryAccuracy):
 
 
 class _DefinedAUC(keras.metrics.AUC):
-    """An AUC that is NaN, not 0, where all targets are of one class."""
+    """An AUC that is NaN, not 0, where all targets are of one class.
+
+    Keras' 200 thresholds are evenly spaced in probability. Where melanoma is rare, nearly all
+    scores lie below the first of them, and their order counts for nothing: hence `THRESHOLDS` for
+    scores of images.
+    """
 
     def result(self):
         """Returns the AUC."""
@@ -37,7 +45,7 @@ class _DefinedAUC(keras.metrics.AUC):
 
 @keras.saving.register_keras_serializable("lbunet_tf")
 class MelanomaAUC(_DefinedAUC):
-    """ROC AUC over images of the melanoma head, by 200 thresholds on the probability."""
+    """ROC AUC over images of the melanoma head, by thresholds even in the logit."""
 
     def update_state(self, y_true, y_pred, sample_weight=None):
         """Adds a batch. y_true and y_pred: (B, 1), y_pred logits; weight (B,)."""
@@ -46,19 +54,31 @@ class MelanomaAUC(_DefinedAUC):
 
 @keras.saving.register_keras_serializable("lbunet_tf")
 class ImageAUC(_DefinedAUC):
-    """ROC AUC over images; an image's score is the mean of its pixel probabilities.
+    """ROC AUC over images; an image's score is the mean of its pixel probabilities, or the largest.
 
-    For masks that hold the image's label on every pixel (paper IV.A). 200 thresholds:
-    a training-time estimate; the reported AUC is exact.
+    For masks that hold the image's label on every pixel (paper IV.A). Thresholds even in the
+    logit: a training-time estimate; the reported AUC is exact.
+
+    Args:
+        score: "mean", or "max" of --image_score.
+        **keywords: Of `keras.metrics.AUC`.
     """
+
+    def __init__(self, score: str = "mean", **keywords):
+        super().__init__(**keywords)
+        self.score = score
 
     def update_state(self, y_true, y_pred, sample_weight=None):
         """Adds a batch. y_true and y_pred: (B, H, W, 1), y_pred logits; weight (B, H, W)."""
-        score = ops.mean(ops.sigmoid(y_pred), axis=(1, 2, 3))
+        score = getattr(ops, self.score)(ops.sigmoid(y_pred), axis=(1, 2, 3))
         if sample_weight is not None:
             sample_weight = sample_weight[:, 0, 0]
         label = ops.mean(y_true, axis=(1, 2, 3))  # CutMix pastes another's into some pixels.
         return super().update_state(_hard(label), score, sample_weight)
+
+    def get_config(self):
+        """Returns the constructor's arguments."""
+        return {**super().get_config(), "score": self.score}
 
 
 @keras.saving.register_keras_serializable("lbunet_tf")
@@ -117,7 +137,7 @@ def make_known_losses(losses: dict[str, keras.losses.Loss]) -> dict[str, list[Kn
 
 @keras.saving.register_keras_serializable("lbunet_tf")
 class ClassAUC(_DefinedAUC):
-    """ROC AUC over images of one class against the others, by 200 thresholds on its probability.
+    """ROC AUC over images of one class against the others, by thresholds even in the logit.
 
     Args:
         position: Of the class, from 0.
@@ -178,7 +198,10 @@ class BalancedAccuracy(keras.metrics.Metric):
 
 
 def make_metrics(
-    heads: Sequence[str], mask_source: str, class_names: Sequence[str] = ()
+    heads: Sequence[str],
+    mask_source: str,
+    class_names: Sequence[str] = (),
+    score_rule: str = "mean",
 ) -> dict[str, list[keras.metrics.Metric]]:
     """Returns fresh metrics for each head; all of them count only what is known.
 
@@ -186,26 +209,32 @@ def make_metrics(
     (lesion masks).
     `melanoma`: accuracy and AUC over images.
     `diagnosis`: accuracy, balanced accuracy and, where a class is mel, its AUC.
+    `score_rule`: `Outputs.score_rule`; image AUC follows "max", and is of the mean else.
     """
+    of_pixels = "max" if score_rule == "max" else "mean"
     melanoma_class = output_group.MELANOMA_CLASS
     metrics = {
         "mask": [
             Accuracy(name="accuracy", threshold=0.0),
             *(
-                [ImageAUC(name="auc")]
+                [ImageAUC(of_pixels, name="auc", thresholds=THRESHOLDS)]
                 if mask_source == "label"
                 else [PixelAUC(name="auc"), MaskDice(name="dice")]
             ),
         ],
         "melanoma": [
             Accuracy(name="accuracy", threshold=0.0),
-            MelanomaAUC(name="auc"),
+            MelanomaAUC(name="auc", thresholds=THRESHOLDS),
         ],
         "diagnosis": [
             keras.metrics.CategoricalAccuracy(name="accuracy"),
             BalancedAccuracy(len(class_names), name="balanced_accuracy"),
             *(
-                [ClassAUC(list(class_names).index(melanoma_class), name="auc")]
+                [
+                    ClassAUC(
+                        list(class_names).index(melanoma_class), name="auc", thresholds=THRESHOLDS
+                    )
+                ]
                 if melanoma_class in class_names
                 else []
             ),

@@ -82,7 +82,10 @@ def narrow(name: str, base: config.Config, fixed: Collection[str]) -> Space:
     space = {
         flag: _with_own(dimension, start(flag, dimension, base.values()))
         for flag, dimension in SPACES[name].items()
-        if flag not in fixed and ("melanoma" in base.outputs.heads or flag not in MELANOMA_FLAGS)
+        if flag not in fixed
+        and ("melanoma" in base.outputs.heads or flag not in MELANOMA_FLAGS)
+        # One loss, whose scale no optimizer here sees.
+        and (len(base.outputs.heads) > 1 or flag != "head_weights")
     }
     space = {flag: _possible(flag, space, base) for flag in space}
     space = {

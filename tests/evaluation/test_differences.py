@@ -156,6 +156,20 @@ def test_decisions_are_compared_on_melanomas_and_on_others_apart():
     assert "(specificity: McNemar's exact p = 0.250 by Holm)" in text
 
 
+def test_decisions_at_points_of_different_rules_are_not_compared():
+    tables = {("a", 0): decided(20, 30, (0,), ()), ("b", 0): decided(20, 30, (), (1,))}
+    rules = {("a", 0): "Youden", ("b", 0): "sensitivity of at least 0.95"}
+
+    found = differences.of_runs(tables, dict.fromkeys(tables, 0.5), rules)
+
+    row = found.iloc[0]
+    expected = "not estimable: operating points by rules sensitivity of at least 0.95 and Youden"
+    assert row["mcnemar_note"] == expected
+    assert row[["melanomas_only_this", "mcnemar_sensitivity_p"]].isna().all()
+    same = differences.of_runs(tables, dict.fromkeys(tables, 0.5), dict.fromkeys(tables, "Youden"))
+    assert same.iloc[0]["mcnemar_note"].startswith("exact")
+
+
 def test_one_melanoma_is_no_melanomas():
     tables = {("a", 0): decided(20, 30, (0,), ()), ("b", 0): decided(20, 30, (), (1,))}
 

@@ -92,9 +92,8 @@ def _finish(*processes, timeout=600):
 
 
 def _history(run):
-    """Returns what is logged of each epoch, but the time and Keras' means over batches."""
-    table = pd.read_csv(run / "history.csv").set_index("epoch")
-    return table.drop(columns=["seconds", "mask_loss", "melanoma_loss"])
+    """Returns what is logged of each epoch, but the time."""
+    return pd.read_csv(run / "history.csv").set_index("epoch").drop(columns="seconds")
 
 
 def _files(run):

@@ -188,6 +188,34 @@ def test_melanoma_auc_takes_logits_and_ignores_weight_zero():
     assert float(auc.result()) == pytest.approx(1.0, abs=1e-3)
 
 
+@pytest.mark.parametrize("scale", [1, 2, 4])
+def test_an_auc_of_rare_melanomas_does_not_depend_on_how_sure_the_network_is(scale):
+    generator = np.random.default_rng(0)
+    labels = (generator.random(5000) < 0.018).astype("float32")
+    # As of a calibrated network: most probabilities are below the first of 200 even thresholds.
+    logits = scale * (generator.normal(-4, 1, 5000) + 1.5 * labels).astype("float32")
+    auc = metrics.make_metrics(("mask", "melanoma"), "lesion")["melanoma"][1]
+
+    for part in np.split(np.arange(5000), 50):
+        auc.update_state(labels[part, None], logits[part, None])
+
+    exact = sklearn_metrics.roc_auc_score(labels, logits)
+    assert float(auc.result()) == pytest.approx(exact, abs=0.003)
+
+
+def test_the_image_auc_follows_the_rule_of_the_score():
+    # By their means the second is ahead, by their largest pixel the first.
+    logits, labels = _masks([9, -9, -9, -9], [1, 1, 1, 1]), _masks([1] * 4, [0] * 4)
+    found = {}
+    for rule in ("mean", "max"):
+        auc = metrics.make_metrics(("mask",), "label", score_rule=rule)["mask"][1]
+        auc.update_state(labels, logits)
+        found[rule] = float(auc.result())
+
+    assert found["mean"] == pytest.approx(0.0, abs=1e-3)
+    assert found["max"] == pytest.approx(1.0, abs=1e-3)
+
+
 @pytest.mark.parametrize("label", [0, 1])
 def test_an_auc_of_one_class_is_not_a_number(label):
     auc = metrics.MelanomaAUC()

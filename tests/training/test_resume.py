@@ -40,6 +40,15 @@ def _fit_and_kill(fit, model, run, kill, **keywords):
         fit(model, run, more=[kill], **keywords)
 
 
+@pytest.mark.parametrize("name", ["lr{0.1}", "{epoch}", "a{b"])
+def test_braces_in_the_name_of_a_run_are_no_format(make_model, fit, tmp_path, name):
+    (tmp_path / name).mkdir()
+
+    fit(make_model(), tmp_path / name, epochs=1)
+
+    assert (tmp_path / name / "model.keras").is_file()
+
+
 def _files(run):
     return {path: path.read_bytes() for path in run.rglob("*") if path.suffix in (".h5", ".keras")}
 

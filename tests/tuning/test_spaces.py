@@ -51,6 +51,13 @@ def test_flags_of_a_melanoma_head_that_is_off_are_not_searched():
     assert space["class_weights"].values == ((), ("mask",))
 
 
+def test_the_weight_of_a_single_loss_is_not_searched():
+    one = BASE.replace(heads=("melanoma",))
+
+    assert "head_weights" in spaces.narrow("loss", BASE.replace(heads=("mask", "melanoma")), ())
+    assert "head_weights" not in spaces.narrow("loss", one, ())
+
+
 def test_a_warmup_longer_than_the_training_is_not_tried():
     assert spaces.narrow("optimization", BASE.replace(epochs=3), ())["warmup_epochs"].values == (
         0,

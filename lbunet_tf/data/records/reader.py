@@ -123,8 +123,8 @@ def check_shard(path: str | os.PathLike, count: int) -> None:
         )
 
 
-def make_loader(flags: image_groups.Preprocessing, images: pd.Series) -> Callable[[dict], dict]:
-    """Returns a function in tf.data of a batch of rows, the records among `images`, to examples.
+def check_folders(flags: image_groups.Preprocessing, images: pd.Series) -> None:
+    """Checks the folders of the records among `images`.
 
     Raises:
         ValueError: Records were made with other flags of preprocessing, which it names.
@@ -132,6 +132,15 @@ def make_loader(flags: image_groups.Preprocessing, images: pd.Series) -> Callabl
     shards = images[record_path.are_records(images)].map(record_path.file_of)
     for folder in {os.path.dirname(shard) for shard in shards.unique()}:
         check_flags(flags, folder)
+
+
+def make_loader(flags: image_groups.Preprocessing, images: pd.Series) -> Callable[[dict], dict]:
+    """Returns a function in tf.data of a batch of rows, the records among `images`, to examples.
+
+    Raises:
+        ValueError: Records were made with other flags of preprocessing, which it names.
+    """
+    check_folders(flags, images)
     open_shard = functools.lru_cache(MAX_OPEN)(tfrecords.Reader)
     size = flags.image_size
 
