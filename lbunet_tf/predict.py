@@ -105,7 +105,7 @@ def predict(settings: config.Config, paths: Sequence[str]) -> list[str]:
         output_folder.mark(folder, WORK, files, asked=asked, finished=False)
         waiting = [row for row in rows if row["image_id"] not in lines]
         failures += _predict(settings, results, waiting, lines, folder, columns)
-        _finish(settings, folder, columns, rows, lines, failures)
+        _finish(folder, columns, rows, lines, failures)
         output_folder.mark(folder, WORK, files, asked=asked, finished=not failures)
     logging.info("%d of %d images predicted: %s", len(lines), len(images), folder)
     return failures
@@ -238,6 +238,10 @@ def _unchanged_lines(folder, rows, found, settings):
         is_whole = shown in by_name and all((folder / name).is_file() for name in files)
         if is_whole and written_predictions.is_unchanged(row, seen.get(shown)):
             lines[row["image_id"]] = by_name[shown]
+        elif shown in by_name:
+            # Of another image than is there now, which may be one that cannot be read.
+            for name in files:
+                (folder / name).unlink(missing_ok=True)
     logging.info("continuing in %s: %d images are predicted already", folder, len(lines))
     return lines
 
@@ -298,16 +302,11 @@ def _with_rest(error, bytes_per_image, num_left):
     return OSError(f"{error}. The {num_left} images that are left take about {rest:.0f} MB")
 
 
-def _finish(settings, folder, columns, rows, lines, failures):
+def _finish(folder, columns, rows, lines, failures):
     """Puts the lines into the order of the images, and writes the list of failures."""
     ordered = (lines[row["image_id"]] for row in rows if row["image_id"] in lines)
     growing_table.write(folder / SCORES, columns, ordered)
     failed_files.write(folder, failures)
-    for row in rows:
-        if row["image_id"] not in lines:
-            # Of an earlier command, of a file that is another now.
-            for name in _picture_files(settings, row):
-                (folder / name).unlink(missing_ok=True)
     # All of it is in scores.csv.
     shutil.rmtree(folder / beam_predictions.PARTS, ignore_errors=True)
 

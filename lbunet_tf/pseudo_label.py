@@ -6,6 +6,9 @@ True targets are kept; what the run must not learn from, its val and test, is le
 it, scored where the run was scored, with --split_by=official --source=manifest,manifest and
   --data_dir=RUN/manifest.csv,RUN/pseudo/manifest.csv    the run's own images and these
   --data_dir=RUN/pseudo/held_out.csv,RUN/pseudo/manifest.csv    these alone
+
+The network of the package comes without its images, so it has no held_out.csv, and its results go
+to runs/released_NAME/pseudo.
 """
 
 import concurrent.futures

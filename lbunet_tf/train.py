@@ -89,7 +89,7 @@ def refuse_inputs_of_the_old_run(settings: config.Config) -> None:
     run = os.path.realpath(settings.paths.run)
     for flag in ("data_dir", "teacher", "encoder_weights"):
         value = settings.values()[flag]
-        for path in (value,) if isinstance(value, str) else value:
+        for path in map(released_runs.teacher_of, (value,) if isinstance(value, str) else value):
             is_inside = output_folder.holds(run, path)
             if settings.paths.overwrite and is_inside and path and os.path.exists(path):
                 raise ValueError(
@@ -99,7 +99,7 @@ def refuse_inputs_of_the_old_run(settings: config.Config) -> None:
 
 
 def check(settings: config.Config) -> None:
-    """Builds and reads all that a training of these flags needs, and writes nothing.
+    """Builds and reads all that a training of these flags needs, and writes nothing to its run.
 
     Raises:
         ValueError: What `train` would refuse before it writes.
@@ -141,7 +141,8 @@ def _warn_without_effect(settings):
         logging.warning("--encoder=%s: --model=unet has none", model.encoder)
     if split.balance != "subset" and split.benign_count != default.split.benign_count:
         logging.warning("--benign_count changes nothing without --balance=subset")
-    if len(settings.outputs.in_training) == 1 and loss.head_weights != default.loss.head_weights:
+    is_scaled = loss.head_weights != default.loss.head_weights and not settings.optimizer.clip_norm
+    if len(settings.outputs.in_training) == 1 and is_scaled:
         logging.warning("--head_weights changes nothing for a network of one head")
     teaches = settings.distillation.teacher and settings.distillation.teacher_weight <= 0.5
     if teaches and settings.outputs.has_mask and loss.mask_loss == "lovasz":
@@ -162,7 +163,7 @@ def _check_manifest(settings, manifest):
     held_out.refuse_learnt({settings.paths.run: manifest, **ancestors}, held_out.SCORED)
     train_rows = manifest[manifest["split"] == "train"]
     compilation.class_weights(settings.loss.class_weights, settings.outputs, train_rows)
-    pipeline.check_reading(settings, train_rows)
+    pipeline.check_reading(settings, manifest[manifest["split"].isin(held_out.LEARNT)])
 
 
 def _check_accumulation(settings, manifest):
@@ -195,7 +196,7 @@ def _check_placement(settings, placement):
 def _load_teachers(settings):
     """Returns the models of --teacher, which must see and mean the same as the student."""
     teachers = []
-    for run in map(released_runs.folder_of, settings.distillation.teacher):
+    for run in map(released_runs.teacher_of, settings.distillation.teacher):
         if not (pathlib.Path(run) / run_directory.FINISHED).is_file():
             raise ValueError(
                 f'"--teacher" must name finished runs. {run} holds no {run_directory.FINISHED}'

@@ -143,6 +143,7 @@ def _open(settings, base, searched):
     if settings.paths.overwrite and not output_folder.is_new(run):
         train.refuse_inputs_of_the_old_run(settings)
         train.check(base)
+        keras.backend.clear_session()
         logging.info("deleting the search in %s, starting again", run)
         output_folder.delete_own(run, OWN)
     output_folder.mark(run, WORK)

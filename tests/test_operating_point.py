@@ -82,12 +82,26 @@ def test_a_report_elsewhere_says_that_its_choice_is_not_the_runs(run, settings, 
     assert not_used not in card_of("same")
 
     card = card_of("asked", target_sensitivity=0.8)
-    assert card.count(not_used) == 1 and "whether the image is flagged" not in card
+    assert card.count(f"{not_used}; they use another, which the run has") == 1
+    assert "whether the image is flagged" in card
 
+    (run / FILE).write_text("damaged")
+    damaged = card_of("damaged", target_sensitivity=0.8)
+    assert damaged.count(f"{not_used}. An evaluation") == 1
     for file in (FILE, "conformal.json"):
         (run / file).unlink()
     # Point, sets and contours.
-    assert card_of("nothing").count(not_used) == 3
+    card = card_of("nothing")
+    assert card.count(not_used) == 3 and "whether the image is flagged" not in card
+
+
+def test_contours_of_every_pixel_are_not_said_to_be_kept_by_another_evaluation(run, settings):
+    (run / "conformal.json").unlink()
+
+    evaluate.evaluate(settings.replace(mask_cleanup="none"))
+
+    card = (run / "evaluation/model_card.md").read_text()
+    assert "Contours are kept of outlines of one region only" in card
 
 
 def test_a_guarantee_without_enough_patients_leaves_all_as_it_was(run, settings):

@@ -168,7 +168,8 @@ def test_it_is_exported_to_the_working_directory(settings, tmp_path, monkeypatch
 
 def test_its_pseudo_labels_go_to_the_working_directory(settings, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    before = sorted(path.name for path in released_runs.FOLDER.iterdir())
+    folder = released_runs.FOLDER / "isic2017"
+    before = sorted(path.name for path in folder.iterdir())
     asked = settings.replace(
         source=("synthetic",),
         data_dir=("drawn",),
@@ -184,7 +185,7 @@ def test_its_pseudo_labels_go_to_the_working_directory(settings, tmp_path, monke
     assert len(whole_files.read_table(output / "manifest.csv", ())) == 12
     # Its val images, of which the package has none.
     assert not (output / "held_out.csv").exists()
-    assert sorted(path.name for path in released_runs.FOLDER.iterdir()) == before
+    assert sorted(path.name for path in folder.iterdir()) == before
 
 
 def test_it_teaches_by_its_name(settings):

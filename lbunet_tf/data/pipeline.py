@@ -69,15 +69,14 @@ def make_training_dataset(
 
 
 def check_reading(settings: config.Config, rows: pd.DataFrame) -> None:
-    """Checks that training rows and flags go together, reading no image.
+    """Checks that rows of train and val go with the flags, reading no image.
 
     Raises:
         ValueError: --source_weights names other sources than those of the rows; or records were
             made with other flags of preprocessing.
     """
-    _source_fractions(
-        settings.source.source, settings.augmentation.source_weights, rows["source"].to_numpy()
-    )
+    of_train = rows["source"][rows["split"] == "train"].to_numpy()
+    _source_fractions(settings.source.source, settings.augmentation.source_weights, of_train)
     reader.check_folders(settings.preprocessing, rows["image"])
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import pathlib
 
+import numpy as np
 import pandas as pd
 from absl import logging
 
@@ -19,6 +20,7 @@ from lbunet_tf.runs import frozen
 from lbunet_tf.runs import run_directory
 from lbunet_tf.serving import chosen
 from lbunet_tf.serving import outlines
+from lbunet_tf.serving import prediction_sets
 from lbunet_tf.settings import output_group
 from lbunet_tf.settings import score_group
 
@@ -115,8 +117,10 @@ def assess(
 
 def kept(
     measured: dict, found: chosen.Chosen, mask_rule: outlines.MaskRule, run: pathlib.Path | None
-) -> frozenset[str]:
-    """Returns which of `frozen.CHOICES` the run has just as they were measured.
+) -> dict[str, bool]:
+    """Returns which of `frozen.CHOICES` the run has, and whether just as they were measured.
+
+    A file of the run that is damaged counts as none, with a warning.
 
     Args:
         measured: The metrics of test.
@@ -124,26 +128,48 @@ def kept(
         mask_rule: That made the outlines.
         run: The run; None of a mean, which has none.
     """
-    if run is None:
-        return frozenset()
-    runs = [str(run)]
-    calibration = frozen.read_calibration(run)
-    contours = frozen.contours_of(runs, "none")
-    points = (frozen.read_point(run) or {}, measured.get("operating_point", {}))
-    its_own = {
-        "operating_point": [[one.get(key) for key in ("threshold", "rule")] for one in points],
-        # Measured at the prevalence of val, whatever the run's is shifted to.
-        "calibrated": (
-            calibration and dataclasses.replace(calibration, offset=0.0),
-            found.calibration and dataclasses.replace(found.calibration, offset=0.0),
+    point, contours = measured.get("operating_point", {}), measured.get(frozen.CONTOURS, {})
+
+    def same_contours(kept):
+        around = outlines.Contours(kept["outer"], kept["inner"]).around(mask_rule.threshold)
+        return (around.outer, around.inner) == (contours.get("outer"), contours.get("inner"))
+
+    same = {
+        "operating_point": (
+            frozen.read_point,
+            lambda kept: (
+                (kept["threshold"], kept["rule"]) == (point.get("threshold"), point.get("rule"))
+            ),
         ),
-        "prediction_sets": (frozen.sets_of(runs, "none"), found.sets),
-        frozen.CONTOURS: (
-            contours and dataclasses.asdict(contours.around(mask_rule.threshold)),
-            {end: measured.get(frozen.CONTOURS, {}).get(end) for end in ("outer", "inner")},
+        "calibrated": (frozen.read_calibration, lambda kept: _alike(kept, found.calibration)),
+        "prediction_sets": (
+            frozen.read_sets,
+            lambda kept: prediction_sets.BinarySets(kept["benign"], kept["melanoma"]) == found.sets,
         ),
+        frozen.CONTOURS: (frozen.read_contours, same_contours),
     }
-    return frozenset(name for name, (its, here) in its_own.items() if its == here)
+    has = {}
+    for name, (read, is_same) in same.items() if run else ():
+        try:
+            its_own = read(run)
+        except ValueError as error:
+            logging.warning("%s", error)
+            continue
+        if its_own is not None:
+            has[name] = is_same(its_own)
+    return has
+
+
+def _alike(one, other):
+    """Returns whether two calibrations give the same probabilities, at the prevalence of val.
+
+    Fitted again, on another CPU, parameters differ in their last digits.
+    """
+    if other is None:
+        return False
+    logits = np.linspace(-20, 20, 401)
+    first, second = (dataclasses.replace(each, offset=0.0).apply(logits) for each in (one, other))
+    return bool(np.allclose(first, second, atol=1e-4))
 
 
 def assess_groups(

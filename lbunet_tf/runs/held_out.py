@@ -176,7 +176,7 @@ def _with_flags(by_run):
 
 def _parents(teachers, encoder_weights, rows):
     """Returns the folders of the runs that a run learnt from itself."""
-    parents = [released_runs.folder_of(run) for run in teachers]
+    parents = [released_runs.teacher_of(run) for run in teachers]
     encoder_weights = released_runs.weights_of(encoder_weights)
     if encoder_weights.endswith(".keras"):
         parents.append(os.path.dirname(encoder_weights))

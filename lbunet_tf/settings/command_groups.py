@@ -34,8 +34,9 @@ class Paths:
         "",
         "Where to write: the CSV of the checked manifest (prepare); or a folder, by default "
         "RUN/predicted (predict), RUN/export or RUN/export_openvino (export), RUN/pseudo "
-        "(pseudo_label), RUN, or RUN/on_SOURCE for another --source (evaluate). Required with "
-        "several runs, since nothing is written into any of them.",
+        "(pseudo_label), RUN, or RUN/on_SOURCE for another --source (evaluate); of the network of "
+        "the package in runs/released_isic2017. Required with several runs, since nothing is "
+        "written into any of them.",
         entries=("prepare", *fields.COMBINE, *fields.PSEUDO),
         is_path=True,
     )

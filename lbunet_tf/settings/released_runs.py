@@ -24,9 +24,17 @@ def folder_of(run: str) -> str:
 def weights_of(encoder_weights: str) -> str:
     """Returns the model of a released run, by its name; other values of the flag as they are.
 
-    Whatever is in the working directory: what a run has learnt from must not change afterwards.
+    As `teacher_of`.
     """
     return f"{FOLDER / encoder_weights}/{MODEL}" if _is_name(encoder_weights) else encoder_weights
+
+
+def teacher_of(teacher: str) -> str:
+    """Returns the folder of a released run, by its name; every other teacher as it is named.
+
+    Whatever is in the working directory: what a run has learnt from must not change afterwards.
+    """
+    return str(FOLDER / teacher) if _is_name(teacher) else teacher
 
 
 def _is_name(value):

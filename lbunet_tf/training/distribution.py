@@ -233,7 +233,7 @@ def _ended_with_others():
         raise ValueError(
             "all processes of a job must run to its end. Another one ended, or cannot be reached; "
             "its own last lines say why it ended. The same command without --overwrite in all "
-            f"processes continues from the last finished epoch. {error}"
+            f"processes continues from the last finished epoch, if there is one. {error}"
         ) from error
 
 

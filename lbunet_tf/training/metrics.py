@@ -31,8 +31,7 @@ class _DefinedAUC(keras.metrics.AUC):
     """An AUC that is NaN, not 0, where all targets are of one class.
 
     Keras' 200 thresholds are evenly spaced in probability. Where melanoma is rare, nearly all
-    scores lie below the first of them, and their order counts for nothing: hence `THRESHOLDS` for
-    scores of images.
+    scores lie below the first of them, and their order counts for nothing: hence `_OfImages`.
     """
 
     def result(self):
@@ -43,8 +42,15 @@ class _DefinedAUC(keras.metrics.AUC):
         return ops.where(is_defined, super().result(), float("nan"))
 
 
+class _OfImages(_DefinedAUC):
+    """An AUC of scores of images, by `THRESHOLDS` where no others are given."""
+
+    def __init__(self, **keywords):
+        super().__init__(**{"thresholds": THRESHOLDS, **keywords})
+
+
 @keras.saving.register_keras_serializable("lbunet_tf")
-class MelanomaAUC(_DefinedAUC):
+class MelanomaAUC(_OfImages):
     """ROC AUC over images of the melanoma head, by thresholds even in the logit."""
 
     def update_state(self, y_true, y_pred, sample_weight=None):
@@ -53,7 +59,7 @@ class MelanomaAUC(_DefinedAUC):
 
 
 @keras.saving.register_keras_serializable("lbunet_tf")
-class ImageAUC(_DefinedAUC):
+class ImageAUC(_OfImages):
     """ROC AUC over images; an image's score is the mean of its pixel probabilities, or the largest.
 
     For masks that hold the image's label on every pixel (paper IV.A). Thresholds even in the
@@ -136,7 +142,7 @@ def make_known_losses(losses: dict[str, keras.losses.Loss]) -> dict[str, list[Kn
 
 
 @keras.saving.register_keras_serializable("lbunet_tf")
-class ClassAUC(_DefinedAUC):
+class ClassAUC(_OfImages):
     """ROC AUC over images of one class against the others, by thresholds even in the logit.
 
     Args:
@@ -217,24 +223,20 @@ def make_metrics(
         "mask": [
             Accuracy(name="accuracy", threshold=0.0),
             *(
-                [ImageAUC(of_pixels, name="auc", thresholds=THRESHOLDS)]
+                [ImageAUC(of_pixels, name="auc")]
                 if mask_source == "label"
                 else [PixelAUC(name="auc"), MaskDice(name="dice")]
             ),
         ],
         "melanoma": [
             Accuracy(name="accuracy", threshold=0.0),
-            MelanomaAUC(name="auc", thresholds=THRESHOLDS),
+            MelanomaAUC(name="auc"),
         ],
         "diagnosis": [
             keras.metrics.CategoricalAccuracy(name="accuracy"),
             BalancedAccuracy(len(class_names), name="balanced_accuracy"),
             *(
-                [
-                    ClassAUC(
-                        list(class_names).index(melanoma_class), name="auc", thresholds=THRESHOLDS
-                    )
-                ]
+                [ClassAUC(list(class_names).index(melanoma_class), name="auc")]
                 if melanoma_class in class_names
                 else []
             ),

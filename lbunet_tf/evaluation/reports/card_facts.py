@@ -74,9 +74,9 @@ def outputs(run: evaluated_run.EvaluatedRun) -> str:
         )
     if run.settings.outputs.score_rule != "none":
         found.append("a melanoma score of the image, from 0 to 1, which is no risk as it is")
-    if "operating_point" in run.scores and run.has("operating_point"):
+    if run.has("operating_point") and "operating_point" in run.scores:
         found.append("whether the image is flagged")
-    if "prediction_sets" in run.scores and run.has("prediction_sets"):
+    if run.has("prediction_sets") and "prediction_sets" in run.scores:
         found.append("the set of classes that fit the score")
     return f"{report_words.listing(found)}."
 

@@ -37,7 +37,7 @@ class EvaluatedRun:
         figures: PNG files.
         model_crc32: Run -> checksum of its model.
         version: Of the package.
-        kept: What the run has just as it was measured here, by the names of `metrics.json`.
+        kept: Which of `frozen.CHOICES` the run has, and whether just as they were measured here.
     """
 
     title: str
@@ -56,7 +56,9 @@ class EvaluatedRun:
     figures: Sequence[pathlib.Path] = ()
     model_crc32: Mapping[str, int] = dataclasses.field(default_factory=dict)
     version: str = ""
-    kept: frozenset[str] = frozenset(frozen.CHOICES)
+    kept: Mapping[str, bool] = dataclasses.field(
+        default_factory=lambda: dict.fromkeys(frozen.CHOICES, True)
+    )
 
     @property
     def scores(self) -> dict:
@@ -75,8 +77,12 @@ class EvaluatedRun:
         return frozen.is_run_as_it_is(self.settings.paths.runs, self.settings.score.tta)
 
     def has(self, name: str) -> bool:
-        """Whether predict, load and export use what was chosen, one of `frozen.CHOICES`."""
+        """Whether predict, load and export use one of `frozen.CHOICES`, this or another."""
         return self.can_keep and name in self.kept
+
+    def has_as_measured(self, name: str) -> bool:
+        """Whether predict, load and export use one of `frozen.CHOICES` as it was measured here."""
+        return self.can_keep and self.kept.get(name, False)
 
 
 def count_parts(manifest: pd.DataFrame) -> pd.DataFrame:

@@ -9,6 +9,7 @@ from lbunet_tf.evaluation.reports import document
 from lbunet_tf.evaluation.reports import evaluated_run
 from lbunet_tf.evaluation.reports import report_classes
 from lbunet_tf.evaluation.reports import report_words
+from lbunet_tf.runs import frozen
 
 # Below this many images of a class a ratio moves by more than 0.05 with one image.
 FEW = 20
@@ -153,17 +154,21 @@ def not_kept(run: evaluated_run.EvaluatedRun, name: str) -> str:
         run: The evaluation.
         name: What was chosen, as the metrics of test name it.
     """
-    if run.has(name) or name not in run.scores:
+    if run.has_as_measured(name) or name not in run.scores:
         return ""
-    if run.can_keep:
+    if not run.can_keep:
         return (
-            "This is measured here and not kept: predict, load and export do not use it, but what "
-            "the run has, if it has any. An evaluation of the run's own images without --output "
-            "chooses and keeps it."
+            "This is measured here and not kept: for the mean of several runs, or with --tta, "
+            "predict, load and export do not use it."
         )
+    if name == frozen.CONTOURS and run.settings.mask_cleanup == "none":
+        keeps = "Contours are kept of outlines of one region only, without --mask_cleanup=none."
+    else:
+        keeps = "An evaluation of the run's own images without --output keeps what it chooses."
+    instead = "; they use another, which the run has" if run.has(name) else ""
     return (
-        "This is measured here and not kept: for the mean of several runs, or with --tta, predict, "
-        "load and export do not use it."
+        "This is measured here and not kept: predict, load and export do not use it"
+        f"{instead}. {keeps}"
     )
 
 

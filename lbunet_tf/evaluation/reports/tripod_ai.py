@@ -109,7 +109,7 @@ def _updating(run):
     if fitted["kind"] == "none":
         return "The model was not updated or recalibrated."
     how = f"({fitted['kind']}, fitted on {fitted['chosen_on']})"
-    if not run.has("calibrated"):
+    if not run.has_as_measured("calibrated"):
         return f"The model was not updated. A calibration {how} was measured, and is not kept."
     return f"Probabilities can be calibrated {how}; the network itself was not changed."
 
