@@ -163,7 +163,12 @@ def _check_manifest(settings, manifest):
     held_out.refuse_learnt({settings.paths.run: manifest, **ancestors}, held_out.SCORED)
     train_rows = manifest[manifest["split"] == "train"]
     compilation.class_weights(settings.loss.class_weights, settings.outputs, train_rows)
-    pipeline.check_reading(settings, manifest[manifest["split"].isin(held_out.LEARNT)])
+    pipeline.check_reading(
+        settings.source.source,
+        settings.augmentation.source_weights,
+        settings.preprocessing,
+        manifest[manifest["split"].isin(held_out.LEARNT)],
+    )
 
 
 def _check_accumulation(settings, manifest):

@@ -1,6 +1,7 @@
 """tf.data pipelines: manifest rows -> batches of (images, targets, weights)."""
 
 from collections.abc import Callable
+from collections.abc import Sequence
 
 import keras
 import numpy as np
@@ -68,7 +69,12 @@ def make_training_dataset(
     return epochs.flat_map(one_epoch).prefetch(tf.data.AUTOTUNE)
 
 
-def check_reading(settings: config.Config, rows: pd.DataFrame) -> None:
+def check_reading(
+    sources: Sequence[str],
+    source_weights: Sequence[float],
+    preprocessing: image_groups.Preprocessing,
+    rows: pd.DataFrame,
+) -> None:
     """Checks that rows of train and val go with the flags, reading no image.
 
     Raises:
@@ -76,8 +82,8 @@ def check_reading(settings: config.Config, rows: pd.DataFrame) -> None:
             made with other flags of preprocessing.
     """
     of_train = rows["source"][rows["split"] == "train"].to_numpy()
-    _source_fractions(settings.source.source, settings.augmentation.source_weights, of_train)
-    reader.check_folders(settings.preprocessing, rows["image"])
+    _source_fractions(sources, source_weights, of_train)
+    reader.check_folders(preprocessing, rows["image"])
 
 
 def _balanced_labels(outputs, rows):

@@ -38,6 +38,7 @@ CONTOURS = {
     "num_patients": 40,
     "num_empty": 0,
 }
+RULE = outlines.MaskRule()
 CALIBRATION = {"kind": "platt", "parameters": [1.0, 0.0], "chosen_on": "val", "prevalence": 0.5}
 
 
@@ -195,14 +196,27 @@ def test_scores_that_turn_out_to_be_missing_make_no_sets_in_silence(rows):
 def test_a_calibration_that_was_fitted_again_is_still_that_of_the_run(run):
     kept = {"kind": "platt", "parameters": [0.7, -0.4], "offset": -1.5}
     frozen.write(run, "calibration.json", kept)
-    rule = outlines.MaskRule()
 
     def has(*parameters):
         found = chosen.Chosen(calibration=calibrated.Calibration("platt", parameters))
-        return assessment.kept({}, found, rule, run)["calibrated"]
+        return assessment.kept({}, found, RULE, run)["calibrated"]
 
     # In its last digits it depends on the CPU; the offset is what another prevalence adds.
     assert has(0.7 + 1e-7, -0.4) and not has(0.8, -0.4)
     nothing = dict.fromkeys(("calibrated", "prediction_sets", "mask_contours"), False)
-    assert assessment.kept({}, chosen.NOTHING, rule, run) == nothing
-    assert assessment.kept({}, chosen.NOTHING, rule, None) == {}
+    assert assessment.kept({}, chosen.NOTHING, RULE, run) == nothing
+    assert assessment.kept({}, chosen.NOTHING, RULE, None) == {}
+
+
+def test_a_point_of_another_rule_or_a_damaged_one_is_not_that_of_the_run(run, caplog):
+    point = {"threshold": 0.5, "rule": "Youden", "chosen_on": "val"}
+    frozen.write(run, "operating_point.json", point | {"num_melanoma": 20, "num_other": 20})
+
+    def has(measured):
+        found = assessment.kept({"operating_point": measured}, chosen.NOTHING, RULE, run)
+        return found.get("operating_point")
+
+    assert has(point) is True
+    assert has(point | {"rule": "sensitivity of at least 0.8"}) is False
+    (run / "operating_point.json").write_text("damaged")
+    assert has(point) is None and "operating_point.json" in caplog.text

@@ -40,7 +40,8 @@ def test_a_training_that_is_stopped_says_after_which_epoch_it_goes_on(tmp_path):
     _, error = process.communicate()
 
     epochs = max(int(backup.name[:4]) for backup in run.glob("backup/*"))
-    line = f"stopped by SIGTERM; the same command continues {run} from epoch {epochs + 1}"
+    command = "the same command without --overwrite"
+    line = f"stopped by SIGTERM; {command} continues {run} from epoch {epochs + 1}"
     assert (process.returncode, line in error.splitlines()) == (143, True), error[-3000:]
     assert "Traceback" not in error
     assert [path for path in run.rglob("*") if "partial" in path.name] == []
