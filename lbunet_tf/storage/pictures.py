@@ -35,5 +35,5 @@ def _write(path, pixels, **options):
     # Not to the file: of a full disk Pillow says "encoder error -2", and no more.
     contents = io.BytesIO()
     Image.fromarray(pixels).save(contents, **options)
-    with whole_files.whole_file(path) as partial:
+    with whole_files.whole_file(path, keeps_suffix=False) as partial:
         return partial.write_bytes(contents.getvalue())

@@ -30,8 +30,12 @@ _LOCK_START = "process "
 
 
 @contextlib.contextmanager
-def whole_file(path: str | os.PathLike) -> Iterator[pathlib.Path]:
+def whole_file(path: str | os.PathLike, keeps_suffix: bool = True) -> Iterator[pathlib.Path]:
     """Yields a path beside `path` to write to; puts it in place when the block succeeds.
+
+    Args:
+        path: What is written.
+        keeps_suffix: As in `partial_path`.
 
     Raises:
         OSError: The disk is full. What was at `path` is kept.
@@ -39,7 +43,7 @@ def whole_file(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     """
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = partial_path(path)
+    partial = partial_path(path, keeps_suffix)
     if partial.is_symlink():
         raise ValueError(
             f"links inside an output folder are not followed for writing. {partial} is a link; "
@@ -50,11 +54,16 @@ def whole_file(path: str | os.PathLike) -> Iterator[pathlib.Path]:
         put_in_place(partial, path)
 
 
-def partial_path(path: pathlib.Path) -> pathlib.Path:
+def partial_path(path: pathlib.Path, keeps_suffix: bool = True) -> pathlib.Path:
     """Returns where a file is written until it is whole: beside it, by a name nobody else uses.
 
-    Its suffixes stay, since writers choose their format by them.
+    Args:
+        path: The file.
+        keeps_suffix: Whether its suffixes stay, by which most writers choose their format. Without
+            them nobody who looks for files of that kind finds what a kill has left.
     """
+    if not keeps_suffix:
+        return path.with_name(f".{path.name}.{PARTIAL}")
     name, dot, suffixes = path.name.partition(".")
     return path.with_name(f".{name}.{PARTIAL}{dot}{suffixes}")
 

@@ -1,5 +1,6 @@
 """Tests of `lbunet_tf.storage.whole_files`."""
 
+import contextlib
 import fcntl
 import os
 import re
@@ -9,8 +10,10 @@ import subprocess
 import sys
 import threading
 
+import numpy as np
 import pytest
 
+from lbunet_tf.storage import pictures
 from lbunet_tf.storage import whole_files
 
 
@@ -48,6 +51,24 @@ def test_a_file_that_will_not_fit_is_refused_before_it_is_begun(tmp_path):
         with whole_files.dropped_where_it_fails(partial, num_bytes):
             partial.write_text("begun")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_half_a_picture_is_no_file_of_that_kind(tmp_path, monkeypatch):
+    def kill(partial, path):
+        raise SystemExit
+
+    # As after kill -9: nothing cleans up.
+    monkeypatch.setattr(whole_files, "put_in_place", kill)
+    monkeypatch.setattr(
+        whole_files, "dropped_where_it_fails", lambda partial: contextlib.nullcontext()
+    )
+    with pytest.raises(SystemExit):
+        pictures.write_mask(tmp_path / "a.b.png", np.zeros((4, 5), "uint8"))
+    with pytest.raises(SystemExit):
+        pictures.write_jpeg(tmp_path / "c.jpg", np.zeros((4, 5, 3), "uint8"))
+
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == [".a.b.png.lbunet-partial", ".c.jpg.lbunet-partial"]
 
 
 def test_a_folder_is_put_in_place_with_its_files(tmp_path):
