@@ -2,8 +2,11 @@
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 
+from lbunet_tf.settings import config
+from lbunet_tf.training import compilation
 from lbunet_tf.training import losses
 
 LOGITS = np.array([[2.0, 0.0, -1.0], [0.5, 0.5, 0.5]], "float32")
@@ -63,3 +66,17 @@ def test_the_loss_is_saved_with_its_arguments():
     copy = keras.losses.deserialize(keras.losses.serialize(loss))
 
     assert copy.get_config() == loss.get_config()
+
+
+def test_the_weights_of_classes_are_logged_by_their_names(caplog):
+    caplog.set_level("INFO", logger="absl")
+    settings = config.make(heads=("mask", "diagnosis"), class_weights=("diagnosis",))
+    names = settings.outputs.class_names
+    # Two of the first class and one of each other.
+    rows = pd.DataFrame({"diagnosis": [names[0], *names]})
+
+    weights = compilation._logged_class_weights(settings, rows)
+
+    assert weights["diagnosis"] == pytest.approx([8 / 14, *[8 / 7] * 6])
+    listed = ", ".join([f"{names[0]} 0.571", *(f"{name} 1.143" for name in names[1:])])
+    assert f"class weights of diagnosis: {listed}" in caplog.text
