@@ -42,7 +42,7 @@ def compile_model(
         settings.loss.mask_loss,
         settings.loss.melanoma_loss,
         settings.loss.label_smoothing,
-        _logged_class_weights(settings, train_rows),
+        _logged_class_weights(settings.loss.class_weights, settings.outputs, train_rows),
     )
     watched = metrics.make_metrics(
         settings.outputs.heads,
@@ -95,10 +95,10 @@ def _known_losses(measured):
     return metrics.make_known_losses(replicas.of_replica(measured))
 
 
-def _logged_class_weights(settings, rows):
-    weights = class_weights(settings.loss.class_weights, settings.outputs, rows)
+def _logged_class_weights(heads, outputs, rows):
+    weights = class_weights(heads, outputs, rows)
     for head, values in weights.items():
-        names = settings.outputs.class_names if head == "diagnosis" else ("class 0", "class 1")
+        names = outputs.class_names if head == "diagnosis" else ("class 0", "class 1")
         named = zip(names, values, strict=True)
         listed = ", ".join(f"{name} {weight:.3f}" for name, weight in named)
         logging.info("class weights of %s: %s", head, listed)

@@ -75,7 +75,7 @@ def test_the_weights_of_classes_are_logged_by_their_names(caplog):
     # Two of the first class and one of each other.
     rows = pd.DataFrame({"diagnosis": [names[0], *names]})
 
-    weights = compilation._logged_class_weights(settings, rows)
+    weights = compilation._logged_class_weights(settings.loss.class_weights, settings.outputs, rows)
 
     assert weights["diagnosis"] == pytest.approx([8 / 14, *[8 / 7] * 6])
     listed = ", ".join([f"{names[0]} 0.571", *(f"{name} 1.143" for name in names[1:])])
