@@ -36,6 +36,8 @@ from lbunet_tf.storage import whole_files
 # The marker of a folder of records.
 WORK = "prepare"
 NUM_PREVIEWED, NUM_VERSIONS = 6, 7
+# Skipped images whose names are printed.
+NUM_NAMED = 10
 
 
 def main(settings: config.Config) -> None:
@@ -58,7 +60,8 @@ def main(settings: config.Config) -> None:
 
 
 def _check_files(settings):
-    """Raises a ValueError where --output or --preview would replace a file that is not ours."""
+    """Raises a ValueError where --output or --preview must not be written where they name."""
+    preview_file, records = settings.preparation.preview, settings.preparation.records
     inputs = {os.path.realpath(folder) for folder in settings.source.data_dir}
     for flag, is_ours in (("output", manifests.is_prepared), ("preview", canvas.is_ours)):
         path = pathlib.Path(settings.values()[flag])
@@ -69,6 +72,11 @@ def _check_files(settings):
                 f'"--{flag}" must not be a file that is read. {path} is the --data_dir; name '
                 "another file"
             )
+        if records and output_folder.holds(records, path):
+            raise ValueError(
+                f'"--{flag}" must not lie among the records of --records={records}, which have a '
+                f"manifest of their own. Received: --{flag}={path}"
+            )
         if not os.path.lexists(path):
             continue
         if path.is_symlink() or not path.is_file() or not is_ours(path) or _is_of_others(path):
@@ -76,6 +84,8 @@ def _check_files(settings):
                 f'"--{flag}" must be a new file, or one that this command wrote. {path} is '
                 "something else, which is left as it is; name another file"
             )
+    if preview_file and pathlib.Path(preview_file).suffix.lower() != ".png":
+        raise ValueError(f'"--preview" must name a .png file. Received: --preview={preview_file}')
 
 
 def _is_of_others(path):
@@ -121,16 +131,17 @@ def _name_failures(settings, prepared, where):
 
 def _show(settings, prepared):
     manifest = prepared.manifest
+    num_more = len(prepared.skipped) - NUM_NAMED
     lines = [
         manifests.describe(manifest),
         "",
         _known(manifest),
         f"skipped: {len(prepared.skipped)}",
         *(
-            f"  {file_names.printable(row.reason)}"
-            for row in prepared.skipped.head(10).itertuples()
+            f"  {file_names.printable(_reason(row))}"
+            for row in prepared.skipped.head(NUM_NAMED).itertuples()
         ),
-        *(["  ..."] if len(prepared.skipped) > 10 else []),
+        *([f"  ... and {num_more} more"] if num_more > 0 else []),
         "known and on more than one side of the split: "
         + ", ".join(f"{count} {name}" for name, count in prepared.crossings.items()),
     ]
@@ -142,7 +153,7 @@ def _show(settings, prepared):
     except ValueError as error:
         logging.warning("training with these flags would stop: %s", error)
     if settings.paths.output:
-        _write_file(settings, "output", lambda path: manifest.to_csv(path, index=False))
+        _write_file(settings, "output", lambda path: whole_files.write_csv(path, manifest))
         logging.info(
             "wrote %s (use it as --source=manifest --data_dir=%s --split_by=official)",
             settings.paths.output,
@@ -150,6 +161,12 @@ def _show(settings, prepared):
         )
     if settings.preparation.preview:
         write_preview(settings, manifest)
+
+
+def _reason(row):
+    """Returns why an image was skipped, with its name."""
+    is_named = row.image in row.reason
+    return row.reason if is_named else f"{row.image}: {row.reason}"
 
 
 def _write_file(settings, flag, write):

@@ -6,12 +6,14 @@ import sys
 import time
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
 from lbunet_tf import prepare
 from lbunet_tf.data import manifests
 from lbunet_tf.settings import config
+from lbunet_tf.storage import whole_files
 
 
 @pytest.fixture
@@ -87,6 +89,72 @@ def test_what_prepare_wrote_is_replaced_by_other_content_with_overwrite_only(set
 
     prepare.main(other.replace(overwrite=True))
     assert rows.read_bytes() != before[0] and sheet.read_bytes() != before[1]
+
+
+@pytest.mark.parametrize("name", ["sheet", "sheet.jpg", "sheet.bmp"])
+def test_a_preview_of_another_format_is_refused_before_images_are_read(settings, tmp_path, name):
+    settings = settings.replace(data_dir=(str(tmp_path / "drawn"),))
+
+    with pytest.raises(ValueError, match=f'"--preview" must name a .png file.*{name}$'):
+        prepare.main(settings.replace(preview=str(tmp_path / name)))
+
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("flag, name", [("output", "manifest.csv"), ("preview", "a/b.png")])
+def test_the_files_of_records_are_not_replaced_by_others(settings, tmp_path, flag, name):
+    records = tmp_path / "records"
+    changed = {"records": str(records), flag: str(records / name), "overwrite": True}
+
+    with pytest.raises(ValueError, match=f'"--{flag}" must not lie among the records of'):
+        prepare.main(settings.replace(**changed))
+
+    assert not records.exists()
+
+
+def test_a_carriage_return_in_a_cell_comes_back(tmp_path, write_image):
+    for name in ("a", "b", "c"):
+        write_image(tmp_path / f"{name}.png", colour=(ord(name), 100, 100))
+    table = pd.DataFrame({"image_id": [*"abc"], "image": ["a.png", "b.png", "c.png"]})
+    table["label"], table["split"], table["note"] = [0, 1, 1], ["train", "val", "test"], "x\ry"
+    whole_files.write_table(tmp_path / "given.csv", table)
+    output = tmp_path / "checked.csv"
+
+    prepare.main(
+        config.make(
+            source=("manifest",),
+            data_dir=(str(tmp_path / "given.csv"),),
+            split_by="official",
+            output=str(output),
+            mask_source="label",
+            heads=("mask",),
+        )
+    )
+
+    assert manifests.read(output)["note"].tolist() == ["x\ry"] * 3
+
+
+def test_what_is_missing_is_named(tmp_path, write_image, capsys):
+    for number in range(4):
+        write_image(tmp_path / f"{number}.png", colour=(number, 100, 100))
+    names = [f"{number}.png" for number in range(4)] + [f"gone{number}.png" for number in range(12)]
+    table = pd.DataFrame({"image_id": names, "image": names, "label": [0, 1] * 8})
+    whole_files.write_table(tmp_path / "given.csv", table)
+
+    prepare.main(
+        config.make(
+            source=("manifest",),
+            data_dir=(str(tmp_path / "given.csv"),),
+            allow_missing_images=True,
+            mask_source="label",
+            heads=("mask",),
+        )
+    )
+
+    printed = capsys.readouterr().out
+    assert f"  {tmp_path / 'gone0.png'}: image is missing; left out\n" in printed
+    assert "gone9.png" in printed and "gone10.png" not in printed
+    assert "  ... and 2 more\n" in printed
 
 
 def test_records_are_not_written_among_files_of_somebody_else(settings, tmp_path):

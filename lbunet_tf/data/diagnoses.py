@@ -1,5 +1,6 @@
 """Diagnoses: the words of every source as codes, and the codes as classes of a network."""
 
+import re
 from collections.abc import Iterable
 
 import numpy as np
@@ -63,8 +64,10 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
         "pyogenic granuloma",
     ),
     "other": (
+        "lentigo",
         "lentigo nos",
         "lentigo simplex",
+        "melanosis",
         "cafe-au-lait macule",
         "acrochordon",
         "neurofibroma",
@@ -76,7 +79,34 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "malignant": (),
 }
 COARSE = ("benign", "malignant")
-CODES = {word: code for code, words in SYNONYMS.items() for word in (code, *words)}
+
+
+def _plain(word):
+    """Returns a word in lower case; hyphens, underscores and any space are single spaces."""
+    return " ".join(re.split(r"[\s_-]+", str(word).lower().strip()))
+
+
+CODES = {_plain(word): code for code, words in SYNONYMS.items() for word in (code, *words)}
+# Abbreviations of other sets (PAD-UFES-20), which are no codes of ours.
+CODES |= {"nev": "nv", "ack": "ak", "sek": "bkl"}
+# A diagnosis of these words alone, one of KINDS among them, is a kind of that lesion: "Nodular
+# melanoma", "reed or spitz nevus".
+KINDS = {
+    **dict.fromkeys(("melanoma", "melanomas"), "mel"),
+    **dict.fromkeys(("nevus", "naevus", "nevi", "naevi"), "nv"),
+}
+QUALIFIERS = {
+    "mel": (
+        "acral amelanotic cutaneous desmoplastic early hypomelanotic in invasive lentigo "
+        "lentiginous maligna malignant metastasis metastatic mucosal naevoid nevoid nodular nos "
+        "pigmented primary situ spitzoid spreading subungual superficial thick thin type"
+    ).split(),
+    "nv": (
+        "acral acquired atypical benign blue clark combined common compound congenital dermal "
+        "dysplastic halo intradermal junctional melanocytic nos or pigmented recurrent reed "
+        "spindle spitz"
+    ).split(),
+}
 
 _HAM10000 = ("akiec", "bcc", "bkl", "df", "mel", "nv", "vasc")
 _ISIC2019 = ("mel", "nv", "bcc", "ak", "bkl", "df", "vasc", "scc")
@@ -105,15 +135,29 @@ CLASS_NAMES = tuple(dict.fromkeys(name for classes in CLASS_SETS.values() for na
 def codes_of(diagnoses: Iterable[str]) -> np.ndarray:
     """Returns (N,) codes of what sources call diagnoses, "" where none is known.
 
-    Case does not matter. The ISIC Archive qualifies after a comma, as in "Nevus, Spitz": where the
-    whole is no word of ours, the first of its parts that is one counts.
+    Case does not matter, nor whether hyphens, underscores or spaces divide words. The ISIC Archive
+    qualifies after a comma, as in "Nevus, Spitz", Derm7pt in brackets, as in "melanoma (less than
+    0.76 mm)": where the whole is no word of ours, it counts without the brackets, then the first of
+    its parts that is one.
     """
-    known = {}
-    for diagnosis in set(diagnoses):
-        word = str(diagnosis).strip().lower()
-        found = [CODES.get(part.strip()) for part in (word, *word.split(","))]
-        known[diagnosis] = next(filter(None, found), "")
+    known = {diagnosis: _code_of(_plain(diagnosis)) for diagnosis in set(diagnoses)}
     return np.array([known[diagnosis] for diagnosis in diagnoses], dtype=object)
+
+
+def _code_of(word):
+    without_brackets = _plain(re.sub(r"\([^()]*\)", " ", word))
+    parts = (word, without_brackets, *map(_plain, word.split(",")))
+    return next(filter(None, map(_code_of_part, parts)), "")
+
+
+def _code_of_part(words):
+    if words in CODES:
+        return CODES[words]
+    names = set(re.sub(r"'s\b", "", words).split())
+    codes = {KINDS[name] for name in names & set(KINDS)}
+    if len(codes) == 1 and names - set(KINDS) <= set(QUALIFIERS[min(codes)]):
+        return min(codes)
+    return ""
 
 
 def specificities_of(diagnoses: Iterable[str]) -> np.ndarray:
@@ -143,6 +187,25 @@ def labels_of(diagnoses: Iterable[str]) -> np.ndarray:
     """Returns (N,) labels: 1 for melanoma, 0 for another named lesion, NaN where none is named."""
     is_melanoma = (codes_of(diagnoses) == "mel").astype(float)
     return np.where(specificities_of(diagnoses) == 3, is_melanoma, np.nan)
+
+
+def warn_of_unlabelled(diagnoses: Iterable[str]) -> None:
+    """Logs the diagnoses from which `labels_of` gets no label, with how many images have each."""
+    words = pd.Series(list(diagnoses), dtype=object)
+    unlabelled = words[np.isin(specificities_of(words), (1, 2))]
+    if len(unlabelled):
+        logging.warning(
+            "%d of %d images get no label from their diagnosis, which names no kind of lesion that "
+            "is known here: %s. A column label (1 melanoma, 0 not) says it",
+            len(unlabelled),
+            len(words),
+            _counted(unlabelled),
+        )
+
+
+def _counted(words):
+    """Returns the commonest of the words, each with its count."""
+    return ", ".join(f"{word} ({count})" for word, count in words.value_counts().head(8).items())
 
 
 def targets_of(diagnoses: Iterable[str], classes: str) -> np.ndarray:
@@ -182,15 +245,13 @@ def check(manifest: pd.DataFrame, classes: str) -> None:
         logging.warning("%s has no image of the class %s", split, ", ".join(missing))
     unknown = of_rows == ""
     if unknown.any():
-        words = manifest["diagnosis"][unknown].replace("", "none").value_counts()
-        listed = ", ".join(f"{word} ({count})" for word, count in words.head(8).items())
         logging.warning(
             "%d of %d images are in no class of --classes=%s, and the diagnosis head does not "
             "learn from them: %s",
             unknown.sum(),
             len(manifest),
             classes,
-            listed,
+            _counted(manifest["diagnosis"][unknown].replace("", "none")),
         )
 
 

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 from absl import logging
+from scipy.sparse import csgraph
+from scipy.sparse import csr_array
 
 from lbunet_tf.data import diagnoses
 from lbunet_tf.data import manifests
@@ -23,8 +25,9 @@ def join(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
     images of another name in common need not be one, unless they are one file. Image and mask
     are those of the first source that has both, else of the first; whatever else that source
     does not know is taken from the next that does. Of diagnoses the most specific one is taken, of
-    equally specific ones the first. What a network made (`pseudo_label`, `pseudo_mask`) gives way
-    to what is known.
+    equally specific ones the first. A patient, lesion or group of duplicates for which two sources
+    have two names gets the first of them in every row. What a network made (`pseudo_label`,
+    `pseudo_mask`) gives way to what is known.
 
     Raises:
         ValueError: Two sources give an image different labels.
@@ -41,6 +44,7 @@ def join(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
     several &= is_official | _are_one_file(table["image"], ids, several & ~is_official)
     if not several.any():
         return table
+    table = _with_one_name(table, ids[several])
     shared, ids = table[several], ids[several]
     merged = _merge(shared, ids)
     first = ids.drop_duplicates()
@@ -59,6 +63,30 @@ def _are_one_file(images, ids, where):
     files = images[where].map(os.path.realpath)
     is_one = files.groupby(ids[where]).transform("nunique") == 1
     return is_one.reindex(images.index, fill_value=False)
+
+
+def _with_one_name(table, ids):
+    """Returns the table; names that a shared image has in two sources become the first of them.
+
+    Or the one row an image would know one name, and other images of the lesion the other.
+    """
+    table = table.copy()
+    for column in manifests.GROUPS:
+        named = table.loc[ids.index, column]
+        named = named[named != ""]
+        first = named.groupby(ids[named.index]).transform("first")
+        if (named == first).all():
+            continue
+        # Over several images, too: A is B here, and B is C there.
+        codes, names = pd.factorize(pd.concat([named, first]))
+        edges = csr_array(
+            (np.ones(len(named), np.int8), np.split(codes, 2)), shape=(len(names), len(names))
+        )
+        _, group = csgraph.connected_components(edges, directed=False)
+        chosen = pd.Series(names).groupby(group).transform("first")
+        one_name = dict(zip(names, chosen, strict=True))
+        table[column] = table[column].map(lambda name, to=one_name: to.get(name, name))
+    return table
 
 
 def _merge(shared, ids):

@@ -194,26 +194,30 @@ def _is_own_folder(path):
 def masks_among(images: Iterable[pathlib.Path], top: pathlib.Path) -> set[pathlib.Path]:
     """Returns the files that are masks of others: A_mask.png, A_segmentation.png next to A.jpg.
 
-    In a folder below `top` that is named for masks (masks, ..._GroundTruth, PH2's A_lesion and
-    A_roi), also A.png and A_ANYTHING.png of an image A in another folder.
+    In a folder below `top` that is named for masks (masks, ..._GroundTruth), also A.png and
+    A_ANYTHING.png of an image A in another folder; in PH2's A_lesion and A_roi those of A alone.
     """
     images = list(images)
     stems = collections.defaultdict(set)
     for path in images:
         if not owner_of_mask(path.stem):
             stems[path.parent].add(path.stem.lower())
-    named_for_masks = {folder for folder in stems if is_for_masks(folder, top)}
-    everywhere = set().union(*(stems[folder] for folder in stems.keys() - named_for_masks))
-    for_masks = {
-        folder
-        for folder in {path.parent for path in images}
-        if is_for_masks(folder, top) or _image_of_folder(folder.name.lower()) in everywhere
-    }
+    everywhere = collections.Counter(
+        stem for folder, own in stems.items() if not is_for_masks(folder, top) for stem in own
+    )
+    # Folder -> the images elsewhere whose masks it is for.
+    owners = {}
+    for folder in {path.parent for path in images}:
+        image = _image_of_folder(folder.name.lower())
+        if is_for_masks(folder, top):
+            owners[folder] = everywhere
+        elif everywhere[image] > (image in stems[folder]):
+            owners[folder] = {image}
     return {
         path
         for path in images
         if owner_of_mask(path.stem).lower() in stems[path.parent]
-        or (path.parent in for_masks and _belongs(path.stem.lower(), everywhere))
+        or _belongs(path.stem.lower(), owners.get(path.parent, ()))
     }
 
 

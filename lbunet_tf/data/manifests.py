@@ -38,6 +38,7 @@ NUMBERS = ("label", "age", "skin_type")
 PATHS = ("image", "mask")
 # Equal ones stand on one side of a split.
 GROUPS = ("patient_id", "lesion_id", "duplicate_group")
+OF_ARCHIVE = re.compile(r"^isic_(\d{7})(?:_downsampled)?(?:\.[a-z]{3,4})?$", re.IGNORECASE)
 # Of so many images more than half are rarely of one patient.
 MANY = 20
 IDENTITIES = (*GROUPS, "sex", "site")
@@ -147,9 +148,11 @@ def check(manifest: pd.DataFrame) -> pd.DataFrame:
 def archive_ids(image_ids: pd.Series) -> pd.Series:
     """Returns the ids that tell images apart, in one form of Unicode.
 
-    ISIC 2019 names smaller copies ID_downsampled.
+    ISIC 2019 names smaller copies ID_downsampled. The archive's ids also stand in tables in small
+    letters or with the suffix of a file.
     """
-    return identifiers.normalised(image_ids).str.removesuffix("_downsampled")
+    ids = identifiers.normalised(image_ids).str.removesuffix("_downsampled")
+    return ids.str.replace(OF_ARCHIVE, r"ISIC_\1", regex=True)
 
 
 def is_made(rows: pd.DataFrame, target: str) -> pd.Series:

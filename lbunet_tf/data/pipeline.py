@@ -204,7 +204,7 @@ def make_examples(preprocessing: image_groups.Preprocessing, rows: pd.DataFrame)
 
 def _make_loader(preprocessing, outputs, rows):
     """Returns the loader of what the outputs learn: a mask that none learns is not read."""
-    if not outputs.has_mask:
+    if not outputs.has_outlines:
         rows = rows.assign(mask="")
     return loading.make_loader(preprocessing, rows, outputs.classes if outputs.class_names else "")
 

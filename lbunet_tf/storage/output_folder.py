@@ -54,11 +54,15 @@ def mark(folder: str | os.PathLike, work: str, files: Sequence[str] = (), **fact
 
 
 def is_new(folder: str | os.PathLike) -> bool:
-    """Returns whether a folder is not there yet, or holds nothing but what a desktop leaves."""
+    """Returns whether a folder is not there yet, or holds nothing of anyone.
+
+    Neither what a desktop leaves nor the half of a marker that a kill has left is.
+    """
     folder = pathlib.Path(folder)
     if not os.path.lexists(folder):
         return True
-    return folder.is_dir() and {path.name for path in folder.iterdir()} <= _OF_DESKTOPS
+    of_nobody = {*_OF_DESKTOPS, whole_files.partial_path(folder / MARKER).name}
+    return folder.is_dir() and {path.name for path in folder.iterdir()} <= of_nobody
 
 
 def check(folder: str | os.PathLike, work: str, own: Sequence[str], argument: str) -> None:

@@ -214,6 +214,12 @@ def read_json(path: str | os.PathLike, keys: Collection[str] = ()) -> dict:
 
 def write_table(path: str | os.PathLike, table: "pd.DataFrame") -> None:
     """Writes a CSV whole or not at all."""
+    with whole_file(path) as partial:
+        write_csv(partial, table)
+
+
+def write_csv(path: str | os.PathLike, table: "pd.DataFrame") -> None:
+    """Writes a CSV that gives back what the table holds, where it stands."""
     # Imported here: see `read_table`.
     import pandas as pd
 
@@ -221,8 +227,7 @@ def write_table(path: str | os.PathLike, table: "pd.DataFrame") -> None:
     # pandas quotes a line feed, but a carriage return only with all other text.
     has_returns = any(text.astype(str).str.contains("\r", regex=False).any() for text in texts)
     quoting = csv.QUOTE_NONNUMERIC if has_returns else csv.QUOTE_MINIMAL
-    with whole_file(path) as partial:
-        table.to_csv(partial, index=False, quoting=quoting)
+    table.to_csv(path, index=False, quoting=quoting)
 
 
 def read_table(

@@ -27,6 +27,27 @@ from lbunet_tf.data import sources
         ("unknown", ""),
         ("", ""),
         ("a word that nobody uses", ""),
+        # Derm7pt and PAD-UFES-20.
+        ("melanoma (in situ)", "mel"),
+        ("melanoma (less than 0.76 mm)", "mel"),
+        ("clark nevus", "nv"),
+        ("reed or spitz nevus", "nv"),
+        ("lentigo", "other"),
+        ("NEV", "nv"),
+        ("ACK", "ak"),
+        # People's own.
+        ("melanoma_in_situ", "mel"),
+        ("Lentigo_maligna", "mel"),
+        ("Superficial spreading melanoma", "mel"),
+        ("acral-lentiginous melanoma", "mel"),
+        ("lentigo maligna melanoma", "mel"),
+        ("melanomas", "mel"),
+        ("seborrheic_keratosis", "bkl"),
+        ("Spitz's naevus", "nv"),
+        ("non melanoma", ""),
+        ("nonmelanoma", ""),
+        ("nevus or melanoma", ""),
+        ("suspected melanoma", ""),
     ],
 )
 def test_the_words_of_sources_have_a_code(word, code):
@@ -49,6 +70,15 @@ def test_the_words_of_sources_have_a_code(word, code):
 )
 def test_a_kind_of_lesion_says_more_than_benign_and_that_more_than_nothing(word, specificity):
     assert diagnoses.specificities_of([word]).tolist() == [specificity]
+
+
+def test_diagnoses_without_a_label_are_counted(caplog):
+    words = ["melanoma", "suspected melanoma", "suspected melanoma", "benign", "", "unknown"]
+
+    diagnoses.warn_of_unlabelled(words)
+
+    assert "3 of 6 images get no label" in caplog.text
+    assert "suspected melanoma (2), benign (1)" in caplog.text
 
 
 def test_no_word_has_two_codes():

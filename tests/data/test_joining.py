@@ -212,3 +212,36 @@ def test_sides_of_two_sources_that_differ_are_said(labelled, caplog):
 
     assert table["split"].tolist() == ["train", "val"]
     assert "1 images have different values of split in two sources" in caplog.text
+
+
+def test_a_lesion_of_two_names_is_one_lesion():
+    challenge = _part(
+        "isic2019",
+        image_id=["ISIC_0000001", "ISIC_0000002", "ISIC_0000003"],
+        image=["c/1.jpg", "c/2.jpg", "c/3.jpg"],
+        lesion_id=["BCN_1", "BCN_2", "BCN_3"],
+    )
+    archive = _part(
+        "isic_archive",
+        # The first and the second are one lesion here, and the fifth is of it.
+        image_id=["ISIC_0000001", "ISIC_0000002", "ISIC_0000004", "ISIC_0000005"],
+        image=["a/1.jpg", "a/2.jpg", "a/4.jpg", "a/5.jpg"],
+        lesion_id=["IL_7", "IL_7", "IL_8", "IL_7"],
+    )
+
+    table = joining.join([challenge, archive])
+
+    found = dict(zip(table["image_id"].str[-1], table["lesion_id"], strict=True))
+    assert found == {"1": "BCN_1", "2": "BCN_1", "3": "BCN_3", "4": "IL_8", "5": "BCN_1"}
+
+
+@pytest.mark.parametrize(
+    "name", ["ISIC_0000007.jpg", "isic_0000007", "ISIC_0000007_downsampled.JPG"]
+)
+def test_ids_of_the_archive_are_known_as_files_and_in_small_letters(labelled, name):
+    own = _part("manifest", image_id=[name], image=["o/x.jpg"], lesion_id=["l7"])
+
+    table = joining.join([labelled, own])
+
+    assert table["image_id"].tolist() == ["ISIC_0000007", "y"]
+    assert table["lesion_id"].tolist() == ["l7", ""]

@@ -128,6 +128,13 @@ def test_a_mask_of_no_image_that_is_there_is_an_image(lay_out):
     assert _names(folder) == ["a.jpg", "b_mask.png", "masks/c.png", "nevus_lesion/d.jpg"]
 
 
+def test_closer_pictures_of_a_lesion_in_a_folder_of_its_name_are_images(lay_out):
+    pictures = ("p1.jpg", "p1_lesion/dermoscopy1.jpg", "p1_lesion/dermoscopy2.jpg", "x_roi/x.jpg")
+    folder = lay_out(*pictures, "p1_roi/p1_R1.bmp")
+
+    assert _names(folder) == list(pictures)
+
+
 @pytest.mark.parametrize("pattern", ["", "**", "**/*.jpg", "*"])
 def test_links_to_folders_lead_in_no_circle(lay_out, pattern):
     folder = lay_out("a.jpg", "deep/b.jpg")

@@ -31,7 +31,10 @@ def test_new_empty_and_own_folders_pass(tmp_path, ours):
     (tmp_path / "empty").mkdir()
     (tmp_path / "seen").mkdir()
     (tmp_path / "seen" / ".DS_Store").write_text("of a desktop")
-    for folder in (tmp_path / "new", tmp_path / "empty", tmp_path / "seen", ours):
+    # A kill while the marker was written.
+    (tmp_path / "begun").mkdir()
+    (tmp_path / "begun" / "..lbunet-partial.lbunet_tf.json").write_text("{")
+    for folder in (*(tmp_path / name for name in ("new", "empty", "seen", "begun")), ours):
         check(folder)
 
 

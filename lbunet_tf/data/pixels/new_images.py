@@ -96,7 +96,7 @@ def _with_turns(names):
 
 
 def _rows(name):
-    path = _expanded(name)
+    path = pathlib.Path(os.path.expanduser(name))
     # A link that leads nowhere is there, too: reading names what is wrong with it.
     if os.path.lexists(path):
         return _rows_of(path, path.suffix.lower() == ".csv")
@@ -106,14 +106,6 @@ def _rows(name):
     if not rows:
         raise ValueError(f"no such file, folder or glob: {name}. Nothing matches it with images")
     return rows
-
-
-def _expanded(name):
-    try:
-        return pathlib.Path(name).expanduser()
-    except RuntimeError:
-        # ~someone who has no home here may be the name of a file.
-        return pathlib.Path(name)
 
 
 def _rows_of(path, is_list):

@@ -61,6 +61,7 @@ def make_manifest(
         if name == "manifest" and table["label"].isna().all():
             # Other sources, and tables with some labels, have reasons for those they lack.
             table["label"] = diagnoses.labels_of(table["diagnosis"])
+            diagnoses.warn_of_unlabelled(table["diagnosis"])
         parts.append(table)
     table = manifests.check(joining.join(parts))
     manifests.warn_of_one_patient(table)
@@ -86,7 +87,7 @@ def _folder(source, name, position):
             f'"--data_dir" must name the folder of --source={name}, as in '
             f"--data_dir=$DATA/{name}. Received: nothing"
         )
-    folder = pathlib.Path(source.data_dir[position]).expanduser().absolute()
+    folder = pathlib.Path(os.path.expanduser(source.data_dir[position])).absolute()
     if not folder.exists():
         raise ValueError(
             f'"--data_dir" must exist. Received: {folder} for --source={name}, which is not there'

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,8 @@ from lbunet_tf.data import tables
 from lbunet_tf.data.sources import downloads
 
 MELANOMA_FOLDERS = ("melanoma", "malignant", "mel")
+# In the name of a class, in lower case: "nonmelanoma", "no_melanoma", "non-melanoma skin cancer".
+NOT_MELANOMA = re.compile(r"(?:^|[\s_-])no[nt]?[\s_-]*melanoma")
 HAM10000_PARTS = ("HAM10000_images_part_1", "HAM10000_images_part_2")
 HAM10000_DIAGNOSES = ("akiec", "bcc", "bkl", "df", "mel", "nv", "vasc")
 
@@ -70,14 +73,14 @@ def folder(path: pathlib.Path) -> pd.DataFrame:
 
     `melanoma`, `malignant` or `mel` is the melanoma class, and so is a folder that is named for a
     kind of melanoma, as `lentigo maligna`; of `unknown` nothing is known, and every other folder is
-    not melanoma.
+    not melanoma, `not_melanoma` and `non-melanoma` among them.
     A mask is `NAME_segmentation.*` or `NAME_mask.*` next to `NAME.*`. Where two classes have
     a name in common, as those that both count from 1.jpg, the ids are `CLASS/NAME`.
 
     Raises:
-        ValueError: No melanoma folder, an image outside a class folder, a folder inside
-            one, an image of another format, a mask without its image, or a folder of masks with a
-            file that is no mask of an image.
+        ValueError: No melanoma folder, one whose name has melanoma among other words, an image
+            outside a class folder, a folder inside one, an image of another format, a mask without
+            its image, or a folder of masks with a file that is no mask of an image.
     """
     left_out = {}
     classes, files = listing.children(path, left_out)
@@ -145,22 +148,32 @@ def _class_rows(class_folder, files):
         logging.warning(
             "%s: %d files are not images, the first is %s", class_folder, len(others), others[0]
         )
+    label = _label_of(class_folder) if owners else np.nan
     for image in images:
         if not listing.owner_of_mask(image.stem):
             yield {
                 "image_id": image.stem,
                 "image": str(image),
                 "mask": str(masks.get(image.stem, "")),
-                "label": _label_of(class_folder.name.lower()),
+                "label": label,
                 "diagnosis": class_folder.name,
             }
 
 
-def _label_of(name):
+def _label_of(class_folder):
     """Returns 1 or 0 of a class, NaN of `unknown`."""
+    name = class_folder.name.lower()
     if name == "unknown":
         return np.nan
-    return float(name in MELANOMA_FOLDERS or diagnoses.codes_of([name])[0] == "mel")
+    code = diagnoses.codes_of([name])[0]
+    if name in MELANOMA_FOLDERS or code == "mel":
+        return 1.0
+    if not code and "melanoma" in name and not NOT_MELANOMA.search(name):
+        raise ValueError(
+            "the name of a class must say whether it is melanoma: rename the folder to melanoma, "
+            f"to a kind of it, or to not_melanoma. Received: {class_folder}"
+        )
+    return 0.0
 
 
 def _is_image(path):

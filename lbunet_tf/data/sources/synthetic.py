@@ -7,6 +7,7 @@ Nothing here is medical data and no score on it says anything about real lesions
 """
 
 import dataclasses
+import os
 import pathlib
 
 import numpy as np
@@ -65,7 +66,7 @@ def draw_folder(path: str, count: int, size_px: int, seed: int) -> pd.DataFrame:
     Raises:
         ValueError: The folder holds drawings of another count, size or seed, or other files.
     """
-    path = pathlib.Path(path).expanduser().absolute()
+    path = pathlib.Path(os.path.expanduser(path)).absolute()
     wanted = {"drawing": DRAWING, "count": count, "size_px": size_px, "seed": seed}
     drawn = path / "drawn.json"
     if not drawn.is_file():

@@ -331,9 +331,19 @@ def test_folder_refuses_a_folder_of_masks_with_one_of_no_image(own, read, write_
 def test_folder_takes_kinds_of_melanoma_for_melanoma_and_unknown_for_nothing(
     tmp_path, read, write_image
 ):
-    for number, name in enumerate(("Lentigo maligna", "melanoma in situ", "unknown", "nevus")):
-        write_image(tmp_path / name / f"{number}.jpg")
+    of_melanoma = ("Lentigo_maligna", "melanoma (less than 0.76 mm)", "Nodular melanoma")
+    of_others = ("nevus", "non_melanoma", "NonMelanoma skin cancer")
+    for name in (*of_melanoma, *of_others, "unknown"):
+        write_image(tmp_path / name / f"{name}.jpg")
 
     labels = read("folder", tmp_path).set_index("image_id")["label"]
 
-    assert labels[["0", "1", "3"]].tolist() == [1, 1, 0] and np.isnan(labels["2"])
+    assert labels[[*of_melanoma]].tolist() == [1] * 3
+    assert labels[[*of_others]].tolist() == [0] * 3 and np.isnan(labels["unknown"])
+
+
+def test_folder_refuses_a_class_that_may_be_melanoma_and_may_not(own, read, write_image):
+    write_image(own / "suspected melanoma" / "c.jpg")
+
+    with pytest.raises(ValueError, match="must say whether it is melanoma.*own/suspected melanoma"):
+        read("folder", own)
