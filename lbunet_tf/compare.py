@@ -27,6 +27,7 @@ from lbunet_tf.evaluation.reports import report
 from lbunet_tf.evaluation.reports import report_figures
 from lbunet_tf.runs import ensemble
 from lbunet_tf.runs import experiments
+from lbunet_tf.runs import frozen
 from lbunet_tf.runs import run_directory
 from lbunet_tf.runs import speed
 from lbunet_tf.settings import config
@@ -117,8 +118,13 @@ def _train_and_evaluate(settings, is_finished):
     else:
         train.train(settings)
         keras.backend.clear_session()
-    if not _is_evaluated(pathlib.Path(settings.paths.run)):
-        evaluate.evaluate(settings)
+    run = pathlib.Path(settings.paths.run)
+    if not _is_evaluated(run):
+        # What an evaluation asked for is not taken back by a comparison.
+        has_model = (run / run_directory.MODEL).is_file()
+        facts = frozen.read_calibration_facts(run) if has_model else None
+        prevalence = (facts or {}).get("clinic_prevalence", 0.0)
+        evaluate.evaluate(settings.replace(clinic_prevalence=prevalence))
         keras.backend.clear_session()
 
 

@@ -99,6 +99,8 @@ def _evaluate(settings, source, output):
     evaluation_folder.write_scored(output, run, scored, _asked(settings, source))
     start = time.perf_counter()
     scored, table, mask_rule = _predict(settings, output, model, scored)
+    if "failed" in scored.checks:
+        evaluation_folder.write_scored(output, run, scored, _asked(settings, source))
     if target.run and target.may_freeze:
         ensemble.refuse_changed(
             settings.paths.runs,
@@ -197,7 +199,8 @@ def _predict(settings, output, model, scored):
             raise
     manifest = pd.concat([scored.manifest[~is_read], rows], ignore_index=True)
     failures = [*scored.failures, *bad["reason"]]
-    scored = dataclasses.replace(scored, manifest=manifest, failures=failures)
+    checks = {**scored.checks, "failed": len(bad)}
+    scored = dataclasses.replace(scored, manifest=manifest, failures=failures, checks=checks)
     return scored, *predictions.predict_run(*flags, output, model, scored.manifest, *how)
 
 
@@ -222,7 +225,8 @@ def _draw(settings, source, output, model, manifest, table, metrics, mask_rule, 
         old.unlink(missing_ok=True)
     for old in (run_directory.THRESHOLD_CURVES, run_directory.DECISION_CURVE):
         (output / old).unlink(missing_ok=True)
-    figures.class_balance(manifest, path["class_balance"])
+    rows = report_files.counted(settings.paths.run, source, manifest)
+    figures.class_balance(rows, path["class_balance"])
     if not settings.paths.other_runs:
         history = _read_history(settings)
         monitored = training_history.val_column(settings.outputs, settings.score.monitor)

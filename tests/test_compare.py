@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from lbunet_tf import compare
+from lbunet_tf.runs import frozen
 from lbunet_tf.settings import config
 from lbunet_tf.settings import flagfiles
 from lbunet_tf.settings import released_runs
@@ -325,3 +326,19 @@ def test_a_run_of_classes_is_compared_with_one_of_scores_and_masks(tmp_path):
 
     assert table["auc"].tolist()[0] == 0.75 and np.isnan(table["auc"].tolist()[1])
     assert not re.search(r"\bnan\b", (tmp_path / "compared" / "report.html").read_text())
+
+
+def test_a_comparison_keeps_the_prevalence_of_the_clinic_for_which_a_run_is_calibrated(
+    tmp_path, monkeypatch
+):
+    run = write_run(tmp_path / "small")
+    (run / "model.keras").write_bytes(b"a model")
+    facts = {"kind": "none", "parameters": [], "chosen_on": "val", "prevalence": 0.5}
+    frozen.write(run, "calibration.json", facts | {"clinic_prevalence": 0.02, "offset": -3.9})
+    os.utime(run / "predictions.csv", (2e9, 2e9))
+    asked = []
+    monkeypatch.setattr(compare.evaluate, "evaluate", lambda settings: asked.append(settings))
+
+    compare._train_and_evaluate(config.make(run=str(run)), is_finished=True)
+
+    assert [settings.score.clinic_prevalence for settings in asked] == [0.02]

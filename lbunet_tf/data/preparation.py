@@ -111,8 +111,7 @@ def check_targets(
     if outputs.class_names:
         diagnoses.check(manifest, outputs.classes)
     kept = manifest[manifest["split"] == manifests.CALIBRATION]
-    is_scored = outputs.score_rule in ("melanoma", "diagnosis")
-    if len(kept) and is_scored and set(kept["label"].dropna()) != {0.0, 1.0}:
+    if len(kept) and outputs.score_rule != "none" and set(kept["label"].dropna()) != {0.0, 1.0}:
         raise ValueError(
             "calibration images need both classes, or no threshold can be chosen on them. Use "
             "another --split_percent or --seed. Received: labels "

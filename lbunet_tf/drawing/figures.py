@@ -63,7 +63,6 @@ def roc(curves: dict[str, Sequence[tuple]], path: pathlib.Path) -> None:
                     color=colour,
                     linestyle=line,
                     linewidth=1.5 if len(several) == 1 else 0.9,
-                    drawstyle="steps-post",
                     label=None if number else canvas.drawn_name(name),
                 )
         axes.set_xlabel("1 - specificity (false positive rate)")

@@ -17,6 +17,7 @@ from lbunet_tf.evaluation import skin_tone
 from lbunet_tf.evaluation import subgroups
 from lbunet_tf.evaluation import uncertainty
 from lbunet_tf.runs import frozen
+from lbunet_tf.runs import mask_threshold
 from lbunet_tf.runs import run_directory
 from lbunet_tf.serving import chosen
 from lbunet_tf.serving import outlines
@@ -120,6 +121,8 @@ def kept(
 ) -> dict[str, bool]:
     """Returns which of `frozen.CHOICES` the run has, and whether just as they were measured.
 
+    And as "mask_threshold" whether it cuts masks as they were here.
+
     A file of the run that is damaged counts as none, with a warning.
 
     Args:
@@ -157,6 +160,8 @@ def kept(
             continue
         if its_own is not None:
             has[name] = is_same(its_own)
+    if run and mask_rule.cleanup != "none" and mask_threshold.chosen_on([run]) != "none":
+        has["mask_threshold"] = mask_threshold.rule_of([run], mask_rule.cleanup) == mask_rule
     return has
 
 

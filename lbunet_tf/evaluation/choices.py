@@ -52,15 +52,21 @@ class Target:
 def is_promised(table: pd.DataFrame, target: Target) -> bool:
     """Returns whether what is chosen holds for test: images like those that it was chosen on.
 
-    Not for another source, nor where a challenge's own test part is of other images.
+    Not for another source, nor where a challenge's own test part, or that of a manifest, is of
+    other images.
     """
-    if not target.is_own or "official_part" not in table:
-        return target.is_own
-    known = table[table["official_part"].fillna("") != ""]
-    chosen_on, test = (
-        set(known["official_part"][known["split"] == split]) for split in (part_of(table), "test")
+    return target.is_own and not any(
+        _is_apart(table, column) for column in ("official_part", "source") if column in table
     )
-    return not chosen_on or not test or not chosen_on.isdisjoint(test)
+
+
+def _is_apart(table, column):
+    """Returns whether test shares no value of a column with the part on which choices are made."""
+    known = table[table[column].fillna("") != ""]
+    chosen_on, test = (
+        set(known[column][known["split"] == split]) for split in (part_of(table), "test")
+    )
+    return bool(chosen_on) and bool(test) and chosen_on.isdisjoint(test)
 
 
 def promise_of_point(point: dict, table: pd.DataFrame, target: Target) -> dict:
@@ -185,6 +191,10 @@ def calibrate(
     after = calibration.measure_table(parts["test"], function) if is_scored else {}
     of_fit = {name: facts[name] for name in ("kind", "chosen_on", "prevalence")}
     measured["calibrated"] = {**after, **of_fit}
+    is_kept = target.run and target.may_freeze
+    its_own = frozen.read_calibration_facts(target.run) if target.run and not is_kept else None
+    if its_own and its_own.get("offset"):
+        measured["calibrated"]["kept_for_prevalence"] = its_own.get("clinic_prevalence")
     if clinic_prevalence:
         facts |= clinic.shift(facts["prevalence"], clinic_prevalence)
         found = clinic.describe(facts["prevalence"], clinic_prevalence, at)

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 from sklearn import metrics as sklearn_metrics
 
+from lbunet_tf.data import manifests
 from lbunet_tf.data import prediction_columns
 from lbunet_tf.evaluation import class_scores
 from lbunet_tf.evaluation import contract
@@ -30,14 +31,15 @@ def evaluate_table(
 ) -> dict[str, dict]:
     """Returns {"val": {...}, "test": {...}}; thresholds are chosen on val, never on test.
 
-    `threshold` is that of the operating point; without one it is Youden's on val. A table without
+    `threshold` is that of the operating point; without one it is Youden's on val, and none where a
+    calibration part is there to choose it on, which cannot. A table without
     masks has no histograms, and its `mask_source` is `NO_MASKS`; one with a diagnosis has
     `diagnosis`, as `class_scores.measure` gives it.
     """
     has_masks = contract.has_masks(table)
     mask_source = mask_source if has_masks else NO_MASKS
     val = table[table["split"] == "val"]
-    if threshold is None:
+    if threshold is None and not (table["split"] == manifests.CALIBRATION).any():
         threshold = choose_threshold(*_scored(val))
     found = {}
     for split in ("val", "test"):

@@ -97,7 +97,8 @@ def folder_of(
     output_folder.refuse_links(folder, OWN)
     # Earlier versions noted no choices; and a run takes what lies in it along where it is moved.
     known = {*asked} - {name for name in CHOICES if name not in before}
-    known -= {"run"} if folder.parent == run else set()
+    if folder.parent == run and "run" in before:
+        before = {**before, "run": [*asked["run"][:1], *before["run"][1:]]}
     changed = sorted(name for name in known if before.get(name) != asked[name])
     if changed:
         words = ", ".join(f"--{name} {before.get(name)}, now {asked[name]}" for name in changed)

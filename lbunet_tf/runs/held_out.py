@@ -72,8 +72,8 @@ def own_images(runs: Sequence[str], verify_images: str = "quick") -> Scored:
 def other_images(settings: config.Config, source: image_groups.Source) -> Scored:
     """Returns all images of another source as test, and val and calibration of the first run.
 
-    Those that stand in train or val of a run are left out, counted and listed in `skipped`,
-    with all that share a patient, a lesion or more with one of them.
+    Those that stand in train, val or calibration of a run are left out, counted and listed in
+    `skipped`, with all that share a patient, a lesion or more with one of them.
 
     Args:
         settings: The flags of the first run, with the others in `other_runs`.
@@ -238,7 +238,7 @@ def _leave_out(rows, learnt, runs):
     by = by[is_learnt]
     counts = ", ".join(f"{name} {count}" for name, count in by.value_counts().items())
     logging.info(
-        "left out %d of %d images that are in train or val of %s%s",
+        "left out %d of %d images that are in train, val or calibration of %s%s",
         len(by),
         len(rows),
         ", ".join(runs),
@@ -246,10 +246,10 @@ def _leave_out(rows, learnt, runs):
     )
     if is_learnt.all():
         raise ValueError(
-            f'"--source" must have images that are new to the run. All {len(rows)} are in train '
-            f"or val of {', '.join(runs)}; name another source"
+            f'"--source" must have images that are new to the run. All {len(rows)} are in train, '
+            f"val or calibration of {', '.join(runs)}; name another source"
         )
-    reasons = "is in train or val of a run, by " + by + "; left out"
+    reasons = "is in train, val or calibration of a run, by " + by + "; left out"
     left_out = rows.loc[is_learnt, ["image_id", "image", "source"]].assign(reason=reasons)
     return rows[~is_learnt].reset_index(drop=True), left_out
 

@@ -10,6 +10,7 @@ from lbunet_tf.evaluation import contour_choice
 from lbunet_tf.evaluation import mask_contours
 from lbunet_tf.evaluation import pixel_histograms
 from lbunet_tf.runs import frozen
+from lbunet_tf.runs import mask_threshold
 from lbunet_tf.serving import calibrated
 from lbunet_tf.serving import chosen
 from lbunet_tf.serving import outlines
@@ -220,3 +221,29 @@ def test_a_point_of_another_rule_or_a_damaged_one_is_not_that_of_the_run(run, ca
     assert has(point | {"rule": "sensitivity of at least 0.8"}) is False
     (run / "operating_point.json").write_text("damaged")
     assert has(point) is None and "operating_point.json" in caplog.text
+
+
+def test_nothing_is_promised_of_a_test_part_of_other_sources(rows):
+    is_test = rows["split"] == "test"
+    same = rows.assign(source="ham10000")
+    other = same.assign(source=same["source"].mask(is_test, "ph2"))
+
+    assert choices.is_promised(same, choices.Target())
+    assert not choices.is_promised(other, choices.Target())
+    # Of one of two sources: it is like images on which choices were made.
+    both = other.assign(source=other["source"].where(other.index % 2 == 0, "ham10000"))
+    assert choices.is_promised(both, choices.Target())
+
+
+def test_a_mask_threshold_that_the_run_does_not_have_is_not_kept(run):
+    chosen_here = outlines.MaskRule(0.4, "one_region")
+
+    def has():
+        return assessment.kept({}, chosen.NOTHING, chosen_here, run).get("mask_threshold")
+
+    found = [has()]
+    for threshold in (0.3, 0.4):
+        mask_threshold.write(run, outlines.MaskRule(threshold, "one_region"), 9)
+        found.append(has())
+
+    assert found == [None, False, True]

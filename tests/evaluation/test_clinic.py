@@ -7,6 +7,7 @@ from scipy import special
 
 from lbunet_tf.evaluation import choices
 from lbunet_tf.evaluation import clinic
+from lbunet_tf.evaluation.reports import report_sentences
 from lbunet_tf.runs import frozen
 from lbunet_tf.storage import whole_files
 
@@ -112,3 +113,17 @@ def test_a_calibration_without_an_offset_is_read_and_a_damaged_offset_is_named(t
 def test_a_prevalence_without_scores_to_calibrate_is_refused(table):
     with pytest.raises(ValueError, match='"--clinic_prevalence" needs a calibration.* in val'):
         choices.calibrate(table.assign(score=np.nan), choices.Target(), 0.02)
+
+
+def test_an_evaluation_that_keeps_nothing_says_for_which_clinic_the_run_is_calibrated(table, run):
+    choices.calibrate(table, choices.Target(run, True), 0.02)
+
+    elsewhere, _ = choices.calibrate(table, choices.Target(run))
+    again, _ = choices.calibrate(table, choices.Target(run, True))
+
+    assert elsewhere["calibrated"]["kept_for_prevalence"] == 0.02
+    # Asked without it, the run keeps what is at the prevalence of val.
+    assert "kept_for_prevalence" not in again["calibrated"]
+    text = report_sentences.clinic(elsewhere)
+    assert "for a clinic where 2.00% of lesions are melanomas" in text
+    assert "Here they are at 33.33%" in text

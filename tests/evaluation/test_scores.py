@@ -280,3 +280,12 @@ def test_several_sources_are_scored_one_by_one():
 
 def test_one_source_is_not_scored_twice():
     assert scores._by_source(_of_sources(["a"] * 6), "lesion") == {}
+
+
+def test_a_calibration_part_that_could_choose_no_threshold_leaves_it_to_nobody(random_table):
+    calibration = random_table[random_table["split"] == "val"].assign(split="calibration", label=0)
+    table = pd.concat([random_table, calibration], ignore_index=True)
+
+    test = scores.evaluate_table(table, EMPTY, "lesion", 0.018)["test"]
+
+    assert "at_val_threshold" not in test and "at_0.5" in test

@@ -76,3 +76,13 @@ def test_a_run_that_was_moved_keeps_its_evaluations_and_bad_images_may_be_skippe
     drawn = dataclasses.replace(source, seed=3)
     with pytest.raises(ValueError, match="--seed 0, now 3"):
         folder_of(settings, drawn)
+
+
+def test_a_mean_does_not_replace_the_evaluation_of_its_first_run(tmp_path):
+    settings = settings_of(tmp_path)
+    write_asked(tmp_path / "run" / "on", settings)
+    settings = settings.replace(output=str(tmp_path / "run" / "on"))
+
+    assert folder_of(settings, None) == tmp_path / "run" / "on"
+    with pytest.raises(ValueError, match="other flags .--run "):
+        folder_of(settings.replace(other_runs=(str(tmp_path / "other"),)), None)

@@ -193,7 +193,8 @@ def test_known_images_are_left_out_and_listed_with_the_reason(make_run, make_sou
     reasons = dict(zip(scored.skipped["image_id"], scored.skipped["reason"], strict=True))
     by = {"a": "image_id", "x": "patient_id", "y": "lesion_id", "copy": "content_hash"}
     assert reasons == {
-        name: f"is in train or val of a run, by {column}; left out" for name, column in by.items()
+        name: f"is in train, val or calibration of a run, by {column}; left out"
+        for name, column in by.items()
     }
     assert (scored.checks["images"], scored.checks["left_out"]) == (1, 4)
     assert set(scored.checks["crossings"].values()) == {0}
@@ -223,7 +224,7 @@ def test_what_is_left_out_is_counted_aloud(make_run, make_source, caplog):
 
     held_out.other_images(make_run(), make_source({"a": "red", "y": "blue"}))
 
-    assert "left out 1 of 2 images that are in train or val of" in caplog.text
+    assert "left out 1 of 2 images that are in train, val or calibration of" in caplog.text
 
 
 def test_a_draw_is_of_the_images_that_are_new(make_run, make_source):
@@ -314,5 +315,5 @@ def test_a_near_duplicate_of_what_the_run_has_learnt_from_is_left_out(make_run, 
 
     assert scored.manifest["image_id"].tolist() == ["b", "y"]
     assert scored.skipped["reason"].tolist() == [
-        "is in train or val of a run, by near_duplicate_group; left out"
+        "is in train, val or calibration of a run, by near_duplicate_group; left out"
     ]

@@ -229,5 +229,10 @@ def study(run: evaluated_run.EvaluatedRun) -> str:
     learnt = report_words.listing(list(run.settings.source.source)) or "images that are not named"
     if run.source:
         tested = report_words.listing(list(run.source.source))
+        if not run.is_external:
+            return (
+                f"Evaluation on images of {tested} that the network has not seen; it was "
+                f"developed on {learnt}."
+            )
         return f"Evaluation on another source ({tested}) of a network developed on {learnt}."
     return f"Development, and evaluation on test images of the same sources ({learnt})."

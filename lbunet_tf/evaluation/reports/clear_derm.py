@@ -40,7 +40,7 @@ def _of_data(run):
     metadata = card_facts.metadata(run)
     external = (
         f"{card_facts.study(run)} {run.scores['num_images']} images."
-        if run.source
+        if run.is_external
         else "None: all test images are of sources that were also trained on."
     )
     return {

@@ -16,6 +16,10 @@ from lbunet_tf.settings import image_groups
 PARTS = ("train", "val", manifests.CALIBRATION, "test")
 
 
+# Sources whose name does not say whose images they are.
+_NAMELESS = ("manifest", "records", "folder")
+
+
 @dataclasses.dataclass(frozen=True)
 class EvaluatedRun:
     """One evaluation; what is not known stays at its default, and nothing is said of it.
@@ -37,7 +41,8 @@ class EvaluatedRun:
         figures: PNG files.
         model_crc32: Run -> checksum of its model.
         version: Of the package.
-        kept: Which of `frozen.CHOICES` the run has, and whether just as they were measured here.
+        kept: Which of `frozen.CHOICES` the run has, and whether just as they were measured here;
+            likewise its `mask_threshold`.
     """
 
     title: str
@@ -57,7 +62,7 @@ class EvaluatedRun:
     model_crc32: Mapping[str, int] = dataclasses.field(default_factory=dict)
     version: str = ""
     kept: Mapping[str, bool] = dataclasses.field(
-        default_factory=lambda: dict.fromkeys(frozen.CHOICES, True)
+        default_factory=lambda: dict.fromkeys((*frozen.CHOICES, "mask_threshold"), True)
     )
 
     @property
@@ -70,6 +75,14 @@ class EvaluatedRun:
         """The part of the split on which the operating point and the like were chosen."""
         choices = (self.scores.get(name, {}) for name in ("operating_point", "mask_contours"))
         return next((one["chosen_on"] for one in choices if "chosen_on" in one), "val")
+
+    @property
+    def is_external(self) -> bool:
+        """Whether test is of a source that the runs have not learnt from, as far as names tell."""
+        if not self.source:
+            return False
+        learnt = set(self.settings.source.source) - set(_NAMELESS)
+        return not learnt.issuperset(self.source.source)
 
     @property
     def can_keep(self) -> bool:

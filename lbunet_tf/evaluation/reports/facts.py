@@ -45,7 +45,8 @@ def of_images(run: evaluated_run.EvaluatedRun) -> dict[str, str]:
         "Runs" if settings.paths.other_runs else "Run": ", ".join(settings.paths.runs),
         "Data": _data(own, source, test),
         "Leak check": _leak_check(settings.paths, source, checks),
-        "Skipped images": f"{checks['skipped']} (skipped.csv)",
+        "Skipped images": f"{checks['skipped']} (skipped.csv)"
+        + (f", {checks['failed']} more failed (failures.txt)" if "failed" in checks else ""),
         "Threshold": f"chosen on {test['operating_point']['chosen_on']}, never on test: "
         f"{test['operating_point']['rule']}"
         if "operating_point" in test
@@ -74,7 +75,7 @@ def _data(own, source, test):
     drawn = f", drawn with seed {source.seed}" if source.max_images else ""
     return (
         f"test: {test['num_images']} images of {_names(source)}{drawn}; "
-        f"val, for the threshold: {own}"
+        f"{test.get('operating_point', {}).get('chosen_on', 'val')}, for the threshold: {own}"
     )
 
 
@@ -83,8 +84,8 @@ def _leak_check(paths, source, checks):
     known = ", ".join(f"{name} {count}" for name, count in checks["known"].items())
     if source:
         result = (
-            f"{checks['left_out']} images of the source are in train or val of a run, or share "
-            "something with an image that is, and were left out (skipped.csv)"
+            f"{checks['left_out']} images of the source are in train, val or calibration of a run, "
+            "or share something with an image that is, and were left out (skipped.csv)"
         )
     elif crossing:
         result = f"on more than one side of the split: {crossing}"

@@ -73,11 +73,19 @@ def _sections(run):
             [*point, not_kept["operating_point"]],
             [*report_tables.thresholds(test, run.chosen_on), *report_tables.prevalences(test)],
         ),
-        _section("Calibration", [not_kept["calibrated"]], report_tables.calibration(test)),
+        _section(
+            "Calibration",
+            [report_sentences.clinic(test), not_kept["calibrated"]],
+            report_tables.calibration(test),
+        ),
         _section("Prediction sets", [*sets, not_kept["prediction_sets"]], report_tables.sets(test)),
         _section(
             "Outlines",
-            [*contours, not_kept["mask_contours"]],
+            [
+                report_sentences.mask_threshold_not_kept(run),
+                *contours,
+                not_kept["mask_contours"],
+            ],
             [*report_tables.masks(test), *report_tables.contours(test)],
         ),
         _section("Groups", [card_facts.groups(run)], report_tables.groups(run.groups)),

@@ -149,6 +149,7 @@ def _outlines(run):
     return [
         *report_tables.masks(test),
         *_paragraphs(
+            report_sentences.mask_threshold_not_kept(run),
             report_sentences.contours(found) if found else "",
             report_sentences.not_kept(run, "mask_contours"),
             # Where scores have a point, it stands there.

@@ -126,7 +126,8 @@ def _reliability(run):
     parts = []
     for name, words in (("calibration", "as it is"), ("calibrated", "after calibration")):
         found = run.scores.get(name, {})
-        if "expected_calibration_error" in found:
+        # Where nothing is changed, there is one curve.
+        if "expected_calibration_error" in found and found.get("kind") != "none":
             slope = f", slope {found['slope']:.2f}" if found["slope"] is not None else ""
             error = found["expected_calibration_error"]
             parts.append(f"{words}, expected calibration error {error:.3f}{slope}")

@@ -54,7 +54,7 @@ def describe(
         training_facts=facts.of_training(training),
         training=training,
         checks=checks,
-        counts=evaluated_run.count_parts(_counted(settings.paths.run, source, manifest)),
+        counts=evaluated_run.count_parts(counted(settings.paths.run, source, manifest)),
         flag_lines=flagfiles.flag_lines(shown),
         model_crc32=dict(zip(runs, model_crc32, strict=True)),
         version=lbunet_tf.__version__,
@@ -95,7 +95,7 @@ def _shown_source(run, source):
     return published_flags.without_folders(of_source).source
 
 
-def _counted(run, source, manifest):
+def counted(run: str, source: image_groups.Source | None, manifest: pd.DataFrame) -> pd.DataFrame:
     """Returns the rows to count: of another source the images of test, the rest of the run's."""
     if not source:
         return manifest

@@ -68,7 +68,7 @@ def _of_counts(test):
 
 def _of_sources(run):
     learnt = report_words.listing(list(dict.fromkeys(run.settings.source.source)))
-    if run.source:
+    if run.is_external:
         tested = report_words.listing(list(run.source.source))
         return [
             f"One other source was tested ({tested}); nothing here says how the network does on "
@@ -101,6 +101,9 @@ def _of_patients(run):
     if run.checks.get("skipped"):
         skipped = report_words.plural(run.checks["skipped"], "image")
         found.append(f"{skipped} of the source were missing or unusable (skipped.csv).")
+    if run.checks.get("failed"):
+        failed = report_words.plural(run.checks["failed"], "image")
+        found.append(f"{failed} could not be read and were not scored (failures.txt).")
     return found
 
 
@@ -128,6 +131,9 @@ def _of_scores(run):
         found.append(
             "The calibration is of another source: here the probabilities may be far off, and no "
             "decision curve is drawn."
+            if run.is_external
+            else "The calibration is of the run's own images and not of these, so no decision "
+            "curve is drawn."
         )
     return found
 
@@ -142,8 +148,9 @@ def _of_promises(test):
     if not broken:
         return []
     return [
-        f"Nothing is promised of the {report_words.listing(broken)}: test is of another source, or "
-        "of another part of a challenge, than the images on which the choice was made."
+        f"Nothing is promised of the {report_words.listing(broken)}: test was read by --source, "
+        "or is of another source or part of a challenge than the images on which the choice was "
+        "made."
     ]
 
 
@@ -162,10 +169,12 @@ def _of_groups(groups):
 
 
 def without_interval(groups: pd.DataFrame | None) -> list[str]:
-    """Returns the groups whose AUC has no interval; [] where no AUC was asked for."""
+    """Returns the groups of too few patients for an interval of the AUC; [] without any AUC."""
     if groups is None or "auc_low" not in groups:
         return []
-    small = groups[groups["auc_low"].isna()]
+    # Others have none since nothing varies: every melanoma above every other lesion, say.
+    is_small = groups["auc"].isna() | groups["auc_note"].str.contains("needed", na=True)
+    small = groups[groups["auc_low"].isna() & is_small]
     return [f"{row['attribute']} {row['group']}" for row in small.to_dict("records")]
 
 

@@ -172,6 +172,19 @@ def not_kept(run: evaluated_run.EvaluatedRun, name: str) -> str:
     )
 
 
+def mask_threshold_not_kept(run: evaluated_run.EvaluatedRun) -> str:
+    """Returns that the run cuts masks otherwise than they were here, "" where it does not."""
+    chosen_on = run.scores.get("mask_threshold_chosen_on", "none")
+    if chosen_on == "none" or not run.can_keep or run.has_as_measured("mask_threshold"):
+        return ""
+    instead = "at another, which the run has" if run.has("mask_threshold") else "at 0.5"
+    return (
+        f"The probability from which a pixel is lesion, {report_words.mask_threshold(run.scores)}, "
+        f"is not kept: predict, load and export cut {instead}. An evaluation of the run's own "
+        "images without --output keeps what it chooses."
+    )
+
+
 def sets(found: dict) -> str:
     """Returns what a prediction set is, and what is promised of it."""
     meaning = (
@@ -191,19 +204,20 @@ def sets(found: dict) -> str:
 
 
 _NO_PROMISE = (
-    "It was chosen on images of another source, or of another part of a challenge, so nothing is "
-    "promised of these: what is measured here says what came of it."
+    "It was not chosen for images that --source reads, nor for those of another source or part of "
+    "a challenge, so nothing is promised of these: what is measured here says what came of it."
 )
 
 
 def contours(found: dict) -> str:
     """Returns what the outer and inner contours of a lesion are, and what is promised of them."""
     part = f"{100 * (1 - found['asked']):.3g} %"
+    chosen_on = found.get("chosen_on", "val")
     text = (
         "Two contours, whose thresholds lie on both sides of the outline's. The outer one is made "
-        f"to miss at most {part} of a lesion, averaged over patients and choices of val. Of the "
-        f"inner one at most {part} is not lesion, averaged over patients, with a confidence of "
-        f"{found['confidence']:.0%}; an image without an inner contour counts as faultless."
+        f"to miss at most {part} of a lesion, averaged over patients and choices of {chosen_on}. "
+        f"Of the inner one at most {part} is not lesion, averaged over patients, with a confidence "
+        f"of {found['confidence']:.0%}; an image without an inner contour counts as faultless."
     )
     return text if found["is_promised"] else f"{text} {_NO_PROMISE}"
 
@@ -211,6 +225,13 @@ def contours(found: dict) -> str:
 def clinic(test: dict) -> str:
     """Returns what probabilities are frozen for a clinic's prevalence, "" where none is asked."""
     found = test.get("calibrated", {}).get("clinic_prevalence")
+    kept_for = test.get("calibrated", {}).get("kept_for_prevalence")
+    if not found and kept_for:
+        return (
+            f"The run keeps calibrated probabilities for a clinic where {kept_for:.2%} of lesions "
+            "are melanomas, as an earlier evaluation asked with --clinic_prevalence: predict, load "
+            f"and export give those. Here they are at {test['calibrated']['prevalence']:.2%}."
+        )
     if not found:
         return ""
     text = (

@@ -52,6 +52,8 @@ def _missing(run):
     test = run.scores
     counts = evaluated_run.counts_of(run, "test")
     found = [f"{run.checks['skipped']} images skipped"] if "skipped" in run.checks else []
+    if run.checks.get("failed"):
+        found.append(f"{run.checks['failed']} could not be read")
     if counts:
         found.append(f"{counts['num_unlabelled']} test images without a label")
         if test["mask_source"] != scores.NO_MASKS:

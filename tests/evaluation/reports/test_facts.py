@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 
+from lbunet_tf.evaluation.reports import card_facts
 from lbunet_tf.evaluation.reports import evaluated_run
 from lbunet_tf.evaluation.reports import facts
 from lbunet_tf.evaluation.reports import report_sentences
@@ -83,7 +84,7 @@ def test_what_crosses_the_split_is_counted():
 def test_images_that_were_left_out_are_counted():
     leak_check = of_images(RUN, HAM, CHECKS, TEST)["Leak check"]
 
-    assert leak_check.startswith("2 images of the source are in train or val of a run")
+    assert leak_check.startswith("2 images of the source are in train, val or calibration of a run")
     assert leak_check.endswith("Known for, of 40 images: patient_id 0, content_hash 40")
 
 
@@ -123,3 +124,41 @@ def test_each_run_has_its_training():
 
 def test_the_training_of_one_run_needs_no_name():
     assert facts.of_training({"runs/a": {"epochs": 3}}) == {"Training": "epochs 3"}
+
+
+@pytest.mark.parametrize(
+    "learnt, tested, is_external",
+    [
+        (("isic2017",), ("ham10000",), True),
+        (("isic2017", "ph2"), ("ph2",), False),
+        (("isic2017", "ph2"), ("ph2", "ham10000"), True),
+        # Their names say nothing.
+        (("manifest",), ("manifest",), True),
+    ],
+)
+def test_images_of_a_source_that_was_learnt_from_are_no_external_test(learnt, tested, is_external):
+    settings, source = RUN.replace(source=learnt), config.make(source=tested).source
+    run = evaluated_run.EvaluatedRun("title", {"test": TEST}, settings=settings, source=source)
+
+    assert run.is_external is is_external
+    assert ("another source" in card_facts.study(run)) is is_external
+
+
+def test_images_that_failed_are_counted_apart():
+    of = of_images(RUN, None, {**CHECKS, "failed": 2}, TEST)
+
+    assert of["Skipped images"] == "3 (skipped.csv), 2 more failed (failures.txt)"
+    assert of_images(RUN, None, CHECKS, TEST)["Skipped images"] == "3 (skipped.csv)"
+
+
+def test_a_mask_threshold_that_is_not_kept_is_said_with_what_is_used():
+    test = {"mask_threshold": 0.4, "mask_threshold_chosen_on": "val"}
+
+    def said(kept, **changed):
+        run = evaluated_run.EvaluatedRun("t", {"test": test | changed}, settings=RUN, kept=kept)
+        return report_sentences.mask_threshold_not_kept(run)
+
+    assert "is not kept: predict, load and export cut at 0.5." in said({})
+    assert "cut at another, which the run has." in said({"mask_threshold": False})
+    assert said({"mask_threshold": True}) == ""
+    assert said({}, mask_threshold_chosen_on="none") == ""

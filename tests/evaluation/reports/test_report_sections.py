@@ -11,6 +11,7 @@ from lbunet_tf.evaluation import clinic
 from lbunet_tf.evaluation.reports import evaluated_run
 from lbunet_tf.evaluation.reports import report
 from lbunet_tf.evaluation.reports import report_figures
+from lbunet_tf.evaluation.reports import report_limits
 from lbunet_tf.settings import config
 from tests.evaluation import diagnoses
 from tests.evaluation import pages
@@ -426,3 +427,34 @@ def test_a_browser_is_told_to_load_nothing(build_whole):
         if tag == "meta" and "http-equiv" in attributes
     ]
     assert "default-src 'none'" in policy and "script" not in policy
+
+
+def test_groups_that_are_separated_perfectly_are_not_said_to_be_too_small():
+    groups = pd.DataFrame(
+        {
+            "attribute": "sex",
+            "group": ["female", "male", "unknown"],
+            "auc": [1.0, 0.8, None],
+            "auc_low": None,
+            "auc_note": [
+                "perfect separation has no variance",
+                "n = 4 patients with melanoma images, 10 needed",
+                "n = 0 patients with melanoma images",
+            ],
+        }
+    )
+
+    assert report_limits.without_interval(groups) == ["sex male", "sex unknown"]
+
+
+def test_a_calibration_that_changes_nothing_is_no_second_curve(tmp_path):
+    one = {"expected_calibration_error": 0.1, "slope": None}
+    path = tmp_path / "reliability.png"
+    path.write_bytes(b"")
+
+    def text(kind):
+        test = {"calibration": one, "calibrated": {**one, "kind": kind}}
+        run = evaluated_run.EvaluatedRun("t", {"test": test}, figures=[path])
+        return str(report_figures.drawn(run, "reliability"))
+
+    assert "after calibration" in text("platt") and "after calibration" not in text("none")
