@@ -70,7 +70,7 @@ def load(
             the network is converted for, in 3 to 10 s.
         precision: "float32", or "auto", bfloat16 where the device multiplies it (not of "onnx" and
             "litert"); of Keras also the policies "mixed_bfloat16" and "mixed_float16", and
-            "onednn_bfloat16", which is then TensorFlow's setting for the whole process.
+            "onednn_bfloat16".
         calibrated: Also gives calibrated probabilities, `calibrated_score`, by the calibration.json
             that `lbunet_tf.evaluate` made.
 

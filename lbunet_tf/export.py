@@ -204,7 +204,7 @@ def _run_identity(settings):
     run = pathlib.Path(settings.paths.run)
     return {
         "run": run.resolve().name,
-        "flags": " ".join(flagfiles.flag_lines(published_flags.without_folders(settings))),
+        "flags": " ".join(flagfiles.shown_lines(published_flags.without_folders(settings))),
         "manifest_sha256": whole_files.sha256(run / run_directory.MANIFEST),
     }
 

@@ -301,7 +301,7 @@ def _fit(model, settings, run, manifest, flag_lines, placement):
         run_directory.check_model(run / run_directory.MODEL)
     counts = {split: len(part) for split, part in rows.items()}
     if placement.writes:
-        shown = flagfiles.flag_lines(published_flags.without_folders(settings))
+        shown = flagfiles.shown_lines(published_flags.without_folders(settings))
         tensorboard.write_flags(run, shown, counts)
     history = training_history.read(run)
     if start >= settings.budget.epochs or _is_out_of_patience(history, settings):

@@ -99,7 +99,8 @@ def main(arguments=None):
         stop = str(error)
     except KeyboardInterrupt:
         status, stop = 130, "stopped before there was an answer"
-    for path, outcome in zip(options.images, outcomes, strict=True):
+    # Python 3.9 has no strict=.
+    for path, outcome in zip(options.images, outcomes):  # noqa: B905
         if outcome != "":
             status = status or 1
             print(_printable(f"{path}: {stop if outcome is None else outcome}"), file=sys.stderr)
@@ -328,7 +329,7 @@ def _failure(address, error):
     """Returns the exception for a request that the network failed."""
     reason = error.reason if isinstance(error, urllib.error.URLError) else error
     is_cut = isinstance(reason, ssl.SSLEOFError)
-    lasts = isinstance(reason, ssl.SSLError | socket.gaierror) and not is_cut
+    lasts = isinstance(reason, (ssl.SSLError, socket.gaierror)) and not is_cut
     words = str(reason) or type(reason).__name__
     return (WrongServerError if lasts else NoAnswerError)(
         f"{address} does not answer: {_one_line(words)}"
@@ -622,7 +623,7 @@ def _problem(outputs, names):
 
 
 def _is_probability(value):
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     # A mean of ones may be a little more than 1 in float32.
     return is_number and -1e-6 <= value <= 1 + 1e-6
 

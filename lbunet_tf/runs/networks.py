@@ -22,6 +22,9 @@ KERAS = "keras"
 RUNTIMES = (KERAS, *portable_models.FORMATS)
 
 
+_COMPUTING = threading.Lock()
+
+
 def make_network(
     model: keras.Model, runtime: str, precision_name: str
 ) -> Callable[[Sequence[np.ndarray]], dict[str, np.ndarray]]:
@@ -42,11 +45,10 @@ def make_network(
     else:
         compute = _Converted(model, runtime, precision_name)
 
-    # A runtime computes one batch at a time, and Beam's threads share a network.
-    computing = threading.Lock()
-
     def logits_of(squares):
-        with computing:
+        # A runtime computes one batch at a time, Beam's threads share a network, and TensorFlow's
+        # precision is that of the process.
+        with _COMPUTING:
             found = compute(np.stack(squares).astype("float32"))
         return {name: np.asarray(value, "float64") for name, value in found.items()}
 
@@ -62,6 +64,8 @@ def _by_keras(model, precision_name):
 
     def compute(images):
         nonlocal is_eager
+        # Another network may have been loaded with another precision meanwhile.
+        precision.rewrite_graphs(name)
         if is_eager:
             # A graph takes three times as long to trace as one batch without it.
             is_eager = False

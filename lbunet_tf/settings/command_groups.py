@@ -92,7 +92,7 @@ class Search:
         "dice",
         "What trials are compared by, on val: Dice of the mask head, AUC of the melanoma score, "
         "balanced accuracy of the diagnosis head, or the loss. It is also their --monitor, unless "
-        "that is given.",
+        "another than loss is set, or loss on the command line.",
         entries=fields.TUNE,
         choices=("dice", "auc", "balanced_accuracy", "loss"),
     )

@@ -134,14 +134,22 @@ def help_text(entry: str, doc: str | None) -> str:
     for group, title in config.GROUPS.items():
         shown = [field for field in config.fields_of(entry) if field.name in config.FLAGS[group]]
         lines += ["", f"  {title}"] if shown else []
-        lines += [line for field in shown for line in _flag_help(field)]
+        lines += [line for field in shown for line in _flag_help(field, _is_of_run(field, entry))]
     if entry in (*fields.DATA, *fields.COMPARE, *fields.TUNE):
         lines += ["", "  --flagfile=flags/X.cfg: read flags from a file; later flags win."]
     lines += ["  --v=1: show the traceback of an error."]
     return "\n".join(lines)
 
 
-def _flag_help(field):
+def _is_of_run(field, entry):
+    """Returns whether an entry takes a flag that is not given from the run's flags.cfg."""
+    if entry in (*fields.DATA, *fields.COMPARE, *fields.TUNE):
+        return False
+    others = {*config.FLAGS["source"], "run", "precision", *flagfiles.NO_PROPERTIES}
+    return field in config.fields_of("train") and field.name not in others
+
+
+def _flag_help(field, is_of_run):
     default = field.default
     if isinstance(default, (list, tuple)):
         default = ",".join(map(str, default))
@@ -155,7 +163,10 @@ def _flag_help(field):
         shown = f"--{field.name}=" + (one_of if is_one_of else _placeholder(field))
     text = field.metadata["help"]
     text += f" Choices: {', '.join(choices)}." if choices and not is_one_of else ""
-    text += f" Default: {default}." if default != "" else ""
+    if is_of_run:
+        text += " Default: that of the run."
+    elif default != "":
+        text += f" Default: {default}."
     return [
         f"    {shown}",
         *textwrap.wrap(text, 84, initial_indent=" " * 8, subsequent_indent=" " * 8),

@@ -5,6 +5,7 @@ The only module that touches absl flags; everything else takes a `Config` or pla
 
 import csv
 import io
+import os
 import pathlib
 import re
 import typing
@@ -141,9 +142,11 @@ def from_flags(entry: str, flag_values=flags.FLAGS) -> config.Config:
         given.setdefault("precision", config.FIELDS["precision"].default)
     runs = given.pop("run", "")
     if not runs and entry in fields.RELEASED:
-        runs = released_runs.DEFAULT
-        logging.info("no --run is given: taking the network of the package, --run=%s", runs)
-    run, *others = map(released_runs.folder_of, [runs] if isinstance(runs, str) else runs)
+        # Not a run of that name here, which nobody has named.
+        runs = released_runs.teacher_of(released_runs.DEFAULT)
+        logging.info("no --run is given: taking the network of the package, %s", runs)
+    named = map(os.path.expanduser, [runs] if isinstance(runs, str) else runs)
+    run, *others = map(released_runs.folder_of, named)
     if not all((run, *others)):
         raise ValueError(
             f'"--run" must name the run directory to {entry}, as in --run=runs/paper. '
@@ -230,7 +233,15 @@ def flag_lines(settings: config.Config) -> list[str]:
     Raises:
         ValueError: A value is none that its flag may have, so that it could not be read back.
     """
-    values = config.check(settings).values()
+    return shown_lines(config.check(settings))
+
+
+def shown_lines(settings: config.Config) -> list[str]:
+    """Returns the lines of `flag_lines` for others to see.
+
+    What `published_flags` has shortened need be no value of its flag.
+    """
+    values = settings.values()
     return [
         f"--{field.name}={_as_text(values[field.name])}"
         for field in config.fields_of("train")

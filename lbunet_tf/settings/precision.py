@@ -38,12 +38,20 @@ def set_precision(name: str) -> str:
     if name == ONEDNN:
         _refuse_onednn_elsewhere()
     keras.config.set_dtype_policy("float32" if name == ONEDNN else name)
+    rewrite_graphs(name)
+    return name
+
+
+def rewrite_graphs(name: str) -> None:
+    """Sets whether TensorFlow's graphs that run for the first time from now on are reduced.
+
+    Args:
+        name: What `set_precision` returned; `ONEDNN` alone is of graphs.
+    """
     if keras.backend.backend() == "tensorflow":
-        # TensorFlow's graphs are rewritten when they first run.
         tf.config.optimizer.set_experimental_options(
             {"auto_mixed_precision_onednn_bfloat16": name == ONEDNN}
         )
-    return name
 
 
 def _fastest():

@@ -42,7 +42,10 @@ def check(flags: pathlib.Path, finished: pathlib.Path, path_flags: Collection[st
     if not finished.is_file():
         return
     # Not splitlines: it also splits at characters that may stand in a path.
-    lines = flags.read_text(encoding="utf-8").split("\n")
+    try:
+        lines = flags.read_text(encoding="utf-8").split("\n")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{flags} must be UTF-8; save it in that encoding. {error}") from error
     lines_kept = _read(finished)
     if lines_kept is None:
         _refuse_gutted(flags, by_name(lines))

@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from lbunet_tf import models
 from lbunet_tf.models import policies
 from lbunet_tf.runs import ensemble
 from lbunet_tf.runs import networks
+from lbunet_tf.settings import config
+from lbunet_tf.settings import precision
 
 pytestmark = pytest.mark.slow
 
@@ -145,3 +148,45 @@ def test_what_a_runtime_converts_is_gone_with_it(model, squares, monkeypatch, tm
 
     assert list(tmp_path.glob("lbunet-*")) == []
     assert keras.config.dtype_policy().name == "float32"
+
+
+def test_a_policy_keeps_in_float32_what_a_training_by_that_policy_does():
+    settings = config.make(
+        encoder="tiny",
+        encoder_weights="none",
+        # No multiple of 32: there is a border to crop.
+        image_size=48,
+        heads=("mask", "melanoma"),
+        attention="scse",
+        bottleneck="aspp",
+        melanoma_pool="mask",
+        deep_supervision=True,
+    )
+
+    def in_float32(model):
+        plain = (keras.layers.InputLayer, keras.Model)
+        layers = [one for one in model._flatten_layers() if not isinstance(one, plain)]
+        return {layer.name for layer in layers if layer.compute_dtype == "float32"}
+
+    changed = policies.with_policy(models.build_model(settings), "mixed_bfloat16")
+    with precision.precision_scope("mixed_bfloat16"):
+        trained = models.build_model(settings)
+
+    assert {"melanoma_lesion_mean", "mask"} <= in_float32(trained) == in_float32(changed)
+
+
+@pytest.mark.skipif(
+    not precision.has_bfloat16_instructions(precision.CPU_INFO), reason="no bfloat16 on this CPU"
+)
+def test_a_network_keeps_its_precision_where_another_is_loaded_after_it(
+    model, squares, graph_rewriting
+):
+    first = networks.make_network(model, "keras", "float32")
+    # The first batch is computed without a graph.
+    expected = first(squares)
+
+    reduced = networks.make_network(model, "keras", "onednn_bfloat16")(squares)
+
+    again = first(squares)
+    assert np.abs(reduced["mask"] - expected["mask"]).max() > 1e-4
+    np.testing.assert_allclose(again["mask"], expected["mask"], atol=1e-5)

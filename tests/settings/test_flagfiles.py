@@ -13,6 +13,7 @@ from lbunet_tf.settings import entry
 from lbunet_tf.settings import fields
 from lbunet_tf.settings import flagfile_lines
 from lbunet_tf.settings import flagfiles
+from lbunet_tf.settings import released_runs
 
 
 def parse(command, *arguments):
@@ -108,6 +109,24 @@ def test_evaluate_keeps_another_source_apart_from_the_runs_own(tmp_path):
     assert settings == own
     # Only what is given: neither the run's draw nor its seed is meant for another source.
     assert flagfiles.other_source(values) == {"source": ("ph2", "ham10000"), "max_images": 9}
+
+
+@pytest.mark.parametrize("command", ["evaluate", "predict", "export", "pseudo_label"])
+def test_a_tilde_in_the_name_of_a_run_is_the_home_folder(command, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "flags.cfg").write_text("\n".join(flagfiles.flag_lines(config.make())))
+
+    assert parse(command, "--run=~/a").paths.run == str(tmp_path / "a")
+
+
+def test_without_a_run_predict_takes_that_of_the_package_whatever_is_here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "isic2017").mkdir()
+    (tmp_path / "isic2017" / "flags.cfg").write_text("")
+
+    assert parse("predict").paths.run == str(released_runs.FOLDER / "isic2017")
+    assert parse("predict", "--run=isic2017").paths.run == "isic2017"
 
 
 def test_evaluate_without_another_source_has_none():
@@ -207,6 +226,17 @@ def test_help_of_evaluate_names_the_flags_of_another_source():
     names = [name for name in config.FLAGS["source"] if name != "allow_missing_images"]
     assert [name for name in names if f"--{name}=" not in text] == []
     assert "--other_runs" not in text
+
+
+def test_help_says_what_comes_from_the_run():
+    def default_of(command, flag):
+        text = " ".join(entry.help_text(command, "What it does.").split())
+        return re.search(rf"--{flag}=.*?Default: (.*?)\.(?: |$)", text)[1]
+
+    assert default_of("predict", "batch_size") == "that of the run"
+    assert default_of("train", "batch_size") == str(config.FIELDS["batch_size"].default)
+    assert default_of("predict", "overlay_size") != "that of the run"
+    assert default_of("pseudo_label", "synthetic_count") == "1000"
 
 
 def test_help_fits_a_terminal_of_100_columns():

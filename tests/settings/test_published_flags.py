@@ -1,6 +1,7 @@
 import pytest
 
 from lbunet_tf.settings import config
+from lbunet_tf.settings import flagfiles
 from lbunet_tf.settings import published_flags
 
 
@@ -39,3 +40,14 @@ def test_of_a_path_elsewhere_others_see_the_last_part(path, shown):
 def test_runs_of_one_name_stay_apart(runs, shown):
     settings = config.make(run=runs[0], other_runs=runs[1:])
     assert published_flags.without_folders(settings).paths.runs == shown
+
+
+def test_what_is_left_of_a_path_need_be_no_value_of_its_flag():
+    settings = config.make(
+        source=("isic2017",), data_dir=("/media/usb/ ISIC 2017",), encoder_weights="/presets/none"
+    ).replace(frozen_epochs=2)
+    config.check(settings)
+
+    lines = flagfiles.shown_lines(published_flags.without_folders(settings))
+
+    assert "--data_dir= ISIC 2017" in lines and "--encoder_weights=none" in lines

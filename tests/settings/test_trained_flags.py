@@ -105,3 +105,10 @@ def test_a_damaged_training_json_is_named(run, text):
 
     with pytest.raises(ValueError, match="training.json must "):
         flagfiles.read(str(run))
+
+
+def test_a_file_that_is_no_utf8_is_named(run):
+    (run / "flags.cfg").write_bytes("--data_dir=/bilder/müller\n".encode("latin-1"))
+
+    with pytest.raises(ValueError, match="flags.cfg must be UTF-8; save it in that encoding"):
+        flagfiles.read(str(run))

@@ -55,7 +55,7 @@ def describe(
         training=training,
         checks=checks,
         counts=evaluated_run.count_parts(counted(settings.paths.run, source, manifest)),
-        flag_lines=flagfiles.flag_lines(shown),
+        flag_lines=flagfiles.shown_lines(shown),
         model_crc32=dict(zip(runs, model_crc32, strict=True)),
         version=lbunet_tf.__version__,
     )
