@@ -121,9 +121,7 @@ def _train_and_evaluate(settings, is_finished):
     run = pathlib.Path(settings.paths.run)
     if not _is_evaluated(run):
         # What an evaluation asked for is not taken back by a comparison.
-        has_model = (run / run_directory.MODEL).is_file()
-        facts = frozen.read_calibration_facts(run) if has_model else None
-        prevalence = (facts or {}).get("clinic_prevalence", 0.0)
+        prevalence = frozen.clinic_prevalence_of(run) or 0.0
         evaluate.evaluate(settings.replace(clinic_prevalence=prevalence))
         keras.backend.clear_session()
 

@@ -8,18 +8,24 @@ cd "$(dirname "$0")/.."
 setup_environment requirements.lock
 
 run=runs/quickstart
-overwrite=
+overwrite='' others=''
 for flag in "$@"; do
   case "$flag" in
     --run=*) run="${flag#--run=}" ;;
-    --overwrite|--overwrite=true) overwrite=yes ;;
+    -overwrite*|--overwrite*) overwrite=yes ;;
     --run) echo "write --run=DIR, with an equals sign" >&2; exit 2 ;;
+    *) others=yes ;;
   esac
 done
 # As python does; the shell leaves a tilde after "=" as it is.
 case "$run" in "~/"*) run="$HOME/${run#"~/"}" ;; esac
 if [ -f "$run/training.json" ] && [ -z "$overwrite" ]; then
-  echo "== $run is trained already, with the flags in $run/flags.cfg; --overwrite trains again"
+  if [ -n "$others" ]; then
+    echo "$run is trained already, with the flags in $run/flags.cfg. Give --overwrite to train" \
+      "again, another --run=DIR, or no other flags to evaluate it" >&2
+    exit 2
+  fi
+  echo "== $run is trained already; --overwrite trains again"
 else
   echo "== training on drawn dermoscopy (flags/quickstart.cfg)"
   .venv/bin/python -m lbunet_tf.train --flagfile=flags/quickstart.cfg "$@"

@@ -38,7 +38,7 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
         "actinic keratosis / bowen's disease",
         "actinic keratoses / intraepithelial carcinoma",
     ),
-    "ak": ("actinic keratosis", "solar or actinic keratosis"),
+    "ak": ("actinic keratosis", "actinic keratoses", "solar or actinic keratosis"),
     "scc": (
         "squamous cell carcinoma",
         "squamous cell carcinoma in situ",
@@ -47,6 +47,7 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     ),
     "bkl": (
         "benign keratosis",
+        "benign keratosis-like lesions",
         "seborrheic keratosis",
         "seborrhoeic keratosis",
         "lichenoid keratosis",
@@ -58,6 +59,7 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "df": ("dermatofibroma",),
     "vasc": (
         "vascular lesion",
+        "vascular lesions",
         "angioma",
         "hemangioma",
         "angiokeratoma",
@@ -82,13 +84,20 @@ COARSE = ("benign", "malignant")
 
 
 def _plain(word):
-    """Returns a word in lower case; hyphens, underscores and any space are single spaces."""
-    return " ".join(re.split(r"[\s_-]+", str(word).lower().strip()))
+    """Returns a word in lower case; hyphens, underscores, slashes and any space are one space."""
+    word = str(word).lower().replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
+    return " ".join(re.split(r"[\s_/-]+", word.strip()))
 
 
 CODES = {_plain(word): code for code, words in SYNONYMS.items() for word in (code, *words)}
 # Abbreviations of other sets (PAD-UFES-20), which are no codes of ours.
 CODES |= {"nev": "nv", "ack": "ak", "sek": "bkl"}
+# What makes a diagnosis none, and what a benign one cannot have in its qualification.
+DOUBT = re.compile(
+    r"\?|\b(?:no|non|not|without|excluded|unlikely|unknown|suspected|suspicious|possible|probable"
+    r"|vs|versus|differential|rule out)\b"
+)
+MALIGNANT_WORD = re.compile("melanom|malign")
 # A diagnosis of these words alone, one of KINDS among them, is a kind of that lesion: "Nodular
 # melanoma", "reed or spitz nevus".
 KINDS = {
@@ -99,12 +108,12 @@ QUALIFIERS = {
     "mel": (
         "acral amelanotic cutaneous desmoplastic early hypomelanotic in invasive lentigo "
         "lentiginous maligna malignant metastasis metastatic mucosal naevoid nevoid nodular nos "
-        "pigmented primary situ spitzoid spreading subungual superficial thick thin type"
+        "pigmented primary situ spitzoid spreading ssm subungual superficial thick thin type"
     ).split(),
     "nv": (
-        "acral acquired atypical benign blue clark combined common compound congenital dermal "
-        "dysplastic halo intradermal junctional melanocytic nos or pigmented recurrent reed "
-        "spindle spitz"
+        "acral acquired atypical becker benign blue cell clark combined common compound congenital "
+        "dermal dysplastic halo intradermal junctional melanocytic nevocytic nos of or pigmented "
+        "recurrent reed spindle spitz"
     ).split(),
 }
 
@@ -137,20 +146,27 @@ def codes_of(diagnoses: Iterable[str]) -> np.ndarray:
 
     Case does not matter, nor whether hyphens, underscores or spaces divide words. The ISIC Archive
     qualifies after a comma, as in "Nevus, Spitz", Derm7pt in brackets, as in "melanoma (less than
-    0.76 mm)": where the whole is no word of ours, it counts without the brackets, then the first of
-    its parts that is one.
+    0.76 mm)": where the whole is no word of ours, the first of its parts that names a kind of
+    lesion counts, then one that says benign or malignant. With a doubt ("melanoma (excluded)"), or
+    where a benign word is qualified as malignant ("nevus (melanoma)"), there is no code.
     """
     known = {diagnosis: _code_of(_plain(diagnosis)) for diagnosis in set(diagnoses)}
     return np.array([known[diagnosis] for diagnosis in diagnoses], dtype=object)
 
 
 def _code_of(word):
-    without_brackets = _plain(re.sub(r"\([^()]*\)", " ", word))
-    parts = (word, without_brackets, *map(_plain, word.split(",")))
-    return next(filter(None, map(_code_of_part, parts)), "")
+    word = word.replace("not otherwise specified", "nos")
+    pieces = [_plain(piece) for piece in re.split(r"[(),;]+", word)]
+    found = _code_of_piece(word) or _code_of_piece(" ".join(filter(None, pieces)))
+    if found or DOUBT.search(word):
+        return found
+    codes = [code for code in map(_code_of_piece, pieces) if code]
+    code = next((code for code in codes if code not in COARSE), codes[0] if codes else "")
+    is_benign = code not in _MALIGNANT
+    return "" if is_benign and MALIGNANT_WORD.search(word) else code
 
 
-def _code_of_part(words):
+def _code_of_piece(words):
     if words in CODES:
         return CODES[words]
     names = set(re.sub(r"'s\b", "", words).split())

@@ -38,13 +38,15 @@ def join(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
     ids = manifests.archive_ids(table["image_id"]).rename("archive_id")
     part = pd.Series(np.repeat(np.arange(len(parts)), [len(rows) for rows in parts]))
     several = part.groupby(ids).transform("nunique") > 1
-    # Twice within one source is an error, which `check` names.
-    several &= ~pd.DataFrame({"id": ids, "part": part}).duplicated(keep=False)
+    is_twice = pd.DataFrame({"id": ids, "part": part}).duplicated(keep=False)
+    _refuse_twice(table[several & is_twice], ids)
+    # What is left of it, equal names, is an error that `check` names.
+    several &= ~is_twice
     is_official = ids.str.fullmatch(OFFICIAL_ID)
     several &= is_official | _are_one_file(table["image"], ids, several & ~is_official)
     if not several.any():
         return table
-    table = _with_one_name(table, ids[several])
+    table = _with_one_name(table, part, ids[several])
     shared, ids = table[several], ids[several]
     merged = _merge(shared, ids)
     first = ids.drop_duplicates()
@@ -65,27 +67,48 @@ def _are_one_file(images, ids, where):
     return is_one.reindex(images.index, fill_value=False)
 
 
-def _with_one_name(table, ids):
+def _refuse_twice(rows, ids):
+    """Raises where a source has an image of another source twice, under two names."""
+    if rows["image_id"].nunique() < 2:
+        return
+    first = rows[ids[rows.index] == ids[rows.index[0]]]
+    if first["image_id"].nunique() > 1:
+        raise ValueError(
+            "a source must have an image once. Received: "
+            f"{' and '.join(map(repr, first['image_id'][:2]))}, one image of the archive, in "
+            f"{first['source'].iloc[0]}; delete one of the rows"
+        )
+
+
+def _with_one_name(table, part, ids):
     """Returns the table; names that a shared image has in two sources become the first of them.
 
     Or the one row an image would know one name, and other images of the lesion the other.
+
+    Args:
+        table: All rows.
+        part: The number of the source of each.
+        ids: Of the shared rows.
     """
     table = table.copy()
     for column in manifests.GROUPS:
         named = table.loc[ids.index, column]
         named = named[named != ""]
-        first = named.groupby(ids[named.index]).transform("first")
-        if (named == first).all():
+        if (named == named.groupby(ids[named.index]).transform("first")).all():
             continue
+        # Names of one source: another may number its patients otherwise.
+        names = pd.MultiIndex.from_frame(pd.DataFrame({"part": part, "name": table[column]}))
+        codes, distinct = names.factorize()
+        codes = pd.Series(codes, table.index)
         # Over several images, too: A is B here, and B is C there.
-        codes, names = pd.factorize(pd.concat([named, first]))
+        first = codes[named.index].groupby(ids[named.index]).transform("first")
         edges = csr_array(
-            (np.ones(len(named), np.int8), np.split(codes, 2)), shape=(len(names), len(names))
+            (np.ones(len(named), bool), (codes[named.index], first)),
+            shape=(len(distinct), len(distinct)),
         )
         _, group = csgraph.connected_components(edges, directed=False)
-        chosen = pd.Series(names).groupby(group).transform("first")
-        one_name = dict(zip(names, chosen, strict=True))
-        table[column] = table[column].map(lambda name, to=one_name: to.get(name, name))
+        chosen = pd.Series(distinct.get_level_values(1)).groupby(group).transform("first")
+        table[column] = chosen.to_numpy()[codes]
     return table
 
 

@@ -191,10 +191,9 @@ def calibrate(
     after = calibration.measure_table(parts["test"], function) if is_scored else {}
     of_fit = {name: facts[name] for name in ("kind", "chosen_on", "prevalence")}
     measured["calibrated"] = {**after, **of_fit}
-    is_kept = target.run and target.may_freeze
-    its_own = frozen.read_calibration_facts(target.run) if target.run and not is_kept else None
-    if its_own and its_own.get("offset"):
-        measured["calibrated"]["kept_for_prevalence"] = its_own.get("clinic_prevalence")
+    kept_for = None if target.may_freeze else frozen.clinic_prevalence_of(target.run)
+    if kept_for:
+        measured["calibrated"]["kept_for_prevalence"] = kept_for
     if clinic_prevalence:
         facts |= clinic.shift(facts["prevalence"], clinic_prevalence)
         found = clinic.describe(facts["prevalence"], clinic_prevalence, at)

@@ -163,6 +163,23 @@ def read_calibration_facts(run: pathlib.Path) -> dict | None:
     return found
 
 
+def clinic_prevalence_of(run: pathlib.Path | None) -> float | None:
+    """Returns the prevalence for which --clinic_prevalence shifted a run's calibration.
+
+    None where it is that of val, where there is no calibration of the present model, or, with a
+    warning, where its file is damaged.
+    """
+    if run is None or not (run / run_directory.MODEL).is_file():
+        return None
+    try:
+        facts = read_calibration_facts(run) or {}
+    except ValueError as error:
+        logging.warning("%s", error)
+        return None
+    prevalence = facts.get("clinic_prevalence")
+    return prevalence if isinstance(prevalence, float) and 0 < prevalence < 1 else None
+
+
 def sets_of(runs: Sequence[str], tta: str) -> prediction_sets.BinarySets | None:
     """Returns the prediction sets of a run, None where there are none of this run as it is.
 

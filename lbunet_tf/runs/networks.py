@@ -22,6 +22,7 @@ KERAS = "keras"
 RUNTIMES = (KERAS, *portable_models.FORMATS)
 
 
+# TensorFlow's precision is that of the process.
 _COMPUTING = threading.Lock()
 
 
@@ -40,14 +41,14 @@ def make_network(
             which converts networks, or it does not say what the network says; or it has
             no such precision.
     """
-    if runtime == KERAS:
-        compute = _by_keras(model, precision_name)
-    else:
-        compute = _Converted(model, runtime, precision_name)
+    with _COMPUTING:
+        if runtime == KERAS:
+            compute = _by_keras(model, precision_name)
+        else:
+            compute = _Converted(model, runtime, precision_name)
 
     def logits_of(squares):
-        # A runtime computes one batch at a time, Beam's threads share a network, and TensorFlow's
-        # precision is that of the process.
+        # A runtime computes one batch at a time, and Beam's threads share a network.
         with _COMPUTING:
             found = compute(np.stack(squares).astype("float32"))
         return {name: np.asarray(value, "float64") for name, value in found.items()}
@@ -57,6 +58,7 @@ def make_network(
 
 def _by_keras(model, precision_name):
     name = _set_precision(precision_name)
+    precision.rewrite_graphs("float32")
     if name.startswith("mixed"):
         model = policies.with_policy(model, name)
     # The rewriting that reduces precision is of graphs.
@@ -64,13 +66,16 @@ def _by_keras(model, precision_name):
 
     def compute(images):
         nonlocal is_eager
-        # Another network may have been loaded with another precision meanwhile.
-        precision.rewrite_graphs(name)
         if is_eager:
             # A graph takes three times as long to trace as one batch without it.
             is_eager = False
             return model(images, training=False)
-        return model.predict_on_batch(images)
+        # Within this call alone: graphs of other networks, and of the user, are in float32.
+        precision.rewrite_graphs(name)
+        try:
+            return model.predict_on_batch(images)
+        finally:
+            precision.rewrite_graphs("float32")
 
     return compute
 

@@ -245,3 +245,26 @@ def test_ids_of_the_archive_are_known_as_files_and_in_small_letters(labelled, na
 
     assert table["image_id"].tolist() == ["ISIC_0000007", "y"]
     assert table["lesion_id"].tolist() == ["l7", ""]
+
+
+def test_numbers_of_patients_that_two_tables_give_otherwise_join_no_others():
+    # One table numbers its patients from 1, the other from 2; half of the images are shared.
+    ids = [f"ISIC_{number:07d}" for number in range(20)]
+    one = _part("a", image_id=ids, image=ids, patient_id=[str(n + 1) for n in range(20)])
+    other = _part(
+        "b", image_id=ids[:10], image=ids[:10], patient_id=[str(n + 2) for n in range(10)]
+    )
+
+    table = joining.join([one, other])
+
+    assert table["patient_id"].tolist() == one["patient_id"].tolist()
+
+
+def test_two_names_of_one_image_in_a_source_are_named():
+    one = _part("a", image_id=["ISIC_0000007"], image=["a.jpg"])
+    other = _part("b", image_id=["isic_0000007", "ISIC_0000007.jpg"], image=["b.jpg", "c.jpg"])
+
+    with pytest.raises(
+        ValueError, match="'isic_0000007' and 'ISIC_0000007.jpg', one image .* in b"
+    ):
+        joining.join([one, other])

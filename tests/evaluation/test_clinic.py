@@ -127,3 +127,14 @@ def test_an_evaluation_that_keeps_nothing_says_for_which_clinic_the_run_is_calib
     text = report_sentences.clinic(elsewhere)
     assert "for a clinic where 2.00% of lesions are melanomas" in text
     assert "Here they are at 33.33%" in text
+
+
+def test_a_damaged_calibration_costs_no_evaluation_elsewhere(table, run, caplog):
+    choices.calibrate(table, choices.Target(run, True), 0.02)
+    kept = whole_files.read_json(run / "calibration.json")
+    whole_files.write_json(run / "calibration.json", {**kept, "prevalence": "much"})
+
+    measured, _ = choices.calibrate(table, choices.Target(run))
+
+    assert "kept_for_prevalence" not in measured["calibrated"]
+    assert "calibration.json must hold a number above 0 and below 1" in caplog.text

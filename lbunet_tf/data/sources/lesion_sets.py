@@ -168,7 +168,9 @@ def _label_of(class_folder):
     code = diagnoses.codes_of([name])[0]
     if name in MELANOMA_FOLDERS or code == "mel":
         return 1.0
-    if not code and "melanoma" in name and not NOT_MELANOMA.search(name):
+    # In any language: "melanom", "mélanome".
+    rest = NOT_MELANOMA.sub("", name)
+    if code in ("", *diagnoses.COARSE) and re.search("m[eé]lanom|lentigo.malign", rest):
         raise ValueError(
             "the name of a class must say whether it is melanoma: rename the folder to melanoma, "
             f"to a kind of it, or to not_melanoma. Received: {class_folder}"

@@ -227,12 +227,12 @@ def _excludes_zero(low, high):
 def study(run: evaluated_run.EvaluatedRun) -> str:
     """Returns whether this is an evaluation on a run's own images or on others."""
     learnt = report_words.listing(list(run.settings.source.source)) or "images that are not named"
-    if run.source:
-        tested = report_words.listing(list(run.source.source))
-        if not run.is_external:
-            return (
-                f"Evaluation on images of {tested} that the network has not seen; it was "
-                f"developed on {learnt}."
-            )
+    tested = report_words.listing(run.tested_sources)
+    if run.is_external:
         return f"Evaluation on another source ({tested}) of a network developed on {learnt}."
+    if run.source:
+        return (
+            f"Evaluation on images of {tested} that the network has not seen; it was developed on "
+            f"{learnt}."
+        )
     return f"Development, and evaluation on test images of the same sources ({learnt})."

@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+from collections.abc import Collection
 from collections.abc import Mapping
 from collections.abc import Sequence
 
@@ -33,6 +34,7 @@ class EvaluatedRun:
         training_facts: On how each run was trained, likewise.
         training: Run -> `training.json`, {} of an unfinished one.
         checks: `checks.json`.
+        sources: Part of the split -> the sources that its images name.
         counts: As `count_parts` gives it; train, val and calibration are of the first run.
         test: The rows of test in the predictions.
         groups: As `subgroups.measure` gives them.
@@ -53,6 +55,7 @@ class EvaluatedRun:
     training_facts: Mapping[str, str] = dataclasses.field(default_factory=dict)
     training: Mapping[str, dict] = dataclasses.field(default_factory=dict)
     checks: Mapping[str, object] = dataclasses.field(default_factory=dict)
+    sources: Mapping[str, Collection[str]] = dataclasses.field(default_factory=dict)
     counts: pd.DataFrame | None = None
     test: pd.DataFrame | None = None
     groups: pd.DataFrame | None = None
@@ -79,10 +82,22 @@ class EvaluatedRun:
     @property
     def is_external(self) -> bool:
         """Whether test is of a source that the runs have not learnt from, as far as names tell."""
-        if not self.source:
-            return False
-        learnt = set(self.settings.source.source) - set(_NAMELESS)
-        return not learnt.issuperset(self.source.source)
+        learnt, tested = self._sources
+        if self.source:
+            return not tested <= learnt - set(_NAMELESS)
+        return bool(learnt) and bool(tested) and learnt.isdisjoint(tested)
+
+    @property
+    def tested_sources(self) -> list[str]:
+        """The sources of test, in the order of their names where a manifest names them."""
+        return list(self.source.source) if self.source else sorted(self._sources[1])
+
+    @property
+    def _sources(self):
+        """The sources of train and of test, as the images name them, else as the flags do."""
+        flags = set((self.source or self.settings.source).source)
+        learnt = self.sources.get("train") or set(self.settings.source.source)
+        return set(learnt), set(self.sources.get("test") or flags)
 
     @property
     def can_keep(self) -> bool:
@@ -96,6 +111,18 @@ class EvaluatedRun:
     def has_as_measured(self, name: str) -> bool:
         """Whether predict, load and export use one of `frozen.CHOICES` as it was measured here."""
         return self.can_keep and self.kept.get(name, False)
+
+
+def sources_of(manifest: pd.DataFrame) -> dict[str, set[str]]:
+    """Returns part of the split -> the sources that its images name; without one where none does.
+
+    Args:
+        manifest: With `split`, and `source` or not.
+    """
+    if "source" not in manifest:
+        return {}
+    named = manifest[manifest["source"].fillna("") != ""]
+    return {part: set(rows["source"]) for part, rows in named.groupby("split")}
 
 
 def count_parts(manifest: pd.DataFrame) -> pd.DataFrame:

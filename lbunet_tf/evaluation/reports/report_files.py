@@ -46,6 +46,7 @@ def describe(
         shown, source=dataclasses.replace(shown.source, source=_sources(settings.paths.runs))
     )
     training = {name: _training(run) for name, run in runs.items()}
+    rows = counted(settings.paths.run, source, manifest)
     run = evaluated_run.EvaluatedRun(
         title=facts.title(learnt.model, len(runs), learnt.source, source),
         metrics=metrics,
@@ -54,7 +55,8 @@ def describe(
         training_facts=facts.of_training(training),
         training=training,
         checks=checks,
-        counts=evaluated_run.count_parts(counted(settings.paths.run, source, manifest)),
+        sources=evaluated_run.sources_of(rows),
+        counts=evaluated_run.count_parts(rows),
         flag_lines=flagfiles.shown_lines(shown),
         model_crc32=dict(zip(runs, model_crc32, strict=True)),
         version=lbunet_tf.__version__,

@@ -69,7 +69,7 @@ def _of_counts(test):
 def _of_sources(run):
     learnt = report_words.listing(list(dict.fromkeys(run.settings.source.source)))
     if run.is_external:
-        tested = report_words.listing(list(run.source.source))
+        tested = report_words.listing(run.tested_sources)
         return [
             f"One other source was tested ({tested}); nothing here says how the network does on "
             "further cameras and clinics."

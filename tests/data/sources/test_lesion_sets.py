@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 
 import numpy as np
 import pytest
@@ -342,8 +343,11 @@ def test_folder_takes_kinds_of_melanoma_for_melanoma_and_unknown_for_nothing(
     assert labels[[*of_others]].tolist() == [0] * 3 and np.isnan(labels["unknown"])
 
 
-def test_folder_refuses_a_class_that_may_be_melanoma_and_may_not(own, read, write_image):
-    write_image(own / "suspected melanoma" / "c.jpg")
+@pytest.mark.parametrize(
+    "name", ["suspected melanoma", "other (melanoma)", "melanoma_and_non_melanoma", "Mélanome"]
+)
+def test_folder_refuses_a_class_that_may_be_melanoma_and_may_not(own, read, write_image, name):
+    write_image(own / name / "c.jpg")
 
-    with pytest.raises(ValueError, match="must say whether it is melanoma.*own/suspected melanoma"):
+    with pytest.raises(ValueError, match=f"must say whether it is melanoma.*{re.escape(name)}"):
         read("folder", own)

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import pandas as pd
 import pytest
 
 from lbunet_tf.evaluation.reports import card_facts
@@ -142,6 +143,20 @@ def test_images_of_a_source_that_was_learnt_from_are_no_external_test(learnt, te
 
     assert run.is_external is is_external
     assert ("another source" in card_facts.study(run)) is is_external
+
+
+def test_a_manifest_whose_test_part_is_of_another_source_is_an_external_test():
+    settings = RUN.replace(source=("manifest",))
+    rows = pd.DataFrame({"split": ["train", "val", "test"], "source": ["a", "a", "b"]})
+    sources = evaluated_run.sources_of(rows)
+
+    def run(sources):
+        return evaluated_run.EvaluatedRun("t", {"test": TEST}, settings=settings, sources=sources)
+
+    assert run(sources).is_external and run(sources).tested_sources == ["b"]
+    assert card_facts.study(run(sources)).startswith("Evaluation on another source (b)")
+    assert not run({**sources, "test": {"a", "b"}}).is_external
+    assert not run({}).is_external
 
 
 def test_images_that_failed_are_counted_apart():
