@@ -12,7 +12,7 @@ predicted are named at the end; the exit status is then 1, and no other result i
 
 import dataclasses
 import functools
-import json
+import glob
 import os
 import pathlib
 import shutil
@@ -102,6 +102,10 @@ def predict(settings: config.Config, paths: Sequence[str]) -> list[str]:
         if earlier is None:
             output_folder.delete_own(folder, TABLES)
         lines = earlier or {}
+        # Of images that are no longer asked for, and have no line.
+        gone = {*(output_folder.read_marker(folder) or {}).get("files", ())} - {*files}
+        if gone:
+            output_folder.delete_files(folder, list(map(glob.escape, gone)))
         output_folder.mark(folder, WORK, files, asked=asked, finished=False)
         waiting = [row for row in rows if row["image_id"] not in lines]
         failures += _predict(settings, results, waiting, lines, folder, columns)
@@ -135,6 +139,12 @@ def _picture_files(settings, row):
     )
 
 
+def _drop_pictures(settings, row, folder):
+    """Deletes the pictures of an image, as of one that changed between mask and overlay."""
+    for name in _picture_files(settings, row):
+        (folder / name).unlink(missing_ok=True)
+
+
 def _columns(settings, asked):
     frozen_names = ("calibrated", "threshold", "sets")
     return written_predictions.columns(
@@ -165,26 +175,10 @@ def _asked(settings, mask_rule):
         "models": models,
         "tta": settings.score.tta,
         "precision": settings.device.precision,
-        **_frozen(settings.paths.runs, settings.score, settings.results.contours),
+        **frozen.described(runs, settings.score, settings.results.contours),
         "mask_source": settings.outputs.mask_source,
         "mask_rule": dataclasses.asdict(mask_rule),
         **{name: _as_json(value) for name, value in vars(settings.results).items()},
-    }
-
-
-def _frozen(runs, score, has_contours):
-    """Returns what the run has frozen, as JSON has it; None of what it has not."""
-    found = frozen.chosen_of(runs, score)
-    sets, calibration = found.sets, found.calibration
-    contours = frozen.asked_contours(runs, score.tta) if has_contours else None
-    calibrated = calibration and [calibration.kind, *calibration.parameters]
-    if calibration and calibration.offset:
-        calibrated.append(calibration.offset)
-    return {
-        "threshold": found.threshold,
-        "calibrated": calibrated,
-        "sets": sets and list(dataclasses.astuple(sets)),
-        "mask_contours": contours and list(dataclasses.astuple(contours)),
     }
 
 
@@ -240,18 +234,20 @@ def _unchanged_lines(folder, rows, found, settings):
             lines[row["image_id"]] = by_name[shown]
         elif shown in by_name:
             # Of another image than is there now, which may be one that cannot be read.
-            for name in files:
-                (folder / name).unlink(missing_ok=True)
+            _drop_pictures(settings, row, folder)
     logging.info("continuing in %s: %d images are predicted already", folder, len(lines))
     return lines
 
 
 def _start(settings, mask_rule, asked):
     """Returns a function of (rows, folder) that predicts and writes them, batch by batch."""
+    models = tuple(checksum for _, checksum in asked["models"])
     if settings.preparation.beam_options:
-        models = tuple(checksum for _, checksum in asked["models"])
-        return beam_predictions.Work(settings, mask_rule, json.dumps(asked), models).results
+        return beam_predictions.Work(settings, mask_rule, asked, models).results
     trained = predictor.Predictor(settings, mask_rule)
+    predictor.refuse_changed(
+        settings.paths.runs, settings.score, settings.results.contours, models, asked
+    )
     return functools.partial(written_predictions.results, trained)
 
 
@@ -276,6 +272,9 @@ def _predict(settings, results, rows, lines, folder, columns):
         try:
             for part, found in results(rows, folder):
                 good = [result for result in found if not isinstance(result, str)]
+                for row, result in zip(part, found, strict=True):
+                    if isinstance(result, str):
+                        _drop_pictures(settings, row, folder)
                 failures += [result for result in found if isinstance(result, str)]
                 append_seen(result.seen for result in good if result.seen)
                 append(result.cells for result in good)

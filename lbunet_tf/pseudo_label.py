@@ -82,7 +82,8 @@ def pseudo_label(settings: config.Config) -> dict[str, dict]:
     columns `pseudo_mask` and `pseudo_label`, 1 where that target is the network's own;
     `masks/ID.png` at the size of the image; `held_out.csv`, the run's val, calibration and test;
     `targets.csv`, what decided for each image; `agreement.json`; `skipped.csv`; and
-    `failures.txt`, why images could not be read or written, empty with --on_bad_image=skip.
+    `failures.txt`, which images could not be read (not with --on_bad_image=skip) and which masks
+    could not be written.
     """
     _check(settings)
     of_run = manifests.read(pathlib.Path(settings.paths.run) / run_directory.MANIFEST)
@@ -100,14 +101,21 @@ def pseudo_label(settings: config.Config) -> dict[str, dict]:
 def _pseudo_label(settings, predict, of_run, output):
     rows, skipped, failures = pseudo_labels.list_images(settings, of_run)
     _begin(settings, rows, output)
-    rows, table, true_masks, failed = _predict_all(settings, predict, rows, output)
-    failures = [*failures, *failed]
+    rows, table, true_masks, unread, unwritten = _predict_all(settings, predict, rows, output)
+    skipped = pd.concat([skipped, unread], ignore_index=True)
+    if settings.source.on_bad_image == "error":
+        unwritten = [*failures, *unread["reason"], *unwritten]
+    elif len(unread):
+        logging.warning(
+            "%d images could not be used and were left out (%s), the first: %s",
+            *(len(unread), run_directory.SKIPPED, unread["reason"].iloc[0]),
+        )
     manifest = pseudo_labels.fill(settings.pseudo_labels, settings.paths.run, rows, table)
     found = agreement.compare(table, true_masks)
     whole_files.write_json(output / AGREEMENT, found)
     whole_files.write_table(output / TARGETS, spreadsheets.quoted_table(table))
     whole_files.write_table(output / run_directory.SKIPPED, spreadsheets.quoted_table(skipped))
-    failed_files.write(output, failures if settings.source.on_bad_image == "error" else [])
+    failed_files.write(output, unwritten)
     _write_held_out(settings.paths.run, of_run, output)
     agreement.log(found, settings.pseudo_labels.targets)
     _log_targets(output, manifest)
@@ -250,12 +258,13 @@ def _make_predict(settings) -> Callable:
 
 
 def _predict_all(settings, predict, rows, output):
-    """Returns (rows, the table of what decides for each, their true masks, why others have none).
+    """Returns (rows, the table of what decides for each, their true masks, what is left out, why).
 
-    The masks that are kept are written. True masks are at the network's size, as `evaluate`
-    compares them: bool, (S, S) each, None where unknown.
+    What is left out is a table like skipped.csv; last comes why masks were not written. The masks
+    that are kept are written. True masks are at the network's size, as `evaluate` compares them:
+    bool, (S, S) each, None where unknown.
     """
-    tables, true_masks, failures = [], [], []
+    tables, true_masks, reasons, unwritten = [], [], [], []
     is_read = np.ones(len(rows), bool)
     progress = image_progress.ImageProgress(len(rows))
     with concurrent.futures.ThreadPoolExecutor() as threads:
@@ -268,19 +277,20 @@ def _predict_all(settings, predict, rows, output):
             read = _predicted(predict, part, read)
             good = np.array([not isinstance(result, str) for result in read])
             is_read[start : start + len(part)] = good
-            failures += [result for result in read if isinstance(result, str)]
+            reasons += [result for result in read if isinstance(result, str)]
             if not good.any():
                 continue
             part, read = part[good], [result for result in read if not isinstance(result, str)]
-            pictures, _, true, maps, scores = zip(*read, strict=True)
+            sizes, _, true, maps, scores = zip(*read, strict=True)
             table = _decide(settings, part, np.stack(maps), np.array(scores), true)
-            failures += _write_masks(settings, part, table, maps, pictures, output)
+            unwritten += _write_masks(settings, part, table, maps, sizes, output)
             tables.append(table)
             true_masks += true
     if not tables:
-        raise ValueError(f"at least one image must be readable. Received: none; {failures[0]}")
+        raise ValueError(f"at least one image must be readable. Received: none; {reasons[0]}")
     table = pd.concat(tables, ignore_index=True)
-    return rows[is_read].reset_index(drop=True), table, true_masks, failures
+    unread = rows.loc[~is_read, ["image_id", "image", "source"]].assign(reason=reasons)
+    return rows[is_read].reset_index(drop=True), table, true_masks, unread, unwritten
 
 
 def _predicted(predict, rows, read):
@@ -297,12 +307,14 @@ def _predicted(predict, rows, read):
 
 
 def _read(settings, image_path, mask_path):
-    """Returns (pixels, the square that the network sees, true mask), or why there are none."""
+    """Returns (its size, the square that the network sees, true mask), or why there are none."""
     limit = settings.reading.max_megapixels
 
     def read():
         image, square = predictor.read(image_path, settings.preprocessing, limit)
-        return image, square, _true_mask(mask_path, settings.preprocessing.image_size, limit)
+        # Its pixels would fill memory, a batch of them.
+        size = image.shape[:2]
+        return size, square, _true_mask(mask_path, settings.preprocessing.image_size, limit)
 
     return failed_files.tried(image_path, read)
 
@@ -348,7 +360,7 @@ def _decide(settings, rows, maps, scores, true):
     return table.assign(**counts)
 
 
-def _write_masks(settings, rows, table, maps, pictures, output):
+def _write_masks(settings, rows, table, maps, sizes, output):
     """Writes the masks that become targets, each at the size of its image; returns failures.
 
     One that is empty there, of an image smaller than the network's, is no longer sure: as a
@@ -356,7 +368,7 @@ def _write_masks(settings, rows, table, maps, pictures, output):
     """
 
     def write(number):
-        size = pictures[number].shape[:2]
+        size = sizes[number]
         threshold = table["mask_threshold"].iloc[number]
         mask = postprocessing.mask_at_size(maps[number], size, threshold).numpy()[..., 0]
         if mask.any():

@@ -329,7 +329,8 @@ def _failure(address, error):
     """Returns the exception for a request that the network failed."""
     reason = error.reason if isinstance(error, urllib.error.URLError) else error
     is_cut = isinstance(reason, ssl.SSLEOFError)
-    lasts = isinstance(reason, (ssl.SSLError, socket.gaierror)) and not is_cut
+    is_passing = getattr(reason, "errno", None) == socket.EAI_AGAIN
+    lasts = isinstance(reason, (ssl.SSLError, socket.gaierror)) and not (is_cut or is_passing)
     words = str(reason) or type(reason).__name__
     return (WrongServerError if lasts else NoAnswerError)(
         f"{address} does not answer: {_one_line(words)}"

@@ -11,9 +11,9 @@ run=runs/quickstart
 overwrite='' others=''
 for flag in "$@"; do
   case "$flag" in
-    --run=*) run="${flag#--run=}" ;;
+    -run=*|--run=*) run="${flag#*=}" ;;
     -overwrite*|--overwrite*) overwrite=yes ;;
-    --run) echo "write --run=DIR, with an equals sign" >&2; exit 2 ;;
+    -run|--run) echo "write --run=DIR, with an equals sign" >&2; exit 2 ;;
     *) others=yes ;;
   esac
 done

@@ -38,6 +38,8 @@ setup_environment() {
     return 0
   fi
   make_environment || return 1
+  # An environment of another release is no longer that of its lock.
+  find .venv -maxdepth 1 -name '.installed-*' ! -name "$(basename "${stamp%-*}")-*" -delete
   echo "== installing $requirements (TensorFlow is large; minutes on the first run)"
   install_requirements "$requirements" || {
     case "$requirements" in

@@ -9,6 +9,7 @@ from PIL import Image
 
 from lbunet_tf import predict
 from lbunet_tf.runs import ensemble
+from lbunet_tf.runs import frozen
 from lbunet_tf.runs import written_predictions
 from lbunet_tf.settings import flagfiles
 from lbunet_tf.storage import output_folder
@@ -357,6 +358,60 @@ def test_an_image_that_is_damaged_later_leaves_no_picture_of_what_it_was(setting
     output = pathlib.Path(settings.paths.output)
     names = {path.stem for name in ("masks", "overlays") for path in (output / name).iterdir()}
     assert names == {"image0", "image1", "image3", "image4", "image5"}
+
+
+def test_pictures_of_an_image_that_is_taken_out_go_and_it_may_come_back(settings, folder):
+    output, image = pathlib.Path(settings.paths.output), folder / "image4.png"
+    whole = image.read_bytes()
+    image.write_bytes(whole[:100])
+    predict.predict(settings, [str(folder)])
+    # As a kill leaves it: the mask is there, its line is not.
+    stray = output / "masks" / "image4.png"
+    stray.write_bytes((output / "masks" / "image1.png").read_bytes())
+    image.unlink()
+
+    assert predict.predict(settings, [str(folder)]) == []
+    assert not stray.exists()
+
+    image.write_bytes(whole)
+    assert predict.predict(settings.replace(overwrite=True), [str(folder)]) == []
+    assert len(read_scores(settings)) == 6 and stray.is_file()
+
+
+def test_an_image_that_fails_leaves_no_picture(settings, folder, monkeypatch):
+    def fail(*arguments):
+        raise ValueError("gone meanwhile")
+
+    monkeypatch.setattr(written_predictions, "_overlay", fail)
+    failures = predict.predict(settings, [str(folder)])
+
+    assert len(failures) == 6 and "gone meanwhile" in failures[0]
+    assert not list(pathlib.Path(settings.paths.output).rglob("*.png"))
+
+
+def test_what_an_evaluation_freezes_while_predict_starts_is_an_error(
+    settings, folder, monkeypatch, untrained_run
+):
+    load = ensemble.load_mean
+    point = {"threshold": 0.5, "rule": "Youden", "chosen_on": "val"}
+
+    def evaluated_meanwhile(loaded):
+        frozen.write(
+            pathlib.Path(untrained_run),
+            "operating_point.json",
+            {**point, "num_melanoma": 20, "num_other": 20},
+        )
+        return load(loaded)
+
+    monkeypatch.setattr(ensemble, "load_mean", evaluated_meanwhile)
+    try:
+        with pytest.raises(ValueError, match="must stay as it is .* threshold None .* then 0.5"):
+            predict.predict(settings, [str(folder)])
+    finally:
+        (pathlib.Path(untrained_run) / "operating_point.json").unlink()
+
+    monkeypatch.undo()
+    assert predict.predict(settings, [str(folder)]) == []
 
 
 def test_images_out_of_reach_keep_what_is_predicted_of_them(settings, folder):

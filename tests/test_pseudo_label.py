@@ -375,6 +375,35 @@ def test_ids_are_no_paths_and_a_bad_image_costs_itself_only(
     assert (tmp_path / "victim.png").read_text() == "precious"
 
 
+def test_images_that_vanish_meanwhile_are_listed_and_masks_that_cannot_be_written_are_errors(
+    evaluated, new_images, tmp_path, monkeypatch, caplog
+):
+    _, run, _ = evaluated
+    gone = pathlib.Path(manifests.read(new_images)["image"].iloc[5])
+    begin = pseudo_label._begin
+
+    def vanished(settings, rows, output):
+        begin(settings, rows, output)
+        # The file stays for the other tests.
+        rows.loc[rows["image"] == str(gone), "image"] = str(tmp_path / "gone.png")
+
+    monkeypatch.setattr(pseudo_label, "_begin", vanished)
+    arguments = ("--mask_confidence=0", "--targets=mask", "--on_bad_image=skip")
+    output = tmp_path / "out"
+    manifest, _ = label(run, output, new_images, *arguments)
+
+    skipped = pd.read_csv(output / "skipped.csv")
+    assert "gone.png" in skipped["reason"].iloc[-1] and (output / "failures.txt").read_text() == ""
+    assert "1 images could not be used and were left out" in caplog.text
+
+    def full(*unused):
+        raise PermissionError("masks may not be written")
+
+    monkeypatch.setattr(pseudo_label.storage_pictures, "write_mask", full)
+    label(run, tmp_path / "other", new_images, *arguments)
+    assert "masks may not be written" in (tmp_path / "other" / "failures.txt").read_text()
+
+
 def test_no_target_at_all_is_an_error_that_says_where_to_look(evaluated, new_images, tmp_path):
     _, run, _ = evaluated
     table = manifests.read(new_images).iloc[4:].assign(diagnosis="")

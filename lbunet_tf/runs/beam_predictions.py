@@ -8,6 +8,8 @@ kill.
 
 import dataclasses
 import functools
+import hashlib
+import json
 import os
 import pathlib
 import shutil
@@ -17,11 +19,11 @@ from collections.abc import Iterator
 from collections.abc import Sequence
 
 from lbunet_tf.data import beam
-from lbunet_tf.runs import ensemble
 from lbunet_tf.runs import predictor
 from lbunet_tf.runs import written_predictions
 from lbunet_tf.serving import outlines
 from lbunet_tf.settings import config
+from lbunet_tf.storage import output_folder
 from lbunet_tf.storage import whole_files
 
 # In the folder of predictions, until they are gathered.
@@ -38,13 +40,13 @@ class Work:
     Attributes:
         settings: --beam_options are those of Beam's runner.
         mask_rule: Of the run.
-        asked: What decides a prediction, as text: a worker that lives on loads another model again.
+        asked: What decides a prediction, for JSON: for other, a worker that lives on loads again.
         models: The checksum of each run's model, as it was at the start.
     """
 
     settings: config.Config
     mask_rule: outlines.MaskRule
-    asked: str
+    asked: dict = dataclasses.field(hash=False)
     models: tuple[int | None, ...]
 
     def results(
@@ -70,7 +72,7 @@ class Work:
         token = uuid.uuid4().hex
         starts = range(0, len(left), size)
         parts = [
-            (f"{number:08d}-{token}", left[start : start + size])
+            (f"{number:08d}-{self._mark()}-{token}", left[start : start + size])
             for number, start in enumerate(starts)
         ]
         work = functools.partial(self.predict_part, str(folder.absolute()))
@@ -95,6 +97,7 @@ class Work:
         scratch = target / PARTS / uuid.uuid4().hex
         batches = written_predictions.results(trained, rows, scratch)
         found = [result for _, several in batches for result in several]
+        self._refuse_other_command(target)
         for name in (name for row in rows for name in self._pictures(row)):
             if (scratch / name).is_file():
                 (target / name).parent.mkdir(parents=True, exist_ok=True)
@@ -104,10 +107,23 @@ class Work:
         shutil.rmtree(scratch)
         return ""
 
+    def _mark(self):
+        """Returns what tells parts of these models and flags from those of others."""
+        return hashlib.sha256(_text(self.asked).encode()).hexdigest()[:12]
+
+    def _refuse_other_command(self, folder):
+        """Raises where the folder meanwhile belongs to a command with other models or flags."""
+        marker = output_folder.read_marker(folder)
+        if marker is None or _text(marker.get("asked")) != _text(self.asked):
+            raise ValueError(
+                f"{folder} must stay the output of the command whose worker this is. It belongs to "
+                "another now, and nothing was written to it; stop the workers of the first"
+            )
+
     def _earlier(self, rows, folder):
         """Returns (row, result) of each image that is done and the same as then."""
         found = {}
-        for path in sorted((folder / PARTS).glob("*.json")):
+        for path in sorted((folder / PARTS).glob(f"*-{self._mark()}-*.json")):
             good = (result for result in _results_in(path) if not isinstance(result, str))
             found |= {result.image_id: result for result in good}
         results = [(row, found.get(row["image_id"])) for row in rows]
@@ -129,12 +145,16 @@ class Work:
 @functools.lru_cache(1)
 def _load(work):
     trained = predictor.Predictor(work.settings, work.mask_rule)
-    ensemble.refuse_changed(
-        work.settings.paths.runs,
-        work.models,
-        "Give --overwrite to predict all images by the new one.",
+    flags = work.settings
+    predictor.refuse_changed(
+        flags.paths.runs, flags.score, flags.results.contours, work.models, work.asked
     )
     return trained
+
+
+def _text(asked):
+    """Returns what decides a prediction, as text, before and after its way through a file."""
+    return json.dumps(asked, sort_keys=True)
 
 
 def _path(folder, name):

@@ -4,6 +4,7 @@ Each belongs to one model as it is: the mean of several runs, or of test-time au
 otherwise and has none.
 """
 
+import dataclasses
 import pathlib
 from collections.abc import Sequence
 
@@ -40,6 +41,26 @@ def chosen_of(runs: Sequence[str], score: score_group.Score) -> chosen.Chosen:
     """
     calibration = calibration_of(runs, score.tta) if score.calibrated else None
     return chosen.Chosen(threshold_of(runs, score.tta), calibration, sets_of(runs, score.tta))
+
+
+def described(runs: Sequence[str], score: score_group.Score, has_contours: bool) -> dict:
+    """Returns what a prediction by these runs uses of what is frozen, for JSON; None of the rest.
+
+    Raises:
+        ValueError: As `chosen_of`; or contours are asked for, and there are none.
+    """
+    found = chosen_of(runs, score)
+    sets, calibration = found.sets, found.calibration
+    contours = asked_contours(runs, score.tta) if has_contours else None
+    fitted = calibration and [calibration.kind, *calibration.parameters]
+    if calibration and calibration.offset:
+        fitted.append(calibration.offset)
+    return {
+        "threshold": found.threshold,
+        "calibrated": fitted,
+        "sets": sets and list(dataclasses.astuple(sets)),
+        "mask_contours": contours and list(dataclasses.astuple(contours)),
+    }
 
 
 def threshold_of(runs: Sequence[str], tta: str) -> float | None:

@@ -5,6 +5,7 @@
 
 import os
 from collections.abc import Iterable
+from collections.abc import Mapping
 from collections.abc import Sequence
 
 import keras
@@ -25,6 +26,7 @@ from lbunet_tf.settings import flagfiles
 from lbunet_tf.settings import image_groups
 from lbunet_tf.settings import keywords
 from lbunet_tf.settings import released_runs
+from lbunet_tf.settings import score_group
 from lbunet_tf.storage import file_names
 
 
@@ -176,6 +178,37 @@ def load(
         changes["max_megapixels"] = max_megapixels
     with keywords.as_arguments():
         return Predictor(keywords.replace(flagfiles.read(run), **changes))
+
+
+def refuse_changed(
+    runs: Sequence[str],
+    score: score_group.Score,
+    has_contours: bool,
+    models: Sequence[int | None],
+    before: Mapping[str, object],
+) -> None:
+    """Refuses runs that a training or an evaluation has changed meanwhile.
+
+    Args:
+        runs: Their directories.
+        score: The flags.
+        has_contours: Whether contours are asked for.
+        models: What `ensemble.checksums` returned when the command began.
+        before: What `frozen.described` returned then, among others.
+
+    Raises:
+        ValueError: The model is another, or what the run has chosen.
+    """
+    ensemble.refuse_changed(runs, models, "Give --overwrite to predict all images by the new one.")
+    now = frozen.described(runs, score, has_contours)
+    changed = [name for name, value in now.items() if before[name] != value]
+    if changed:
+        name = changed[0]
+        raise ValueError(
+            f"what evaluate has chosen for {runs[0]} must stay as it is until the "
+            "command has ended. Give the same command again, with --overwrite where it has begun "
+            f"to predict. Received: {name} {before[name]} when it began, then {now[name]}"
+        )
 
 
 def read(

@@ -144,7 +144,8 @@ def from_flags(entry: str, flag_values=flags.FLAGS) -> config.Config:
     if not runs and entry in fields.RELEASED:
         # Not a run of that name here, which nobody has named.
         runs = released_runs.teacher_of(released_runs.DEFAULT)
-        logging.info("no --run is given: taking the network of the package, %s", runs)
+        name = released_runs.DEFAULT
+        logging.info("no --run is given: taking the network of the package, --run=%s", name)
     named = map(os.path.expanduser, [runs] if isinstance(runs, str) else runs)
     run, *others = map(released_runs.folder_of, named)
     if not all((run, *others)):

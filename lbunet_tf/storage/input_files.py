@@ -13,6 +13,7 @@ KINDS = (
     (stat.S_ISFIFO, "a named pipe"),
     (stat.S_ISCHR, "a device"),
     (stat.S_ISBLK, "a device"),
+    (stat.S_ISSOCK, "a socket"),
 )
 
 
@@ -24,7 +25,9 @@ def read_bytes(path: str | os.PathLike, max_bytes: int = MAX_BYTES) -> bytes:
             larger than `max_bytes`; the message names it.
         OSError: It cannot be opened or read.
     """
-    # Without O_NONBLOCK, opening a pipe waits for somebody who writes to it.
+    # Opening a pipe lets go who waits to write to it, and a socket cannot be opened.
+    _checked_size(path, os.stat(path), max_bytes)
+    # Once more below, of what was opened; without O_NONBLOCK, a pipe would be waited for.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
     try:
         size = _checked_size(path, os.fstat(descriptor), max_bytes)

@@ -216,3 +216,41 @@ def test_workers_refuse_a_model_that_is_not_that_of_the_start(settings, folder, 
     monkeypatch.setattr(predict, "_asked", of_another_model)
     with pytest.raises(Exception, match="model.keras must stay as it is"):
         predict.predict(settings, [str(folder)])
+
+
+def test_parts_of_other_flags_are_not_taken_and_their_workers_write_nothing_more(
+    settings, folder, tmp_path, monkeypatch
+):
+    begun = []
+
+    def killed(function, parts, options):
+        begun.extend((function, part) for part in parts)
+        # The first part is done.
+        function(parts[0])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(beam_predictions.beam, "for_each", killed)
+    with pytest.raises(KeyboardInterrupt):
+        predict.predict(settings, [str(folder)])
+    (done,) = (tmp_path / "out" / beam_predictions.PARTS).glob("*.json")
+    earlier = done.read_bytes()
+    monkeypatch.undo()
+
+    other = settings.replace(tta="flips", overwrite=True)
+    load = beam_predictions.Work._earlier
+
+    def with_earlier(work, rows, output):
+        # As a worker of the first command leaves it, which lives on.
+        done.parent.mkdir(exist_ok=True)
+        done.write_bytes(earlier)
+        with pytest.raises(ValueError, match="It belongs to another now"):
+            begun[1][0](begun[1][1])
+        return load(work, rows, output)
+
+    monkeypatch.setattr(beam_predictions.Work, "_earlier", with_earlier)
+    assert predict.predict(other, [str(folder)]) == []
+
+    monkeypatch.undo()
+    alone = other.replace(output=str(tmp_path / "alone"), beam_options="")
+    assert predict.predict(alone, [str(folder)]) == []
+    assert contents(tmp_path / "out") == contents(tmp_path / "alone")

@@ -1,6 +1,8 @@
 """Tests of `lbunet_tf.storage.input_files`: what is no regular file of bounded size is named."""
 
 import os
+import socket
+import threading
 
 import pytest
 
@@ -86,3 +88,32 @@ def test_a_name_of_any_script_is_read(tmp_path):
 def test_a_file_that_is_not_there_is_an_error_that_names_it(tmp_path):
     with pytest.raises(FileNotFoundError, match="gone.png"):
         input_files.read_bytes(tmp_path / "gone.png")
+
+
+def test_a_socket_is_named(tmp_path, monkeypatch):
+    # Its path may have 107 characters.
+    monkeypatch.chdir(tmp_path)
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind("s.jpg")
+
+        with pytest.raises(ValueError, match="s.jpg must be a regular file. It is a socket"):
+            input_files.read_bytes(tmp_path / "s.jpg")
+
+
+def test_who_waits_to_write_to_a_pipe_is_not_let_go(tmp_path):
+    pipe = tmp_path / "b.jpg"
+    os.mkfifo(pipe)
+    is_open = threading.Event()
+
+    def write():
+        with open(pipe, "wb"):
+            is_open.set()
+
+    writer = threading.Thread(target=write, daemon=True)
+    writer.start()
+    with pytest.raises(ValueError, match="a named pipe"):
+        input_files.read_bytes(pipe)
+    assert not is_open.wait(0.2)
+    # Lets the thread end.
+    os.close(os.open(pipe, os.O_RDONLY | os.O_NONBLOCK))
+    writer.join(5)
