@@ -196,6 +196,13 @@ def _check_placement(settings, placement):
             f"--distribution={settings.device.distribution}, {placement.num_devices} devices, "
             f"--gradient_accumulation={settings.optimizer.gradient_accumulation}"
         )
+    if settings.device.precision == "mixed_float16" and placement.kind == "mirrored":
+        raise ValueError(
+            '"--precision" needs --distribution=none or hosts for mixed_float16: of mirrored '
+            "devices Keras looks for an overflow on the first alone. Take mixed_bfloat16 or auto. "
+            f"Received: --distribution={settings.device.distribution}, {placement.num_devices} "
+            "devices, --precision=mixed_float16"
+        )
 
 
 def _load_teachers(settings):

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pandas as pd
 import tensorflow as tf
+from absl import logging
 
 from lbunet_tf.data import diagnoses
 from lbunet_tf.data import loading
@@ -15,6 +16,7 @@ from lbunet_tf.data import portions
 from lbunet_tf.data.augmentation import mixing
 from lbunet_tf.data.augmentation import recipes
 from lbunet_tf.data.records import reader
+from lbunet_tf.data.records import record_path
 from lbunet_tf.settings import config
 from lbunet_tf.settings import image_groups
 from lbunet_tf.settings import output_group
@@ -218,6 +220,11 @@ def _batch_loader(preprocessing, outputs, device, rows, portion):
     """
     load = _make_loader(preprocessing, outputs, rows)
     is_kept = device.cache and portion.num_processes == 1
+    if device.cache and not is_kept and not record_path.are_records(rows["image"]).all():
+        logging.warning(
+            "--cache: of several hosts each reads its portion of every epoch again. Records are "
+            "read fastest: python -m lbunet_tf.prepare --records=DIR"
+        )
     if not (is_kept and memory.fits(len(rows), preprocessing.image_size)):
         return load
     # Piece by piece: a stop is noticed between two.

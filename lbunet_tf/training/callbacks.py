@@ -83,7 +83,11 @@ class WholeBackup(keras.callbacks.Callback):
                 old.unlink()
 
     def _num_bytes(self):
-        return num_bytes(self.model.variables) + num_bytes(self.model.optimizer.variables)
+        optimizer = self.model.optimizer
+        # Keras writes the state within a LossScaleOptimizer twice.
+        inner = getattr(optimizer, "inner_optimizer", None)
+        of_inner = num_bytes(inner.variables) if inner else 0
+        return num_bytes(self.model.variables) + num_bytes(optimizer.variables) + of_inner
 
     def _check_room(self, backups):
         """Raises an OSError where checkpoints will not fit: known now, not after an epoch."""
@@ -213,7 +217,25 @@ class KnownLosses(keras.callbacks.Callback):
                 total += weight * known
                 if several:
                     logs[f"{prefix}loss"] = known
-            logs[f"{part}loss"] = total
+            # As Keras compares it, so that the history has the best epoch of the checkpoint.
+            logs[f"{part}loss"] = float(np.float32(total))
+
+
+class EpochSeeds(keras.callbacks.Callback):
+    """Gives dropout and the like seeds that depend on the epoch alone; no backup holds them.
+
+    So a training that continues drops what it would have dropped without the interruption.
+    """
+
+    # More than an epoch draws; 4,000 epochs fit into 32 bits.
+    STEP = 2**20
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Sets the count of each seed generator, (seed, count), to that of the epoch."""
+        for variable in self.model.variables:
+            if variable.name == "seed_generator_state":
+                seed = int(keras.ops.convert_to_numpy(variable)[0])
+                variable.assign(np.array([seed, epoch * self.STEP % 2**32], "uint32"))
 
 
 class StopOnNaN(keras.callbacks.Callback):
@@ -258,6 +280,7 @@ def make_callbacks(
     return [
         *([averaging] if averaging else []),
         *([KnownLosses(known_losses)] if known_losses else []),
+        EpochSeeds(),
         StopOnNaN(),
         WholeCheckpoint(run, history, monitor, saved_model, averaging, writes),
         *([HistoryFile(run, history)] if writes else []),

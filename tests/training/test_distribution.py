@@ -133,7 +133,11 @@ def _assert_same_losses(one, two):
 
 @pytest.mark.parametrize(
     "kind, changes",
-    [("mirrored", {"gradient_accumulation": 2}), ("hosts", {"teacher": ("runs/other",)})],
+    [
+        ("mirrored", {"gradient_accumulation": 2}),
+        ("mirrored", {"precision": "mixed_float16"}),
+        ("hosts", {"teacher": ("runs/other",)}),
+    ],
 )
 def test_a_flag_that_does_not_go_with_several_devices_is_refused(kind, changes):
     settings = config.make(distribution=kind).replace(**changes)

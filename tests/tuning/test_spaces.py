@@ -51,6 +51,15 @@ def test_flags_of_a_melanoma_head_that_is_off_are_not_searched():
     assert space["class_weights"].values == ((), ("mask",))
 
 
+def test_the_weight_of_a_third_head_stays():
+    heads = ("mask", "melanoma", "diagnosis")
+    base = BASE.replace(heads=heads, head_weights=(1.0, 1.0, 0.5))
+
+    values = spaces.narrow("loss", base, ())["head_weights"].values
+
+    assert len(values) == 3 and {value[2:] for value in values} == {(0.5,)}
+
+
 def test_the_weight_of_a_single_loss_is_not_searched():
     one = BASE.replace(heads=("melanoma",))
 

@@ -19,7 +19,8 @@ MAX_ROTATION_DEGREES = 45.0
 MAX_ZOOM, MAX_SHIFT = 1.3, 0.1
 MAX_EXPOSURE, MAX_CONTRAST, MAX_SATURATION = 1.2, 1.25, 1.25
 MAX_HUE_DEGREES, MAX_GAIN = 5.0, 1.06
-# Of the Gaussian, as a share of the side: 0.4 to 1 px at 128 px.
+# Of the Gaussian, as a share of the side: 0.4 to 1 px at 128 px. Its kernel ends at BLUR_RADIUS px,
+# which from about 200 px on makes the widest ones narrower.
 MIN_BLUR, MAX_BLUR = 0.003, 0.008
 BLUR_RADIUS = 3
 GREY = (0.299, 0.587, 0.114)

@@ -44,7 +44,17 @@ def by_keras_cv(images: tf.Tensor, targets: dict, weights: dict, seed: tf.Tensor
     weights = weights | dict(zip(masks, flipped_weights, strict=True))
     images = rand_augment.recolour(images, seeds[1])
     fractions = draw_fractions(tf.shape(images)[0], tf.shape(images)[1], seeds[2])
-    return mix(images, targets, weights, fractions, draw_partners(tf.shape(images)[0], seeds[3]))
+    partners = draw_partners(tf.shape(images)[0], seeds[3])
+    # With what has no target, as the fillers of a short batch, an image would lose its own.
+    has_target = tf.stack(
+        [
+            tf.reduce_max(tf.reshape(weight, (tf.shape(weight)[0], -1)), axis=1) > 0
+            for weight in weights.values()
+        ]
+    )
+    is_worth_it = tf.gather(tf.reduce_any(has_target, axis=0), partners)
+    fractions = tf.where(is_worth_it[:, None, None, None], fractions, 1.0)
+    return mix(images, targets, weights, fractions, partners)
 
 
 def draw_fractions(count: tf.Tensor, size_px: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:

@@ -315,3 +315,17 @@ def test_a_batch_without_masks_is_flipped_recoloured_and_mixed():
     assert changed.shape == images.shape and not np.allclose(changed, images)
     np.testing.assert_allclose(tf.reduce_sum(mixed["diagnosis"], axis=1), 1, rtol=1e-6)
     assert set(mixed) == set(known) == set(targets)
+
+
+def test_a_filler_takes_no_images_target():
+    images = tf.random.stateless_uniform((4, 8, 8, 3), (0, 1), 0, 255)
+    targets = {"melanoma": tf.constant([[1.0], [0.0], [1.0], [0.0]])}
+    # The last one fills a short batch up.
+    weights = {"melanoma": tf.constant([1.0, 1.0, 1.0, 0.0])}
+
+    found = [
+        mixing.by_keras_cv(images, targets, weights, tf.constant((0, seed)))[2]["melanoma"]
+        for seed in range(30)
+    ]
+
+    assert (tf.stack(found)[:, :3] == 1).numpy().all()
