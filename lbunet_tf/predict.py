@@ -12,7 +12,6 @@ predicted are named at the end; the exit status is then 1, and no other result i
 
 import dataclasses
 import functools
-import glob
 import os
 import pathlib
 import shutil
@@ -103,9 +102,7 @@ def predict(settings: config.Config, paths: Sequence[str]) -> list[str]:
             output_folder.delete_own(folder, TABLES)
         lines = earlier or {}
         # Of images that are no longer asked for, and have no line.
-        gone = {*(output_folder.read_marker(folder) or {}).get("files", ())} - {*files}
-        if gone:
-            output_folder.delete_files(folder, list(map(glob.escape, gone)))
+        output_folder.delete_listed(folder, keep=files)
         output_folder.mark(folder, WORK, files, asked=asked, finished=False)
         waiting = [row for row in rows if row["image_id"] not in lines]
         failures += _predict(settings, results, waiting, lines, folder, columns)

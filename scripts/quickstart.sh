@@ -12,7 +12,7 @@ overwrite='' others=''
 for flag in "$@"; do
   case "$flag" in
     -run=*|--run=*) run="${flag#*=}" ;;
-    -overwrite*|--overwrite*) overwrite=yes ;;
+    --overwrite|--overwrite=[tT1yY]*) overwrite=yes ;;
     -run|--run) echo "write --run=DIR, with an equals sign" >&2; exit 2 ;;
     *) others=yes ;;
   esac
@@ -20,7 +20,8 @@ done
 # As python does; the shell leaves a tilde after "=" as it is.
 case "$run" in "~/"*) run="$HOME/${run#"~/"}" ;; esac
 if [ -f "$run/training.json" ] && [ -z "$overwrite" ]; then
-  if [ -n "$others" ]; then
+  # Without a report, the same command was stopped while it evaluated.
+  if [ -n "$others" ] && [ -f "$run/evaluation/report.html" ]; then
     echo "$run is trained already, with the flags in $run/flags.cfg. Give --overwrite to train" \
       "again, another --run=DIR, or no other flags to evaluate it" >&2
     exit 2

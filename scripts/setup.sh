@@ -27,8 +27,9 @@ INSTALLERS=('pip>=26' 'setuptools>=78.1.1')
 PACKAGE=(--no-deps --no-build-isolation --editable .)
 
 setup_environment() {
-  local requirements="$1" stamp
-  stamp=".venv/.installed-$(cat requirements* pyproject.toml scripts/setup.sh | cksum | cut -d' ' -f1)-$(basename "$requirements")"
+  local requirements="$1" release stamp
+  release=".installed-$(cat requirements* pyproject.toml scripts/setup.sh | cksum | cut -d' ' -f1)"
+  stamp=".venv/$release-$(basename "$requirements")"
   if [ -x .venv/bin/python ] && ! is_supported .venv/bin/python; then
     echo ".venv has $(.venv/bin/python --version), and lbunet_tf needs Python 3.11 to 3.13. Delete .venv, then again." >&2
     return 1
@@ -39,7 +40,7 @@ setup_environment() {
   fi
   make_environment || return 1
   # An environment of another release is no longer that of its lock.
-  find .venv -maxdepth 1 -name '.installed-*' ! -name "$(basename "${stamp%-*}")-*" -delete
+  find .venv/ -maxdepth 1 -name '.installed-*' ! -name "$release-*" -delete
   echo "== installing $requirements (TensorFlow is large; minutes on the first run)"
   install_requirements "$requirements" || {
     case "$requirements" in

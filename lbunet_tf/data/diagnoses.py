@@ -1,6 +1,7 @@
 """Diagnoses: the words of every source as codes, and the codes as classes of a network."""
 
 import re
+import unicodedata
 from collections.abc import Iterable
 
 import numpy as np
@@ -85,19 +86,24 @@ COARSE = ("benign", "malignant")
 
 def _plain(word):
     """Returns a word in lower case; hyphens, underscores, slashes and any space are one space."""
-    word = str(word).lower().replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
+    word = (
+        unicodedata.normalize("NFC", str(word))
+        .lower()
+        .replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
+    )
     return " ".join(re.split(r"[\s_/-]+", word.strip()))
 
 
 CODES = {_plain(word): code for code, words in SYNONYMS.items() for word in (code, *words)}
 # Abbreviations of other sets (PAD-UFES-20), which are no codes of ours.
 CODES |= {"nev": "nv", "ack": "ak", "sek": "bkl"}
-# What makes a diagnosis none, and what a benign one cannot have in its qualification.
+# In lower case: "nonmelanoma", "no_melanoma", "non-melanoma skin cancer".
+NOT_MELANOMA = re.compile(r"(?:^|[\s_(,;-])no[nt]?[\s_-]*m[eé]lanom\w*")
+# A part of a diagnosis that takes the rest back.
 DOUBT = re.compile(
-    r"\?|\b(?:no|non|not|without|excluded|unlikely|unknown|suspected|suspicious|possible|probable"
-    r"|vs|versus|differential|rule out)\b"
+    r".*\?.*|(?:(?:can)?not )?(?:be )?excluded|(?:to )?ruled? out|no|not|unlikely|unknown"
+    r"|suspected|suspicious|possible|probable|(?:vs|versus|differential|dd)\b.*"
 )
-MALIGNANT_WORD = re.compile("melanom|malign")
 # A diagnosis of these words alone, one of KINDS among them, is a kind of that lesion: "Nodular
 # melanoma", "reed or spitz nevus".
 KINDS = {
@@ -147,8 +153,9 @@ def codes_of(diagnoses: Iterable[str]) -> np.ndarray:
     Case does not matter, nor whether hyphens, underscores or spaces divide words. The ISIC Archive
     qualifies after a comma, as in "Nevus, Spitz", Derm7pt in brackets, as in "melanoma (less than
     0.76 mm)": where the whole is no word of ours, the first of its parts that names a kind of
-    lesion counts, then one that says benign or malignant. With a doubt ("melanoma (excluded)"), or
-    where a benign word is qualified as malignant ("nevus (melanoma)"), there is no code.
+    lesion counts, then one that says benign or malignant. Where a part takes the rest back
+    ("melanoma (excluded)"), or another lesion is qualified as melanoma or a benign one as malignant
+    ("nevus (melanoma)"), there is no code.
     """
     known = {diagnosis: _code_of(_plain(diagnosis)) for diagnosis in set(diagnoses)}
     return np.array([known[diagnosis] for diagnosis in diagnoses], dtype=object)
@@ -158,12 +165,13 @@ def _code_of(word):
     word = word.replace("not otherwise specified", "nos")
     pieces = [_plain(piece) for piece in re.split(r"[(),;]+", word)]
     found = _code_of_piece(word) or _code_of_piece(" ".join(filter(None, pieces)))
-    if found or DOUBT.search(word):
+    if found or any(map(DOUBT.fullmatch, pieces)):
         return found
     codes = [code for code in map(_code_of_piece, pieces) if code]
     code = next((code for code in codes if code not in COARSE), codes[0] if codes else "")
-    is_benign = code not in _MALIGNANT
-    return "" if is_benign and MALIGNANT_WORD.search(word) else code
+    rest = NOT_MELANOMA.sub("", word)
+    is_other = code != "mel" and "melanom" in rest
+    return "" if is_other or (code not in _MALIGNANT and "malign" in rest) else code
 
 
 def _code_of_piece(words):

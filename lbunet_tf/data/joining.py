@@ -39,10 +39,10 @@ def join(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
     part = pd.Series(np.repeat(np.arange(len(parts)), [len(rows) for rows in parts]))
     several = part.groupby(ids).transform("nunique") > 1
     is_twice = pd.DataFrame({"id": ids, "part": part}).duplicated(keep=False)
-    _refuse_twice(table[several & is_twice], ids)
+    is_official = ids.str.fullmatch(OFFICIAL_ID)
+    _refuse_twice(table[several & is_twice & is_official], ids)
     # What is left of it, equal names, is an error that `check` names.
     several &= ~is_twice
-    is_official = ids.str.fullmatch(OFFICIAL_ID)
     several &= is_official | _are_one_file(table["image"], ids, several & ~is_official)
     if not several.any():
         return table
@@ -96,8 +96,9 @@ def _with_one_name(table, part, ids):
         named = named[named != ""]
         if (named == named.groupby(ids[named.index]).transform("first")).all():
             continue
-        # Names of one source: another may number its patients otherwise.
-        names = pd.MultiIndex.from_frame(pd.DataFrame({"part": part, "name": table[column]}))
+        # A plain number is a name in its own source: another numbers its patients otherwise.
+        within = part.where(table[column].str.fullmatch(r"\d+"), -1)
+        names = pd.MultiIndex.from_frame(pd.DataFrame({"part": within, "name": table[column]}))
         codes, distinct = names.factorize()
         codes = pd.Series(codes, table.index)
         # Over several images, too: A is B here, and B is C there.

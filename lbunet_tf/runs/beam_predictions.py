@@ -93,10 +93,19 @@ class Work:
         with _loading:
             trained = _load(self)
         target = pathlib.Path(folder)
+        self._refuse_other_command(target)
         # Its own: a runner may give one part to two workers.
         scratch = target / PARTS / uuid.uuid4().hex
+        try:
+            self._predict_into(scratch, target, part, rows, trained)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+        return ""
+
+    def _predict_into(self, scratch, target, part, rows, trained):
         batches = written_predictions.results(trained, rows, scratch)
         found = [result for _, several in batches for result in several]
+        # Hours may have passed.
         self._refuse_other_command(target)
         for name in (name for row in rows for name in self._pictures(row)):
             if (scratch / name).is_file():
@@ -104,8 +113,6 @@ class Work:
                 os.replace(scratch / name, target / name)
         whole_files.write_json(scratch / "part.json", {"results": found})
         os.replace(scratch / "part.json", _path(target, part))
-        shutil.rmtree(scratch)
-        return ""
 
     def _mark(self):
         """Returns what tells parts of these models and flags from those of others."""

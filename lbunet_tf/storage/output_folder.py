@@ -147,9 +147,20 @@ def delete_own(folder: str | os.PathLike, own: Sequence[str]) -> None:
         ValueError: Another process works on the folder or on something in it.
     """
     whole_files.refuse_where_locked(folder)
-    marker = read_marker(folder) or {}
-    listed = [glob.escape(str(name)) for name in marker.get("files", ()) if _is_inside(str(name))]
-    delete_files(folder, [*own, *listed])
+    delete_files(folder, [*own, *map(glob.escape, _listed(folder))])
+
+
+def delete_listed(folder: str | os.PathLike, keep: Sequence[str]) -> None:
+    """Deletes the files that the marker of a folder lists and `keep` lacks, as `delete_files`."""
+    gone = sorted(set(_listed(folder)) - set(keep))
+    if gone:
+        delete_files(folder, list(map(glob.escape, gone)))
+
+
+def _listed(folder):
+    """Returns the files that a marker lists; whoever wrote it, only those inside the folder."""
+    names = map(str, (read_marker(folder) or {}).get("files", ()))
+    return [name for name in names if name and _is_inside(name)]
 
 
 def delete_files(folder: str | os.PathLike, patterns: Sequence[str]) -> None:

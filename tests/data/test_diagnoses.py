@@ -64,6 +64,15 @@ from lbunet_tf.data import sources
         ("melanoma (?)", ""),
         ("melanoma (differential: nevus)", ""),
         ("nevus, not otherwise specified", "nv"),
+        ("nevus (melanoma cannot be excluded)", ""),
+        ("lentigo, suspected melanoma", ""),
+        ("basal cell carcinoma (melanoma)", ""),
+        # What is denied of a qualification leaves the lesion.
+        ("melanoma, without ulceration", "mel"),
+        ("Melanoma in situ (with possible regression)", "mel"),
+        ("basal cell carcinoma (non-melanoma)", "bcc"),
+        ("benign (no melanoma)", "benign"),
+        ("nevus (no atypia)", "nv"),
         # HAM10000's long names, Fitzpatrick17k.
         ("Melanocytic nevi", "nv"),
         ("Benign keratosis-like lesions", "bkl"),

@@ -260,6 +260,24 @@ def test_numbers_of_patients_that_two_tables_give_otherwise_join_no_others():
     assert table["patient_id"].tolist() == one["patient_id"].tolist()
 
 
+def test_names_that_are_no_plain_numbers_are_one_in_every_source():
+    # HAM_1 stands in a third source, of an image that the others lack.
+    archive = _part("a", image_id=["ISIC_0000001"], image=["a.jpg"], lesion_id=["IL_1"])
+    ham = _part("h", image_id=["ISIC_0000001"], image=["h.jpg"], lesion_id=["HAM_1"])
+    third = _part("t", image_id=["ISIC_0000002"], image=["t.jpg"], lesion_id=["HAM_1"])
+
+    table = joining.join([archive, ham, third])
+
+    assert table["lesion_id"].tolist() == ["IL_1", "IL_1"]
+
+
+def test_files_that_are_not_of_the_archive_may_be_named_like_smaller_copies():
+    one = _part("a", image_id=["x"], image=["a.jpg"])
+    other = _part("b", image_id=["x_", "x_downsampled"], image=["b.jpg", "c.jpg"])
+
+    assert len(joining.join([one, other])) == 3
+
+
 def test_two_names_of_one_image_in_a_source_are_named():
     one = _part("a", image_id=["ISIC_0000007"], image=["a.jpg"])
     other = _part("b", image_id=["isic_0000007", "ISIC_0000007.jpg"], image=["b.jpg", "c.jpg"])

@@ -245,6 +245,7 @@ def test_parts_of_other_flags_are_not_taken_and_their_workers_write_nothing_more
         done.write_bytes(earlier)
         with pytest.raises(ValueError, match="It belongs to another now"):
             begun[1][0](begun[1][1])
+        assert not [path for path in done.parent.iterdir() if path.is_dir()]
         return load(work, rows, output)
 
     monkeypatch.setattr(beam_predictions.Work, "_earlier", with_earlier)

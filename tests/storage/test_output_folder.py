@@ -105,12 +105,23 @@ def test_a_link_is_deleted_and_not_what_it_points_to(tmp_path, ours):
     assert not (ours / "scores.csv").is_symlink()
 
 
+@pytest.mark.parametrize("delete", [output_folder.delete_own, output_folder.delete_listed])
 @pytest.mark.parametrize("name", ["../victim.png", "/etc/victim.png", "masks/../../victim.png", ""])
-def test_a_crafted_marker_deletes_nothing_outside_the_folder(tmp_path, ours, name):
+def test_a_crafted_marker_deletes_nothing_outside_the_folder(tmp_path, ours, name, delete):
     (tmp_path / "victim.png").write_text("mine")
     output_folder.mark(ours, "predict", [name.replace("/etc", str(tmp_path))])
-    output_folder.delete_own(ours, [])
+    delete(ours, [])
     assert (tmp_path / "victim.png").read_text() == "mine"
+
+
+def test_listed_files_that_are_not_kept_go_and_no_others(ours):
+    output_folder.mark(ours, "predict", ["masks/a.png", "scores.csv"])
+
+    output_folder.delete_listed(ours, ["scores.csv"])
+
+    assert names(ours) == [".lbunet_tf.json", "figures", "figures/roc.png"] + [
+        *("masks", "masks/true.png", "notes.txt", "scores.csv")
+    ]
 
 
 def test_a_file_of_somebody_else_is_not_in_the_way_of_ours(ours):

@@ -3,6 +3,7 @@
 import os
 import pathlib
 import re
+import unicodedata
 
 import numpy as np
 import pandas as pd
@@ -15,8 +16,6 @@ from lbunet_tf.data import tables
 from lbunet_tf.data.sources import downloads
 
 MELANOMA_FOLDERS = ("melanoma", "malignant", "mel")
-# In the name of a class, in lower case: "nonmelanoma", "no_melanoma", "non-melanoma skin cancer".
-NOT_MELANOMA = re.compile(r"(?:^|[\s_-])no[nt]?[\s_-]*melanoma")
 HAM10000_PARTS = ("HAM10000_images_part_1", "HAM10000_images_part_2")
 HAM10000_DIAGNOSES = ("akiec", "bcc", "bkl", "df", "mel", "nv", "vasc")
 
@@ -162,14 +161,14 @@ def _class_rows(class_folder, files):
 
 def _label_of(class_folder):
     """Returns 1 or 0 of a class, NaN of `unknown`."""
-    name = class_folder.name.lower()
+    name = unicodedata.normalize("NFC", class_folder.name).lower()
     if name == "unknown":
         return np.nan
     code = diagnoses.codes_of([name])[0]
     if name in MELANOMA_FOLDERS or code == "mel":
         return 1.0
     # In any language: "melanom", "mélanome".
-    rest = NOT_MELANOMA.sub("", name)
+    rest = diagnoses.NOT_MELANOMA.sub("", name)
     if code in ("", *diagnoses.COARSE) and re.search("m[eé]lanom|lentigo.malign", rest):
         raise ValueError(
             "the name of a class must say whether it is melanoma: rename the folder to melanoma, "

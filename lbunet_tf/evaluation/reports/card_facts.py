@@ -229,6 +229,7 @@ def study(run: evaluated_run.EvaluatedRun) -> str:
     learnt = report_words.listing(list(run.settings.source.source)) or "images that are not named"
     tested = report_words.listing(run.tested_sources)
     if run.is_external:
+        learnt = report_words.listing(run.learnt_sources)
         return f"Evaluation on another source ({tested}) of a network developed on {learnt}."
     if run.source:
         return (

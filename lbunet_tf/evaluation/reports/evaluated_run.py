@@ -81,23 +81,31 @@ class EvaluatedRun:
 
     @property
     def is_external(self) -> bool:
-        """Whether test is of a source that the runs have not learnt from, as far as names tell."""
-        learnt, tested = self._sources
+        """Whether test is of a source of which nothing was learnt or chosen, by its name."""
+        learnt = set(self.learnt_sources)
         if self.source:
+            tested = set(self.sources.get("test") or self.source.source)
             return not tested <= learnt - set(_NAMELESS)
-        return bool(learnt) and bool(tested) and learnt.isdisjoint(tested)
+        tested = set(self.sources.get("test", ()))
+        return bool(tested) and bool(self._named) and learnt.isdisjoint(tested)
+
+    @property
+    def learnt_sources(self) -> list[str]:
+        """The sources that training and choices saw, as flags and images name them."""
+        flags, named = list(dict.fromkeys(self.settings.source.source)), self._named
+        if named:
+            flags = [name for name in flags if self.source and name not in _NAMELESS]
+        return flags + sorted(named - set(flags))
 
     @property
     def tested_sources(self) -> list[str]:
-        """The sources of test, in the order of their names where a manifest names them."""
-        return list(self.source.source) if self.source else sorted(self._sources[1])
+        """The sources of test: those of the flags, or of a run's own images as they name them."""
+        return list(self.source.source) if self.source else sorted(self.sources.get("test", ()))
 
     @property
-    def _sources(self):
-        """The sources of train and of test, as the images name them, else as the flags do."""
-        flags = set((self.source or self.settings.source).source)
-        learnt = self.sources.get("train") or set(self.settings.source.source)
-        return set(learnt), set(self.sources.get("test") or flags)
+    def _named(self):
+        """The sources that the images of the other parts name."""
+        return set().union(*(names for part, names in self.sources.items() if part != "test"))
 
     @property
     def can_keep(self) -> bool:

@@ -70,8 +70,10 @@ def _of_sources(run):
     learnt = report_words.listing(list(dict.fromkeys(run.settings.source.source)))
     if run.is_external:
         tested = report_words.listing(run.tested_sources)
+        count = len(run.tested_sources)
+        were = "One other source was" if count == 1 else f"{count} other sources were"
         return [
-            f"One other source was tested ({tested}); nothing here says how the network does on "
+            f"{were} tested ({tested}); nothing here says how the network does on "
             "further cameras and clinics."
         ]
     if not learnt:

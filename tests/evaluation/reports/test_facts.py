@@ -156,7 +156,20 @@ def test_a_manifest_whose_test_part_is_of_another_source_is_an_external_test():
     assert run(sources).is_external and run(sources).tested_sources == ["b"]
     assert card_facts.study(run(sources)).startswith("Evaluation on another source (b)")
     assert not run({**sources, "test": {"a", "b"}}).is_external
+    # Choices were made on it.
+    assert not run({**sources, "val": {"b"}}).is_external
     assert not run({}).is_external
+
+
+def test_what_a_second_run_has_learnt_from_is_no_external_test():
+    settings = TWO.replace(source=("isic2017", "ham10000"))
+    # Images of the first run, and those of test.
+    sources = {"train": {"isic2017"}, "val": {"isic2017"}, "test": {"ham10000"}}
+    run = evaluated_run.EvaluatedRun(
+        "t", {"test": TEST}, settings=settings, source=HAM, sources=sources
+    )
+
+    assert not run.is_external and run.learnt_sources == ["isic2017", "ham10000"]
 
 
 def test_images_that_failed_are_counted_apart():
