@@ -80,7 +80,10 @@ def narrow(name: str, base: config.Config, fixed: Collection[str]) -> Space:
         ValueError: Nothing is left.
     """
     space = {
-        flag: _with_own(_for_heads(flag, dimension, base), start(flag, dimension, base.values()))
+        flag: _with_own(
+            _for_heads(flag, dimension, base.loss.head_weights),
+            start(flag, dimension, base.values()),
+        )
         for flag, dimension in SPACES[name].items()
         if flag not in fixed
         and ("melanoma" in base.outputs.heads or flag not in MELANOMA_FLAGS)
@@ -111,12 +114,11 @@ def start(flag: str, dimension: Range | Choice, values: Mapping[str, object]):
     return value
 
 
-def _for_heads(flag, dimension, base):
-    """Returns the dimension; weights of heads that it does not try stay those of the base."""
+def _for_heads(flag, dimension, weights):
+    """Returns the dimension; weights of heads that it does not try stay as they are."""
     if flag != "head_weights":
         return dimension
-    others = base.loss.head_weights[2:]
-    return Choice(tuple((*pair, *others) for pair in dimension.values))
+    return Choice(tuple((*pair, *weights[len(pair) :]) for pair in dimension.values))
 
 
 def _with_own(dimension, own):

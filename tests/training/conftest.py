@@ -9,13 +9,13 @@ from lbunet_tf.training import losses
 SIZE = 16
 
 
-def _make_model(learning_rate=1e-2):
+def _make_model(learning_rate=1e-2, dropout=0.1):
     keras.utils.set_random_seed(0)
     images = keras.Input((SIZE, SIZE, 3), name="image")
     x = keras.layers.Rescaling(1 / 128, -1)(images)
     x = keras.layers.Conv2D(4, 3, padding="same", name="conv")(x)
     x = keras.layers.BatchNormalization(momentum=0.9, name="bn")(x)
-    x = keras.layers.Dropout(0.1, name="dropout")(keras.layers.ReLU(name="relu")(x))
+    x = keras.layers.Dropout(dropout, name="dropout")(keras.layers.ReLU(name="relu")(x))
     x = keras.layers.Conv2D(1, 1, name="mask")(x)
     model = keras.Model(images, {"mask": x})
     model.compile(keras.optimizers.Adam(learning_rate), loss=losses.make_losses(("mask",)))

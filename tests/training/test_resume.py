@@ -220,8 +220,10 @@ def test_a_resumed_run_stops_in_the_epoch_in_which_it_would_have_stopped(make_mo
         folder = tmp_path / name
         folder.mkdir()
         if kill_in:
-            _fit_and_kill(fit, make_model(30.0), folder, _Kill(kill_in), epochs=12, patience=3)
-        fit(make_model(30.0), folder, epochs=12, patience=3)
+            _fit_and_kill(
+                fit, make_model(30.0, dropout=0.0), folder, _Kill(kill_in), epochs=12, patience=3
+            )
+        fit(make_model(30.0, dropout=0.0), folder, epochs=12, patience=3)
         ends.append(len(training_history.read(folder)))
 
     assert ends[0] == ends[1] < 12
