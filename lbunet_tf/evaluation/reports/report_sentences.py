@@ -204,8 +204,9 @@ def sets(found: dict) -> str:
 
 
 _NO_PROMISE = (
-    "It was not chosen for images that --source reads, nor for those of another source or part of "
-    "a challenge, so nothing is promised of these: what is measured here says what came of it."
+    "The choice was not made for images that --source reads, nor for those of another source or "
+    "part of a challenge, so nothing is promised of these: what is measured here says what came of "
+    "it."
 )
 
 
