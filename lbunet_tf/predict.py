@@ -238,13 +238,10 @@ def _unchanged_lines(folder, rows, found, settings):
 
 def _start(settings, mask_rule, asked):
     """Returns a function of (rows, folder) that predicts and writes them, batch by batch."""
-    models = tuple(checksum for _, checksum in asked["models"])
     if settings.preparation.beam_options:
-        return beam_predictions.Work(settings, mask_rule, asked, models).results
+        return beam_predictions.Work(settings, mask_rule, asked).results
     trained = predictor.Predictor(settings, mask_rule)
-    predictor.refuse_changed(
-        settings.paths.runs, settings.score, settings.results.contours, models, asked
-    )
+    predictor.refuse_changed(settings.paths.runs, settings.score, settings.results.contours, asked)
     return functools.partial(written_predictions.results, trained)
 
 

@@ -41,13 +41,11 @@ class Work:
         settings: --beam_options are those of Beam's runner.
         mask_rule: Of the run.
         asked: What decides a prediction, for JSON: for other, a worker that lives on loads again.
-        models: The checksum of each run's model, as it was at the start.
     """
 
     settings: config.Config
     mask_rule: outlines.MaskRule
     asked: dict = dataclasses.field(hash=False)
-    models: tuple[int | None, ...]
 
     def results(
         self, rows: Sequence[dict], folder: pathlib.Path
@@ -153,9 +151,7 @@ class Work:
 def _load(work):
     trained = predictor.Predictor(work.settings, work.mask_rule)
     flags = work.settings
-    predictor.refuse_changed(
-        flags.paths.runs, flags.score, flags.results.contours, work.models, work.asked
-    )
+    predictor.refuse_changed(flags.paths.runs, flags.score, flags.results.contours, work.asked)
     return trained
 
 

@@ -184,7 +184,6 @@ def refuse_changed(
     runs: Sequence[str],
     score: score_group.Score,
     has_contours: bool,
-    models: Sequence[int | None],
     before: Mapping[str, object],
 ) -> None:
     """Refuses runs that a training or an evaluation has changed meanwhile.
@@ -193,12 +192,13 @@ def refuse_changed(
         runs: Their directories.
         score: The flags.
         has_contours: Whether contours are asked for.
-        models: What `ensemble.checksums` returned when the command began.
-        before: What `frozen.described` returned then, among others.
+        before: What decided the prediction when the command began: what `frozen.described`
+            returned then, and as `models` the name of each run with the checksum of its model.
 
     Raises:
         ValueError: The model is another, or what the run has chosen.
     """
+    models = [checksum for _, checksum in before["models"]]
     ensemble.refuse_changed(runs, models, "Give --overwrite to predict all images by the new one.")
     now = frozen.described(runs, score, has_contours)
     changed = [name for name, value in now.items() if before[name] != value]
