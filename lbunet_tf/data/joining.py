@@ -6,9 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 from absl import logging
-from scipy.sparse import csgraph
-from scipy.sparse import csr_array
 
+from lbunet_tf.data import components
 from lbunet_tf.data import diagnoses
 from lbunet_tf.data import manifests
 from lbunet_tf.data.records import record_path
@@ -69,10 +68,10 @@ def _are_one_file(images, ids, where):
 
 def _refuse_twice(rows, ids):
     """Raises where a source has an image of another source twice, under two names."""
-    if rows["image_id"].nunique() < 2:
-        return
-    first = rows[ids[rows.index] == ids[rows.index[0]]]
-    if first["image_id"].nunique() > 1:
+    names = rows["image_id"].groupby(ids[rows.index]).nunique()
+    different = names.index[names > 1]
+    if len(different):
+        first = rows[ids[rows.index] == different[0]]
         raise ValueError(
             "a source must have an image once. Received: "
             f"{' and '.join(map(repr, first['image_id'][:2]))}, one image of the archive, in "
@@ -103,11 +102,7 @@ def _with_one_name(table, part, ids):
         codes = pd.Series(codes, table.index)
         # Over several images, too: A is B here, and B is C there.
         first = codes[named.index].groupby(ids[named.index]).transform("first")
-        edges = csr_array(
-            (np.ones(len(named), bool), (codes[named.index], first)),
-            shape=(len(distinct), len(distinct)),
-        )
-        _, group = csgraph.connected_components(edges, directed=False)
+        group = components.of_pairs(codes[named.index], first, len(distinct))
         chosen = pd.Series(distinct.get_level_values(1)).groupby(group).transform("first")
         table[column] = chosen.to_numpy()[codes]
     return table

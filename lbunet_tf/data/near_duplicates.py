@@ -7,8 +7,8 @@ import pandas as pd
 import scipy.fft
 from absl import logging
 from PIL import Image
-from scipy.sparse import csgraph
-from scipy.sparse import csr_array
+
+from lbunet_tf.data import components
 
 HASH = "perceptual_hash"
 GROUP = "near_duplicate_group"
@@ -84,8 +84,7 @@ def group(hashes: pd.Series, max_bits: int) -> np.ndarray:
     # Equal hashes are one: a thousand black images are no half a million pairs.
     distinct, position = np.unique(values, return_inverse=True)
     first, second = find_pairs(distinct, max_bits)
-    graph = csr_array((np.ones(len(first), bool), (first, second)), shape=(len(distinct),) * 2)
-    return csgraph.connected_components(graph, directed=False)[1][position]
+    return components.of_pairs(first, second, len(distinct))[position]
 
 
 def find_pairs(hashes: np.ndarray, max_bits: int) -> tuple[np.ndarray, np.ndarray]:

@@ -5,9 +5,8 @@ import hashlib
 import numpy as np
 import pandas as pd
 from absl import logging
-from scipy.sparse import csgraph
-from scipy.sparse import csr_array
 
+from lbunet_tf.data import components
 from lbunet_tf.data import manifests
 from lbunet_tf.data import near_duplicates
 
@@ -176,8 +175,7 @@ def group_numbers(manifest: pd.DataFrame) -> np.ndarray:
         groups.append(codes[known] + nodes)
         nodes += codes.max(initial=-1) + 1
     rows, groups = np.concatenate(rows), np.concatenate(groups)
-    graph = csr_array((np.ones(len(rows), np.int8), (rows, groups)), shape=(nodes, nodes))
-    return csgraph.connected_components(graph, directed=False)[1][: len(manifest)]
+    return components.of_pairs(rows, groups, nodes)[: len(manifest)]
 
 
 def crossings(manifest: pd.DataFrame) -> dict[str, int]:

@@ -279,8 +279,10 @@ def test_files_that_are_not_of_the_archive_may_be_named_like_smaller_copies():
 
 
 def test_two_names_of_one_image_in_a_source_are_named():
-    one = _part("a", image_id=["ISIC_0000007"], image=["a.jpg"])
-    other = _part("b", image_id=["isic_0000007", "ISIC_0000007.jpg"], image=["b.jpg", "c.jpg"])
+    one = _part("a", image_id=["ISIC_0000001", "ISIC_0000007"], image=["d.jpg", "a.jpg"])
+    # The first stands twice under one name, which `check` names.
+    ids = ["ISIC_0000001", "ISIC_0000001", "isic_0000007", "ISIC_0000007.jpg"]
+    other = _part("b", image_id=ids, image=["e.jpg", "f.jpg", "b.jpg", "c.jpg"])
 
     with pytest.raises(
         ValueError, match="'isic_0000007' and 'ISIC_0000007.jpg', one image .* in b"

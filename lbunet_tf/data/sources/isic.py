@@ -5,9 +5,8 @@ import pathlib
 import numpy as np
 import pandas as pd
 from absl import logging
-from scipy.sparse import csgraph
-from scipy.sparse import csr_array
 
+from lbunet_tf.data import components
 from lbunet_tf.data import diagnoses
 from lbunet_tf.data import listing
 from lbunet_tf.data import tables
@@ -316,9 +315,6 @@ def _duplicate_groups(folder, names):
     pairs = pairs[["image_name_1", "image_name_2"]].to_numpy()
     members, flat = np.unique(pairs, return_inverse=True)
     ends = flat.reshape(-1, 2)
-    graph = csr_array(
-        (np.ones(len(ends)), (ends[:, 0], ends[:, 1])), shape=(len(members), len(members))
-    )
-    component = csgraph.connected_components(graph, directed=False)[1]
+    component = components.of_pairs(ends[:, 0], ends[:, 1], len(members))
     group = dict(zip(members, component, strict=True))
     return [f"isic2020-duplicate-{group[name]}" if name in group else "" for name in names]
